@@ -1,0 +1,40 @@
+"""Windows of consecutive frames, as index arrays into a corpus: never copies of images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whc.data.dataset import SPLITS, Corpus
+from whc.errors import DataError
+
+
+@dataclass(frozen=True)
+class Windows:
+    """M windows of T frames: `index` (M, T) holds row numbers, oldest first; `class_ids` (M,) that of each last frame."""
+
+    index: NDArray[np.int64]
+    class_ids: NDArray[np.int64]
+
+
+def windows(corpus: Corpus, split: str, frames: int) -> Windows:
+    """Windows of `frames` frames that slide by one over each clip of a split; single rows when `frames` is 1.
+
+    Raises:
+        DataError: no clip is long enough, or the frames of a clip have no order.
+    """
+    rows = np.flatnonzero(corpus.splits == SPLITS.index(split))
+    if frames == 1:
+        return Windows(rows[:, None], corpus.class_ids[rows])
+    order = rows[np.lexsort((corpus.timestamps[rows], corpus.clips[rows]))]
+    clips, times = corpus.clips[order], corpus.timestamps[order]
+    if np.any((clips[1:] == clips[:-1]) & (times[1:] == times[:-1])):
+        raise DataError(f"split {split!r}: frames of one video_id must have distinct timestamps for windows of {frames} frames; use `sequence: none` for stills")
+    starts = np.arange(len(order) - frames + 1)
+    starts = starts[clips[starts] == clips[starts + frames - 1]] if len(starts) else starts
+    if not len(starts):
+        raise DataError(f"split {split!r}: must have a clip of at least {frames} frames, got none; use fewer frames")
+    index = order[starts[:, None] + np.arange(frames)]
+    return Windows(index, corpus.class_ids[index[:, -1]])

@@ -1,0 +1,104 @@
+"""Plug-ins are files: `names` lists a folder without importing it, `load` imports one file.
+
+A plug-in file defines `class Config` (its own parameters) and whatever its kind's package documents. A kind is the
+folder's dotted path below `whc`, such as `models.backbones`. There is no table to edit: a new file is a new choice.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic_core import core_schema
+
+ALIASES = {"3dcnn": "cnn3d"}
+_DEFINES_CONFIG = re.compile(r"^class Config\(", re.MULTILINE)
+
+
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """Names of the plug-ins of a kind, sorted, found without importing any of them."""
+    folder = Path(__file__).parent.joinpath(*kind.split("."))
+    files = (file for file in folder.glob("*.py") if file.stem != "__init__")
+    return tuple(sorted(file.stem for file in files if _DEFINES_CONFIG.search(file.read_text(encoding="utf-8"))))
+
+
+def load(kind: str, name: str) -> ModuleType:
+    """Import one plug-in.
+
+    Raises:
+        ValueError: no such plug-in; the message lists the valid names.
+    """
+    name = ALIASES.get(name, name)
+    known = names(kind)
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known)}"
+        raise ValueError(f"must be one of {', '.join(known)}, got {name!r}; {hint}")
+    return importlib.import_module(f"whc.{kind}.{name}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A chosen plug-in with its own parameters; written `name` or `{name: {parameter: value}}`."""
+
+    name: str
+    config: BaseModel
+
+    def dump(self) -> str | dict[str, dict[str, Any]]:
+        """The form a configuration file holds: the bare name when the plug-in has no parameters."""
+        parameters = self.config.model_dump(mode="json")
+        return {self.name: parameters} if parameters else self.name
+
+
+class NestedErrors(ValueError):
+    """Errors in a plug-in's own parameters, kept apart so that each is reported under its own key."""
+
+    def __init__(self, name: str, cause: ValidationError, model: type[BaseModel]) -> None:
+        super().__init__(str(cause))
+        self.name, self.cause, self.model = name, cause, model
+
+
+@dataclass(frozen=True)
+class ChoiceOf:
+    """Annotation that makes a pydantic field a `Choice` among the plug-ins of `kind`."""
+
+    kind: str
+
+    def parse(self, value: object) -> Choice:
+        """Read `name`, `{name: {...}}` or a ready `Choice`; raises ValueError when it is none of them."""
+        if isinstance(value, Choice):
+            return value
+        parameters: object = {}
+        if isinstance(value, Mapping):
+            if len(value) != 1:
+                raise ValueError(f"must be a name or one {{name: parameters}}, got {len(value)} keys; name one choice")
+            ((value, parameters),) = value.items()
+        if not isinstance(value, str):
+            raise ValueError(f"must be one of {', '.join(names(self.kind))}, got {value!r}; name one of them")
+        module = load(self.kind, value)
+        name = ALIASES.get(value, value)
+        config_type: type[BaseModel] = module.Config
+        try:
+            return Choice(name, config_type.model_validate({} if parameters is None else parameters))
+        except ValidationError as error:
+            raise NestedErrors(name, error, config_type) from error
+
+    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            self.parse, serialization=core_schema.plain_serializer_function_ser_schema(Choice.dump)
+        )
+
+
+class PluginConfig(BaseModel):
+    """Base of every plug-in's `Config`: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,0 +1,251 @@
+"""What the packages leave on disk for each other: trial records, table rows, ONNX metadata, and who may listen.
+
+Search and factory never call each other or the registry; they meet here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from whc import __version__
+from whc.errors import ArtifactError, StudyError, problem
+
+SCHEMA = 1
+State = Literal["finished", "stopped", "infeasible", "failed"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CurvePoint(_Record):
+    """Validation F1 after an epoch (counted from 1), and the seconds that epoch took."""
+
+    epoch: int
+    val_f1: float
+    seconds: float
+
+
+class Latency(_Record):
+    """Time of one forward pass at batch 1.
+
+    `ms` is normalised: the median ratio to the reference network times the reference's idle milliseconds on the host;
+    `low_ms`..`high_ms` is the 95 % interval of that median; `p90_ms` and `p99_ms` are read off the raw times.
+    """
+
+    ms: float
+    low_ms: float
+    high_ms: float
+    p90_ms: float
+    p99_ms: float
+    ratio: float
+    runtime: str
+    threads: int
+    host: str
+
+
+class TrialRecord(_Record):
+    """One trial: `record.json` in its folder. The trial is over when this file is renamed into place."""
+
+    schema_version: int = Field(SCHEMA, alias="schema")
+    trial_id: str
+    study: str
+    config: dict[str, Any]
+    config_hash: str
+    state: State
+    reason: str = ""
+    curve: list[CurvePoint] = []
+    val_f1: float | None = None
+    latency: Latency | None = None
+    size_bytes: int | None = None
+    params: int | None = None
+    peak_memory_bytes: int | None = None
+    seed: int
+    data_fingerprint: str
+    code_version: str
+    files: dict[str, str] = {}
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class VariantRow(_Record):
+    """A row of `table.json`: a named variant with its evidence. `onnx` is relative to the study's folder."""
+
+    name: str
+    f1: float
+    val_f1: float
+    latency_ms: float
+    latency_low_ms: float
+    latency_high_ms: float
+    size_bytes: int
+    params: int
+    runtime: str
+    onnx: str
+    config: dict[str, Any]
+    trial_id: str
+    notes: list[str] = []
+
+
+class LeftOut(_Record):
+    """A candidate that did not become a variant, and why."""
+
+    trial_id: str
+    val_f1: float
+    latency_ms: float
+    reason: str
+
+
+class LadderTable(_Record):
+    """`table.json`: the ladder of one study, fastest variant first."""
+
+    schema_version: int = Field(SCHEMA, alias="schema")
+    study: str
+    prefix: str
+    task: str
+    labels: list[str]
+    data_fingerprint: str
+    code_version: str
+    host: str
+    constant_f1: float
+    variants: list[VariantRow]
+    left_out: list[LeftOut] = []
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class ModelMetadata(_Record):
+    """What an exported file says of itself, each field a `whc.` property of the ONNX model.
+
+    `height` and `width` are in pixels, `frames` counts the frames of one input, `frame_rate` is in frames a second
+    (None: every frame of the stream), `threshold` is the least probability called `positive`.
+    """
+
+    schema_version: int = Field(SCHEMA, alias="schema")
+    task: str
+    labels: list[str]
+    positive: str
+    layout: str
+    frames: int
+    frame_rate: float | None
+    height: int
+    width: int
+    resize: str
+    interpolation: str
+    threshold: float
+    study: str = ""
+    trial: str = ""
+    data_fingerprint: str
+    code_version: str
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def to_properties(self) -> dict[str, str]:
+        """ONNX metadata properties: text as it is, everything else as JSON."""
+        fields = self.model_dump(by_alias=True)
+        return {
+            f"whc.{key}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for key, value in fields.items()
+        }
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, str], source: str) -> ModelMetadata:
+        """Read the properties of an ONNX model.
+
+        Raises:
+            ArtifactError: the file was not exported by whc, or by a newer one.
+        """
+        ours = {key.removeprefix("whc."): value for key, value in properties.items() if key.startswith("whc.")}
+        if not ours:
+            raise ArtifactError(f"{source}: must carry whc's metadata, got none; export it with `whc export`")
+        text_fields = {name for name, field in cls.model_fields.items() if field.annotation is str}
+        try:
+            decoded = {key: value if key in text_fields else json.loads(value) for key, value in ours.items()}
+            if decoded.get("schema", 0) > SCHEMA:
+                raise ArtifactError(
+                    problem(source, f"metadata schema must be at most {SCHEMA}", decoded["schema"], "upgrade whc")
+                )
+            return cls.model_validate(decoded)
+        except (ValidationError, json.JSONDecodeError) as error:
+            reason = str(error).splitlines()[0]
+            raise ArtifactError(f"{source}: whc's metadata is damaged ({reason}); export the model again") from error
+
+
+class SearchObserver(Protocol):
+    """Told about a search by its driver, and only by it."""
+
+    def study_started(self, study: str, description: Mapping[str, Any]) -> None:
+        """Called once before the first trial; `description` is the resolved study.yaml."""
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """Called once for each trial, when its record is in place."""
+
+    def study_ended(self, study: str, folder: Path) -> None:
+        """Called when the search stops, finished or not."""
+
+
+class LadderObserver(Protocol):
+    """Told about a ladder once its table is on disk."""
+
+    def ladder_built(self, table: LadderTable, folder: Path) -> Sequence[str]:
+        """Take over the variants in `folder`; returns a line to print for each."""
+
+
+AnyRecord = TypeVar("AnyRecord", bound=_Record)
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a file so that a reader sees either nothing or all of it, even after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def save(record: _Record, path: Path) -> None:
+    """Write a record as JSON, atomically."""
+    write_atomic(path, record.model_dump_json(by_alias=True, indent=1) + "\n")
+
+
+def load(kind: type[AnyRecord], path: Path) -> AnyRecord:
+    """Read a record.
+
+    Raises:
+        StudyError: the file is missing or is not such a record.
+    """
+    try:
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"{path}: must be readable, got {error.strerror}; is this a study's folder?") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise StudyError(f"{path}: {key}: {first['msg']}; delete the file and use --resume") from error
+
+
+def trial_records(study_folder: Path) -> Iterator[TrialRecord]:
+    """Records of all trials that are over, in order of trial id."""
+    for path in sorted((study_folder / "trials").glob("*/record.json")):
+        yield load(TrialRecord, path)
+
+
+def code_version() -> str:
+    """Version of whc, with the commit when it runs from a checkout."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return __version__
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return f"{__version__}+{done.stdout.strip()}"
