@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core import core_schema
 
 ALIASES = {"3dcnn": "cnn3d"}
@@ -91,6 +91,10 @@ class ChoiceOf:
             return Choice(name, config_type.model_validate({} if parameters is None else parameters))
         except ValidationError as error:
             raise NestedErrors(name, error, config_type) from error
+
+    def default(self, name: str) -> Any:
+        """A pydantic field whose default is the plug-in `name` with its default parameters."""
+        return Field(default_factory=lambda: self.parse(name))
 
     def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(

@@ -71,15 +71,26 @@ def read(path: Path) -> Table:
     table = _read_parquet(path)
     missing = [name for name in REQUIRED if name not in table.column_names]
     if missing:
-        raise DataError(problem(str(path), f"must have the columns {', '.join(REQUIRED)}", table.column_names, f"add {', '.join(missing)}"))
+        raise DataError(
+            problem(
+                str(path),
+                f"must have the columns {', '.join(REQUIRED)}",
+                table.column_names,
+                f"add {', '.join(missing)}",
+            )
+        )
     if table.num_rows == 0:
         raise DataError(f"{path}: must have rows, got none; build the data set again")
     _check_types(table, path)
-    rows = table.select([name for name in (*REQUIRED, *OPTIONAL) if name in table.column_names and name != "image_bytes"])
+    rows = table.select(
+        [name for name in (*REQUIRED, *OPTIONAL) if name in table.column_names and name != "image_bytes"]
+    )
     frame = _fill_optional(rows.to_pandas())
     unknown = sorted(set(frame["split"]) - set(SPLITS))
     if unknown:
-        raise DataError(problem(f"{path}: split", f"must be one of {', '.join(SPLITS)}", unknown[0], "rename the split"))
+        raise DataError(
+            problem(f"{path}: split", f"must be one of {', '.join(SPLITS)}", unknown[0], "rename the split")
+        )
     metadata = table.schema.metadata or {}
     rate = metadata.get(b"whc.frame_rate")
     return Table(
@@ -94,7 +105,9 @@ def read(path: Path) -> Table:
 
 def _read_parquet(path: Path) -> pa.Table:
     if not path.is_file():
-        raise DataError(f"{path}: must be a Parquet file, got nothing there; check the path, or render one with `whc data synth`")
+        raise DataError(
+            f"{path}: must be a Parquet file, got nothing there; check the path, or render one with `whc data synth`"
+        )
     try:
         return pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
@@ -111,9 +124,13 @@ def _check_types(table: pa.Table, path: Path) -> None:
     for name, kind in REQUIRED.items():
         column = table[name]
         if not accepts[kind](column.type):
-            raise DataError(problem(f"{path}: {name}", f"must be a column of {kind}", str(column.type), "convert the column"))
+            raise DataError(
+                problem(f"{path}: {name}", f"must be a column of {kind}", str(column.type), "convert the column")
+            )
         if column.null_count and name != "image_bytes":
-            raise DataError(problem(f"{path}: {name}", "must have no empty values", column.null_count, "fill or drop those rows"))
+            raise DataError(
+                problem(f"{path}: {name}", "must have no empty values", column.null_count, "fill or drop those rows")
+            )
 
 
 def _fill_optional(frame: pd.DataFrame) -> pd.DataFrame:
@@ -136,7 +153,14 @@ def _labels(frame: pd.DataFrame, path: Path) -> tuple[str, ...]:
     pairs = frame[["class_id", "label"]].drop_duplicates().sort_values("class_id")
     ids = pairs["class_id"].tolist()
     if ids != list(range(len(ids))):
-        raise DataError(problem(f"{path}: class_id", "must count from 0, one label each", pairs.to_numpy().tolist(), "mend class_id and label"))
+        raise DataError(
+            problem(
+                f"{path}: class_id",
+                "must count from 0, one label each",
+                pairs.to_numpy().tolist(),
+                "mend class_id and label",
+            )
+        )
     return tuple(pairs["label"])
 
 
@@ -197,7 +221,14 @@ def _check_readable(table: Table, readable: NDArray[np.bool_]) -> None:
     if bad > MAX_UNREADABLE * len(readable):
         first = table.rows["image_path"][~readable].iloc[0]
         rule = f"at most {MAX_UNREADABLE:.0%} of the images may be unreadable"
-        raise DataError(problem(f"{table.path}: {first}", rule, f"{bad} of {len(readable)}", f"list them with `whc data info {table.path}`"))
+        raise DataError(
+            problem(
+                f"{table.path}: {first}",
+                rule,
+                f"{bad} of {len(readable)}",
+                f"list them with `whc data info {table.path}`",
+            )
+        )
 
 
 def _check_classes(corpus: Corpus, path: Path) -> None:
@@ -205,6 +236,15 @@ def _check_classes(corpus: Corpus, path: Path) -> None:
         present = set(corpus.class_ids[corpus.splits == code].tolist())
         for class_id, label in enumerate(corpus.labels):
             if class_id not in present:
-                raise DataError(problem(f"{path}: split {split!r}", f"must have readable rows of every class, {label!r} has none", sorted(present), "split the data again"))
+                raise DataError(
+                    problem(
+                        f"{path}: split {split!r}",
+                        f"must have readable rows of every class, {label!r} has none",
+                        sorted(present),
+                        "split the data again",
+                    )
+                )
     if len(corpus.labels) != 2:
-        raise DataError(problem(f"{path}: class_id", "must have two classes", list(corpus.labels), "merge or add labels"))
+        raise DataError(
+            problem(f"{path}: class_id", "must have two classes", list(corpus.labels), "merge or add labels")
+        )

@@ -31,7 +31,9 @@ def windows(corpus: Corpus, split: str, frames: int) -> Windows:
     order = rows[np.lexsort((corpus.timestamps[rows], corpus.clips[rows]))]
     clips, times = corpus.clips[order], corpus.timestamps[order]
     if np.any((clips[1:] == clips[:-1]) & (times[1:] == times[:-1])):
-        raise DataError(f"split {split!r}: frames of one video_id must have distinct timestamps for windows of {frames} frames; use `sequence: none` for stills")
+        raise DataError(
+            f"split {split!r}: frames of one video_id must have distinct timestamps for windows of {frames} frames; use `sequence: none` for stills"
+        )
     starts = np.arange(len(order) - frames + 1)
     starts = starts[clips[starts] == clips[starts + frames - 1]] if len(starts) else starts
     if not len(starts):

@@ -1,0 +1,1 @@
+"""How long one forward pass takes, measured so that the numbers can be compared."""

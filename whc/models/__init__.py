@@ -1,0 +1,1 @@
+"""Networks, assembled from plug-ins: colour space -> backbone -> head, under a sequence model."""

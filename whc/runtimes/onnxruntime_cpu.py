@@ -44,7 +44,9 @@ class _Session:
         batch, *rest = self._input.shape
         if not all(isinstance(size, int) for size in rest):
             raise ArtifactError(
-                problem(str(self.path), "only the batch size may be dynamic", self._input.shape, "export with fixed sizes")
+                problem(
+                    str(self.path), "only the batch size may be dynamic", self._input.shape, "export with fixed sizes"
+                )
             )
         return (batch if isinstance(batch, int) else 1, *rest)
 
@@ -72,9 +74,13 @@ def load(path: Path, config: Config) -> _Session:
         session = ort.InferenceSession(str(path), options, providers=[PROVIDER])
     except _CANNOT_LOAD as error:
         reason = str(error).splitlines()[0]
-        raise ArtifactError(f"{path}: must be an ONNX file that ONNX Runtime can run, got: {reason}; export it again") from error
+        raise ArtifactError(
+            f"{path}: must be an ONNX file that ONNX Runtime can run, got: {reason}; export it again"
+        ) from error
     if session.get_providers() != [PROVIDER]:
-        raise ArtifactError(problem(str(path), f"must run on {PROVIDER}", session.get_providers(), "reinstall onnxruntime"))
+        raise ArtifactError(
+            problem(str(path), f"must run on {PROVIDER}", session.get_providers(), "reinstall onnxruntime")
+        )
     inputs = [item.name for item in session.get_inputs()]
     if len(inputs) != 1:
         raise ArtifactError(problem(str(path), "must have one input", inputs, "export the network alone"))

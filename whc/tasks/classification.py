@@ -80,4 +80,4 @@ def loss(logits: Tensor, class_ids: Tensor, positive_weight: float) -> Tensor:
 
 def probabilities(logits: Tensor) -> Tensor:
     """Logits (N, 1) to the exported output: probability of the positive class, (N,)."""
-    return logits[:, 0].sigmoid()
+    return logits.squeeze(1).sigmoid()

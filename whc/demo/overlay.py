@@ -1,0 +1,153 @@
+"""What is drawn on a frame: the label called, the positive label's probability, and frames a second.
+
+Everything stands on a dark panel at the lower edge, so that it reads on any background.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from whc.data.preprocess import Image
+
+Size = tuple[int, int]
+Colour = tuple[int, int, int]
+
+MIN_WIDTH, MIN_HEIGHT = 320, 180
+MAX_ENLARGED = 1920  # pixels; a narrow frame is padded sooner than enlarged beyond it
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_WHITE: Colour = (255, 255, 255)
+_GREY: Colour = (170, 170, 170)
+_POSITIVE: Colour = (90, 230, 120)
+_NEGATIVE: Colour = (120, 180, 255)
+_PANEL_SHADE = 0.25  # what is left of the picture's light under the panel
+
+
+@dataclass(frozen=True)
+class Caption:
+    """The text of one frame.
+
+    `title` is the label called, or why there is none. `probability` (0..1, None before the first decision) is that of the label
+    `measured`, which is called from `threshold` on. `fps` counts frames a second, None when unknown.
+    """
+
+    title: str
+    measured: str
+    probability: float | None
+    threshold: float
+    fps: float | None
+
+
+def canvas_size(height: int, width: int) -> Size:
+    """Height and width of what is shown for frames of a size: at least 320x180 and even, as MP4 wants."""
+    scale = min(max(1.0, MIN_WIDTH / width), max(1.0, MAX_ENLARGED / max(height, width)))
+    tall, wide = max(MIN_HEIGHT, round(height * scale)), max(MIN_WIDTH, round(width * scale))
+    return tall + tall % 2, wide + wide % 2
+
+
+def placement(height: int, width: int, canvas: Size) -> tuple[int, int, int, int]:
+    """Left, top, width and height of a frame centred on a canvas, as large as fits, its aspect kept."""
+    scale = min(canvas[0] / height, canvas[1] / width)
+    tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
+    return (canvas[1] - wide) // 2, (canvas[0] - tall) // 2, wide, tall
+
+
+def fit(picture: Image, canvas: Size) -> Image:
+    """A copy of a frame (H, W, 3) on a black canvas (height, width, 3)."""
+    left, top, wide, tall = placement(*picture.shape[:2], canvas)
+    grows = wide > picture.shape[1]
+    shown = np.zeros((*canvas, 3), np.uint8)
+    method = cv2.INTER_CUBIC if grows else cv2.INTER_AREA
+    shown[top : top + tall, left : left + wide] = cv2.resize(picture, (wide, tall), interpolation=method)
+    return shown
+
+
+def draw(picture: Image, caption: Caption, canvas: Size, box: tuple[int, int, int, int] | None = None) -> Image:
+    """A frame with its caption.
+
+    Args:
+        picture: RGB uint8 (H, W, 3) of any size; left as it is.
+        caption: what to say.
+        canvas: height and width of the result, from `canvas_size`.
+        box: left, top, right and bottom of the region looked at, in pixels of `picture`; None draws no box.
+
+    Returns:
+        RGB uint8 (*canvas, 3).
+    """
+    shown = fit(picture, canvas)
+    called = caption.probability is not None and caption.probability >= caption.threshold
+    colour = _GREY if caption.probability is None else _POSITIVE if called else _NEGATIVE
+    if box is not None:
+        _draw_box(shown, box, picture.shape[:2], colour)
+    height, width = canvas
+    line = max(20, min(height // 11, width // 16))  # height of a line of text
+    panel = shown[height - round(2.8 * line) :]
+    panel[:] = (panel * _PANEL_SHADE).astype(np.uint8)
+    margin = line // 2
+    speed = "" if caption.fps is None else f"{caption.fps:.0f} fps"
+    speed_width = _text_width(speed, 0.6 * line)
+    _write(panel, caption.title, (margin, round(1.25 * line)), line, width - speed_width - 3 * margin, colour)
+    _write(panel, speed, (width - margin - speed_width, round(1.25 * line)), 0.6 * line, speed_width, _WHITE)
+    if caption.probability is not None:
+        _draw_probability(panel, caption, caption.probability, line, colour)
+    return shown
+
+
+def _draw_box(shown: Image, box: tuple[int, int, int, int], frame: Size, colour: Colour) -> None:
+    left, top, wide, tall = placement(*frame, shown.shape[:2])
+    x, y = wide / frame[1], tall / frame[0]
+    first = (left + round(box[0] * x), top + round(box[1] * y))
+    last = (left + round(box[2] * x) - 1, top + round(box[3] * y) - 1)
+    thickness = max(1, shown.shape[0] // 270)
+    cv2.rectangle(shown, first, last, (0, 0, 0), 3 * thickness)
+    cv2.rectangle(shown, first, last, colour, thickness)
+
+
+def _draw_probability(panel: Image, caption: Caption, probability: float, line: int, colour: Colour) -> None:
+    """The second line: the label measured, a bar with a tick at the threshold, the number."""
+    margin, width, base = line // 2, panel.shape[1], round(2.25 * line)
+    number = f"{probability:.2f}"
+    number_left = width - margin - _text_width("0.00", 0.6 * line)
+    name_width = min(_text_width(caption.measured, 0.6 * line), width // 3)
+    _write(panel, caption.measured, (margin, base), 0.6 * line, name_width, _WHITE)
+    _write(panel, number, (number_left, base), 0.6 * line, width, _WHITE)
+    left, right = 2 * margin + name_width, number_left - margin
+    top, bottom = base - round(0.5 * line), base
+    tick = left + round(caption.threshold * (right - left))
+    cv2.rectangle(panel, (left, top), (right, bottom), (70, 70, 70), cv2.FILLED)
+    cv2.rectangle(panel, (left, top), (left + round(probability * (right - left)), bottom), colour, cv2.FILLED)
+    cv2.line(panel, (tick, top - line // 8), (tick, bottom + line // 8), _WHITE, max(1, line // 12))
+
+
+def _scale(height: float) -> float:
+    """Font scale that makes capitals about 0.75 of a line of this height; Hershey capitals are 21 px high at scale 1."""
+    return 0.75 * height / 21
+
+
+def _thickness(height: float) -> int:
+    return max(1, round(height / 14))
+
+
+def _plain(text: str) -> str:
+    """Text in the letters that OpenCV can draw: accents dropped, anything else foreign shown as `?`."""
+    bare = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    return bare.encode("ascii", "replace").decode("ascii")
+
+
+def _text_width(text: str, height: float) -> int:
+    (width, _), _ = cv2.getTextSize(_plain(text), _FONT, _scale(height), _thickness(height))
+    return int(width)
+
+
+def _write(panel: Image, text: str, origin: tuple[int, int], height: float, room: int, colour: Colour) -> None:
+    """Write on one line; text wider than `room` pixels loses its end."""
+    text = _plain(text)
+    if _text_width(text, height) > room:
+        while text and _text_width(text + "..", height) > room:
+            text = text[:-1]
+        text += ".."
+    cv2.putText(panel, text, origin, _FONT, _scale(height), colour, _thickness(height), cv2.LINE_AA)

@@ -1,0 +1,173 @@
+"""Where frames come from: a camera, a video file, a folder of images, or a rendered clip."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from whc.data.preprocess import Image, decode
+from whc.data.synthetic import FRAME_RATE, Motion, clip
+from whc.errors import DataError
+
+ASSUMED_FPS = 30.0  # of a camera or a video that does not tell
+FOLDER_FPS = 10.0  # at which images without a time of their own are timed and played
+_SHOWN: tuple[Motion, ...] = ("still", "waving", "passing", "waving")
+_SHOWN_SECONDS = 3
+
+
+class Frame(NamedTuple):
+    """An RGB uint8 picture (H, W, 3) and its time since the first frame."""
+
+    picture: Image
+    seconds: float
+
+
+@dataclass
+class Source:
+    """An open stream; iterate it once.
+
+    `fps` is None for a folder, where every image counts. `height` and `width` are those of the first frame (images of a
+    folder may differ); `count` is the number of frames as far as known beforehand, `skipped` that of files left out.
+    """
+
+    name: str
+    fps: float | None
+    height: int
+    width: int
+    count: int | None
+    frames: Iterator[Frame]
+    live: bool = False
+    skipped: int = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.frames
+
+
+@contextmanager
+def open_source(spec: str | None) -> Iterator[Source]:
+    """Open a source and close it at the end.
+
+    Args:
+        spec: a camera's number, the path of a video or of a folder of images, or None for a rendered clip.
+
+    Raises:
+        DataError: nothing there, or nothing in it that can be shown.
+    """
+    if spec is None:
+        yield _rendered()
+    elif spec.isdecimal():
+        with _capture(int(spec)) as capture:
+            yield _camera(capture, spec)
+    elif Path(spec).is_dir():
+        yield _folder(Path(spec))
+    elif not Path(spec).is_file():
+        raise DataError(f"{spec}: must be a camera's number, a video or a folder of images, got nothing there; check the path")
+    else:
+        with _capture(spec) as capture:
+            yield _video(capture, spec)
+
+
+@contextmanager
+def _capture(what: int | str) -> Iterator[cv2.VideoCapture]:
+    # OpenCV and FFmpeg would print their own account of what is raised here as one line.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    # FFmpeg alone for files: other backends take a name such as img_01.png for a sequence.
+    capture = cv2.VideoCapture(what, cv2.CAP_ANY if isinstance(what, int) else cv2.CAP_FFMPEG)
+    try:
+        yield capture
+    finally:
+        capture.release()
+        cv2.utils.logging.setLogLevel(level)
+
+
+def _camera(capture: cv2.VideoCapture, number: str) -> Source:
+    if not capture.isOpened():
+        raise DataError(f"camera {number}: must be connected and free, got none; list cameras with `ls /dev/video*`")
+    first = _read(capture)
+    if first is None:
+        raise DataError(f"camera {number}: must give pictures, got none; close other programs that use it")
+    return Source(f"camera {number}", _fps(capture), *first.shape[:2], None, _filmed(capture, first), live=True)
+
+
+def _filmed(capture: cv2.VideoCapture, first: Image) -> Iterator[Frame]:
+    picture: Image | None = first
+    started = time.monotonic()
+    while picture is not None:
+        yield Frame(picture, time.monotonic() - started)
+        picture = _read(capture)
+
+
+def _video(capture: cv2.VideoCapture, path: str) -> Source:
+    if not capture.isOpened():
+        raise DataError(f"{path}: must be a video that FFmpeg can decode, got something else; convert it to MP4")
+    first = _read(capture)
+    if first is None:
+        raise DataError(f"{path}: must have frames that can be decoded, got none; convert or download it again")
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    fps = _fps(capture)
+    return Source(path, fps, *first.shape[:2], count if count > 0 else None, _decoded(capture, first, fps))
+
+
+def _decoded(capture: cv2.VideoCapture, first: Image, fps: float) -> Iterator[Frame]:
+    start = seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+    yield Frame(first, 0.0)
+    while (picture := _read(capture)) is not None:
+        told = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        seconds = told if told > seconds else seconds + 1 / fps  # some files hold no times, or times that jump back
+        yield Frame(picture, seconds - start)
+
+
+def _read(capture: cv2.VideoCapture) -> Image | None:
+    there, picture = capture.read()
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8) if there else None
+
+
+def _fps(capture: cv2.VideoCapture) -> float:
+    fps = float(capture.get(cv2.CAP_PROP_FPS))
+    return fps if math.isfinite(fps) and fps > 0 else ASSUMED_FPS
+
+
+def _folder(folder: Path) -> Source:
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    images = [path for path in files if cv2.haveImageReader(str(path))]
+    source = Source(str(folder), None, 0, 0, len(images), iter(()), skipped=len(files) - len(images))
+    pictures = _readable(images, source)
+    first = next(pictures, None)
+    if first is None:
+        raise DataError(f"{folder}: must hold images, got none among {len(files)} files; give a folder of JPEG or PNG files")
+    source.height, source.width = first.shape[:2]
+    source.frames = _numbered(first, pictures)
+    return source
+
+
+def _readable(images: list[Path], source: Source) -> Iterator[Image]:
+    for path in images:
+        picture = decode(path.read_bytes())
+        if picture is None:
+            source.skipped += 1
+        else:
+            yield picture
+
+
+def _numbered(first: Image, others: Iterator[Image]) -> Iterator[Frame]:
+    yield Frame(first, 0.0)
+    for number, picture in enumerate(others, 1):
+        yield Frame(picture, number / FOLDER_FPS)
+
+
+def _rendered() -> Source:
+    frames = _SHOWN_SECONDS * FRAME_RATE
+    pictures = np.concatenate([clip(seed, motion, frames) for seed, motion in enumerate(_SHOWN)])
+    timed = (Frame(picture, number / FRAME_RATE) for number, picture in enumerate(pictures))
+    return Source("rendered clip", FRAME_RATE, *pictures.shape[1:3], len(pictures), timed)

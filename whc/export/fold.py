@@ -1,0 +1,76 @@
+"""Linear layers merged into their neighbours, exactly and before export: what is folded costs nothing at run time."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from whc.models.assemble import Classifier
+from whc.models.color import Luma
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """A copy in evaluation mode: BatchNorm in the convolution before or the linear layer after it, luma in the stem."""
+    folded = deepcopy(network).eval()
+    for module in folded.modules():
+        if isinstance(module, Classifier):
+            _fold_luma(module)
+    for module in list(folded.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.Sequential):
+                setattr(module, name, _fold_sequence(child))
+    return folded
+
+
+def _fold_sequence(sequence: nn.Sequential) -> nn.Sequential:
+    """Merge neighbours; dropout does nothing in evaluation, so it goes."""
+    layers: list[nn.Module] = []
+    for layer in sequence:
+        previous = layers[-1] if layers else None
+        if isinstance(layer, nn.Dropout):
+            continue
+        if isinstance(layer, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d):
+            layers[-1] = fuse_conv_bn_eval(previous, layer)
+        elif isinstance(layer, nn.Linear) and isinstance(previous, nn.BatchNorm1d):
+            layers[-1] = _fold_norm_into_linear(previous, layer)
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers)
+
+
+def _fold_norm_into_linear(norm: nn.BatchNorm1d, linear: nn.Linear) -> nn.Linear:
+    """W (s x + t) + b = (W s) x + (W t + b), in double precision."""
+    assert norm.running_var is not None and norm.running_mean is not None  # noqa: S101 (ours always track)
+    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    shift = norm.bias.double() - norm.running_mean.double() * scale
+    merged = nn.Linear(linear.in_features, linear.out_features)
+    with torch.no_grad():
+        merged.weight.copy_(linear.weight.double() * scale)
+        merged.bias.copy_(linear.weight.double() @ shift + linear.bias.double())
+    return merged
+
+
+def _fold_luma(classifier: Classifier) -> None:
+    """A fixed mix of three channels before a zero-padded convolution is a convolution of three channels."""
+    stem = classifier.backbone.stem[0]
+    if not isinstance(classifier.color, Luma) or not isinstance(stem, nn.Conv2d):
+        return
+    luma: Tensor = classifier.color.weight[0, :, 0, 0]
+    wide = nn.Conv2d(
+        3 * stem.in_channels,
+        stem.out_channels,
+        (stem.kernel_size[0], stem.kernel_size[1]),
+        (stem.stride[0], stem.stride[1]),
+        (int(stem.padding[0]), int(stem.padding[1])),
+        bias=stem.bias is not None,
+    ).eval()
+    with torch.no_grad():
+        # (out, T, 1, k, k) x (3, 1, 1) -> (out, T, 3, k, k) -> (out, T*3, k, k)
+        wide.weight.copy_((stem.weight[:, :, None] * luma[:, None, None]).flatten(1, 2))
+        if stem.bias is not None and wide.bias is not None:
+            wide.bias.copy_(stem.bias)
+    classifier.backbone.stem[0] = wide
+    classifier.color = nn.Identity()

@@ -1,0 +1,161 @@
+"""A network from its configuration."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from torch import Tensor, nn
+
+from whc import plugins
+from whc.config import Settings
+from whc.models.backbones import Backbone
+from whc.models.color import Color, conversion
+from whc.plugins import Choice, ChoiceOf
+
+Size = tuple[int, int]
+
+BACKBONES = ChoiceOf("models.backbones")
+HEADS = ChoiceOf("models.heads")
+SEQUENCE = ChoiceOf("models.sequence")
+
+
+def _parse_size(value: object) -> Size:
+    """`32` is 32x32, `48x30` is 48 high and 30 wide."""
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(value))
+    if not match:
+        raise ValueError(f"must be a side in pixels or HEIGHTxWIDTH, got {value!r}; write 32 or 48x30")
+    size = int(match[1]), int(match[2] or match[1])
+    if not all(8 <= side <= 512 for side in size):
+        raise ValueError(f"must be within 8 and 512 pixels, got {value!r}; choose another size")
+    return size
+
+
+def _dump_size(size: Size) -> int | str:
+    return size[0] if size[0] == size[1] else f"{size[0]}x{size[1]}"
+
+
+ImageSize = Annotated[Size, BeforeValidator(_parse_size), PlainSerializer(_dump_size, return_type=int | str)]
+
+
+class ModelConfig(Settings):
+    """Everything that decides a network's shape, and so its latency.
+
+    `width` is the channels of the first block, `depth` the number of blocks; `image_size` is (height, width) in pixels.
+    """
+
+    backbone: Annotated[Choice, BACKBONES] = BACKBONES.default("baseline")
+    head: Annotated[Choice, HEADS] = HEADS.default("avg")
+    color: Color = "rgb"
+    sequence: Annotated[Choice, SEQUENCE] = SEQUENCE.default("none")
+    width: int = Field(32, ge=1, le=512)
+    depth: int = Field(4, ge=1, le=16)
+    image_size: ImageSize = (32, 32)
+    dropout: float = Field(0.3, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> ModelConfig:
+        """Refuse what cannot be built, by building it without memory or arithmetic."""
+        with torch.device("meta"):
+            build(self, outputs=1)
+        return self
+
+    @property
+    def frames(self) -> int:
+        """Frames of one input."""
+        return int(plugins.load(SEQUENCE.kind, self.sequence.name).frames(self.sequence.config))
+
+    @property
+    def layout(self) -> str:
+        """How frames are laid out in the input: a key of `whc.data.preprocess.LAYOUTS`."""
+        return str(plugins.load(SEQUENCE.kind, self.sequence.name).LAYOUT)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the batch."""
+        module = plugins.load(SEQUENCE.kind, self.sequence.name)
+        return tuple(module.input_shape(self.sequence.config, self.image_size))
+
+
+class Classifier(nn.Module):
+    """Colour conversion, backbone, head: (N, T*3, H, W) to logits (N, outputs)."""
+
+    def __init__(self, to_color: nn.Module, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__()
+        self.color = to_color
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(self.color(images)))
+        return logits
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a sequence model builds its network from."""
+
+    config: ModelConfig
+    outputs: int
+
+    def classifier(self, frames: int) -> Classifier:
+        """The still-image network over `frames` frames stacked as channels.
+
+        Raises:
+            ValueError: the image is too small for the backbone, or the head does not fit the feature map.
+        """
+        config = self.config
+        to_color, channels = conversion(config.color, frames)
+        backbone = _backbone(config, channels)
+        head = plugins.load(HEADS.kind, config.head.name).build(
+            config.head.config, backbone.out_channels, _feature_size(config, channels), config.dropout, self.outputs
+        )
+        return Classifier(to_color, backbone, head)
+
+
+def _backbone(config: ModelConfig, channels: int) -> Backbone:
+    module = plugins.load(BACKBONES.kind, config.backbone.name)
+    backbone: Backbone = module.build(config.backbone.config, channels, config.width, config.depth)
+    return backbone
+
+
+def _feature_size(config: ModelConfig, channels: int) -> Size:
+    """Height and width of the feature map, found with a twin on the meta device: shapes only, no arithmetic."""
+    with torch.device("meta"):
+        twin = _backbone(config, channels).eval()
+        try:
+            features = twin(torch.empty(1, channels, *config.image_size))
+        except RuntimeError as error:
+            raise ValueError(
+                f"image_size {_dump_size(config.image_size)} is too small for {config.backbone.name} with depth "
+                f"{config.depth}; use a larger image or fewer blocks"
+            ) from error
+    return int(features.shape[2]), int(features.shape[3])
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+
+
+def build(config: ModelConfig, outputs: int) -> nn.Module:
+    """An untrained network; draws its weights from torch's global generator.
+
+    Args:
+        config: what to build.
+        outputs: number of logits.
+
+    Raises:
+        ValueError: the parts do not fit each other; the message says what would.
+    """
+    sequence = plugins.load(SEQUENCE.kind, config.sequence.name)
+    network: nn.Module = sequence.build(config.sequence.config, Parts(config, outputs))
+    return network.apply(_initialise)
