@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -50,6 +49,9 @@ _FANS = (11.0, 2.0, -7.0, -17.0)  # degrees from straight up, spread fingers
 _PHALANXES = (0.46, 0.30, 0.24)  # shares of a finger's length
 _CURLS = (75.0, 175.0, 235.0)  # degrees each phalanx leans towards the viewer in a fist
 _FOREARM = 1.5
+
+# Points around a unit circle.
+_RIM = np.array([(np.cos(turn), np.sin(turn)) for turn in np.arange(0, 2 * np.pi, np.pi / 8)])
 
 Colour = tuple[float, float, float]
 _DARK_SKIN, _LIGHT_SKIN = np.array((86.0, 54.0, 40.0)), np.array((240.0, 196.0, 168.0))
@@ -99,15 +101,12 @@ def render(
         raise UsageError(problem("--seed", "must be 0 or more", seed, "choose another seed"))
     people = max(len(SPLITS), clips // len(_SESSION))
     columns: dict[str, list[object]] = {name: [] for name in _SCHEMA.names}
-    with ThreadPoolExecutor() as pool:
-        # map keeps the order of clips, so threads cannot vary the file.
-        parts = pool.map(lambda index: list(_clip_rows(seed, index, people)), range(clips))
-        for done, rows in enumerate(parts, 1):
-            for row in rows:
-                for name, value in row.items():
-                    columns[name].append(value)
-            if on_progress:
-                on_progress(done, clips)
+    for index in range(clips):
+        for row in _clip_rows(seed, index, people):
+            for name, value in row.items():
+                columns[name].append(value)
+        if on_progress:
+            on_progress(index + 1, clips)
     return _write(pa.table(columns, _SCHEMA), out / "dataset.parquet")
 
 
@@ -249,10 +248,11 @@ def _poses(motion: Motion, frames: int, rng: np.random.Generator) -> Iterator[_P
 def _background(size: Size, rng: np.random.Generator) -> Image:
     """A still scene at drawing size: a slope between two colours, and soft shapes."""
     height, width = (edge * _OVERSAMPLING for edge in size)
-    corners = np.clip(rng.uniform(30, 220) + rng.normal(0, 35, (2, 2, 3)), 0, 255).astype(np.uint8)
+    grey = rng.uniform(50, 220)
+    corners = np.clip(grey + rng.normal(0, 22, (2, 2, 3)), 0, 255).astype(np.uint8)
     scene = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
     for _ in range(rng.integers(2, 8)):
-        colour = tuple(rng.uniform(10, 245, 3))
+        colour = tuple(np.clip(grey + rng.normal(0, 45) + rng.normal(0, 30, 3), 0, 255))
         centre = (rng.uniform(0, width), rng.uniform(0, height))
         axes = (rng.uniform(0.05, 0.4) * width, rng.uniform(0.05, 0.4) * height)
         turn = rng.uniform(0, 180)
@@ -267,7 +267,7 @@ def _light(size: Size, rng: np.random.Generator) -> NDArray[np.float64]:
     """Gain of each pixel and channel, (height, width, 3): brightness, tint, and one side lit more than the other."""
     y, x = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
     turn, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.25)
-    gain = rng.uniform(0.55, 1.15) * (1 + slope * (x * np.cos(turn) + y * np.sin(turn)))
+    gain = rng.uniform(0.65, 1.15) * (1 + slope * (x * np.cos(turn) + y * np.sin(turn)))
     return np.asarray(gain[..., None] * rng.normal(1, 0.05, 3))
 
 
@@ -295,9 +295,7 @@ class _Pen:
     def limb(self, joints: Sequence[tuple[float, float, float]], colour: Colour, grow: float = 0.0) -> None:
         """Fill the hull of circles (x, y, radius); `grow` is added to the radii, for outlines."""
         circles = np.array(joints)
-        rim = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-        ring = np.stack((np.cos(rim), np.sin(rim)), axis=1)
-        points = circles[:, None, :2] + (circles[:, 2] + grow)[:, None, None] * ring
+        points = circles[:, None, :2] + (circles[:, 2] + grow)[:, None, None] * _RIM
         fixed = np.rint(self.pixels(points.reshape(-1, 2)) * 2**_SHIFT).astype(np.int32)
         cv2.fillConvexPoly(self.canvas, cv2.convexHull(fixed), colour, shift=_SHIFT)
 

@@ -31,13 +31,15 @@ _PANEL_SHADE = 0.25  # what is left of the picture's light under the panel
 class Caption:
     """The text of one frame.
 
-    `title` is the label called, or why there is none. `probability` (0..1, None before the first decision) is that of the label
-    `measured`, which is called from `threshold` on. `fps` counts frames a second, None when unknown.
+    `title` is the label called, or why there is none. `probability` (0..1, None before the first decision) is that of the
+    label `measured`, whose bar has a tick at `threshold`; `positive` says that it is the one called. `fps` counts frames a
+    second, None while unknown.
     """
 
     title: str
     measured: str
     probability: float | None
+    positive: bool
     threshold: float
     fps: float | None
 
@@ -79,12 +81,11 @@ def draw(picture: Image, caption: Caption, canvas: Size, box: tuple[int, int, in
         RGB uint8 (*canvas, 3).
     """
     shown = fit(picture, canvas)
-    called = caption.probability is not None and caption.probability >= caption.threshold
-    colour = _GREY if caption.probability is None else _POSITIVE if called else _NEGATIVE
+    colour = _GREY if caption.probability is None else _POSITIVE if caption.positive else _NEGATIVE
     if box is not None:
         _draw_box(shown, box, picture.shape[:2], colour)
     height, width = canvas
-    line = max(20, min(height // 11, width // 16))  # height of a line of text
+    line = max(20, min(height // 14, width // 16))  # height of a line of text
     panel = shown[height - round(2.8 * line) :]
     panel[:] = (panel * _PANEL_SHADE).astype(np.uint8)
     margin = line // 2
@@ -102,8 +103,8 @@ def _draw_box(shown: Image, box: tuple[int, int, int, int], frame: Size, colour:
     x, y = wide / frame[1], tall / frame[0]
     first = (left + round(box[0] * x), top + round(box[1] * y))
     last = (left + round(box[2] * x) - 1, top + round(box[3] * y) - 1)
-    thickness = max(1, shown.shape[0] // 270)
-    cv2.rectangle(shown, first, last, (0, 0, 0), 3 * thickness)
+    thickness = max(2, shown.shape[0] // 270)
+    cv2.rectangle(shown, first, last, (0, 0, 0), 2 * thickness + 1)
     cv2.rectangle(shown, first, last, colour, thickness)
 
 
@@ -129,7 +130,7 @@ def _scale(height: float) -> float:
 
 
 def _thickness(height: float) -> int:
-    return max(1, round(height / 14))
+    return max(1, round(height / 12))
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,1 @@
+"""One trial from configuration to record: untrained export -> latency -> training -> export -> parity."""

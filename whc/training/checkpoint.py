@@ -1,0 +1,64 @@
+"""Checkpoints: weights and what is needed to rebuild and export the network, loadable without running code."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from whc.errors import ArtifactError, problem
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network at rest.
+
+    `config` is what `whc train --config` reads; `labels` is in order of class_id; `frame_rate` in frames a second or None.
+    """
+
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    labels: list[str]
+    frame_rate: float | None
+    data_fingerprint: str
+    code_version: str
+    epoch: int
+    val_f1: float
+    study: str = ""
+    trial: str = ""
+
+
+def save(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a checkpoint, renamed into place when complete."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    torch.save({"schema": SCHEMA, **asdict(checkpoint)}, temporary)
+    temporary.replace(path)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint; code inside the file is never run.
+
+    Raises:
+        ArtifactError: missing, truncated, not a checkpoint of whc, or from a newer version.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ArtifactError(f"{path}: must be a readable checkpoint, got {error.strerror}; check the path") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ArtifactError(f"{path}: must be a checkpoint written by whc, got: {reason[:100]}; train it again") from error
+    if not isinstance(content, dict) or "schema" not in content:
+        raise ArtifactError(problem(str(path), "must be a checkpoint written by whc", type(content).__name__, "train it again"))
+    if content.pop("schema") > SCHEMA:
+        raise ArtifactError(f"{path}: schema must be at most {SCHEMA}, got a newer one; upgrade whc")
+    try:
+        return Checkpoint(**content)
+    except TypeError as error:
+        raise ArtifactError(f"{path}: must hold all fields of a checkpoint, got: {error}; train it again") from error
