@@ -67,9 +67,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def save_yaml(content: Mapping[str, Any], path: Path) -> None:
-    """Write a mapping as YAML, keys in the order given."""
-    path.write_text(yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True), encoding="utf-8")
+def dump_yaml(content: Mapping[str, Any]) -> str:
+    """A mapping as YAML text, keys in the order given."""
+    text: str = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+    return text
 
 
 def validate(model: type[Model], content: object, source: str) -> Model:

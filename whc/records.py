@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from whc import __version__
-from whc.errors import ArtifactError, StudyError, problem
+from whc.config import dump_yaml, load_yaml, validate
+from whc.errors import ArtifactError, StudyError, UsageError, problem
 
 SCHEMA = 1
 State = Literal["finished", "stopped", "infeasible", "failed"]
@@ -52,13 +56,17 @@ class Latency(_Record):
 
 
 class TrialRecord(_Record):
-    """One trial: `record.json` in its folder. The trial is over when this file is renamed into place."""
+    """One trial: `record.json` in its folder. The trial is over when this file is renamed into place.
+
+    `drawn` holds what the sampler drew, by dotted key; `config` is the whole configuration that came of it.
+    """
 
     schema_version: int = Field(SCHEMA, alias="schema")
     trial_id: str
     study: str
     config: dict[str, Any]
     config_hash: str
+    drawn: dict[str, Any] = {}
     state: State
     reason: str = ""
     curve: list[CurvePoint] = []
@@ -167,10 +175,9 @@ class ModelMetadata(_Record):
         text_fields = {name for name, field in cls.model_fields.items() if field.annotation is str}
         try:
             decoded = {key: value if key in text_fields else json.loads(value) for key, value in ours.items()}
-            if decoded.get("schema", 0) > SCHEMA:
-                raise ArtifactError(
-                    problem(source, f"metadata schema must be at most {SCHEMA}", decoded["schema"], "upgrade whc")
-                )
+            schema = decoded.get("schema", 0)
+            if not isinstance(schema, int) or schema > SCHEMA:
+                raise ArtifactError(problem(source, f"metadata schema must be at most {SCHEMA}", schema, "upgrade whc"))
             return cls.model_validate(decoded)
         except (ValidationError, json.JSONDecodeError) as error:
             reason = str(error).splitlines()[0]
@@ -249,3 +256,81 @@ def code_version() -> str:
     except (OSError, subprocess.SubprocessError):
         return __version__
     return f"{__version__}+{done.stdout.strip()}"
+
+
+class StudyRecord(_Record):
+    """`study.yaml`: a search as resolved when it began; `--resume` and the factory start from it.
+
+    `space` is the space as written; `data` the path of the data set; `reference_ms` the reference network's
+    milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`).
+    """
+
+    study: str
+    space_name: str
+    space: dict[str, Any]
+    data: str
+    data_fingerprint: str
+    recipe: str
+    trials: int
+    workers: int
+    runtime: str | dict[str, Any]
+    limits: dict[str, float]
+    seed: int
+    reference_ms: float
+    host: str
+    code_version: str
+
+    def save(self, folder: Path) -> None:
+        """Write study.yaml."""
+        write_atomic(folder / "study.yaml", dump_yaml(self.model_dump(mode="json")))
+
+    @classmethod
+    def load(cls, folder: Path) -> StudyRecord:
+        """Read study.yaml; raises UsageError when it is damaged."""
+        path = folder / "study.yaml"
+        return validate(cls, load_yaml(path), str(path))
+
+
+def study_folder(runs: Path, name: str) -> Path:
+    """The folder of a study, never outside `runs`.
+
+    Raises:
+        UsageError: the name holds anything but letters, digits, `_`, `-` and `.`, or starts with `.`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", name):
+        rule = "must be letters, digits, '_', '-' and '.' (64 at most)"
+        raise UsageError(problem("study name", rule, name, "choose another name"))
+    return runs / name
+
+
+def existing_study(runs: Path, name: str | None) -> Path:
+    """The folder of a study that has begun; the newest when no name is given.
+
+    Raises:
+        StudyError: there is no such study; the message lists those there are.
+    """
+    found = sorted(runs.glob("*/study.yaml"), key=lambda path: path.stat().st_mtime)
+    if name is None:
+        if not found:
+            raise StudyError(f"{runs}: must hold a study, got none; run `whc search --space search_spaces/tiny.yaml`")
+        return found[-1].parent
+    folder = study_folder(runs, name)
+    if not (folder / "study.yaml").is_file():
+        known = ", ".join(path.parent.name for path in found) or "none"
+        raise StudyError(problem(str(runs), "no such study", name, f"studies here: {known}"))
+    return folder
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a study's folder for this process alone.
+
+    Raises:
+        StudyError: another process holds it.
+    """
+    lock = FileLock(folder / "lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout as error:
+        raise StudyError(f"{folder}: must not be in use, got a running search or build; wait for it or stop it") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,8 +30,8 @@ Size = tuple[int, int]
 class Table:
     """A checked Parquet file, images still encoded.
 
-    `rows` has the columns split, class_id, label, image_path, video_id, timestamp and person_id (the last four filled in
-    where the file lacks them); `encoded` holds the image files, row by row. `labels` is in order of class_id.
+    `rows` has the columns split, class_id, label, image_path, video_id, timestamp and person_id (the last four filled
+    in where the file lacks them); `encoded` holds the image files, row by row. `labels` is in order of class_id.
     """
 
     path: Path
@@ -46,8 +46,9 @@ class Table:
 class Corpus:
     """A decoded data set of N rows; arrays only, so that Ray's object store maps it without a copy.
 
-    `images[(H, W)]` is uint8 (N, H, W, 3) RGB. `splits` indexes SPLITS, `clips` and `groups` number the videos and the people
-    (a clip where people are unknown), `timestamps` orders the frames of a clip. `unreadable` names the rows left out.
+    `images[(H, W)]` is uint8 (N, H, W, 3) RGB. `splits` indexes SPLITS, `clips` and `groups` number the videos and the
+    people (a clip where people are unknown), `timestamps` orders the frames of a clip. `unreadable` names the rows left
+    out.
     """
 
     images: Mapping[Size, Image]
@@ -91,14 +92,12 @@ def read(path: Path) -> Table:
         raise DataError(
             problem(f"{path}: split", f"must be one of {', '.join(SPLITS)}", unknown[0], "rename the split")
         )
-    metadata = table.schema.metadata or {}
-    rate = metadata.get(b"whc.frame_rate")
     return Table(
         path=path,
         rows=frame,
         encoded=table["image_bytes"],
         labels=_labels(frame, path),
-        frame_rate=float(json.loads(rate)) if rate else None,
+        frame_rate=_frame_rate(table.schema, path),
         fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
     )
 
@@ -131,6 +130,24 @@ def _check_types(table: pa.Table, path: Path) -> None:
             raise DataError(
                 problem(f"{path}: {name}", "must have no empty values", column.null_count, "fill or drop those rows")
             )
+    if "timestamp" in table.column_names and accepts["text"](table["timestamp"].type):
+        # As text, frame 10 would come before frame 9.
+        rule = "must be a column of numbers or times"
+        raise DataError(problem(f"{path}: timestamp", rule, str(table["timestamp"].type), "convert the column"))
+
+
+def _frame_rate(schema: pa.Schema, path: Path) -> float | None:
+    text = (schema.metadata or {}).get(b"whc.frame_rate")
+    if text is None:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        rule = "must be a number of frames a second"
+        raise DataError(problem(f"{path}: metadata whc.frame_rate", rule, text.decode(errors="replace"), "mend it"))
+    return rate
 
 
 def _fill_optional(frame: pd.DataFrame) -> pd.DataFrame:
@@ -138,12 +155,13 @@ def _fill_optional(frame: pd.DataFrame) -> pd.DataFrame:
     for name in ("image_path", "video_id"):
         if name not in frame:
             frame[name] = own_row
-        frame[name] = frame[name].fillna(own_row).astype(str)
+        # As objects, since names may also come as categories or numbers.
+        frame[name] = frame[name].astype(object).fillna(own_row).astype(str)
     if "timestamp" not in frame:
         frame["timestamp"] = 0
     if "person_id" not in frame:
         frame["person_id"] = frame["video_id"]
-    frame["person_id"] = frame["person_id"].fillna(frame["video_id"]).astype(str)
+    frame["person_id"] = frame["person_id"].astype(object).fillna(frame["video_id"]).astype(str)
     frame["split"] = frame["split"].astype(str)
     frame["label"] = frame["label"].astype(str)
     return frame
@@ -152,7 +170,7 @@ def _fill_optional(frame: pd.DataFrame) -> pd.DataFrame:
 def _labels(frame: pd.DataFrame, path: Path) -> tuple[str, ...]:
     pairs = frame[["class_id", "label"]].drop_duplicates().sort_values("class_id")
     ids = pairs["class_id"].tolist()
-    if ids != list(range(len(ids))):
+    if ids != list(range(len(ids))) or pairs["label"].duplicated().any():
         raise DataError(
             problem(
                 f"{path}: class_id",
@@ -203,7 +221,7 @@ def load(path: Path, sizes: Iterable[Size], on_progress: Callable[[int, int], No
     corpus = Corpus(
         images={size: array[keep] for size, array in images.items()},
         class_ids=rows["class_id"].to_numpy(np.int64)[keep],
-        splits=rows["split"].map({name: i for i, name in enumerate(SPLITS)}).to_numpy(np.int64)[keep],
+        splits=pd.Categorical(rows["split"], SPLITS).codes.astype(np.int64)[keep],
         clips=pd.factorize(rows["video_id"])[0].astype(np.int64)[keep],
         groups=pd.factorize(rows["person_id"])[0].astype(np.int64)[keep],
         timestamps=pd.factorize(rows["timestamp"], sort=True)[0].astype(np.int64)[keep],

@@ -1,9 +1,9 @@
-"""Rendered clips of hands that wave or do not, for tests, demonstrations and a first study without any data of one's own.
+"""Rendered clips of hands that wave or do not: for tests, demonstrations, and a first study without data of one's own.
 
-One frame alone does not tell the classes apart, several do. A clip draws one path for each thing that can move (the swing of
-the arm, its place, the slow wander, the fingers) in the same way for every kind of motion; a kind *plays* some of them and
-*freezes* the others at a random frame. Frozen or played, a path shows the same values equally often, so the pictures of all
-kinds follow one distribution, and only their order in time differs.
+One frame alone does not tell the classes apart, several do. A clip draws one path for each thing that can move (the
+swing of the arm, its place, the slow wander, the fingers) in the same way for every kind of motion; a kind *plays* some
+of them and *freezes* the others at a random frame. Frozen or played, a path shows the same values equally often, so the
+pictures of all kinds follow one distribution, and only their order in time differs.
 """
 
 from __future__ import annotations
@@ -31,6 +31,22 @@ LABELS = ("no_waving_hand", "waving_hand")
 FRAME_RATE = 10
 DEFAULT_CLIPS = 280
 SIZE: Size = (48, 48)
+
+_SCHEMA = pa.schema(
+    {
+        "split": pa.string(),
+        "image_path": pa.string(),
+        "image_bytes": pa.binary(),
+        "class_id": pa.int64(),
+        "label": pa.string(),
+        "source": pa.string(),
+        "video_id": pa.string(),
+        "timestamp": pa.int64(),
+        "person_id": pa.string(),
+        "motion": pa.string(),
+    },
+    metadata={"whc.frame_rate": json.dumps(FRAME_RATE)},
+)
 
 # What one person records, in this order: both classes come first, so that a small data set has them too.
 _SESSION: tuple[Motion, ...] = ("waving", "still", "passing", "waving", "opening", "drifting", "waving")
@@ -81,8 +97,9 @@ def render(
 ) -> Path:
     """Render labelled clips and write them as `out/dataset.parquet`; one seed gives the same bytes again.
 
-    Frames are 48x48 JPEG files at 10 frames a second, 12 to 16 a clip. Everybody records all kinds of motion (3 of 7 clips
-    wave), and nobody appears in two splits; about 70, 15 and 15 % of the people are in train, val and test.
+    Frames are 48x48 JPEG files at 10 frames a second, 12 to 16 a clip. Everybody records all kinds of motion (3 of 7
+    clips wave), and nobody appears in two splits; about 70, 15 and 15 % of the people are in train, val and test. With
+    fewer than 18 clips some kinds of negatives are left out.
 
     Args:
         out: folder, made when missing.
@@ -108,23 +125,6 @@ def render(
         if on_progress:
             on_progress(index + 1, clips)
     return _write(pa.table(columns, _SCHEMA), out / "dataset.parquet")
-
-
-_SCHEMA = pa.schema(
-    {
-        "split": pa.string(),
-        "image_path": pa.string(),
-        "image_bytes": pa.binary(),
-        "class_id": pa.int64(),
-        "label": pa.string(),
-        "source": pa.string(),
-        "video_id": pa.string(),
-        "timestamp": pa.int64(),
-        "person_id": pa.string(),
-        "motion": pa.string(),
-    },
-    metadata={"whc.frame_rate": json.dumps(FRAME_RATE)},
-)
 
 
 def _clip_rows(seed: int, index: int, people: int) -> Iterator[dict[str, object]]:
@@ -167,8 +167,8 @@ def _write(table: pa.Table, path: Path) -> Path:
 def clip(seed: int, motion: Motion, frames: int, size: Size = SIZE) -> Image:
     """Film somebody's hand.
 
-    The hand is drawn in the middle square of the picture as large as in the frames of `render`, so cutting that square out of a
-    wider picture gives what a network trained on them knows.
+    The middle square of the picture shows the hand as the frames of `render` do, so a network trained on those knows
+    what it sees when that square is cut out of a wider picture.
 
     Args:
         seed: 0 or more; chooses person, scene and movement.
@@ -193,7 +193,7 @@ def _film(person: _Person, motion: Motion, frames: int, size: Size, rng: np.rand
     height, width = size
     unit = min(size) * rng.uniform(0.21, 0.26)
     mirrored = rng.random() < 0.5
-    sleeve = tuple(rng.uniform(20, 230, 3)) if rng.random() < 0.6 else None
+    sleeve = rng.uniform(20, 230, 3) if rng.random() < 0.6 else None
     cuff = rng.uniform(0.3, 1.0)
     scene = _background(size, rng)
     light = _light(size, rng)
@@ -300,13 +300,13 @@ class _Pen:
         cv2.fillConvexPoly(self.canvas, cv2.convexHull(fixed), colour, shift=_SHIFT)
 
 
-def _shade(skin: NDArray[np.float64], factor: float) -> Colour:
+def _shade(colour: NDArray[np.float64], factor: float) -> Colour:
     # Shadows on skin are redder than the skin.
-    red, green, blue = np.clip(skin * (factor ** np.array((0.8, 1.1, 1.2))), 0, 255)
+    red, green, blue = np.clip(colour * (factor ** np.array((0.8, 1.1, 1.2))), 0, 255)
     return float(red), float(green), float(blue)
 
 
-def _draw_arm(pen: _Pen, person: _Person, pose: _Pose, sleeve: Colour | None, cuff: float) -> None:
+def _draw_arm(pen: _Pen, person: _Person, pose: _Pose, sleeve: NDArray[np.float64] | None, cuff: float) -> None:
     """The forearm from below the elbow to the wrist, and the sleeve; leaves the pen at the wrist."""
     pen.turn = pose.forearm
     narrow, wide = 0.25 * person.breadth, 0.36 * person.breadth
@@ -315,8 +315,8 @@ def _draw_arm(pen: _Pen, person: _Person, pose: _Pose, sleeve: Colour | None, cu
     pen.limb(arm, _shade(person.skin, 0.94))
     if sleeve is not None:
         cloth = ((0.0, -1.2, wide + 0.12), (0.0, cuff - 0.3, wide + 0.1))
-        pen.limb(cloth, tuple(0.6 * channel for channel in sleeve), grow=0.05)
-        pen.limb(cloth, sleeve)
+        pen.limb(cloth, _shade(sleeve, 0.6), grow=0.05)
+        pen.limb(cloth, _shade(sleeve, 1.0))
     pen.origin = pen.pixels(np.array(((0.0, _FOREARM),)))[0]
 
 

@@ -13,7 +13,7 @@ from whc.errors import DataError
 
 @dataclass(frozen=True)
 class Windows:
-    """M windows of T frames: `index` (M, T) holds row numbers, oldest first; `class_ids` (M,) that of each last frame."""
+    """M windows of T frames: `index` (M, T) holds row numbers, oldest first; `class_ids` (M,) each last frame's."""
 
     index: NDArray[np.int64]
     class_ids: NDArray[np.int64]
@@ -31,9 +31,8 @@ def windows(corpus: Corpus, split: str, frames: int) -> Windows:
     order = rows[np.lexsort((corpus.timestamps[rows], corpus.clips[rows]))]
     clips, times = corpus.clips[order], corpus.timestamps[order]
     if np.any((clips[1:] == clips[:-1]) & (times[1:] == times[:-1])):
-        raise DataError(
-            f"split {split!r}: frames of one video_id must have distinct timestamps for windows of {frames} frames; use `sequence: none` for stills"
-        )
+        rule = f"frames of one video_id must have distinct timestamps for windows of {frames} frames"
+        raise DataError(f"split {split!r}: {rule}, got some twice; use `sequence: none` for stills")
     starts = np.arange(len(order) - frames + 1)
     starts = starts[clips[starts] == clips[starts + frames - 1]] if len(starts) else starts
     if not len(starts):

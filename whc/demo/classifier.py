@@ -48,12 +48,16 @@ class Classifier:
         latency_ms = (perf_counter() - started) * 1000
         if output.shape != (1,):
             raise ArtifactError(
-                problem(str(self._session.path), "must give one probability", f"shape {output.shape}", "export it again")
+                problem(
+                    str(self._session.path), "must give one probability", f"shape {output.shape}", "export it again"
+                )
             )
         probability = float(output[0])
         if not 0 <= probability <= 1:  # NaN too: it would pass for a calm negative
             raise ArtifactError(
-                problem(str(self._session.path), "must give a probability in 0..1", probability, "train or export it again")
+                problem(
+                    str(self._session.path), "must give a probability in 0..1", probability, "train or export it again"
+                )
             )
         decision = self._task.decode(probability, self.metadata.labels, self.metadata.threshold)
         return Verdict(decision.label, probability, decision.positive, latency_ms)
@@ -91,7 +95,7 @@ def _task(metadata: ModelMetadata, path: Path) -> ModuleType:
 
 
 def _check(metadata: ModelMetadata, input_shape: tuple[int, ...], path: Path) -> None:
-    """Raises ArtifactError when the metadata names what this version cannot do, or another network than the file holds."""
+    """Refuse metadata that name what this version cannot do, or another network than the file holds."""
 
     def require(holds: bool, key: str, rule: str, got: object) -> None:
         if not holds:
@@ -99,13 +103,21 @@ def _check(metadata: ModelMetadata, input_shape: tuple[int, ...], path: Path) ->
 
     require(metadata.layout in LAYOUTS, "layout", f"must be one of {', '.join(LAYOUTS)}", metadata.layout)
     require(metadata.resize == RESIZE, "resize", f"must be {RESIZE!r}", metadata.resize)
-    require(metadata.interpolation == INTERPOLATION, "interpolation", f"must be {INTERPOLATION!r}", metadata.interpolation)
-    require(min(metadata.frames, metadata.height, metadata.width) > 0, "frames, height, width", "must be positive", 
-            (metadata.frames, metadata.height, metadata.width))
+    require(
+        metadata.interpolation == INTERPOLATION, "interpolation", f"must be {INTERPOLATION!r}", metadata.interpolation
+    )
+    require(
+        min(metadata.frames, metadata.height, metadata.width) > 0,
+        "frames, height, width",
+        "must be positive",
+        (metadata.frames, metadata.height, metadata.width),
+    )
     rate = metadata.frame_rate
     require(rate is None or (math.isfinite(rate) and rate > 0), "frame_rate", "must be positive or null", rate)
     require(0 < metadata.threshold < 1, "threshold", "must be in 0..1", metadata.threshold)
-    require(metadata.positive in metadata.labels[1:], "labels", f"must have {metadata.positive!r} second", metadata.labels)
+    require(
+        metadata.positive in metadata.labels[1:], "labels", f"must have {metadata.positive!r} second", metadata.labels
+    )
     window = np.zeros((1, metadata.frames, metadata.height, metadata.width, 3), np.uint8)
     packed = to_input(window, metadata.layout)
     # A layout only rearranges: one that drops frames (still, of several) was not trained on this window.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -27,13 +28,20 @@ _NEGATIVE: Colour = (120, 180, 255)
 _PANEL_SHADE = 0.25  # what is left of the picture's light under the panel
 
 
+class _Ink(NamedTuple):
+    """Height of a line of text in pixels, and its colour."""
+
+    height: float
+    colour: Colour
+
+
 @dataclass(frozen=True)
 class Caption:
     """The text of one frame.
 
-    `title` is the label called, or why there is none. `probability` (0..1, None before the first decision) is that of the
-    label `measured`, whose bar has a tick at `threshold`; `positive` says that it is the one called. `fps` counts frames a
-    second, None while unknown.
+    `title` is the label called, or why there is none. `probability` (0..1, None before the first decision) is that of
+    the label `measured`, whose bar has a tick at `threshold`; `positive` says that it is the one called. `fps` counts
+    frames a second, None while unknown.
     """
 
     title: str
@@ -51,19 +59,19 @@ def canvas_size(height: int, width: int) -> Size:
     return tall + tall % 2, wide + wide % 2
 
 
-def placement(height: int, width: int, canvas: Size) -> tuple[int, int, int, int]:
+def placement(frame: Size, canvas: Size) -> tuple[int, int, int, int]:
     """Left, top, width and height of a frame centred on a canvas, as large as fits, its aspect kept."""
-    scale = min(canvas[0] / height, canvas[1] / width)
-    tall, wide = max(1, round(height * scale)), max(1, round(width * scale))
+    scale = min(canvas[0] / frame[0], canvas[1] / frame[1])
+    tall, wide = max(1, round(frame[0] * scale)), max(1, round(frame[1] * scale))
     return (canvas[1] - wide) // 2, (canvas[0] - tall) // 2, wide, tall
 
 
 def fit(picture: Image, canvas: Size) -> Image:
     """A copy of a frame (H, W, 3) on a black canvas (height, width, 3)."""
-    left, top, wide, tall = placement(*picture.shape[:2], canvas)
-    grows = wide > picture.shape[1]
+    height, width = picture.shape[:2]
+    left, top, wide, tall = placement((height, width), canvas)
     shown = np.zeros((*canvas, 3), np.uint8)
-    method = cv2.INTER_CUBIC if grows else cv2.INTER_AREA
+    method = cv2.INTER_CUBIC if wide > width else cv2.INTER_AREA
     shown[top : top + tall, left : left + wide] = cv2.resize(picture, (wide, tall), interpolation=method)
     return shown
 
@@ -83,7 +91,7 @@ def draw(picture: Image, caption: Caption, canvas: Size, box: tuple[int, int, in
     shown = fit(picture, canvas)
     colour = _GREY if caption.probability is None else _POSITIVE if caption.positive else _NEGATIVE
     if box is not None:
-        _draw_box(shown, box, picture.shape[:2], colour)
+        _draw_box(shown, box, (picture.shape[0], picture.shape[1]), colour)
     height, width = canvas
     line = max(20, min(height // 14, width // 16))  # height of a line of text
     panel = shown[height - round(2.8 * line) :]
@@ -91,15 +99,16 @@ def draw(picture: Image, caption: Caption, canvas: Size, box: tuple[int, int, in
     margin = line // 2
     speed = "" if caption.fps is None else f"{caption.fps:.0f} fps"
     speed_width = _text_width(speed, 0.6 * line)
-    _write(panel, caption.title, (margin, round(1.25 * line)), line, width - speed_width - 3 * margin, colour)
-    _write(panel, speed, (width - margin - speed_width, round(1.25 * line)), 0.6 * line, speed_width, _WHITE)
+    base = round(1.25 * line)
+    _write(panel, caption.title, (margin, base), width - speed_width - 3 * margin, _Ink(line, colour))
+    _write(panel, speed, (width - margin - speed_width, base), speed_width, _Ink(0.6 * line, _WHITE))
     if caption.probability is not None:
         _draw_probability(panel, caption, caption.probability, line, colour)
     return shown
 
 
 def _draw_box(shown: Image, box: tuple[int, int, int, int], frame: Size, colour: Colour) -> None:
-    left, top, wide, tall = placement(*frame, shown.shape[:2])
+    left, top, wide, tall = placement(frame, (shown.shape[0], shown.shape[1]))
     x, y = wide / frame[1], tall / frame[0]
     first = (left + round(box[0] * x), top + round(box[1] * y))
     last = (left + round(box[2] * x) - 1, top + round(box[3] * y) - 1)
@@ -114,8 +123,9 @@ def _draw_probability(panel: Image, caption: Caption, probability: float, line: 
     number = f"{probability:.2f}"
     number_left = width - margin - _text_width("0.00", 0.6 * line)
     name_width = min(_text_width(caption.measured, 0.6 * line), width // 3)
-    _write(panel, caption.measured, (margin, base), 0.6 * line, name_width, _WHITE)
-    _write(panel, number, (number_left, base), 0.6 * line, width, _WHITE)
+    ink = _Ink(0.6 * line, _WHITE)
+    _write(panel, caption.measured, (margin, base), name_width, ink)
+    _write(panel, number, (number_left, base), width, ink)
     left, right = 2 * margin + name_width, number_left - margin
     top, bottom = base - round(0.5 * line), base
     tick = left + round(caption.threshold * (right - left))
@@ -125,7 +135,7 @@ def _draw_probability(panel: Image, caption: Caption, probability: float, line: 
 
 
 def _scale(height: float) -> float:
-    """Font scale that makes capitals about 0.75 of a line of this height; Hershey capitals are 21 px high at scale 1."""
+    """Font scale that makes capitals 0.75 of a line of this height; at scale 1 Hershey's are 21 px high."""
     return 0.75 * height / 21
 
 
@@ -144,11 +154,11 @@ def _text_width(text: str, height: float) -> int:
     return int(width)
 
 
-def _write(panel: Image, text: str, origin: tuple[int, int], height: float, room: int, colour: Colour) -> None:
+def _write(panel: Image, text: str, origin: tuple[int, int], room: int, ink: _Ink) -> None:
     """Write on one line; text wider than `room` pixels loses its end."""
-    text = _plain(text)
+    text, height = _plain(text), ink.height
     if _text_width(text, height) > room:
         while text and _text_width(text + "..", height) > room:
             text = text[:-1]
         text += ".."
-    cv2.putText(panel, text, origin, _FONT, _scale(height), colour, _thickness(height), cv2.LINE_AA)
+    cv2.putText(panel, text, origin, _FONT, _scale(height), ink.colour, _thickness(height), cv2.LINE_AA)

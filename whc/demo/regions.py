@@ -11,7 +11,7 @@ from whc.errors import UsageError, problem
 
 @dataclass(frozen=True)
 class Region:
-    """A box in fractions of the frame, 0..1, so that it means the same at every frame size; `x`, `y` is its top left."""
+    """A box in fractions of the frame, 0..1, the same at every frame size; `x`, `y` is its top left."""
 
     x: float
     y: float

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 
 from whc.data.preprocess import Image, decode
-from whc.data.synthetic import FRAME_RATE, Motion, clip
 from whc.errors import DataError
+
+Size = tuple[int, int]
 
 ASSUMED_FPS = 30.0  # of a camera or a video that does not tell
 FOLDER_FPS = 10.0  # at which images without a time of their own are timed and played
-_SHOWN: tuple[Motion, ...] = ("still", "waving", "passing", "waving")
-_SHOWN_SECONDS = 3
+RENDERED_SECONDS = 3  # of each motion
 
 
 class Frame(NamedTuple):
@@ -35,14 +35,14 @@ class Frame(NamedTuple):
 class Source:
     """An open stream; iterate it once.
 
-    `fps` is None for a folder, where every image counts. `height` and `width` are those of the first frame (images of a
-    folder may differ); `count` is the number of frames as far as known beforehand, `skipped` that of files left out.
+    `fps` is None for a folder, where every image counts. `size` is the first frame's height and width in pixels
+    (images of a folder may differ); `count` is the number of frames as far as known beforehand, `skipped` that of files
+    left out.
     """
 
     name: str
     fps: float | None
-    height: int
-    width: int
+    size: Size
     count: int | None
     frames: Iterator[Frame]
     live: bool = False
@@ -70,7 +70,9 @@ def open_source(spec: str | None) -> Iterator[Source]:
     elif Path(spec).is_dir():
         yield _folder(Path(spec))
     elif not Path(spec).is_file():
-        raise DataError(f"{spec}: must be a camera's number, a video or a folder of images, got nothing there; check the path")
+        raise DataError(
+            f"{spec}: must be a camera's number, a video or a folder of images, got nothing there; check the path"
+        )
     else:
         with _capture(spec) as capture:
             yield _video(capture, spec)
@@ -97,7 +99,7 @@ def _camera(capture: cv2.VideoCapture, number: str) -> Source:
     first = _read(capture)
     if first is None:
         raise DataError(f"camera {number}: must give pictures, got none; close other programs that use it")
-    return Source(f"camera {number}", _fps(capture), *first.shape[:2], None, _filmed(capture, first), live=True)
+    return Source(f"camera {number}", _fps(capture), _size(first), None, _filmed(capture, first), live=True)
 
 
 def _filmed(capture: cv2.VideoCapture, first: Image) -> Iterator[Frame]:
@@ -116,7 +118,7 @@ def _video(capture: cv2.VideoCapture, path: str) -> Source:
         raise DataError(f"{path}: must have frames that can be decoded, got none; convert or download it again")
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     fps = _fps(capture)
-    return Source(path, fps, *first.shape[:2], count if count > 0 else None, _decoded(capture, first, fps))
+    return Source(path, fps, _size(first), count if count > 0 else None, _decoded(capture, first, fps))
 
 
 def _decoded(capture: cv2.VideoCapture, first: Image, fps: float) -> Iterator[Frame]:
@@ -133,27 +135,39 @@ def _read(capture: cv2.VideoCapture) -> Image | None:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8) if there else None
 
 
+def _size(picture: Image) -> Size:
+    return picture.shape[0], picture.shape[1]
+
+
 def _fps(capture: cv2.VideoCapture) -> float:
     fps = float(capture.get(cv2.CAP_PROP_FPS))
     return fps if math.isfinite(fps) and fps > 0 else ASSUMED_FPS
 
 
 def _folder(folder: Path) -> Source:
-    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    try:
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: must be a readable folder, got: {error.strerror}; check its permissions") from error
     images = [path for path in files if cv2.haveImageReader(str(path))]
-    source = Source(str(folder), None, 0, 0, len(images), iter(()), skipped=len(files) - len(images))
+    source = Source(str(folder), None, (0, 0), len(images), iter(()), skipped=len(files) - len(images))
     pictures = _readable(images, source)
     first = next(pictures, None)
     if first is None:
-        raise DataError(f"{folder}: must hold images, got none among {len(files)} files; give a folder of JPEG or PNG files")
-    source.height, source.width = first.shape[:2]
+        raise DataError(
+            f"{folder}: must hold images, got none among {len(files)} files; give a folder of JPEG or PNG files"
+        )
+    source.size = _size(first)
     source.frames = _numbered(first, pictures)
     return source
 
 
 def _readable(images: list[Path], source: Source) -> Iterator[Image]:
     for path in images:
-        picture = decode(path.read_bytes())
+        try:
+            picture = decode(path.read_bytes())
+        except OSError:
+            picture = None
         if picture is None:
             source.skipped += 1
         else:
@@ -167,7 +181,11 @@ def _numbered(first: Image, others: Iterator[Image]) -> Iterator[Frame]:
 
 
 def _rendered() -> Source:
-    frames = _SHOWN_SECONDS * FRAME_RATE
-    pictures = np.concatenate([clip(seed, motion, frames) for seed, motion in enumerate(_SHOWN)])
+    # Here, because the renderer brings the data set's libraries, which a device with a camera can do without.
+    from whc.data.synthetic import FRAME_RATE, Motion, clip
+
+    shown: tuple[Motion, ...] = ("still", "waving", "passing", "waving")
+    frames = RENDERED_SECONDS * FRAME_RATE
+    pictures = np.concatenate([clip(seed, motion, frames) for seed, motion in enumerate(shown)])
     timed = (Frame(picture, number / FRAME_RATE) for number, picture in enumerate(pictures))
-    return Source("rendered clip", FRAME_RATE, *pictures.shape[1:3], len(pictures), timed)
+    return Source("rendered clip", FRAME_RATE, _size(pictures[0]), len(pictures), timed)

@@ -12,8 +12,8 @@ from whc.data.preprocess import Image
 class Window:
     """Takes the frames of a stream one by one and keeps the latest `frames` that are 1/`frame_rate` s apart.
 
-    Every frame enters when either rate is unknown (None). Otherwise a grid of instants 1/`frame_rate` apart starts at the
-    first frame, and the frame nearest to each instant enters: of a stream at 30 frames a second, every third for a
+    Every frame enters when either rate is unknown (None). Otherwise a grid of instants 1/`frame_rate` apart starts at
+    the first frame, and the frame nearest to each instant enters: of a stream at 30 frames a second, every third for a
     model at 10. A stream slower than the model's rate enters whole.
     """
 

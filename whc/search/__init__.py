@@ -1,0 +1,1 @@
+"""Search: a YAML space, Optuna's samples, Ray Tune's workers, a folder of records."""

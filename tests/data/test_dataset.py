@@ -1,0 +1,226 @@
+"""Reading and decoding: what is accepted, what is refused, and in which words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from whc.data import dataset
+from whc.data.preprocess import decode, resize
+from whc.errors import DataError
+
+SIZES = [(8, 8), (16, 12)]
+
+Change = Callable[[dict[str, Any]], object]
+WriteDataset = Callable[..., Path]
+
+
+def drop(name: str) -> Change:
+    return lambda columns: columns.pop(name)
+
+
+def put(name: str, row: int, value: object) -> Change:
+    return lambda columns: columns[name].__setitem__(row, value)
+
+
+def become(name: str, convert: Callable[[list[Any]], object]) -> Change:
+    return lambda columns: columns.__setitem__(name, convert(columns[name]))
+
+
+def empty(columns: dict[str, Any]) -> None:
+    types = {"class_id": pa.int64(), "timestamp": pa.int64(), "image_bytes": pa.binary()}
+    for name in columns:
+        columns[name] = pa.array([], types.get(name, pa.string()))
+
+
+def one_class_in_val(columns: dict[str, Any]) -> None:
+    for i, split in enumerate(columns["split"]):
+        if split == "val":
+            columns["class_id"][i], columns["label"][i] = 0, "no"
+
+
+def no_test_split(columns: dict[str, Any]) -> None:
+    columns["split"] = ["val" if split == "test" else split for split in columns["split"]]
+
+
+def third_class(columns: dict[str, Any]) -> None:
+    for i, path in enumerate(columns["image_path"]):
+        if path.split("/")[0].endswith("3"):
+            columns["class_id"][i], columns["label"][i] = 2, "maybe"
+
+
+def all_of_class(class_id: int, name: str, value: object) -> Callable[[dict[str, Any]], None]:
+    def change(columns: dict[str, Any]) -> None:
+        columns[name] = [
+            value if of == class_id else old for of, old in zip(columns["class_id"], columns[name], strict=True)
+        ]
+
+    return change
+
+
+BAD_INPUT: list[tuple[str, Change, str]] = [
+    ("missing column", drop("class_id"), "add class_id"),
+    ("several missing columns", lambda columns: (columns.pop("split"), columns.pop("label")), "add split, label"),
+    ("class_id of text", become("class_id", lambda ids: [str(i) for i in ids]), "convert the column"),
+    ("class_id of fractions", become("class_id", lambda ids: [float(i) for i in ids]), "convert the column"),
+    ("images as text", become("image_bytes", lambda files: ["a.png" for _ in files]), "convert the column"),
+    ("split of numbers", become("split", lambda splits: [0 for _ in splits]), "convert the column"),
+    ("timestamps as text", become("timestamp", lambda times: [str(t) for t in times]), "convert the column"),
+    ("unknown split", put("split", 3, "validation"), "train, val, test, got 'validation'; rename the split"),
+    ("empty", empty, "build the data set again"),
+    ("no labels in places", put("label", 2, None), "fill or drop those rows"),
+    ("no class_id in places", put("class_id", 2, None), "fill or drop those rows"),
+    ("no split in places", put("split", 2, None), "fill or drop those rows"),
+    ("gap in class ids", all_of_class(1, "class_id", 2), "mend class_id and label"),
+    ("class ids from 1", become("class_id", lambda ids: [i + 1 for i in ids]), "mend class_id and label"),
+    ("two labels of one class", put("label", 0, "nope"), "mend class_id and label"),
+    ("one label of two classes", all_of_class(1, "label", "no"), "mend class_id and label"),
+    ("one class in a split", one_class_in_val, "split the data again"),
+    (
+        "one class in all",
+        lambda columns: (all_of_class(1, "label", "no")(columns), all_of_class(1, "class_id", 0)(columns)),
+        "two classes",
+    ),
+    ("no test split", no_test_split, "split the data again"),
+    ("three classes", third_class, "merge or add labels"),
+    ("unreadable images", put("image_bytes", 0, b"not an image"), "whc data info"),
+    ("missing images", put("image_bytes", 0, None), "whc data info"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), [case[1:] for case in BAD_INPUT], ids=[case[0] for case in BAD_INPUT])
+def test_bad_input_is_told_in_one_line(write_dataset: WriteDataset, change: Change, told: str) -> None:
+    path = write_dataset(change)
+    with pytest.raises(DataError) as caught:
+        dataset.load(path, SIZES)
+    check_message(caught.value, path, told)
+
+
+def check_message(error: DataError, path: Path, told: str) -> None:
+    message = str(error)
+    assert "\n" not in message
+    assert message.startswith(str(path))
+    assert told in message
+    assert ", got" in message
+    assert "; " in message
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "nothing.parquet"
+    for wrong in (path, tmp_path):
+        with pytest.raises(DataError) as caught:
+            dataset.read(wrong)
+        check_message(caught.value, wrong, "whc data synth")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all", b"PAR1" + bytes(200) + b"PAR1"])
+def test_corrupt_file(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "dataset.parquet"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        dataset.read(path)
+    check_message(caught.value, path, "copy or build it again")
+
+
+def test_truncated_file(write_dataset: WriteDataset) -> None:
+    path = write_dataset()
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataError, match="copy or build it again"):
+        dataset.read(path)
+
+
+@pytest.mark.parametrize("rate", ["fast", "0", "-10", "nan", "inf", "", "null"])
+def test_bad_frame_rate(write_dataset: WriteDataset, rate: str) -> None:
+    path = write_dataset(metadata={"whc.frame_rate": rate})
+    with pytest.raises(DataError) as caught:
+        dataset.read(path)
+    check_message(caught.value, path, "frames a second")
+
+
+def test_frame_rate(write_dataset: WriteDataset) -> None:
+    assert dataset.read(write_dataset()).frame_rate is None
+    assert dataset.read(write_dataset(metadata={"whc.frame_rate": "12.5"})).frame_rate == 12.5
+
+
+def test_one_percent_of_unreadable_images_is_tolerated(write_dataset: WriteDataset) -> None:
+    def spoil(count: int) -> Callable[[dict[str, Any]], None]:
+        return lambda columns: columns["image_bytes"].__setitem__(slice(0, count), [b"broken"] * count)
+
+    # 3 splits x 10 clips x 10 frames = 300 rows.
+    size = {"clips_per_split": 10, "frames": 10}
+    corpus = dataset.load(write_dataset(spoil(3), **size), SIZES)
+    assert corpus.unreadable == ("train0/0.png", "train0/1.png", "train0/2.png")
+    assert len(corpus.class_ids) == len(corpus.splits) == len(corpus.clips) == len(corpus.timestamps) == 297
+    assert all(len(images) == 297 for images in corpus.images.values())
+    with pytest.raises(DataError, match="got '4 of 300'"):
+        dataset.load(write_dataset(spoil(4), **size), SIZES)
+
+
+def test_rows_keep_their_order_and_images(write_dataset: WriteDataset) -> None:
+    path = write_dataset()
+    seen: list[tuple[int, int]] = []
+    corpus = dataset.load(path, SIZES, lambda done, count: seen.append((done, count)))
+    table = dataset.read(path)
+    for i, encoded in enumerate(table.encoded):
+        picture = decode(encoded.as_py())
+        assert picture is not None
+        for size in SIZES:
+            np.testing.assert_array_equal(corpus.images[size][i], resize(picture, *size))
+    assert corpus.labels == ("no", "yes")
+    assert [dataset.SPLITS[i] for i in corpus.splits] == table.rows["split"].tolist()
+    assert corpus.class_ids.tolist() == table.rows["class_id"].tolist()
+    assert corpus.unreadable == ()
+    assert seen[-1] == (36, 36)
+
+
+def test_every_array_is_plain_and_64_bits_wide(write_dataset: WriteDataset) -> None:
+    corpus = dataset.load(write_dataset(), SIZES)
+    for array in (corpus.class_ids, corpus.splits, corpus.clips, corpus.groups, corpus.timestamps):
+        assert array.dtype == np.int64
+        assert array.shape == (36,)
+    assert {size: images.shape for size, images in corpus.images.items()} == {s: (36, *s, 3) for s in SIZES}
+
+
+def test_without_the_optional_columns_rows_stand_alone(write_dataset: WriteDataset) -> None:
+    path = write_dataset(lambda columns: [columns.pop(name) for name in dataset.OPTIONAL])
+    corpus = dataset.load(path, SIZES)
+    assert len(set(corpus.clips.tolist())) == len(set(corpus.groups.tolist())) == 36
+
+
+@pytest.mark.parametrize("convert", [pa.array, lambda names: pa.array(names).dictionary_encode()])
+def test_optional_names_may_be_missing_in_places(
+    write_dataset: WriteDataset, convert: Callable[[list[str | None]], pa.Array]
+) -> None:
+    def change(columns: dict[str, Any]) -> None:
+        for name in ("image_path", "video_id", "person_id"):
+            columns[name] = convert([None, *columns[name][1:]])
+
+    rows = dataset.read(write_dataset(change)).rows
+    assert rows.iloc[0][["image_path", "video_id", "person_id"]].tolist() == ["row 0"] * 3
+
+
+@pytest.mark.parametrize("numbers", [[0, 1, 2], [None, 1, 2]])
+def test_clips_and_people_may_be_numbers(write_dataset: WriteDataset, numbers: list[int | None]) -> None:
+    def change(columns: dict[str, Any]) -> None:
+        columns["video_id"] = columns["person_id"] = pa.array((numbers * 12)[:36], pa.int64())
+
+    assert dataset.read(write_dataset(change)).rows["video_id"].notna().all()
+
+
+def test_columns_may_be_dictionaries(write_dataset: WriteDataset) -> None:
+    def change(columns: dict[str, Any]) -> None:
+        for name in ("split", "label"):
+            columns[name] = pa.array(columns[name]).dictionary_encode()
+
+    assert dataset.load(write_dataset(change), SIZES).labels == ("no", "yes")
+
+
+def test_fingerprint_follows_the_content(write_dataset: WriteDataset) -> None:
+    first = dataset.read(write_dataset()).fingerprint
+    assert dataset.read(write_dataset()).fingerprint == first
+    assert dataset.read(write_dataset(put("timestamp", 0, 9))).fingerprint != first

@@ -1,0 +1,89 @@
+"""Decoding, resizing, and packing windows into a network's input."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whc.data import preprocess
+
+SMALL = st.integers(1, 6)
+
+
+def picture(height: int, width: int) -> preprocess.Image:
+    return np.random.default_rng(height * 100 + width).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.mark.parametrize(("suffix", "channels"), [(".png", 1), (".png", 3), (".png", 4), (".jpg", 1), (".jpg", 3)])
+def test_decode_gives_three_channels(suffix: str, channels: int) -> None:
+    stored = np.full((5, 7, channels), 130, np.uint8)
+    decoded = preprocess.decode(cv2.imencode(suffix, stored)[1].tobytes())
+    assert decoded is not None
+    assert decoded.shape == (5, 7, 3)
+    assert decoded.dtype == np.uint8
+    assert np.abs(decoded.astype(int) - 130).max() <= 2
+
+
+def test_decode_gives_rgb() -> None:
+    red = np.zeros((2, 2, 3), np.uint8)
+    red[..., 2] = 255  # OpenCV writes BGR
+    decoded = preprocess.decode(cv2.imencode(".png", red)[1].tobytes())
+    assert decoded is not None
+    assert decoded[0, 0].tolist() == [255, 0, 0]
+
+
+def test_decode_reads_16_bits() -> None:
+    deep = np.full((3, 3), 0x8000, np.uint16)
+    decoded = preprocess.decode(cv2.imencode(".png", deep)[1].tobytes())
+    assert decoded is not None
+    assert decoded.dtype == np.uint8
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
+def test_decode_says_none_of_what_is_no_image(content: bytes) -> None:
+    assert preprocess.decode(content) is None
+
+
+@given(SMALL, SMALL, SMALL, SMALL)
+def test_resize_keeps_the_range(height: int, width: int, new_height: int, new_width: int) -> None:
+    source = picture(height, width)
+    resized = preprocess.resize(source, new_height, new_width)
+    assert resized.shape == (new_height, new_width, 3)
+    assert resized.dtype == np.uint8
+    assert source.min() <= resized.min()
+    assert resized.max() <= source.max()
+
+
+def test_resize_averages_areas_and_leaves_the_right_size_alone() -> None:
+    source = picture(4, 6)
+    assert preprocess.resize(source, 4, 6) is source
+    means = source.reshape(2, 2, 3, 2, 3).mean((1, 3))
+    np.testing.assert_allclose(preprocess.resize(source, 2, 3), means, atol=1)
+
+
+@given(SMALL, SMALL, SMALL, SMALL)
+def test_frame_stack_puts_frame_t_channel_c_at_3t_plus_c(count: int, frames: int, height: int, width: int) -> None:
+    shape = (count, frames, height, width, 3)
+    windows = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    packed = preprocess.pack(windows, "frame_stack")
+    assert packed.shape == (count, frames * 3, height, width)
+    assert packed.dtype == np.uint8
+    assert packed.flags.c_contiguous
+    for t in range(frames):
+        for c in range(3):
+            np.testing.assert_array_equal(packed[:, t * 3 + c], windows[:, t, :, :, c])
+
+
+def test_still_is_a_stack_of_one() -> None:
+    windows = picture(4, 5)[None, None]
+    np.testing.assert_array_equal(preprocess.pack(windows, "still"), preprocess.pack(windows, "frame_stack"))
+
+
+def test_to_input_scales_bytes_to_0_1() -> None:
+    windows = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16, 1).repeat(3, -1)
+    values = preprocess.to_input(windows, "still")
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values[0, 0].ravel(), np.arange(256) / 255, rtol=1e-6)

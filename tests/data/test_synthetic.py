@@ -1,0 +1,166 @@
+"""Rendered clips: the same each time, without leaks, and told by several frames but not by one."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from numpy.typing import NDArray
+
+from whc.data import dataset, synthetic
+from whc.data.dataset import SPLITS
+from whc.data.report import inspect
+from whc.data.windows import windows
+from whc.errors import DataError, UsageError
+from whc.tasks.classification import constant_score, score
+
+Floats = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.render(tmp_path_factory.mktemp("default"))
+
+
+@pytest.fixture(scope="module")
+def corpus(rendered: Path) -> dataset.Corpus:
+    return dataset.load(rendered, [(24, 24)])
+
+
+def test_the_seed_decides_every_byte(tmp_path: Path) -> None:
+    first, again, other = (
+        synthetic.render(tmp_path / str(i), 9, seed).read_bytes() for i, seed in enumerate((3, 3, 4))
+    )
+    assert first == again
+    assert first != other
+    assert [file.name for file in (tmp_path / "0").iterdir()] == ["dataset.parquet"]
+
+
+def test_progress_is_told_clip_by_clip(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    synthetic.render(tmp_path, 6, on_progress=lambda done, count: seen.append((done, count)))
+    assert seen == [(i, 6) for i in range(1, 7)]
+
+
+def test_the_default_has_all_motions_in_all_splits_and_leaks_nothing(rendered: Path) -> None:
+    report = inspect(rendered)
+    assert report.labels == ["no_waving_hand", "waving_hand"]
+    assert report.frame_rate == synthetic.FRAME_RATE
+    assert report.sizes == {"48x48": report.rows}
+    assert report.unreadable.count == 0
+    assert [report.splits[split].clips for split in SPLITS] == [196, 42, 42]
+    assert report.leaks.people.count == report.leaks.clips.count == report.leaks.images.count == 0
+    rows = pq.read_table(rendered).to_pandas()
+    for _, split in rows.groupby("split"):
+        assert set(split["motion"]) == set(synthetic.MOTIONS)
+        assert 0.4 <= split["class_id"].mean() <= 0.5
+    assert ((rows["motion"] == "waving") == (rows["class_id"] == 1)).all()
+    for _, clip in rows.groupby("video_id"):
+        assert clip["timestamp"].tolist() == list(range(len(clip)))
+        assert 12 <= len(clip) <= 16
+
+
+@pytest.mark.parametrize("clips", [6, 7, 11, 18, 20, 23])
+def test_few_clips_still_make_a_data_set(tmp_path: Path, clips: int) -> None:
+    path = synthetic.render(tmp_path, clips)
+    corpus = dataset.load(path, [(8, 8)])
+    assert len(np.unique(corpus.clips)) == clips
+    report = inspect(path)
+    assert report.leaks.people.count == report.leaks.clips.count == report.leaks.images.count == 0
+    if clips >= 18:
+        motions = pq.read_table(path).to_pandas().groupby("split")["motion"].nunique()
+        assert (motions == len(synthetic.MOTIONS)).all()
+
+
+@pytest.mark.parametrize(("arguments", "told"), [({"clips": 5}, "--clips"), ({"seed": -1}, "--seed")])
+def test_what_cannot_be_rendered_is_a_usage_error(tmp_path: Path, arguments: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        synthetic.render(tmp_path, **arguments)
+    assert str(caught.value).startswith(told)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="choose another folder"):
+        synthetic.render(tmp_path / "file", 6)
+
+
+@pytest.mark.parametrize("motion", synthetic.MOTIONS)
+def test_a_clip_of_any_size(motion: synthetic.Motion) -> None:
+    film = synthetic.clip(0, motion, 3, (60, 80))
+    assert film.shape == (3, 60, 80, 3)
+    assert film.dtype == np.uint8
+    np.testing.assert_array_equal(film, synthetic.clip(0, motion, 3, (60, 80)))
+    assert not np.array_equal(film, synthetic.clip(1, motion, 3, (60, 80)))
+
+
+def ridge(features: Floats, class_ids: NDArray[np.int64], fit: NDArray[np.bool_]) -> Floats:
+    """Probability-like scores of all rows from a linear fit on some: the least that a network could do."""
+    mean, spread = features[fit].mean(0), features[fit].std(0) + 1e-9
+    inputs = np.c_[(features - mean) / spread, np.ones(len(features))]
+    normal = inputs[fit].T @ inputs[fit] + 0.01 * fit.sum() * np.eye(inputs.shape[1])
+    return np.asarray(inputs @ np.linalg.solve(normal, inputs[fit].T @ class_ids[fit]))
+
+
+def auc(scores: Floats, class_ids: NDArray[np.int64]) -> float:
+    """Chance that a positive scores higher than a negative, 0..1; 0.5 is guessing."""
+    positives, negatives = scores[class_ids == 1], scores[class_ids == 0]
+    return float((positives[:, None] > negatives).mean())
+
+
+def test_one_frame_does_not_tell_waving(corpus: dataset.Corpus) -> None:
+    grey = corpus.images[24, 24].mean(-1)
+    edges = np.hypot(*np.gradient(grey, axis=(1, 2)))
+    features = np.concatenate((grey[:, ::2, ::2].reshape(len(grey), -1), edges[:, ::2, ::2].reshape(len(grey), -1)), 1)
+    fit = corpus.splits == 0
+    scores = ridge(features, corpus.class_ids, fit)
+    held_out = corpus.class_ids[~fit]
+    assert auc(scores[fit], corpus.class_ids[fit]) > 0.7  # it has learned train by heart
+    assert auc(scores[~fit], held_out) == pytest.approx(0.5, abs=0.08)
+    assert score(scores[~fit], held_out, 0.5) < constant_score(held_out)
+
+
+def test_one_pose_is_as_likely_for_every_motion() -> None:
+    poses = {
+        motion: np.concatenate([list(synthetic._poses(motion, 14, np.random.default_rng(i))) for i in range(1500)])
+        for motion in synthetic.MOTIONS
+    }
+    for values in poses.values():
+        for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):
+            cut = np.quantile(np.concatenate(list(poses.values())), quantile, axis=0)
+            assert (values <= cut).mean(0) == pytest.approx(quantile, abs=0.04)
+
+
+def flows(images: NDArray[np.uint8]) -> Floats:
+    """Sideways motion from each image to the next in pixels, averaged where anything moves: upper and lower half."""
+    grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
+    found = []
+    for before, after in pairwise(grey):
+        sideways = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 2, 9, 2, 5, 1.1, 0)[..., 0]
+        found.append([(half * np.abs(half)).sum() / (np.abs(half).sum() + 1) for half in np.split(sideways, 2)])
+    return np.array(found)
+
+
+def test_several_frames_tell_waving(corpus: dataset.Corpus) -> None:
+    motion = flows(corpus.images[24, 24])
+    fits, scores, truth = [], [], []
+    for split in SPLITS:
+        found = windows(corpus, split, 5)
+        # Frames of a clip follow each other in the file, so row i of `motion` leads from frame i to i + 1.
+        steps = motion[found.index[:, :-1]]
+        features = np.concatenate((np.abs(steps).mean(1), steps.std(1), np.abs(steps.mean(1)), np.abs(steps).min(1)), 1)
+        scores.append(np.log(features + 0.01))
+        truth.append(found.class_ids)
+        fits.append(np.full(len(features), split == "train"))
+    fit, class_ids = np.concatenate(fits), np.concatenate(truth)
+    predicted = ridge(np.concatenate(scores), class_ids, fit)
+    held_out = class_ids[~fit]
+    assert auc(predicted[~fit], held_out) > 0.95
+    assert score(predicted[~fit], held_out, 0.5) > max(0.9, constant_score(held_out))

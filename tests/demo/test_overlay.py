@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from whc.demo.overlay import Caption, canvas_size, draw, fit, placement
+
+CAPTION = Caption("calm", "moved", 0.25, positive=False, threshold=0.5, fps=24.0)
+SIZES = [(48, 48), (270, 480), (1080, 1920), (1080, 607), (800, 48), (20, 1900), (1, 1), (2160, 3840)]
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_canvas_is_readable_even_and_bounded(height: int, width: int) -> None:
+    tall, wide = canvas_size(height, width)
+    assert wide >= 320
+    assert tall >= 180
+    assert tall % 2 == wide % 2 == 0
+    assert max(tall, wide) <= max(1922, height + 1, width + 1)
+
+
+def test_canvas_keeps_frames_that_are_large_enough() -> None:
+    assert canvas_size(270, 480) == (270, 480)
+    assert canvas_size(1080, 1920) == (1080, 1920)
+    assert canvas_size(48, 48) == (320, 320)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+def test_placement_keeps_the_aspect_and_stays_inside(height: int, width: int) -> None:
+    canvas = canvas_size(height, width)
+    left, top, wide, tall = placement((height, width), canvas)
+    assert left >= 0
+    assert top >= 0
+    assert left + wide <= canvas[1]
+    assert top + tall <= canvas[0]
+    assert abs(wide / width * height - tall) <= max(1.0, height / width)
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("probability", [None, 0.0, 0.5, 1.0])
+def test_draw_fills_the_canvas_and_leaves_the_frame_alone(height: int, width: int, probability: float | None) -> None:
+    picture = np.full((height, width, 3), 200, np.uint8)
+    canvas = canvas_size(height, width)
+    shown = draw(picture, dataclasses.replace(CAPTION, probability=probability), canvas, (0, 0, width, height))
+    assert shown.shape == (*canvas, 3)
+    assert shown.dtype == np.uint8
+    assert (picture == 200).all()
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+@pytest.mark.parametrize(("height", "width"), [(48, 48), (270, 480), (1080, 1920)])
+def test_text_is_bright_on_dark_on_any_background(height: int, width: int, shade: int) -> None:
+    canvas = canvas_size(height, width)
+    shown = draw(np.full((height, width, 3), shade, np.uint8), CAPTION, canvas)
+    panel = shown[-canvas[0] // 10 :].max(axis=2)
+    assert (panel > 200).mean() > 0.01
+    assert (panel < 100).mean() > 0.4
+
+
+def bar(probability: float) -> int:
+    shown = draw(np.zeros((270, 480, 3), np.uint8), dataclasses.replace(CAPTION, probability=probability), (270, 480))
+    blue = (shown == (120, 180, 255)).all(axis=2)
+    return int(blue[-12:].sum(axis=1).max())
+
+
+def test_bar_grows_with_the_probability() -> None:
+    lengths = [bar(probability) for probability in (0.0, 0.25, 0.45)]
+    assert lengths == sorted(lengths)
+    assert lengths[2] / lengths[1] == pytest.approx(1.8, abs=0.1)
+
+
+@pytest.mark.parametrize("field", ["title", "measured", "probability", "positive", "threshold", "fps"])
+def test_each_thing_said_shows(field: str) -> None:
+    other = {"title": "other", "measured": "other", "probability": 0.75, "positive": True, "threshold": 0.9, "fps": 9.0}
+    picture = np.full((270, 480, 3), 90, np.uint8)
+    changed = draw(picture, dataclasses.replace(CAPTION, **{field: other[field]}), (270, 480))
+    assert not np.array_equal(changed, draw(picture, CAPTION, (270, 480)))
+
+
+def test_any_label_can_be_drawn() -> None:
+    picture = np.zeros((48, 48, 3), np.uint8)
+    for label in ("", "x" * 300, "Lächeln", "笑顔", "a\nb", "%d"):
+        draw(picture, dataclasses.replace(CAPTION, title=label, measured=label), (320, 320))
+
+
+def test_frames_of_another_shape_are_padded_not_distorted() -> None:
+    shown = fit(np.full((100, 50, 3), 255, np.uint8), (200, 400))
+    assert (shown[:, 150:250] == 255).all()
+    assert (shown[:, :150] == 0).all()
+    assert (shown[:, 250:] == 0).all()
+
+
+def test_box_is_drawn_where_the_region_is() -> None:
+    picture = np.full((200, 400, 3), 255, np.uint8)
+    shown, plain = (draw(picture, CAPTION, (200, 400), box) for box in ((100, 20, 200, 100), None))
+    rows, columns = np.nonzero((shown != plain).any(axis=2))
+    assert (columns.min(), columns.max()) == pytest.approx((100, 199), abs=3)
+    assert (rows.min(), rows.max()) == pytest.approx((20, 99), abs=3)

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from whc.data.preprocess import Image
+from whc.demo.sources import ASSUMED_FPS, open_source
+from whc.errors import DataError
+
+Build = Callable[..., Path]
+Grey = Callable[..., Image]
+
+
+def shades(spec: str) -> list[int]:
+    with open_source(spec) as source:
+        return [round(float(frame.picture.mean())) for frame in source]
+
+
+def refusal(spec: str) -> str:
+    with pytest.raises(DataError) as caught, open_source(spec):
+        pass
+    message = str(caught.value)
+    assert "\n" not in message
+    assert message.startswith(("camera", spec))
+    return message
+
+
+def test_video_tells_rate_size_count_and_times(video: Build, grey: Grey) -> None:
+    path = video([grey(shade, 32, 64) for shade in range(0, 250, 25)], fps=12.5)
+    with open_source(str(path)) as source:
+        assert (source.fps, source.size, source.count, source.live) == (12.5, (32, 64), 10, False)
+        frames = list(source)
+    assert [frame.seconds for frame in frames] == pytest.approx([number * 0.08 for number in range(10)])
+    assert frames[0].picture.shape == (32, 64, 3)
+    assert [round(float(frame.picture.mean())) for frame in frames] == pytest.approx(range(0, 250, 25), abs=4)
+
+
+def test_video_is_rgb(video: Build) -> None:
+    red = np.zeros((32, 32, 3), np.uint8)
+    red[..., 0] = 255
+    with open_source(str(video([red] * 3))) as source:
+        channels = next(iter(source)).picture.mean(axis=(0, 1))
+    assert channels[0] > 200
+    assert channels[2] < 60
+
+
+def test_folder_is_sorted_and_counts_what_it_skips(image_folder: Build, grey: Grey) -> None:
+    folder = image_folder([grey(10), grey(20, 24, 32), grey(30)])
+    (folder / "notes.txt").write_text("no image")
+    (folder / "001b.png").write_bytes((folder / "001.png").read_bytes()[:40])
+    (folder / ".hidden.png").write_bytes(b"")
+    (folder / "deeper").mkdir()
+    with open_source(str(folder)) as source:
+        assert (source.fps, source.size, source.count) == (None, (48, 48), 4)
+        frames = list(source)
+        assert source.skipped == 2
+    assert [round(float(frame.picture.mean())) for frame in frames] == [10, 20, 30]
+    assert [frame.seconds for frame in frames] == [0, 0.1, 0.2]
+
+
+def test_folder_whose_first_file_is_broken_starts_at_the_second(image_folder: Build, grey: Grey) -> None:
+    folder = image_folder([grey(10), grey(20, 24, 32)])
+    (folder / "000.png").write_bytes((folder / "000.png").read_bytes()[:40])
+    with open_source(str(folder)) as source:
+        assert source.size == (24, 32)
+        assert len(list(source)) == 1
+
+
+def test_default_is_a_rendered_clip() -> None:
+    with open_source(None) as source:
+        frames = list(source)
+        assert len(frames) == source.count
+        assert source.fps
+    assert frames[0].picture.dtype == np.uint8
+    assert frames[0].picture.shape == (*source.size, 3)
+    assert frames[-1].seconds == pytest.approx((len(frames) - 1) / source.fps)
+    with open_source(None) as again:
+        assert all(np.array_equal(a.picture, b.picture) for a, b in zip(frames, again, strict=True))
+
+
+def test_missing_file() -> None:
+    assert "got nothing there" in refusal("/nowhere/clip.mp4")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"nonsense" * 1000])
+def test_not_a_video(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    assert "must be a video" in refusal(str(path))
+
+
+def test_libraries_keep_quiet(tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"nonsense" * 1000)
+    program = textwrap.dedent("""
+        import sys
+        from whc.demo.sources import open_source
+        from whc.errors import DataError
+        for spec in sys.argv[1:]:
+            try:
+                with open_source(spec):
+                    pass
+            except DataError as error:
+                print(error)
+    """)
+    # A process of its own, for FFmpeg reads its log level once.
+    command = [sys.executable, "-c", program, str(tmp_path / "clip.mp4"), "97"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr == ""
+
+
+def test_video_cut_short_cannot_be_opened_or_ends_early(video: Build, grey: Grey) -> None:
+    path = video([grey(shade) for shade in range(0, 200, 20)])
+    path.write_bytes(path.read_bytes()[:-200])
+    refusal(str(path))
+
+
+def test_video_that_holds_no_frame(video: Build, grey: Grey, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = video([grey(0)])
+
+    class Ended(cv2.VideoCapture):
+        def read(self, *_: object) -> tuple[bool, None]:  # type: ignore[override]
+            return False, None
+
+    monkeypatch.setattr(cv2, "VideoCapture", Ended)
+    assert "must have frames that can be decoded" in refusal(str(path))
+
+
+@pytest.mark.parametrize("content", [None, b"text"])
+def test_empty_folder(tmp_path: Path, content: bytes | None) -> None:
+    if content:
+        (tmp_path / "a.txt").write_bytes(content)
+    assert "must hold images" in refusal(str(tmp_path))
+
+
+def test_absent_camera() -> None:
+    assert "camera 97: must be connected" in refusal("97")
+
+
+def test_camera_runs_on_the_clock(monkeypatch: pytest.MonkeyPatch, grey: Grey) -> None:
+    class Camera:
+        def __init__(self, number: int, backend: int) -> None:
+            assert (number, backend) == (0, cv2.CAP_ANY)
+            self.left, self.released = 3, False
+            opened.append(self)
+
+        def isOpened(self) -> bool:  # noqa: N802
+            return True
+
+        def get(self, _: int) -> float:
+            return 0.0
+
+        def read(self) -> tuple[bool, Image | None]:
+            self.left -= 1
+            return (True, grey(50)) if self.left >= 0 else (False, None)
+
+        def release(self) -> None:
+            self.released = True
+
+    opened: list[Camera] = []
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    with open_source("0") as source:
+        assert (source.fps, source.count, source.live) == (ASSUMED_FPS, None, True)
+        seconds = [frame.seconds for frame in source]
+    assert len(seconds) == 3
+    assert seconds == sorted(seconds)
+    assert seconds[0] < 1
+    assert opened[0].released
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "fps"), [("asl_yes.mkv", 65, 30), ("head-pose-face-detection-male.mp4", 62, 12.5)]
+)
+def test_real_video(real_videos: Path, name: str, frames: int, fps: float) -> None:
+    with open_source(str(real_videos / name)) as source:
+        assert source.fps == fps
+        seconds = [frame.seconds for frame in source]
+    assert seconds == pytest.approx([number / fps for number in range(frames)], abs=0.002)
+
+
+def test_real_video_cut_in_half_gives_what_it_has(real_videos: Path, tmp_path: Path) -> None:
+    content = (real_videos / "asl_yes.mkv").read_bytes()
+    (tmp_path / "half.mkv").write_bytes(content[: len(content) // 2])
+    assert 10 < len(shades(str(tmp_path / "half.mkv"))) < 65

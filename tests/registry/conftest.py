@@ -1,0 +1,120 @@
+"""A real registry in a temporary folder, and ladders of real, tiny ONNX files."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from whc.records import LadderTable, ModelMetadata, VariantRow
+from whc.registry.location import Location
+
+LABELS = ["still", "waving"]
+DATA = "d4t4"
+
+
+def write_onnx(path: Path, weight: float) -> None:
+    """The mean of a 3x8x8 image times `weight`, through a sigmoid: the smallest file that whc can run."""
+    metadata = ModelMetadata(
+        task="classification",
+        labels=LABELS,
+        positive="waving",
+        layout="still",
+        frames=1,
+        frame_rate=None,
+        height=8,
+        width=8,
+        resize="stretch",
+        interpolation="area",
+        threshold=0.5,
+        data_fingerprint=DATA,
+        code_version="1.0",
+    )
+    graph = helper.make_graph(
+        [
+            helper.make_node("Mul", ["images", "weight"], ["scaled"]),
+            helper.make_node("Sigmoid", ["scaled"], ["probabilities"]),
+            helper.make_node("ReduceMean", ["probabilities", "axes"], ["prob_waving"], keepdims=0),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("prob_waving", TensorProto.FLOAT, ["batch"])],
+        [
+            numpy_helper.from_array(np.array(weight, np.float32), "weight"),
+            numpy_helper.from_array(np.array([1, 2, 3]), "axes"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, metadata.to_properties())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its tables, made once: creating them takes seconds, copying does not."""
+    pytest.importorskip("mlflow.tracking")
+    from whc.registry import store
+
+    path = tmp_path_factory.mktemp("registry") / "mlflow.db"
+    store.connect(Location(database=path))
+    return path
+
+
+@pytest.fixture
+def location(empty_database: Path, tmp_path: Path) -> Location:
+    database = tmp_path / "runs" / "mlflow.db"
+    database.parent.mkdir()
+    shutil.copyfile(empty_database, database)
+    return Location(database=database, artifacts=tmp_path / "runs" / "mlartifacts")
+
+
+@pytest.fixture
+def ladder(tmp_path: Path) -> Callable[..., tuple[LadderTable, Path]]:
+    """Writes a ladder with these letters, fastest first; returns its table and the study's folder."""
+
+    def build(
+        letters: str = "sml", study: str = "hands", weight: float = 1.0, **overrides: Any
+    ) -> tuple[LadderTable, Path]:
+        folder = tmp_path / "runs" / study
+        rows = []
+        for index, letter in enumerate(letters):
+            onnx_file = folder / "ladder" / f"{letter}.onnx"
+            write_onnx(onnx_file, weight + index)
+            rows.append(
+                VariantRow(
+                    name=f"{overrides.get('prefix', 'whc')}_{letter}",
+                    f1=0.8 + index / 100,
+                    val_f1=0.81 + index / 100,
+                    latency_ms=0.1 * 2**index,
+                    latency_low_ms=0.09 * 2**index,
+                    latency_high_ms=0.11 * 2**index,
+                    size_bytes=onnx_file.stat().st_size,
+                    params=index + 1,
+                    runtime="onnxruntime_cpu",
+                    onnx=f"ladder/{letter}.onnx",
+                    config={"seed": 0, "model": {"backbone": {"baseline": {"width": 8 * (index + 1)}}}},
+                    trial_id=f"t{index:03}",
+                    notes=["the test split orders it differently"] if letter == "l" else [],
+                )
+            )
+        fields: dict[str, Any] = {
+            "study": study,
+            "prefix": "whc",
+            "task": "classification",
+            "labels": LABELS,
+            "data_fingerprint": DATA,
+            "code_version": "1.0",
+            "host": "test host",
+            "constant_f1": 0.5,
+            "variants": rows,
+        }
+        return LadderTable(**(fields | overrides)), folder
+
+    return build

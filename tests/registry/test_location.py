@@ -1,0 +1,58 @@
+"""The tracking-server configuration."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from whc.errors import UsageError
+from whc.registry.location import Location, read_location
+
+SHIPPED = Path(__file__).parents[2] / "mlflow" / "server.yaml"
+
+
+def test_the_shipped_file_says_the_defaults() -> None:
+    assert read_location(SHIPPED) == Location()
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert read_location() == Location()
+
+
+def test_the_users_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlflow").mkdir()
+    (tmp_path / "mlflow/server.yaml").write_text("port: 5050\ndatabase: elsewhere.db\n")
+    location = read_location()
+    assert location.port == 5050
+    assert location.tracking_uri == f"sqlite:///{tmp_path}/elsewhere.db"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("host: 0.0.0.0", r"host: must be an address of this machine alone, got '0\.0\.0\.0'; use 127\.0\.0\.1"),
+        ("host: example.org", r"host: must be an address of this machine alone"),
+        ("prot: 5000", r"prot: unknown key; did you mean 'port'\?"),
+        ("port: 70000", r"port: .*65535, got 70000"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=told):
+        read_location(file)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_this_machine_has_several_names(host: str) -> None:
+    assert Location(host=host).host == host
+
+
+def test_reading_it_does_not_import_mlflow() -> None:
+    check = "import sys, whc.registry.location, whc.registry.ui; sys.exit('mlflow.tracking' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0

@@ -1,0 +1,146 @@
+"""A search as MLflow shows it: nested, complete, and written once however often it is resumed."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("mlflow.tracking")
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+
+from whc.records import CurvePoint, Latency, State, TrialRecord
+from whc.registry import store
+from whc.registry.location import Location
+from whc.registry.studies import StudyLog
+
+
+def record(trial_id: str, state: State = "finished") -> TrialRecord:
+    latency = Latency(
+        ms=0.2,
+        low_ms=0.19,
+        high_ms=0.21,
+        p90_ms=0.3,
+        p99_ms=0.4,
+        ratio=2,
+        runtime="onnxruntime_cpu",
+        threads=1,
+        host="h",
+    )
+    trained = state in ("finished", "stopped")
+    return TrialRecord(
+        trial_id=trial_id,
+        study="hands",
+        config={"seed": 1, "model": {"head": "avg", "backbone": {"baseline": {"width": 8}}}, "sizes": [1, 2]},
+        config_hash="c0",
+        state=state,
+        reason="" if state == "finished" else "over the limit",
+        curve=[CurvePoint(epoch=epoch, val_f1=epoch / 10, seconds=2) for epoch in (1, 2, 3)] if trained else [],
+        val_f1=0.3 if trained else None,
+        latency=latency,
+        size_bytes=1000,
+        seed=1,
+        data_fingerprint="d",
+        code_version="1",
+    )
+
+
+@pytest.fixture
+def client(location: Location) -> MlflowClient:
+    return store.connect(location)
+
+
+def runs(client: MlflowClient, kind: str) -> dict[str, Run]:
+    experiment = client.get_experiment_by_name("hands")
+    found = client.search_runs([experiment.experiment_id], f"tags.`whc.kind` = '{kind}'")
+    return {run.info.run_name: run for run in found}
+
+
+def test_trials_are_runs_under_the_study(location: Location, client: MlflowClient, tmp_path: Path) -> None:
+    log = StudyLog(location)
+    log.study_started("hands", {"trials": 2, "space": {"lr": [1, 2]}})
+    log.trial_ended(record("t000"))
+    log.trial_ended(record("t001", "infeasible"))
+    log.study_ended("hands", tmp_path)
+
+    (study,) = runs(client, "study").values()
+    assert (study.info.run_name, study.info.status) == ("hands", "FINISHED")
+    trials = runs(client, "trial")
+    assert sorted(trials) == ["t000", "t001"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in trials.values()} == {study.info.run_id}
+    good, bad = trials["t000"], trials["t001"]
+    assert good.data.params == {
+        "seed": "1",
+        "model.head": "avg",
+        "model.backbone.baseline.width": "8",
+        "sizes": "[1, 2]",
+    }
+    assert good.data.metrics == {"val_f1": 0.3, "latency_ms": 0.2, "size_bytes": 1000}
+    curve = client.get_metric_history(good.info.run_id, "val_f1")
+    assert [(point.step, point.value) for point in curve][:3] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert good.info.end_time - good.info.start_time == 6000
+    assert (good.info.status, bad.info.status) == ("FINISHED", "KILLED")
+    assert (bad.data.tags["state"], bad.data.tags["reason"]) == ("infeasible", "over the limit")
+    assert "val_f1" not in bad.data.metrics
+
+
+def test_a_resumed_study_goes_on_in_the_same_run(location: Location, client: MlflowClient, tmp_path: Path) -> None:
+    for trials in (["t000", "t001"], ["t000", "t001", "t002"]):
+        log = StudyLog(location)
+        log.study_started("hands", {})
+        for trial in trials:
+            log.trial_ended(record(trial))
+        log.study_ended("hands", tmp_path)
+    assert len(runs(client, "study")) == 1
+    experiment = client.get_experiment_by_name("hands").experiment_id
+    assert len(client.search_runs([experiment], "tags.`whc.kind` = 'trial'")) == 3
+
+
+def test_a_trial_cut_off_half_way_is_written_again_into_its_run(
+    location: Location, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = StudyLog(location)
+    log.study_started("hands", {})
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "log", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            log.trial_ended(record("t000"))
+    assert runs(client, "trial")["t000"].info.status == "RUNNING"
+    log = StudyLog(location)
+    log.study_started("hands", {})
+    log.trial_ended(record("t000"))
+    (trial,) = runs(client, "trial").values()
+    assert trial.info.status == "FINISHED"
+    assert trial.data.metrics["val_f1"] == 0.3
+
+
+def test_a_locked_database_delays_trials_and_stops_nothing(
+    location: Location, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = StudyLog(location)
+    log.study_started("hands", {})
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(store, "log", lambda *_: (_ for _ in ()).throw(MlflowException("database is locked")))
+        log.trial_ended(record("t000"))
+    assert "1 trials wait to be logged (database is locked)" in caplog.text
+    log.trial_ended(record("t001"))
+    assert {name: run.info.status for name, run in runs(client, "trial").items()} == {
+        "t000": "FINISHED",
+        "t001": "FINISHED",
+    }
+
+
+def test_a_trial_costs_little(location: Location) -> None:
+    log = StudyLog(location)
+    log.study_started("hands", {})
+    log.trial_ended(record("warm-up"))
+    begun = time.perf_counter()
+    for index in range(10):
+        log.trial_ended(record(f"t{index:03}"))
+    # About 40 ms each on an idle machine; the limit leaves room for a busy one.
+    assert (time.perf_counter() - begun) / 10 < 0.4

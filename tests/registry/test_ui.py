@@ -1,0 +1,60 @@
+"""The UI as a user starts it: a real server process."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+from urllib.request import urlopen
+
+import pytest
+
+pytest.importorskip("mlflow.tracking")
+
+from whc.errors import RegistryError
+from whc.registry.location import Location
+from whc.registry.ui import serve
+
+SERVE = """
+import sys
+from whc.registry.location import Location
+from whc.registry.ui import serve
+location = Location(database=sys.argv[1], artifacts=sys.argv[2], port=int(sys.argv[3]))
+serve(location, lambda line: print(line, flush=True))
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_a_taken_port_is_told_in_one_line(location: Location) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = location.model_copy(update={"port": other.getsockname()[1]})
+        with pytest.raises(RegistryError, match=r"must be a free address, got: .*; close what listens there or choose"):
+            serve(taken, print)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_the_ui_answers_here_and_ends_when_told(location: Location, stop: signal.Signals) -> None:
+    port = free_port()
+    command = [sys.executable, "-c", SERVE, str(location.database), str(location.artifacts), str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().strip()
+            assert address == f"http://127.0.0.1:{port}"
+            with urlopen(address) as page:
+                assert b"MLflow" in page.read()
+        finally:
+            server.send_signal(stop)
+        assert server.wait(30) == 0
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0

@@ -1,0 +1,209 @@
+"""The demo's loop: frames in, verdicts drawn on them, files and a summary out."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from whc.demo import classifier, outputs, overlay
+from whc.demo.classifier import Classifier, Verdict
+from whc.demo.outputs import Result, Write
+from whc.demo.regions import WHOLE, Region
+from whc.demo.sources import FOLDER_FPS, Source, open_source
+from whc.demo.window import Window
+from whc.errors import UsageError
+
+_SPEED_OVER = 30  # frames over which the speed drawn is averaged
+_MISSING_SHARE = 0.1  # a video's header may be off by a frame or two; more than this is told
+
+
+class DemoSummary(BaseModel):
+    """What a run did.
+
+    `seconds` is wall time and `fps` frames a second over it, drawing and writing included. `latency_ms_p50` is the
+    median time of a decision (packing and forward pass), `positive_share` the share of decisions that called the
+    positive label, 0..1; both None when there was no decision. `notes` hold what the user should know, such as files
+    skipped.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    source: str
+    positive: str
+    frames: int
+    decisions: int
+    seconds: float
+    fps: float
+    latency_ms_p50: float | None
+    positive_share: float | None
+    save: str | None
+    csv: str | None
+    interrupted: bool
+    notes: list[str]
+
+    def line(self) -> str:
+        """The summary for people, in one line."""
+        parts = [f"{self.source}: {self.frames} frames in {self.seconds:.1f} s ({self.fps:.0f} fps)"]
+        if self.positive_share is not None and self.latency_ms_p50 is not None:
+            parts.append(f"{self.decisions} decisions, {self.positive_share:.0%} {self.positive}")
+            parts.append(f"median latency {self.latency_ms_p50:.2f} ms")
+        parts += [f"wrote {path}" for path in (self.save, self.csv) if path]
+        return "; ".join((*parts, *self.notes))
+
+
+def run(  # noqa: PLR0913 (what a user may ask for, all by name)
+    model: Path,
+    source: str | None = None,
+    *,
+    save: Path | None = None,
+    csv: Path | None = None,
+    display: bool = False,
+    region: Region = WHOLE,
+    runtime: str = "onnxruntime_cpu",
+    threads: int = 1,
+) -> DemoSummary:
+    """Run a model on a source until it ends, the window is closed, or Ctrl-C; the files are finished in each case.
+
+    Args:
+        model: an ONNX file exported by whc.
+        source: a camera's number, a video, a folder of images; None for a rendered clip.
+        save: MP4 to write, at the source's frames a second (10 for a folder).
+        csv: table to write, a row for each frame.
+        display: show the frames in a window, files and clips at their own speed.
+        region: the part of each frame that the model sees.
+        runtime: name of a runtime plug-in.
+        threads: threads of one forward pass.
+
+    Raises:
+        ArtifactError: the model cannot be used.
+        DataError: the source cannot be used.
+        UsageError: an output cannot be written, or no such runtime.
+    """
+    if save and source and save.resolve() == Path(source).resolve():
+        raise UsageError(f"{save}: must be another file than the source, got the same; choose another path")
+    loaded = classifier.load(model, runtime, threads)
+    tally = _Tally()
+    with ExitStack() as stack:
+        stack.enter_context(tally.ends_on_interrupt())
+        stream = stack.enter_context(open_source(source))
+        canvas = overlay.canvas_size(*stream.size)
+        writes: list[Write] = []
+        if save:
+            writes.append(stack.enter_context(outputs.video_file(save, canvas, stream.fps or FOLDER_FPS)))
+        if csv:
+            writes.append(stack.enter_context(outputs.csv_file(csv)))
+        if display:
+            writes.append(stack.enter_context(outputs.screen(f"whc: {model.name}", paced=not stream.live)))
+        tally.follow(_results(loaded, stream, region, canvas), writes)
+        notes = _notes(tally, stream, loaded)
+    return DemoSummary(
+        model=str(model),
+        source=stream.name,
+        positive=loaded.metadata.positive,
+        frames=tally.frames,
+        decisions=len(tally.verdicts),
+        seconds=tally.seconds,
+        fps=tally.frames / tally.seconds if tally.seconds else 0.0,
+        latency_ms_p50=statistics.median(v.latency_ms for v in tally.verdicts) if tally.verdicts else None,
+        positive_share=statistics.fmean(v.positive for v in tally.verdicts) if tally.verdicts else None,
+        save=str(save) if save else None,
+        csv=str(csv) if csv else None,
+        interrupted=tally.interrupted,
+        notes=notes,
+    )
+
+
+def _results(model: Classifier, stream: Source, region: Region, canvas: overlay.Size) -> Iterator[Result]:
+    """Each frame of the stream, drawn with the latest verdict; a verdict is fresh on frames that enter the window."""
+    window = Window(model.metadata.frames, model.metadata.frame_rate, stream.fps)
+    verdict: Verdict | None = None
+    instants: deque[float] = deque(maxlen=_SPEED_OVER + 1)
+    for number, (picture, seconds) in enumerate(stream):
+        fresh = False
+        if window.takes(seconds):
+            window.push(model.prepare(region.crop(picture)))
+            if not window.missing:
+                verdict, fresh = model.decide(window.stack()), True
+        instants.append(time.perf_counter())
+        fps = (len(instants) - 1) / (instants[-1] - instants[0]) if len(instants) > 1 else None
+        box = None if region == WHOLE else region.pixels(*picture.shape[:2])
+        shown = overlay.draw(picture, _caption(model, window, verdict, fps), canvas, box)
+        yield Result(number, seconds, shown, verdict, fresh)
+
+
+def _caption(model: Classifier, window: Window, verdict: Verdict | None, fps: float | None) -> overlay.Caption:
+    return overlay.Caption(
+        title=verdict.label if verdict else f"warming up, {window.missing} to go",
+        measured=model.metadata.positive,
+        probability=verdict.probability if verdict else None,
+        positive=verdict is not None and verdict.positive,
+        threshold=model.metadata.threshold,
+        fps=fps,
+    )
+
+
+class _Tally:
+    """Counts a run while it hands the results on."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.seconds = 0.0
+        self.verdicts: list[Verdict] = []
+        self.ended = False  # the stream did, rather than the user ending it
+        self.interrupted = False
+
+    def follow(self, results: Iterator[Result], writes: list[Write]) -> None:
+        """Hand results to all outputs until one asks to stop, or Ctrl-C."""
+        started = time.perf_counter()
+        for result in results:
+            wanted = [write(result) for write in writes]
+            self.frames += 1
+            if result.fresh and result.verdict:
+                self.verdicts.append(result.verdict)
+            if self.interrupted or not all(wanted):
+                break
+        else:
+            self.ended = True
+        self.seconds = time.perf_counter() - started
+
+    @contextmanager
+    def ends_on_interrupt(self) -> Iterator[None]:
+        """Within, the first Ctrl-C ends the run after the frame at hand, so that all outputs hold the same frames."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only the main thread hears signals
+            return
+        before = signal.signal(signal.SIGINT, self._interrupt)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, *_: object) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+
+
+def _notes(tally: _Tally, stream: Source, model: Classifier) -> list[str]:
+    notes = []
+    if stream.skipped:
+        notes.append(f"{stream.skipped} files skipped that are no readable images")
+    if tally.ended and stream.count and tally.frames + stream.skipped < (1 - _MISSING_SHARE) * stream.count:
+        notes.append(f"the source ended early, after {tally.frames} of {stream.count} frames")
+    rate = model.metadata.frame_rate
+    if rate and stream.fps and stream.fps < 0.9 * rate:
+        notes.append(f"the model was trained on {rate:g} frames a second, the source has {stream.fps:g}")
+    if not tally.verdicts:
+        notes.append(f"no decision: the model needs {model.metadata.frames} frames")
+    if tally.interrupted:
+        notes.append("interrupted")
+    return notes

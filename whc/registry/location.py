@@ -1,0 +1,59 @@
+"""Where the registry lives and where its UI listens; importing this does not import mlflow."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from whc.config import Settings, load_yaml, validate
+
+SERVER_FILE = Path("mlflow/server.yaml")
+
+
+class Location(Settings):
+    """`mlflow/server.yaml`: the database, the folder of model files, and the UI's address.
+
+    Relative paths start at the current directory.
+    """
+
+    database: Path = Path("runs/mlflow.db")
+    artifacts: Path = Path("runs/mlartifacts")
+    host: str = "127.0.0.1"
+    port: int = Field(5000, ge=1, le=65535)
+
+    @field_validator("host")
+    @classmethod
+    def _only_this_machine(cls, host: str) -> str:
+        """The UI has no log-in, so nobody else may reach it."""
+        if not _is_loopback(host):
+            raise ValueError(f"must be an address of this machine alone, got {host!r}; use 127.0.0.1")
+        return host
+
+    @property
+    def tracking_uri(self) -> str:
+        """The database as MLflow names it."""
+        return f"sqlite:///{self.database.resolve()}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_location(file: Path | None = None) -> Location:
+    """Read the tracking-server configuration.
+
+    Args:
+        file: the file to read; None reads `mlflow/server.yaml` where there is one, else takes the defaults.
+
+    Raises:
+        UsageError: the file has errors, or `file` does not exist.
+    """
+    if file is None and not SERVER_FILE.is_file():
+        return Location()
+    path = file or SERVER_FILE
+    return validate(Location, load_yaml(path), str(path))

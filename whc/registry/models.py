@@ -1,0 +1,270 @@
+"""Variants as registered models: taken over from a ladder's table, found again by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+from mlflow.exceptions import MlflowException
+
+from whc.errors import RegistryError, problem
+from whc.records import LadderTable, VariantRow
+from whc.registry import store
+from whc.registry.card import model_card
+from whc.registry.location import Location
+
+CHAMPION = "champion"
+_NAME = re.compile(r"(?P<model>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?")
+_LETTER = re.compile(r"[pntscml]")
+_LIST_PAGE_TAGS = ("f1", "latency_ms", "size_bytes")
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A variant that is ready to be registered: everything that can be wrong with it was checked."""
+
+    row: VariantRow
+    onnx: Path
+    card: str
+    tags: dict[str, str]
+
+
+class Registry:
+    """The registered models; a `records.LadderObserver`."""
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+
+    def ladder_built(self, table: LadderTable, folder: Path) -> list[str]:
+        """Register every variant and make it champion; a name that the ladder no longer has loses that alias.
+
+        Nothing changes unless the whole ladder can be registered. The same file of the same study keeps its version.
+
+        Args:
+            table: the ladder.
+            folder: the study's folder, which the table's paths start at.
+
+        Returns:
+            A line to print for each variant, then one for each name that lost its alias.
+
+        Raises:
+            RegistryError: a champion predicts something else, a file is missing, or the database cannot be used.
+            ArtifactError: a file is not one of whc's models.
+        """
+        with store.told_in_one_line(self._location):
+            client = store.connect(self._location)
+            champions = _champions(client, table.prefix)
+            for champion in champions.values():
+                _refuse_foreign(champion, table)
+            entries = [_entry(row, table, folder) for row in table.variants]
+            experiment = store.experiment_id(client, table.study, self._location)
+            parent = store.study_run_id(client, experiment)
+            versions = [
+                self._publish(client, entry, champions.get(entry.row.name), experiment, parent) for entry in entries
+            ]
+            # Aliases move only now, together: an interrupted registration leaves the old ladder standing.
+            for version in versions:
+                client.set_registered_model_alias(version.name, CHAMPION, version.version)
+            lines = [f"registered {version.name} version {version.version}, alias {CHAMPION}" for version in versions]
+            gone = sorted(champions.keys() - {version.name for version in versions})
+            return lines + [_demote(client, name, table.study) for name in gone]
+
+    def resolve(self, name: str) -> Path:
+        """The ONNX file of a registered model, in place.
+
+        Args:
+            name: `whc_m` or `whc_m@champion` (the champion), `whc_m@alias`, or `whc_m/3` (a version).
+
+        Raises:
+            RegistryError: there is no such model, alias or version, or its file is gone or was changed.
+        """
+        # Asking for a model must not leave an empty database behind.
+        if not self._location.database.is_file():
+            raise RegistryError(
+                f"{name}: must be a registered model, but there is no registry at {self._location.database}; "
+                "run `whc factory build-table`, or give a path to an .onnx file"
+            )
+        with store.told_in_one_line(self._location):
+            version = _find(store.connect(self._location), name)
+            return self._verified_file(version)
+
+    def _publish(
+        self, client: MlflowClient, entry: _Entry, champion: ModelVersion | None, experiment: str, parent: str | None
+    ) -> ModelVersion:
+        """Write files, numbers and card into a version: the champion when it is the same file, else a new one."""
+        name, tags = entry.row.name, entry.tags
+        same = ("onnx_sha256", "study")
+        kept = champion if champion and all(champion.tags.get(key) == tags[key] for key in same) else None
+        run_id = kept.run_id if kept else _variant_run(client, entry, experiment, parent)
+        with tempfile.TemporaryDirectory() as staging:
+            shutil.copyfile(entry.onnx, Path(staging, f"{name}.onnx"))
+            Path(staging, "README.md").write_text(entry.card, encoding="utf-8")
+            Path(staging, "row.json").write_text(entry.row.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            client.log_artifacts(run_id, staging)
+        _describe_model(client, entry)
+        if kept is None:
+            source = client.get_run(run_id).info.artifact_uri
+            return client.create_model_version(name, source, run_id, tags=tags, description=entry.card)
+        for key, value in tags.items():
+            client.set_model_version_tag(name, kept.version, key, value)
+        client.update_model_version(name, kept.version, entry.card)
+        return kept
+
+    def _verified_file(self, version: ModelVersion) -> Path:
+        """The version's file, checked against the hash it was registered with."""
+        file_name, mended = f"{version.name}.onnx", "register the ladder again with `whc factory build-table`"
+        moved = self._location.artifacts.resolve() / str(version.run_id) / "artifacts"
+        # MLflow keeps absolute paths; the second one finds the file after the project's folder was moved.
+        for folder in (Path(version.source), moved):
+            path = folder / file_name
+            if path.is_file():
+                if _sha256(path) != version.tags.get("onnx_sha256"):
+                    raise RegistryError(f"{path}: must be the file that was registered, got other bytes; {mended}")
+                return path
+        missing = Path(version.source) / file_name
+        raise RegistryError(f"{version.name}/{version.version}: must be at {missing}, got nothing there; {mended}")
+
+
+def _champions(client: MlflowClient, prefix: str) -> dict[str, ModelVersion]:
+    """The champions among `<prefix>_<letter>`, by name."""
+    return {
+        model.name: client.get_model_version_by_alias(model.name, CHAMPION)
+        for model in _models(client)
+        if CHAMPION in model.aliases
+        and model.name.startswith(f"{prefix}_")
+        and _LETTER.fullmatch(model.name.removeprefix(f"{prefix}_"))
+    }
+
+
+def _models(client: MlflowClient) -> list[RegisteredModel]:
+    models: list[RegisteredModel] = []
+    token = None
+    while True:
+        page = client.search_registered_models(page_token=token)
+        models += page
+        token = page.token
+        if not token:
+            return models
+
+
+def _refuse_foreign(champion: ModelVersion, table: LadderTable) -> None:
+    """Whoever runs `whc_m` tomorrow must get what `whc_m` predicted today."""
+    ours = {"task": table.task, "labels": _labels_tag(table)}
+    for key, value in ours.items():
+        theirs = champion.tags.get(key, "unknown")
+        if theirs != value:
+            raise RegistryError(
+                f"{champion.name}: {key} must stay its champion's {theirs}, got {value}; "
+                "nothing was registered; choose another prefix in the recipe"
+            )
+
+
+def _entry(row: VariantRow, table: LadderTable, folder: Path) -> _Entry:
+    onnx = folder / row.onnx
+    if not onnx.is_file():
+        raise RegistryError(problem(row.name, "its ONNX file must exist", str(onnx), "build the table again"))
+    tags = {
+        "f1": f"{row.f1:.4f}",
+        "val_f1": f"{row.val_f1:.4f}",
+        "latency_ms": f"{row.latency_ms:.4g}",
+        "size_bytes": str(row.size_bytes),
+        "params": str(row.params),
+        "runtime": row.runtime,
+        "task": table.task,
+        "labels": _labels_tag(table),
+        "study": table.study,
+        "trial": row.trial_id,
+        "data_fingerprint": table.data_fingerprint,
+        "code_version": table.code_version,
+        "onnx_sha256": _sha256(onnx),
+    }
+    return _Entry(row, onnx, model_card(row, table, onnx), tags)
+
+
+def _labels_tag(table: LadderTable) -> str:
+    return json.dumps(table.labels, ensure_ascii=False)
+
+
+def _variant_run(client: MlflowClient, entry: _Entry, experiment: str, parent: str | None) -> str:
+    """A run that holds a variant's files and numbers; MLflow's versions take theirs from a run."""
+    row = entry.row
+    now_ms = int(time.time() * 1000)
+    values = row.model_dump(
+        include={"f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "size_bytes", "params"}
+    )
+    run = client.create_run(experiment, tags=store.run_tags("variant", entry.tags, parent), run_name=row.name)
+    run_id: str = run.info.run_id
+    store.log(client, run_id, [Metric(key, value, now_ms, 0) for key, value in values.items()], row.config)
+    client.set_terminated(run_id)
+    return run_id
+
+
+def _describe_model(client: MlflowClient, entry: _Entry) -> None:
+    """Create the registered model when it is new, and show the champion's numbers in the list of models."""
+    name, tags = entry.row.name, entry.tags
+    shown = {key: tags[key] for key in _LIST_PAGE_TAGS}
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    client.update_registered_model(
+        name, f"Study {tags['study']}; run it with `whc demo --model {name}`. The card is in the version's description."
+    )
+    for key, value in shown.items():
+        client.set_registered_model_tag(name, key, value)
+
+
+def _demote(client: MlflowClient, name: str, study: str) -> str:
+    client.delete_registered_model_alias(name, CHAMPION)
+    for key in _LIST_PAGE_TAGS:
+        client.delete_registered_model_tag(name, key)
+    return f"{name} is no longer {CHAMPION}: the ladder of {study} has no such variant"
+
+
+def _find(client: MlflowClient, name: str) -> ModelVersion:
+    """The version that a name means.
+
+    Raises:
+        RegistryError: none; the message lists the nearest names or the versions there are.
+    """
+    models: dict[str, Any] = {model.name: model for model in _models(client)}
+    parsed = _NAME.fullmatch(name)
+    if not parsed:
+        raise RegistryError(problem("model", "must be NAME, NAME@ALIAS or NAME/VERSION", name, "see `whc ui`"))
+    model = models.get(parsed["model"])
+    if model is None:
+        raise RegistryError(
+            problem("model", "must be a registered model", name, _nearest(parsed["model"], list(models)))
+        )
+    alias = parsed["alias"] or CHAMPION
+    number = parsed["version"] or model.aliases.get(alias)
+    held = {str(version.version): version for version in client.search_model_versions(f"name = '{model.name}'")}
+    choices = f"name one of: {', '.join(f'{model.name}/{key}' for key in sorted(held, key=int))}"
+    if number is None:
+        raise RegistryError(f"{name}: no version has the alias {alias}; {choices}")
+    if str(number) not in held:
+        raise RegistryError(problem(model.name, "must be one of its versions", number, choices))
+    return held[str(number)]
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    if not known:
+        return "none is registered yet: run `whc factory build-table`, or give a path to an .onnx file"
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"registered: {', '.join(sorted(known))}"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,144 @@
+"""A search as MLflow shows it: the study is a run, its trials are runs nested under it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
+
+from whc.records import TrialRecord
+from whc.registry import store
+from whc.registry.location import Location
+
+_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "infeasible": "KILLED", "failed": "FAILED"}
+_TRIAL_TAG = "trial_id"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _OpenStudy:
+    experiment: str
+    run_id: str
+    run_of_trial: dict[str, str]  # trials whose run was begun
+    logged: set[str]  # trials whose run is complete
+
+
+class StudyLog:
+    """A `records.SearchObserver` that writes to MLflow.
+
+    The records on disk are the truth and this is a view of them: a database that is locked for a moment does not stop
+    the search, what could not be written is kept and tried again with the next trial. On resume `trial_ended` may be
+    repeated for every record; those already written are skipped.
+    """
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._client = store.connect(location)
+        self._studies: dict[str, _OpenStudy] = {}
+        self._waiting: list[TrialRecord] = []
+
+    def study_started(self, study: str, description: Mapping[str, Any]) -> None:
+        """Open the study's run, or go on with the one that is there.
+
+        Raises:
+            RegistryError: the database cannot be written.
+        """
+        with store.told_in_one_line(self._location):
+            experiment = store.experiment_id(self._client, study, self._location)
+            run_id = store.study_run_id(self._client, experiment)
+            if run_id is None:
+                tags = store.run_tags("study", {"study": study}, parent=None)
+                run_id = self._client.create_run(experiment, tags=tags, run_name=study).info.run_id
+            else:
+                self._client.update_run(run_id, status="RUNNING")
+            self._client.log_dict(run_id, dict(description), "study.yaml")
+            self._studies[study] = _OpenStudy(experiment, run_id, *self._trials_of(experiment, run_id))
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """Write a trial's run, unless it is there."""
+        self._waiting.append(record)
+        self._write_waiting()
+
+    def study_ended(self, study: str, folder: Path) -> None:
+        """Close the study's run; it opens again when the study is resumed."""
+        self._write_waiting()
+        with store.told_in_one_line(self._location):
+            run_id = self._studies[study].run_id
+            self._client.set_tag(run_id, "folder", str(folder))
+            self._client.set_terminated(run_id)
+
+    def _trials_of(self, experiment: str, parent: str) -> tuple[dict[str, str], set[str]]:
+        """Run ids by trial id of a study's trials, and the trials among them that were written to the end."""
+        run_of_trial: dict[str, str] = {}
+        logged: set[str] = set()
+        ours = f"tags.`{store.PARENT_TAG}` = '{parent}' AND tags.`{store.KIND_TAG}` = 'trial'"
+        token = None
+        while True:
+            page = self._client.search_runs([experiment], ours, page_token=token)
+            for run in page:
+                trial = run.data.tags[_TRIAL_TAG]
+                run_of_trial[trial] = run.info.run_id
+                if run.info.status != "RUNNING":
+                    logged.add(trial)
+            token = page.token
+            if not token:
+                return run_of_trial, logged
+
+    def _write_waiting(self) -> None:
+        try:
+            while self._waiting:
+                self._write(self._waiting[0])
+                del self._waiting[0]
+        except (MlflowException, SQLAlchemyError) as error:
+            reason = str(error).splitlines()[0]
+            _log.warning("%s: %d trials wait to be logged (%s)", self._location.database, len(self._waiting), reason)
+
+    def _write(self, record: TrialRecord) -> None:
+        study = self._studies[record.study]
+        if record.trial_id in study.logged:
+            return
+        now_ms = int(time.time() * 1000)
+        begun_ms = now_ms - int(1000 * sum(point.seconds for point in record.curve))
+        run_id = study.run_of_trial.get(record.trial_id)
+        if run_id is None:
+            tags = store.run_tags("trial", _trial_tags(record), study.run_id)
+            run = self._client.create_run(study.experiment, begun_ms, tags, run_name=record.trial_id)
+            run_id = study.run_of_trial[record.trial_id] = run.info.run_id
+        store.log(self._client, run_id, _trial_metrics(record, now_ms), record.config)
+        # The status is written last: a run still RUNNING on resume was interrupted, and is written again.
+        self._client.set_terminated(run_id, _STATUS[record.state], now_ms)
+        study.logged.add(record.trial_id)
+
+
+def _trial_tags(record: TrialRecord) -> dict[str, str]:
+    return {
+        _TRIAL_TAG: record.trial_id,
+        "state": record.state,
+        "reason": record.reason,
+        "study": record.study,
+        "config_hash": record.config_hash,
+        "data_fingerprint": record.data_fingerprint,
+        "code_version": record.code_version,
+    }
+
+
+def _trial_metrics(record: TrialRecord, now_ms: int) -> list[Metric]:
+    """val_f1 at each epoch, and the chosen epoch's as the last point, which is the one that MLflow's tables show."""
+    curve = [(point.epoch, point.val_f1) for point in record.curve]
+    if record.val_f1 is not None:
+        curve.append((curve[-1][0] + 1 if curve else 0, record.val_f1))
+    values = {
+        "latency_ms": record.latency.ms if record.latency else None,
+        "size_bytes": record.size_bytes,
+        "params": record.params,
+        "peak_memory_bytes": record.peak_memory_bytes,
+    }
+    steps = [Metric("val_f1", value, now_ms, epoch) for epoch, value in curve]
+    return steps + [Metric(key, value, now_ms, 0) for key, value in values.items() if value is not None]

@@ -1,0 +1,66 @@
+"""Ray Tune's side of the driver: where it asks for trials, and where it tells that they moved on or ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.tune import Callback
+from ray.tune.experiment import Trial
+from ray.tune.search import Searcher
+
+from whc.search.driver import Driver
+
+
+class Bridge(Searcher):
+    """Gives Ray Tune the driver's next job, and gives the driver each trial that is over."""
+
+    def __init__(self, driver: Driver) -> None:
+        super().__init__(metric="val_f1", mode="max")
+        self._driver = driver
+        self._ours: dict[str, str] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next job, or Ray's word for none left."""
+        if self._driver.open_trials <= 0:
+            return str(Searcher.FINISHED)
+        job = self._driver.next_job()
+        self._ours[trial_id] = job["assignment"].trial_id
+        return job
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """A trial's worker is done; what it reached is in its record, not in `result`."""
+        ours = self._ours.pop(trial_id, None)
+        if ours is not None:
+            self._driver.ended(ours, "the worker died" if error else "")
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: a search is resumed from its records."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore, as nothing is saved."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Ray snapshots its searcher; the driver holds locks and open files, and no snapshot is ever read.
+        return {}
+
+
+class Watch(Callback):
+    """Tells the display how far the running trials are."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A worker has taken a trial."""
+        self._driver.display.running(trial.config["assignment"].trial_id, "starts")
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial has ended an epoch."""
+        if "epoch" in result:
+            what = f"epoch {result['epoch']} val_f1 {result['val_f1']:.3f}"
+            self._driver.display.running(trial.config["assignment"].trial_id, what)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,132 @@
+"""A search from start to end: data decoded once, Ray Tune around the driver, resumable at any moment."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from whc import records
+from whc.data import dataset
+from whc.data.dataset import Corpus
+from whc.errors import StudyError, problem
+from whc.latency.bench import bench
+from whc.latency.host import host
+from whc.latency.timing import REFERENCE, Protocol
+from whc.records import SearchObserver, StudyRecord, TrialRecord
+from whc.search import space
+from whc.search.display import Display
+from whc.search.driver import Driver
+from whc.search.study import SearchFile, begin, check_same
+from whc.trials import dispatch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended. `complete` is False when it was interrupted before all trials had ended."""
+
+    study: StudyRecord
+    folder: Path
+    records: list[TrialRecord]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to search: a new study from `settings` and `data`, or with `resume` the study `name` as it was begun.
+
+    With `resume`, `settings` and `data` may be None; what is given must agree with the study. `trials` overrides how many
+    trials the study has in all.
+    """
+
+    name: str
+    runs: Path
+    settings: SearchFile | None
+    data: Path | None
+    resume: bool
+    trials: int | None = None
+
+
+def search(
+    request: Request,
+    observers: Sequence[SearchObserver],
+    console: Console,
+    on_decoding: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Run a search, or the rest of one.
+
+    Raises:
+        StudyError: the name is taken or in use, or the study to resume is of another space or data set.
+        DataError: the data cannot be used.
+    """
+    folder = records.study_folder(request.runs, request.name)
+    if request.resume:
+        records.existing_study(request.runs, request.name)
+    elif (folder / "study.yaml").exists():
+        raise StudyError(problem(str(folder), "a new study's name must be free", request.name, "add --resume, or choose another --study"))
+    folder.mkdir(parents=True, exist_ok=True)
+    with records.locked(folder):
+        study, tree, corpus = _prepare(request, folder, on_decoding)
+        display = Display(study, console)
+        driver = Driver(study, folder, tree, observers, display)
+        driver.start()
+        if driver.open_trials > 0:
+            with dispatch.cluster(study.workers, sum(array.nbytes for array in corpus.images.values())), display:
+                _tune(driver, corpus, study.workers)
+        driver.finish()
+        return Outcome(study, folder, list(driver.records.values()), driver.open_trials <= 0)
+
+
+def _prepare(
+    request: Request, folder: Path, on_decoding: Callable[[int, int], None] | None
+) -> tuple[StudyRecord, space.Section, Corpus]:
+    """The study's record (new, or as it was begun), its space, and its data decoded."""
+    if request.resume:
+        study = StudyRecord.load(folder)
+        tree = space.compile_space(study.space, str(folder / "study.yaml"))
+        corpus = dataset.load(request.data or Path(study.data), space.image_sizes(tree), on_decoding)
+        check_same(study, request.settings, corpus.fingerprint)
+        if request.trials:
+            study = study.model_copy(update={"trials": request.trials})
+            study.save(folder)
+        return study, tree, corpus
+    settings, data = request.settings, request.data
+    assert settings is not None and data is not None  # noqa: S101 (a new study has both)
+    tree = space.compile_space(settings.space, settings.name)
+    corpus = dataset.load(data, space.image_sizes(tree), on_decoding)
+    reference_ms = bench({}, settings.runtime, Protocol())[REFERENCE].ms
+    facts = {"data_fingerprint": corpus.fingerprint, "reference_ms": reference_ms, "host": host()}
+    study = begin(settings, request.name, data, facts)
+    if request.trials:
+        study = study.model_copy(update={"trials": request.trials})
+    study.save(folder)
+    return study, tree, corpus
+
+
+def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:
+    """Let Ray Tune run the driver's trials. Its own folder is scratch: a resumed search starts from the records."""
+    from ray import tune
+
+    from whc.search.ray_bridge import Bridge, Watch
+
+    scratch = driver.folder / ".ray"
+    tuner = tune.Tuner(
+        tune.with_parameters(dispatch.trainable, corpus=corpus),
+        tune_config=tune.TuneConfig(
+            search_alg=Bridge(driver),
+            num_samples=driver.open_trials,
+            max_concurrent_trials=workers,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="tune", storage_path=str(scratch.resolve()), verbose=0, callbacks=[Watch(driver)]
+        ),
+    )
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

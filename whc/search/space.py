@@ -1,0 +1,259 @@
+"""A search space in YAML, as a tree: what is fixed, what is drawn, and what hangs on a choice.
+
+A space looks like a trial's configuration in which any value may be a list of options or a range:
+
+    lr: {float: [1e-3, 1e-2], log: true}
+    depth: {int: [2, 6], step: 2}
+    head: [avg, avgmax_mlp]
+    backbone: {baseline: {}, inverted_se: {expansion: [2, 4]}}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from pydantic import BaseModel
+
+from whc import plugins
+from whc.config import validate
+from whc.errors import UsageError, problem
+from whc.plugins import ChoiceOf
+from whc.models.assemble import ModelConfig
+from whc.trials.config import TrialConfig
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """A value that is the same in every trial."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A value drawn from a distribution of Optuna."""
+
+    distribution: BaseDistribution
+
+
+@dataclass(frozen=True)
+class Section:
+    """Keys that are all present."""
+
+    children: Mapping[str, Node]
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Plug-ins of which one is chosen, each with its own parameters."""
+
+    children: Mapping[str, Section]
+
+
+Node = Fixed | Draw | Section | Branches
+
+
+def compile_space(raw: Mapping[str, Any], source: str) -> Section:
+    """Read and check the `space:` part of a search file.
+
+    Args:
+        raw: the mapping as YAML gives it.
+        source: file name for messages.
+
+    Raises:
+        UsageError: unknown keys, impossible ranges, values that a configuration would refuse; all told together.
+    """
+    problems: list[str] = []
+    tree = Section({key: _node(value, TrialConfig, key, f"{source}: space.{key}", problems) for key, value in raw.items()})
+    if not problems:
+        for sample in _probes(tree):
+            problems += _refusals(sample, source)
+    if problems:
+        raise UsageError("\n".join(dict.fromkeys(problems)))
+    return tree
+
+
+def _node(value: object, owner: type[BaseModel] | None, key: str, where: str, problems: list[str]) -> Node:
+    field = owner.model_fields.get(key) if owner else None
+    kind = next((item.kind for item in field.metadata if isinstance(item, ChoiceOf)), None) if field else None
+    if kind:
+        return _branches(value, kind, where, problems)
+    if isinstance(value, list):
+        return _options(value, where, problems)
+    if isinstance(value, Mapping):
+        if {"float", "int"} & set(value):
+            return _range(value, where, problems)
+        inner = field.annotation if field else None
+        inner = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+        return Section({str(k): _node(v, inner, str(k), f"{where}.{k}", problems) for k, v in value.items()})
+    return Fixed(value)
+
+
+def _options(values: list[Any], where: str, problems: list[str]) -> Node:
+    if not values or any(isinstance(value, (list, dict)) for value in values):
+        problems.append(problem(where, "must list plain values", values, "list at least one, or give a range"))
+        return Fixed(None)
+    if len(set(map(str, values))) != len(values):
+        problems.append(problem(where, "must not list a value twice", values, "remove the repeats"))
+        return Fixed(values[0])
+    return Fixed(values[0]) if len(values) == 1 else Draw(CategoricalDistribution(values))
+
+
+def _range(value: Mapping[str, Any], where: str, problems: list[str]) -> Node:
+    kind = "float" if "float" in value else "int"
+    extras = {"float": {"log"}, "int": {"log", "step"}}[kind]
+    unknown = sorted(set(value) - {kind} - extras)
+    if unknown:
+        problems.append(f"{where}: unknown key {unknown[0]!r} in a range; known here: {', '.join(sorted({kind} | extras))}")
+        return Fixed(None)
+    try:
+        low, high = (float(end) if kind == "float" else int(end) for end in value[kind])
+        if low >= high:
+            raise ValueError("the first end must be less than the second")
+        if kind == "float":
+            return Draw(FloatDistribution(low, high, log=bool(value.get("log", False))))
+        if (high - low) % value.get("step", 1):
+            raise ValueError("the step must divide the range")
+        return Draw(IntDistribution(int(low), int(high), log=bool(value.get("log", False)), step=value.get("step", 1)))
+    except (TypeError, ValueError) as error:
+        rule = str(error).splitlines()[0] or "must be two numbers"
+        problems.append(problem(where, f"impossible range ({rule})", dict(value), f"write {{{kind}: [low, high]}}"))
+        return Fixed(None)
+
+
+def _branches(value: object, kind: str, where: str, problems: list[str]) -> Node:
+    options: dict[str, object] = {}
+    if isinstance(value, str):
+        options[value] = {}
+    elif isinstance(value, list):
+        for item in value:
+            options.update(item if isinstance(item, Mapping) else {str(item): {}})
+    elif isinstance(value, Mapping):
+        options.update({str(name): parameters for name, parameters in value.items()})
+    if not options:
+        problems.append(problem(where, "must name at least one choice", value, f"one of {', '.join(plugins.names(kind))}"))
+    branches: dict[str, Section] = {}
+    for name, parameters in options.items():
+        try:
+            config: type[BaseModel] = plugins.load(kind, name).Config
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+            continue
+        if not isinstance(parameters or {}, Mapping):
+            problems.append(problem(f"{where}.{name}", "must be a mapping of its parameters", parameters, "write {} for none"))
+            continue
+        children = dict(parameters or {})  # type: ignore[call-overload]
+        branches[name] = Section(
+            {key: _node(inner, config, key, f"{where}.{name}.{key}", problems) for key, inner in children.items()}
+        )
+    return Branches(branches)
+
+
+def _probes(tree: Section) -> Iterator[dict[str, Any]]:
+    """Configurations that together hold every option, every branch and both ends of every range."""
+    base = _first(tree)
+    yield base
+    yield from _variations(tree)
+
+
+def _first(node: Node) -> Any:  # noqa: ANN401 (a tree of plain values)
+    return next(iter(_variations(node)))
+
+
+def _variations(node: Node) -> Iterator[Any]:
+    """Values of a node: the first one, then ones that differ from it in one place."""
+    if isinstance(node, Fixed):
+        yield node.value
+    elif isinstance(node, Draw):
+        distribution = node.distribution
+        if isinstance(distribution, CategoricalDistribution):
+            yield from distribution.choices
+        elif isinstance(distribution, (FloatDistribution, IntDistribution)):
+            yield from (distribution.low, distribution.high)
+    elif isinstance(node, Branches):
+        for name, section in node.children.items():
+            for parameters in _variations(section):
+                yield {name: parameters}
+    else:
+        first = {key: _first(child) for key, child in node.children.items()}
+        yield first
+        for key, child in node.children.items():
+            for value in list(_variations(child))[1:]:
+                yield {**first, key: value}
+
+
+def _refusals(sample: dict[str, Any], source: str) -> list[str]:
+    """What a configuration refuses about single values; parts that only do not fit each other are redrawn later."""
+    try:
+        validate(TrialConfig, sample, f"{source}: space")
+    except UsageError as error:
+        lines = [line.replace(f"{source}: space: ", f"{source}: space.", 1) for line in str(error).splitlines()]
+        return [line for line in lines if not line.startswith(f"{source}: space.model: ")]
+    return []
+
+
+def suggest(tree: Section, trial: optuna.Trial) -> dict[str, Any]:
+    """Draw a configuration (not yet checked for parts that do not fit each other)."""
+    result = _suggest(tree, "", trial)
+    assert isinstance(result, dict)  # noqa: S101 (a section gives a dict)
+    return result
+
+
+def _suggest(node: Node, key: str, trial: optuna.Trial) -> Any:  # noqa: ANN401 (a tree of plain values)
+    if isinstance(node, Fixed):
+        return node.value
+    if isinstance(node, Draw):
+        return _draw(node.distribution, key, trial)
+    if isinstance(node, Branches):
+        names = list(node.children)
+        name = names[0] if len(names) == 1 else trial.suggest_categorical(key, names)
+        return {name: _suggest(node.children[name], f"{key}.{name}", trial)}
+    return {name: _suggest(child, f"{key}.{name}".lstrip("."), trial) for name, child in node.children.items()}
+
+
+def _draw(distribution: BaseDistribution, key: str, trial: optuna.Trial) -> Any:  # noqa: ANN401 (a plain value)
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(key, distribution.choices)
+    if isinstance(distribution, FloatDistribution):
+        return trial.suggest_float(key, distribution.low, distribution.high, log=distribution.log)
+    assert isinstance(distribution, IntDistribution)  # noqa: S101 (the three kinds there are)
+    return trial.suggest_int(key, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+
+
+def distributions(tree: Section) -> dict[str, BaseDistribution]:
+    """Every parameter that the space can draw, by dotted key."""
+    found: dict[str, BaseDistribution] = {}
+
+    def walk(node: Node, key: str) -> None:
+        if isinstance(node, Draw):
+            found[key] = node.distribution
+        elif isinstance(node, (Branches, Section)):
+            if isinstance(node, Branches) and len(node.children) > 1:
+                found[key] = CategoricalDistribution(list(node.children))
+            for name, child in node.children.items():
+                walk(child, f"{key}.{name}".lstrip("."))
+
+    walk(tree, "")
+    return found
+
+
+def image_sizes(tree: Section) -> list[tuple[int, int]]:
+    """Every image size that the space can draw, so that the data is decoded once for all of them."""
+    model = tree.children.get("model")
+    node = model.children.get("image_size") if isinstance(model, Section) else None
+    if node is None:
+        return [TrialConfig().model.image_size]
+    if isinstance(node, Draw) and isinstance(node.distribution, IntDistribution):
+        values: list[Any] = list(range(node.distribution.low, node.distribution.high + 1, node.distribution.step))
+    else:
+        values = list(_variations(node))
+    return [ModelConfig(image_size=value).image_size for value in values]

@@ -1,0 +1,122 @@
+"""What a trial leaves behind and how it is read again: checkpoint, exported file, and the proof that they agree."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from whc import plugins, records
+from whc.data.dataset import Corpus
+from whc.data.preprocess import INTERPOLATION, RESIZE, to_input
+from whc.data.windows import windows
+from whc.errors import ArtifactError
+from whc.export import onnx as onnx_export
+from whc.export.parity import Parity, ParityLimits, compare
+from whc.models.assemble import build
+from whc.plugins import Choice
+from whc.records import ModelMetadata
+from whc.training import loop
+from whc.training.checkpoint import Checkpoint
+from whc.trials.config import TrialConfig
+
+
+def device() -> torch.device:
+    """Where networks train: the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def untrained(config: TrialConfig, labels: tuple[str, ...] | list[str]) -> nn.Module:
+    """The network before training, its weights drawn from the configuration's seed."""
+    torch.manual_seed(config.training.seed)
+    return build(config.model, config.task_module.outputs(labels))
+
+
+def sampler(config: TrialConfig, corpus: Corpus, on: torch.device) -> loop.Sampler:
+    """Batches of a corpus for a configuration."""
+    model = config.model
+    return loop.Sampler(corpus, model.image_size, model.frames, model.layout, on)
+
+
+def to_checkpoint(config: TrialConfig, corpus: Corpus, fit: loop.Fit, study: str = "", trial: str = "") -> Checkpoint:
+    """What is kept of a trained network."""
+    return Checkpoint(
+        config=config.resolved(),
+        weights=fit.weights,
+        labels=list(corpus.labels),
+        frame_rate=corpus.frame_rate,
+        data_fingerprint=corpus.fingerprint,
+        code_version=records.code_version(),
+        epoch=fit.epoch,
+        val_f1=fit.val_f1,
+        study=study,
+        trial=trial,
+    )
+
+
+def restore(saved: Checkpoint, source: str) -> tuple[TrialConfig, nn.Module]:
+    """The network of a checkpoint.
+
+    Raises:
+        ArtifactError: the weights are of another network than the configuration.
+    """
+    config = TrialConfig.model_validate(saved.config)
+    network = untrained(config, saved.labels)
+    try:
+        network.load_state_dict(saved.weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ArtifactError(f"{source}: weights must fit the configuration, got: {reason[:100]}; train it again") from error
+    return config, network.eval()
+
+
+def export(config: TrialConfig, network: nn.Module, origin: Checkpoint, path: Path) -> None:
+    """Write a network as ONNX with all its metadata."""
+    height, width = config.model.image_size
+    metadata = ModelMetadata(
+        task=config.task.name,
+        labels=origin.labels,
+        positive=origin.labels[-1],
+        layout=config.model.layout,
+        frames=config.model.frames,
+        frame_rate=origin.frame_rate,
+        height=height,
+        width=width,
+        resize=RESIZE,
+        interpolation=INTERPOLATION,
+        threshold=config.threshold,
+        study=origin.study,
+        trial=origin.trial,
+        data_fingerprint=origin.data_fingerprint,
+        code_version=origin.code_version,
+    )
+    onnx_export.export(network, path, metadata, config.model.input_shape, onnx_export.Config())
+
+
+def predictions(artifact: Path, corpus: Corpus, split: str, runtime: Choice) -> Iterator[NDArray[np.float32]]:
+    """Batches of probabilities of an exported file over a split, from pictures to numbers as the demo computes them."""
+    session = plugins.load("runtimes", runtime.name).load(artifact, runtime.config)
+    metadata = session.metadata()
+    images = corpus.images[metadata.height, metadata.width]
+    index = windows(corpus, split, metadata.frames).index
+    for start in range(0, len(index), loop.EVALUATION_BATCH):
+        yield session.run(to_input(images[index[start : start + loop.EVALUATION_BATCH]], metadata.layout))
+
+
+def parity(
+    config: TrialConfig, network: nn.Module, artifact: Path, corpus: Corpus, runtime: Choice, limits: ParityLimits
+) -> Parity:
+    """Compare an exported file with the network it came from, over the whole validation split."""
+    network.cpu()
+    ours = loop.evaluate(network, sampler(config, corpus, torch.device("cpu")), "val", config.task_module)
+    return compare(ours, predictions(artifact, corpus, "val", runtime), config.threshold, limits)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

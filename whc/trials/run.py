@@ -1,0 +1,141 @@
+"""Run one trial. Search runs it on its workers; `train` is the part that `whc train` shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from whc import records
+from whc.config import Settings
+from whc.data.dataset import Corpus
+from whc.errors import WhcError
+from whc.export.parity import ParityLimits
+from whc.plugins import Choice
+from whc.records import CurvePoint, TrialRecord
+from whc.training import checkpoint, loop
+from whc.training.checkpoint import Checkpoint
+from whc.trials import quiet_slot
+from whc.trials.artifacts import device, export, parity, sampler, sha256, to_checkpoint, untrained
+from whc.trials.config import TrialConfig
+
+Report = Callable[[CurvePoint], None]
+
+
+class Limits(Settings):
+    """What a trial must keep within before it may train; None: anything. Milliseconds, bytes, weights."""
+
+    latency_ms: float | None = None
+    size_bytes: int | None = None
+    params: int | None = None
+
+    def exceeded(self, latency_ms: float, size_bytes: int, params: int) -> dict[str, float]:
+        """Limits that are broken, each with how far: value / limit - 1, above 0."""
+        values = {"latency_ms": latency_ms, "size_bytes": size_bytes, "params": params}
+        limits = self.model_dump(exclude_none=True)
+        return {name: values[name] / limit - 1 for name, limit in limits.items() if values[name] > limit}
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Where and under what rules a trial runs.
+
+    `folder` takes record.json, checkpoint.pt and model.onnx; `cache` holds latencies; `reference_ms` is the reference
+    network's milliseconds on this host when idle; `drawn` is what the sampler drew, kept in the record.
+    """
+
+    trial_id: str
+    study: str
+    folder: Path
+    limits: Limits
+    runtime: Choice
+    reference_ms: float
+    cache: Path
+    drawn: dict[str, Any]
+
+
+def train(config: TrialConfig, corpus: Corpus, report: Report) -> tuple[nn.Module, loop.Fit]:
+    """Train a configuration; the network returned holds the best epoch's weights."""
+    network = untrained(config, corpus.labels)
+    batches = sampler(config, corpus, device())
+    fit = loop.fit(network, batches, config.task_module, config.threshold, config.training, report)
+    network.load_state_dict(fit.weights)
+    return network, fit
+
+
+def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Report) -> TrialRecord:
+    """Run a trial to its end and put its record in place.
+
+    A configuration over a limit ends before training as `infeasible`; one that cannot train or whose export fails its
+    parity gate ends as `failed`, with the reason.
+
+    Args:
+        config: what to train.
+        corpus: decoded data, with images at the configuration's size.
+        assignment: where, and under what rules.
+        report: told each epoch's validation F1.
+    """
+    folder = assignment.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    facts: dict[str, Any] = {}
+    try:
+        state, reason = _attempt(config, corpus, assignment, report, facts)
+    except WhcError as error:
+        state, reason = "failed", str(error)
+    names = [name for name in ("checkpoint.pt", "model.onnx") if (folder / name).is_file()]
+    record = TrialRecord(
+        trial_id=assignment.trial_id,
+        study=assignment.study,
+        config=config.resolved(),
+        config_hash=config.hash,
+        drawn=assignment.drawn,
+        state=state,
+        reason=reason,
+        seed=config.training.seed,
+        data_fingerprint=corpus.fingerprint,
+        code_version=records.code_version(),
+        files={name: sha256(folder / name) for name in names},
+        **facts,
+    )
+    records.save(record, folder / "record.json")
+    return record
+
+
+def _attempt(
+    config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Report, facts: dict[str, Any]
+) -> tuple[records.State, str]:
+    """The chain; what is known so far is in `facts` even when it breaks off."""
+    artifact = assignment.folder / "model.onnx"
+    blank = Checkpoint(config.resolved(), {}, list(corpus.labels), corpus.frame_rate, corpus.fingerprint, "", 0, 0.0)
+    network = untrained(config, corpus.labels)
+    export(config, network, blank, artifact)
+    latency = quiet_slot.latency(
+        artifact, config.model, assignment.runtime, assignment.reference_ms, assignment.cache
+    )
+    facts["latency"] = latency
+    facts["size_bytes"] = artifact.stat().st_size
+    facts["params"] = sum(parameter.numel() for parameter in network.parameters())
+    artifact.unlink()
+    exceeded = assignment.limits.exceeded(latency.ms, facts["size_bytes"], facts["params"])
+    if exceeded:
+        return "infeasible", ", ".join(f"{name} {over:+.0%} over its limit" for name, over in exceeded.items())
+
+    curve = facts["curve"] = []
+
+    def keep(point: CurvePoint) -> None:
+        curve.append(point)
+        report(point)
+
+    network, fit = train(config, corpus, keep)
+    facts["val_f1"] = fit.val_f1
+    saved = to_checkpoint(config, corpus, fit, assignment.study, assignment.trial_id)
+    checkpoint.save(saved, assignment.folder / "checkpoint.pt")
+    export(config, network, saved, artifact)
+    facts["size_bytes"] = artifact.stat().st_size
+    outcome = parity(config, network, artifact, corpus, assignment.runtime, ParityLimits())
+    return ("finished", "") if outcome.passed else ("failed", str(outcome))
+
+
