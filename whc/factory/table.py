@@ -1,0 +1,76 @@
+"""The ladder as people and programs read it: table.json, table.csv, table.md and front.png."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import jinja2
+from matplotlib.figure import Figure
+
+from whc import records
+from whc.config import shipped
+from whc.records import LadderTable, TrialRecord
+
+CSV_COLUMNS = ("name", "f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "size_bytes", "params", "runtime", "onnx")
+
+
+def write(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> None:
+    """Write all four files into a study's folder; table.json last, so that where it is, the others are too."""
+    records.write_atomic(folder / "table.md", markdown(table))
+    records.write_atomic(folder / "table.csv", as_csv(table))
+    plot(table, trials, folder / "front.png")
+    records.save(table, folder / "table.json")
+
+
+def markdown(table: LadderTable) -> str:
+    """The table as Markdown, from factory/table.md.j2."""
+    template = shipped("factory", "table.md.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 (Markdown, not HTML)
+    return environment.from_string(template).render(table=table)
+
+
+def as_csv(table: LadderTable) -> str:
+    """The table as CSV, one variant a row."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(variant.model_dump() for variant in table.variants)
+    return text.getvalue()
+
+
+def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
+    """Draw the study: every finished trial, the ladder over them with its intervals, the constant predictor."""
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    finished = [trial for trial in trials if trial.state == "finished" and trial.latency]
+    axes.scatter(
+        [trial.latency.ms for trial in finished if trial.latency],
+        [trial.val_f1 or 0.0 for trial in finished],
+        s=18, color="#b8b8b8", label=f"finished trials ({len(finished)})",
+    )
+    x = [variant.latency_ms for variant in table.variants]
+    y = [variant.val_f1 for variant in table.variants]
+    spread = [
+        [variant.latency_ms - variant.latency_low_ms for variant in table.variants],
+        [variant.latency_high_ms - variant.latency_ms for variant in table.variants],
+    ]
+    axes.step(x, y, where="post", color="#1f6fb4", linewidth=1)
+    axes.errorbar(x, y, xerr=spread, fmt="o", color="#1f6fb4", capsize=3, label="ladder, validation F1")
+    axes.scatter(x, [variant.f1 for variant in table.variants], marker="x", color="#c8502d", label="ladder, test F1")
+    for variant in table.variants:
+        axes.annotate(
+            variant.name, (variant.latency_ms, variant.val_f1), xytext=(-4, 8), textcoords="offset points", ha="right"
+        )
+    axes.axhline(table.constant_f1, color="#808080", linestyle=":", linewidth=1, label="constant predictor")
+    axes.set_xscale("log")
+    axes.set_xlabel("latency of one forward pass, ms (log)")
+    axes.set_ylabel("F1")
+    axes.set_title(f"{table.study}: {len(table.variants)} variants on {table.host.split(',')[0]}")
+    axes.grid(alpha=0.25, which="both")
+    axes.legend(loc="lower right")
+    temporary = path.with_name(f".{path.name}.tmp.png")
+    figure.savefig(temporary)
+    temporary.replace(path)
