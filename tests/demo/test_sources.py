@@ -122,15 +122,42 @@ def test_video_cut_short_cannot_be_opened_or_ends_early(video: Build, grey: Grey
     refusal(str(path))
 
 
+class FakeCapture:
+    """Stands in for cv2.VideoCapture (whose subclasses crash Python's garbage collector)."""
+
+    def __init__(self, pictures: list[Image]) -> None:
+        self.pictures = iter(pictures)
+        self.released = False
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def get(self, _: int) -> float:
+        return 0.0
+
+    def read(self) -> tuple[bool, Image | None]:
+        picture = next(self.pictures, None)
+        return picture is not None, picture
+
+    def release(self) -> None:
+        self.released = True
+
+
 def test_video_that_holds_no_frame(video: Build, grey: Grey, monkeypatch: pytest.MonkeyPatch) -> None:
     path = video([grey(0)])
-
-    class Ended(cv2.VideoCapture):
-        def read(self, *_: object) -> tuple[bool, None]:  # type: ignore[override]
-            return False, None
-
-    monkeypatch.setattr(cv2, "VideoCapture", Ended)
+    capture = FakeCapture([])
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: capture)
     assert "must have frames that can be decoded" in refusal(str(path))
+    assert capture.released
+
+
+def test_video_without_times_counts_frames(video: Build, grey: Grey, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = video([grey(0)])
+    capture = FakeCapture([grey(0)] * 4)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *_: capture)
+    with open_source(str(path)) as source:
+        assert (source.fps, source.count) == (ASSUMED_FPS, None)
+        assert [frame.seconds for frame in source] == pytest.approx([number / ASSUMED_FPS for number in range(4)])
 
 
 @pytest.mark.parametrize("content", [None, b"text"])
@@ -145,34 +172,17 @@ def test_absent_camera() -> None:
 
 
 def test_camera_runs_on_the_clock(monkeypatch: pytest.MonkeyPatch, grey: Grey) -> None:
-    class Camera:
-        def __init__(self, number: int, backend: int) -> None:
-            assert (number, backend) == (0, cv2.CAP_ANY)
-            self.left, self.released = 3, False
-            opened.append(self)
-
-        def isOpened(self) -> bool:  # noqa: N802
-            return True
-
-        def get(self, _: int) -> float:
-            return 0.0
-
-        def read(self) -> tuple[bool, Image | None]:
-            self.left -= 1
-            return (True, grey(50)) if self.left >= 0 else (False, None)
-
-        def release(self) -> None:
-            self.released = True
-
-    opened: list[Camera] = []
-    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    capture = FakeCapture([grey(50)] * 3)
+    asked: list[tuple[object, ...]] = []
+    monkeypatch.setattr(cv2, "VideoCapture", lambda *what: asked.append(what) or capture)
     with open_source("0") as source:
         assert (source.fps, source.count, source.live) == (ASSUMED_FPS, None, True)
         seconds = [frame.seconds for frame in source]
+    assert asked == [(0, cv2.CAP_ANY)]
     assert len(seconds) == 3
     assert seconds == sorted(seconds)
     assert seconds[0] < 1
-    assert opened[0].released
+    assert capture.released
 
 
 @pytest.mark.parametrize(

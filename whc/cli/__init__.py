@@ -1,0 +1,69 @@
+"""The command line: one file a command, found by listing this folder; only click is imported before a command runs.
+
+A file defines `command`. A folder is a group of commands. Files that begin with `_` are not commands.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from pathlib import Path
+
+import click
+
+from whc import __version__
+
+
+class Folder(click.Group):
+    """A click group whose commands are the files and folders of a package, imported when they are asked for."""
+
+    def __init__(self, package: str, path: Path, name: str | None = None) -> None:
+        super().__init__(name, help=importlib.import_module(package).__doc__)
+        self._package = package
+        self._path = path
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the files and folders, as commands are written."""
+        items = (item for item in self._path.iterdir() if not item.name.startswith(("_", ".")))
+        return sorted(item.stem.replace("_", "-") for item in items if item.suffix == ".py" or item.is_dir())
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import one command."""
+        if name not in self.list_commands(ctx):
+            return None
+        stem = name.replace("-", "_")
+        package = f"{self._package}.{stem}"
+        if (self._path / stem).is_dir():
+            return Folder(package, self._path / stem, name)
+        command: click.Command = importlib.import_module(package).command
+        command.name = name
+        return command
+
+
+def main() -> None:
+    """Entry point of `whc`."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")  # libraries' deprecations are for developers; tests turn them into errors
+    root = Folder(__name__, Path(__file__).parent, "whc")
+    root.help = "Families of tiny vision models: search, time, choose, register and run them."
+    root = click.version_option(__version__, prog_name="whc")(root)
+    from whc.errors import WhcError
+
+    try:
+        status = root.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except WhcError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has gone; nothing more can be told.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    sys.exit(status if isinstance(status, int) else 0)

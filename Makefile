@@ -1,0 +1,54 @@
+# The developer's own commands; CI runs these and nothing else.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WHC := $(BIN)/whc
+
+.PHONY: help setup lint test quickstart bench ui clean
+
+help:
+	@echo "make quickstart   set up, render data, search, build the ladder (minutes)"
+	@echo "make test         set up, run the tests"
+	@echo "make lint         ruff, mypy, import-linter"
+	@echo "make bench        speed and accuracy figures, as ratios"
+	@echo "make ui           the model registry in a browser, on this machine only"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "whc needs Python 3.11 or newer; run make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@# Without a desktop's libGL the full OpenCV does not load; its headless twin needs none.
+	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
+	  echo "OpenCV cannot load libGL: installing its headless twin (no demo window)"; \
+	  $(BIN)/python -m pip uninstall --quiet --yes opencv-python; \
+	  $(BIN)/python -m pip install --quiet "opencv-python-headless==$$(sed -n 's/^opencv-python==//p' constraints.txt)"; }
+	touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup
+	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m slow
+
+quickstart: setup
+	$(WHC) data synth --out runs/synth
+	$(WHC) search --space search_spaces/tiny.yaml
+	$(WHC) factory build-table
+	@echo
+	@echo "The registry:  make ui, then open http://127.0.0.1:5000/#/models"
+	@echo "The demo:      $(WHC) demo --model whc_m --save wave.mp4"
+
+bench: setup
+	$(BIN)/python -m pytest tests/benchmarks -q -s -m bench
+
+ui: setup
+	$(WHC) ui
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,60 @@
+"""Options and output that several commands share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+Function = TypeVar("Function", bound=Callable[..., object])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout.")
+runs = click.option(
+    "--runs",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    envvar="WHC_RUNS",
+    show_default=True,
+    help="Folder that holds the studies.",
+)
+threads = click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of one forward pass.")
+
+
+def file(*names: str, **settings: Any) -> Callable[[Function], Function]:  # noqa: ANN401 (click's own keywords)
+    """An option that takes a path; whether it exists is said by the command, in the house form."""
+    return click.option(*names, type=click.Path(path_type=Path), **settings)
+
+
+def messages() -> Console:
+    """Where progress and remarks go: stderr, so that stdout holds results alone."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def emit(result: object, as_json: bool, shown: RenderableType) -> None:
+    """Print a result: as JSON, or as a person reads it."""
+    if as_json:
+        click.echo(json.dumps(result, indent=1, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    Console(highlight=False).print(shown, soft_wrap=True)
+
+
+@contextmanager
+def progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar for as long as the context lasts; yields a function to tell it (done, of all)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

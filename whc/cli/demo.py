@@ -1,0 +1,61 @@
+"""`whc demo`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from whc.cli import _options
+
+
+@click.command()
+@click.option("--model", required=True, help="Registered name (whc_m, whc_m@champion, whc_m/3), or path to an .onnx file.")
+@click.option("--source", help="Camera number, video file or folder of images.  [default: a rendered clip]")
+@_options.file("--save", help="MP4 file to write.")
+@_options.file("--csv", help="CSV file to write, a row for each frame.")
+@click.option("--region", metavar="X,Y,W,H", help="Part of the frame to look at, in fractions.  [default: all of it]")
+@click.option("--headless", is_flag=True, help="Open no window.")
+@_options.threads
+@_options.as_json
+def command(
+    model: str,
+    source: str | None,
+    save: Path | None,
+    csv: Path | None,
+    region: str | None,
+    headless: bool,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """Run a model on a camera, a video or a folder of images."""
+    from whc.demo.regions import WHOLE, parse
+    from whc.demo.run import run
+
+    looked_at = parse(region) if region else WHOLE
+    summary = run(
+        _file(model),
+        source,
+        save=save,
+        csv=csv,
+        display=not headless and _has_display(),
+        region=looked_at,
+        threads=threads,
+    )
+    _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
+
+
+def _file(model: str) -> Path:
+    """The model's file: as given, or the one registered under that name."""
+    if model.endswith(".onnx") or Path(model).is_file():
+        return Path(model)
+    from whc.registry.location import read_location
+    from whc.registry.models import Registry
+
+    return Registry(read_location()).resolve(model)
+
+
+def _has_display() -> bool:
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

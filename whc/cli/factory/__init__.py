@@ -1,0 +1,1 @@
+"""Turn a study into a ladder of named models."""

@@ -1,0 +1,63 @@
+"""`whc factory build-table`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from whc.cli import _options
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from whc.records import LadderTable
+
+
+@click.command()
+@click.option("--study", help="Name of the study.  [default: the newest]")
+@click.option("--recipe", help="Recipe: a path, or the name of one in factory/.  [default: the study's]")
+@click.option("--no-register", is_flag=True, help="Write the table and the files, but leave the registry as it is.")
+@_options.runs
+@_options.as_json
+def command(study: str | None, recipe: str | None, no_register: bool, runs: Path, as_json: bool) -> None:
+    """Export, check, time, choose and name the variants of a study; write its table; register them."""
+    from whc.factory.build import build_table
+    from whc.records import existing_study
+
+    folder = existing_study(runs, study)
+    observers = []
+    if not no_register:
+        from whc.registry.location import read_location
+        from whc.registry.models import Registry
+
+        observers.append(Registry(read_location()))
+    console = _options.messages()
+    with console.status("starting") as status:
+
+        def step(what: str) -> None:
+            status.update(what)
+            if not console.is_terminal:
+                console.print(what)
+
+        table, lines = build_table(folder, recipe, observers, step)
+    _options.emit(table.model_dump(mode="json", by_alias=True), as_json, _render(table, folder, lines))
+
+
+def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
+    from rich.console import Group
+    from rich.table import Table
+
+    shown = Table(title=f"{table.study}: {len(table.variants)} variants", title_justify="left")
+    shown.add_column("variant")
+    for heading in ("test F1", "val F1", "ms", "95 % interval", "KB"):
+        shown.add_column(heading, justify="right")
+    for row in table.variants:
+        interval = f"{row.latency_low_ms:.4f} to {row.latency_high_ms:.4f}"
+        size = f"{row.size_bytes / 1000:.1f}"
+        shown.add_row(row.name, f"{row.f1:.4f}", f"{row.val_f1:.4f}", f"{row.latency_ms:.4f}", interval, size)
+    remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
+    out = f"{len(table.left_out)} candidates left out; files: {folder / 'table.md'}, table.csv, table.json, front.png"
+    floor = f"always calling {table.labels[-1]!r} scores F1 {table.constant_f1:.4f}"
+    return Group(shown, floor, *remarks, *lines, out)
