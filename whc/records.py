@@ -262,7 +262,8 @@ class StudyRecord(_Record):
     """`study.yaml`: a search as resolved when it began; `--resume` and the factory start from it.
 
     `space` is the space as written; `data` the path of the data set; `reference_ms` the reference network's
-    milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`).
+    milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`); `constant_f1` is
+    what the constant predictor scores on the validation split.
     """
 
     study: str
@@ -277,6 +278,7 @@ class StudyRecord(_Record):
     limits: dict[str, float]
     seed: int
     reference_ms: float
+    constant_f1: float
     host: str
     code_version: str
 
@@ -333,4 +335,6 @@ def locked(folder: Path) -> Iterator[None]:
         with lock:
             yield
     except Timeout as error:
-        raise StudyError(f"{folder}: must not be in use, got a running search or build; wait for it or stop it") from error
+        raise StudyError(
+            f"{folder}: must not be in use, got a running search or build; wait for it or stop it"
+        ) from error

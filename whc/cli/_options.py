@@ -24,10 +24,12 @@ runs = click.option(
     show_default=True,
     help="Folder that holds the studies.",
 )
-threads = click.option("--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of one forward pass.")
+threads = click.option(
+    "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of one forward pass."
+)
 
 
-def file(*names: str, **settings: Any) -> Callable[[Function], Function]:  # noqa: ANN401 (click's own keywords)
+def file(*names: str, **settings: Any) -> Callable[[Function], Function]:
     """An option that takes a path; whether it exists is said by the command, in the house form."""
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 

@@ -25,11 +25,17 @@ def command(files: tuple[Path, ...], threads: int, as_json: bool) -> None:
     timed = bench({str(path): path for path in files}, runtime, Protocol(min_rounds=100, max_rounds=600))
     host = timed[REFERENCE].host
     table = Table(title=f"batch 1, {threads} thread(s), {host}", title_justify="left")
-    table.add_column("file")
+    table.add_column("file", overflow="fold")
     for heading in ("ms", "95 % interval", "p90", "p99", "x reference"):
         table.add_column(heading, justify="right")
     for name, latency in timed.items():
         interval = f"{latency.low_ms:.4f} to {latency.high_ms:.4f}"
-        numbers = (f"{latency.ms:.4f}", interval, f"{latency.p90_ms:.4f}", f"{latency.p99_ms:.4f}", f"{latency.ratio:.3f}")
+        numbers = (
+            f"{latency.ms:.4f}",
+            interval,
+            f"{latency.p90_ms:.4f}",
+            f"{latency.p99_ms:.4f}",
+            f"{latency.ratio:.3f}",
+        )
         table.add_row(name, *numbers)
     _options.emit({name: latency.model_dump() for name, latency in timed.items()}, as_json, table)

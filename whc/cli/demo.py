@@ -12,7 +12,9 @@ from whc.cli import _options
 
 
 @click.command()
-@click.option("--model", required=True, help="Registered name (whc_m, whc_m@champion, whc_m/3), or path to an .onnx file.")
+@click.option(
+    "--model", required=True, help="Registered name (whc_m, whc_m@champion, whc_m/3), or path to an .onnx file."
+)
 @click.option("--source", help="Camera number, video file or folder of images.  [default: a rendered clip]")
 @_options.file("--save", help="MP4 file to write.")
 @_options.file("--csv", help="CSV file to write, a row for each frame.")

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 @_options.runs
 @_options.as_json
 def command(
-    space: Path | None, data: Path | None, study: str | None, trials: int | None, resume: bool, runs: Path, as_json: bool
+    space: Path | None,
+    data: Path | None,
+    study: str | None,
+    trials: int | None,
+    resume: bool,
+    runs: Path,
+    as_json: bool,
 ) -> None:
     """Search for networks that are both accurate and fast."""
     request = _request(space, data, study, trials, resume, runs)
@@ -76,7 +82,9 @@ def _tell(outcome: Outcome, as_json: bool) -> None:
         "folder": str(outcome.folder),
         "complete": outcome.complete,
         "states": dict(counts),
-        "front": [finished[i].model_dump(mode="json", include={"trial_id", "val_f1", "latency", "config"}) for i in best],
+        "front": [
+            finished[i].model_dump(mode="json", include={"trial_id", "val_f1", "latency", "config"}) for i in best
+        ],
     }
     states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     next_step = f"next: whc factory build-table --study {outcome.study.study}"

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @_options.file("--data", required=True, help="Parquet file of labelled crops.")
 @_options.file("--out", required=True, help="Folder for checkpoint.pt, config.yaml and summary.json.")
 @_options.file("--config", help="YAML file such as config.yaml or the config of a record.json.")
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one value, such as training.lr=0.01.")
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one value, such as training.lr=0.01."
+)
 @_options.as_json
 def command(data: Path, out: Path, config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
     """Train one network, keep its best weights by validation F1, and score the test split once."""

@@ -30,7 +30,7 @@ class Classifier:
     """Turns windows of frames into verdicts."""
 
     def __init__(self, session: Session, metadata: ModelMetadata, task: ModuleType) -> None:
-        self.metadata = metadata
+        self.path, self.metadata = session.path, metadata
         self._session, self._task = session, task
 
     def prepare(self, picture: Image) -> Image:
@@ -48,16 +48,12 @@ class Classifier:
         latency_ms = (perf_counter() - started) * 1000
         if output.shape != (1,):
             raise ArtifactError(
-                problem(
-                    str(self._session.path), "must give one probability", f"shape {output.shape}", "export it again"
-                )
+                problem(str(self.path), "must give one probability", f"shape {output.shape}", "export it again")
             )
         probability = float(output[0])
         if not 0 <= probability <= 1:  # NaN too: it would pass for a calm negative
             raise ArtifactError(
-                problem(
-                    str(self._session.path), "must give a probability in 0..1", probability, "train or export it again"
-                )
+                problem(str(self.path), "must give a probability in 0..1", probability, "train or export it again")
             )
         decision = self._task.decode(probability, self.metadata.labels, self.metadata.threshold)
         return Verdict(decision.label, probability, decision.positive, latency_ms)
@@ -115,9 +111,8 @@ def _check(metadata: ModelMetadata, input_shape: tuple[int, ...], path: Path) ->
     rate = metadata.frame_rate
     require(rate is None or (math.isfinite(rate) and rate > 0), "frame_rate", "must be positive or null", rate)
     require(0 < metadata.threshold < 1, "threshold", "must be in 0..1", metadata.threshold)
-    require(
-        metadata.positive in metadata.labels[1:], "labels", f"must have {metadata.positive!r} second", metadata.labels
-    )
+    second = metadata.labels[1:] == [metadata.positive]  # what class_id 1 is to tasks
+    require(second, "labels", f"must be two, {metadata.positive!r} second", metadata.labels)
     window = np.zeros((1, metadata.frames, metadata.height, metadata.width, 3), np.uint8)
     packed = to_input(window, metadata.layout)
     # A layout only rearranges: one that drops frames (still, of several) was not trained on this window.

@@ -60,7 +60,7 @@ class DemoSummary(BaseModel):
         return "; ".join((*parts, *self.notes))
 
 
-def run(  # noqa: PLR0913 (what a user may ask for, all by name)
+def run(
     model: Path,
     source: str | None = None,
     *,
@@ -104,22 +104,7 @@ def run(  # noqa: PLR0913 (what a user may ask for, all by name)
         if display:
             writes.append(stack.enter_context(outputs.screen(f"whc: {model.name}", paced=not stream.live)))
         tally.follow(_results(loaded, stream, region, canvas), writes)
-        notes = _notes(tally, stream, loaded)
-    return DemoSummary(
-        model=str(model),
-        source=stream.name,
-        positive=loaded.metadata.positive,
-        frames=tally.frames,
-        decisions=len(tally.verdicts),
-        seconds=tally.seconds,
-        fps=tally.frames / tally.seconds if tally.seconds else 0.0,
-        latency_ms_p50=statistics.median(v.latency_ms for v in tally.verdicts) if tally.verdicts else None,
-        positive_share=statistics.fmean(v.positive for v in tally.verdicts) if tally.verdicts else None,
-        save=str(save) if save else None,
-        csv=str(csv) if csv else None,
-        interrupted=tally.interrupted,
-        notes=notes,
-    )
+        return _summary(tally, stream, loaded, save, csv)
 
 
 def _results(model: Classifier, stream: Source, region: Region, canvas: overlay.Size) -> Iterator[Result]:
@@ -136,13 +121,13 @@ def _results(model: Classifier, stream: Source, region: Region, canvas: overlay.
         instants.append(time.perf_counter())
         fps = (len(instants) - 1) / (instants[-1] - instants[0]) if len(instants) > 1 else None
         box = None if region == WHOLE else region.pixels(*picture.shape[:2])
-        shown = overlay.draw(picture, _caption(model, window, verdict, fps), canvas, box)
+        shown = overlay.draw(picture, _caption(model, verdict, fps), canvas, box)
         yield Result(number, seconds, shown, verdict, fresh)
 
 
-def _caption(model: Classifier, window: Window, verdict: Verdict | None, fps: float | None) -> overlay.Caption:
+def _caption(model: Classifier, verdict: Verdict | None, fps: float | None) -> overlay.Caption:
     return overlay.Caption(
-        title=verdict.label if verdict else f"warming up, {window.missing} to go",
+        title=verdict.label if verdict else "warming up",
         measured=model.metadata.positive,
         probability=verdict.probability if verdict else None,
         positive=verdict is not None and verdict.positive,
@@ -207,3 +192,22 @@ def _notes(tally: _Tally, stream: Source, model: Classifier) -> list[str]:
     if tally.interrupted:
         notes.append("interrupted")
     return notes
+
+
+def _summary(tally: _Tally, stream: Source, model: Classifier, save: Path | None, csv: Path | None) -> DemoSummary:
+    verdicts = tally.verdicts
+    return DemoSummary(
+        model=str(model.path),
+        source=stream.name,
+        positive=model.metadata.positive,
+        frames=tally.frames,
+        decisions=len(verdicts),
+        seconds=tally.seconds,
+        fps=tally.frames / tally.seconds if tally.seconds else 0.0,
+        latency_ms_p50=statistics.median(verdict.latency_ms for verdict in verdicts) if verdicts else None,
+        positive_share=statistics.fmean(verdict.positive for verdict in verdicts) if verdicts else None,
+        save=str(save) if save else None,
+        csv=str(csv) if csv else None,
+        interrupted=tally.interrupted,
+        notes=_notes(tally, stream, model),
+    )

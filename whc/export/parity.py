@@ -20,7 +20,7 @@ class ParityLimits(Settings):
 class Parity(Settings):
     """What was found over `rows` inputs.
 
-    `flips` counts decisions that differ although the network's probability is further than the limit from the threshold.
+    `flips` counts decisions that differ although the network's probability is further than `limit` from the threshold.
     """
 
     rows: int

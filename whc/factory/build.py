@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,14 @@ def build_table(
         trials = list(records.trial_records(folder))
         front = study_front(trials)
         if not front:
-            raise StudyError(problem(str(folder), "must hold finished trials", f"{len(trials)} trials, none finished", "search on with --resume --trials N"))
+            raise StudyError(
+                problem(
+                    str(folder),
+                    "must hold finished trials",
+                    f"{len(trials)} trials, none finished",
+                    "search on with --resume --trials N",
+                )
+            )
         on_step("decoding the data")
         corpus = _load(study, front)
         scratch = folder / f".{FOLDER}.tmp"
@@ -90,12 +98,16 @@ def _build(
     candidates = time_all(exported, runtime, recipe.timing) if exported else []
     task = TrialConfig.model_validate(front[0].config).task_module
     constant_val_f1 = task.constant_score(windows(corpus, "val", 1).class_ids)
-    reference = Point(constant_val_f1, study.limits.get("latency_ms", 2 * max((c.latency.ms for c in candidates), default=1)))
+    reference = Point(
+        constant_val_f1, study.limits.get("latency_ms", 2 * max((c.latency.ms for c in candidates), default=1))
+    )
     chosen = ladder.choose([c.point for c in candidates], recipe.max_variants, recipe.min_gain, reference)
     rejected += [_not_chosen(c, recipe, reference) for i, c in enumerate(candidates) if i not in chosen]
     if not chosen:
         reasons = "; ".join(f"trial {row.trial_id}: {row.reason}" for row in rejected)
-        raise StudyError(f"{scratch.parent}: no candidate passed the recipe's gates, got {reasons}; search on, or change the recipe")
+        raise StudyError(
+            f"{scratch.parent}: no candidate passed the recipe's gates, got {reasons}; search on, or change the recipe"
+        )
     on_step("scoring the chosen variants on the test split")
     names = ladder.names(len(chosen), recipe.prefix)
     rows = [_variant(name, candidates[i], corpus, runtime, scratch) for name, i in zip(names, chosen, strict=True)]
@@ -147,7 +159,7 @@ def _variant(name: str, candidate: Candidate, corpus: Corpus, runtime: Choice, s
 def _flag_test_order(rows: Sequence[VariantRow]) -> list[VariantRow]:
     """Validation chose; where the test split would order two neighbours otherwise, say so and change nothing."""
     flagged = [rows[0]]
-    for faster, slower in zip(rows, rows[1:], strict=False):
+    for faster, slower in pairwise(rows):
         notes = list(slower.notes)
         if slower.f1 <= faster.f1:
             notes.append(f"test F1 is not above that of {faster.name}, which is faster")

@@ -70,7 +70,9 @@ def export_all(
         source = study_folder / "trials" / record.trial_id / "checkpoint.pt"
         try:
             if not source.is_file() or sha256(source) != record.files.get("checkpoint.pt"):
-                raise ArtifactError(f"{source}: must be the file its trial wrote, got another or none; run the trial again")
+                raise ArtifactError(
+                    f"{source}: must be the file its trial wrote, got another or none; run the trial again"
+                )
             saved = checkpoint.load(source)
             config, network = restore(saved, str(source))
             artifact = target / f"{record.trial_id}.onnx"

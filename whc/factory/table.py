@@ -14,7 +14,18 @@ from whc import records
 from whc.config import shipped
 from whc.records import LadderTable, TrialRecord
 
-CSV_COLUMNS = ("name", "f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "size_bytes", "params", "runtime", "onnx")
+CSV_COLUMNS = (
+    "name",
+    "f1",
+    "val_f1",
+    "latency_ms",
+    "latency_low_ms",
+    "latency_high_ms",
+    "size_bytes",
+    "params",
+    "runtime",
+    "onnx",
+)
 
 
 def write(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> None:
@@ -28,7 +39,9 @@ def write(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> No
 def markdown(table: LadderTable) -> str:
     """The table as Markdown, from factory/table.md.j2."""
     template = shipped("factory", "table.md.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 (Markdown, not HTML)
+    environment = jinja2.Environment(  # noqa: S701 (Markdown, not HTML)
+        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
+    )
     return environment.from_string(template).render(table=table)
 
 
@@ -49,7 +62,9 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     axes.scatter(
         [trial.latency.ms for trial in finished if trial.latency],
         [trial.val_f1 or 0.0 for trial in finished],
-        s=18, color="#b8b8b8", label=f"finished trials ({len(finished)})",
+        s=18,
+        color="#b8b8b8",
+        label=f"finished trials ({len(finished)})",
     )
     x = [variant.latency_ms for variant in table.variants]
     y = [variant.val_f1 for variant in table.variants]

@@ -37,7 +37,8 @@ class Protocol(Settings):
 class Timing:
     """Times of one network, in milliseconds a forward pass.
 
-    `ratio` (with `ratio_low`, `ratio_high`: its 95 % interval) is the median over rounds of its time over the reference's.
+    `ratio` is the median over rounds of its time over the reference's, `ratio_low`..`ratio_high` its 95 % interval;
+    `settled` is False when the rounds ran out before the interval was narrow enough.
     """
 
     p50_ms: float

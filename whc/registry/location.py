@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from pydantic import Field, field_validator
@@ -39,7 +39,7 @@ class Location(Settings):
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ip_address(host).is_loopback
+        return IPv4Address(host).is_loopback
     except ValueError:
         return host == "localhost"
 

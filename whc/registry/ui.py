@@ -19,6 +19,7 @@ from whc.registry.location import Location
 _POLL_S = 0.2
 _START_LIMIT_S = 120
 _STOP_LIMIT_S = 10
+_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGINT too: shells start background jobs with it ignored
 
 
 def serve(location: Location, announce: Callable[[str], None]) -> None:
@@ -35,7 +36,7 @@ def serve(location: Location, announce: Callable[[str], None]) -> None:
     location.database.parent.mkdir(parents=True, exist_ok=True)
     address = f"http://{location.host}:{location.port}"
     # However it is told to end, it must not leave the server behind.
-    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDINGS}
     try:
         with _server(location) as server:
             _await_answer(server, address)
@@ -50,8 +51,7 @@ def serve(location: Location, announce: Callable[[str], None]) -> None:
 
 
 def _refuse_taken_port(location: Location) -> None:
-    family = socket.AF_INET6 if ":" in location.host else socket.AF_INET
-    with socket.socket(family) as probe:
+    with socket.socket() as probe:
         # A port whose last user has just left is free, as it is for the server itself.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -69,9 +69,12 @@ def _server(location: Location) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", location.tracking_uri]
     command += ["--default-artifact-root", str(location.artifacts.resolve()), "--no-serve-artifacts"]
     command += ["--host", location.host, "--port", str(location.port), "--workers", "1"]
+    # Named, so that MLflow does not advise to open the server to others.
+    command += ["--allowed-hosts", f"{location.host}:{location.port},localhost:{location.port}"]
     command += ["--uvicorn-opts", "--log-level warning"]
     # Background jobs serve language-model features that whc does not have, and triple the start and the memory.
-    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # What its libraries deprecate is no concern of the user's.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         yield server

@@ -81,7 +81,7 @@ def load(path: Path, config: Config) -> _Session:
         raise ArtifactError(
             problem(str(path), f"must run on {PROVIDER}", session.get_providers(), "reinstall onnxruntime")
         )
-    inputs = [item.name for item in session.get_inputs()]
-    if len(inputs) != 1:
-        raise ArtifactError(problem(str(path), "must have one input", inputs, "export the network alone"))
+    inputs = [(item.name, item.type) for item in session.get_inputs()]
+    if [kind for _, kind in inputs] != ["tensor(float)"]:
+        raise ArtifactError(problem(str(path), "must have one float32 input", inputs, "export the network alone"))
     return _Session(path, session)

@@ -50,7 +50,9 @@ class Display:
             console=console,
         )
         self._task = self._progress.add_task("", total=study.trials, study=study.study)
-        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=2) if console.is_terminal else None
+        self._live = (
+            Live(console=console, get_renderable=self._render, refresh_per_second=2) if console.is_terminal else None
+        )
 
     def __enter__(self) -> Display:
         if self._live:

@@ -23,7 +23,7 @@ from whc.trials.run import Assignment, Limits
 
 
 class Driver:
-    """One running search: hands out assignments and takes in records. Only the driver writes to journal and observers."""
+    """One running search: hands out trials and takes in records; nobody else writes to journal and observers."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Driver:
         self.display = display
         self._observers = observers
         self._runtime: Choice = RUNTIMES.parse(study.runtime)
-        self._sampler = Sampler(tree, study.limits, folder / "optuna.journal", study.seed)
+        self._sampler = Sampler(tree, study, folder / "optuna.journal")
         self.records: dict[str, TrialRecord] = {}
         self._jobs: dict[str, tuple[TrialConfig, Assignment]] = {}
         self._next = 0
@@ -51,7 +51,7 @@ class Driver:
                 shutil.rmtree(path)
         for record in records.trial_records(self.folder):
             self.records[record.trial_id] = record
-        self._sampler.start(self.study.study, self.records.values())
+        self._sampler.start(self.records.values())
         self.display.earlier(list(self.records.values()))
         for observer in self._observers:
             observer.study_started(self.study.study, self.study.model_dump(mode="json"))

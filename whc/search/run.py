@@ -6,13 +6,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
-from whc import records
+from whc import plugins, records
 from whc.data import dataset
 from whc.data.dataset import Corpus
+from whc.data.windows import windows
 from whc.errors import StudyError, problem
 from whc.latency.bench import bench
 from whc.latency.host import host
@@ -23,6 +23,7 @@ from whc.search.display import Display
 from whc.search.driver import Driver
 from whc.search.study import SearchFile, begin, check_same
 from whc.trials import dispatch
+from whc.trials.config import TASKS, TrialConfig
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Outcome:
 class Request:
     """What to search: a new study from `settings` and `data`, or with `resume` the study `name` as it was begun.
 
-    With `resume`, `settings` and `data` may be None; what is given must agree with the study. `trials` overrides how many
-    trials the study has in all.
+    With `resume`, `settings` and `data` may be None; what is given must agree with the study. `trials` overrides how
+    many trials the study has in all.
     """
 
     name: str
@@ -67,7 +68,11 @@ def search(
     if request.resume:
         records.existing_study(request.runs, request.name)
     elif (folder / "study.yaml").exists():
-        raise StudyError(problem(str(folder), "a new study's name must be free", request.name, "add --resume, or choose another --study"))
+        raise StudyError(
+            problem(
+                str(folder), "a new study's name must be free", request.name, "add --resume, or choose another --study"
+            )
+        )
     folder.mkdir(parents=True, exist_ok=True)
     with records.locked(folder):
         study, tree, corpus = _prepare(request, folder, on_decoding)
@@ -99,12 +104,24 @@ def _prepare(
     tree = space.compile_space(settings.space, settings.name)
     corpus = dataset.load(data, space.image_sizes(tree), on_decoding)
     reference_ms = bench({}, settings.runtime, Protocol())[REFERENCE].ms
-    facts = {"data_fingerprint": corpus.fingerprint, "reference_ms": reference_ms, "host": host()}
+    facts = {
+        "data_fingerprint": corpus.fingerprint,
+        "reference_ms": reference_ms,
+        "host": host(),
+        "constant_f1": _constant_f1(tree, corpus),
+    }
     study = begin(settings, request.name, data, facts)
     if request.trials:
         study = study.model_copy(update={"trials": request.trials})
     study.save(folder)
     return study, tree, corpus
+
+
+def _constant_f1(tree: space.Section, corpus: Corpus) -> float:
+    """What the constant predictor of the space's task scores on the validation split."""
+    task = tree.children.get("task")
+    name = next(iter(task.children)) if isinstance(task, space.Branches) else TrialConfig().task.name
+    return float(plugins.load(TASKS.kind, name).constant_score(windows(corpus, "val", 1).class_ids))
 
 
 def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:

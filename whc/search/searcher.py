@@ -5,36 +5,44 @@ Optuna's journal is a view of the trial records: it can be rebuilt from them at 
 
 from __future__ import annotations
 
-import os
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from pydantic import ValidationError
 
 from whc.errors import StudyError
-from whc.records import TrialRecord
+from whc.records import StudyRecord, TrialRecord
 from whc.search import space
 from whc.trials.config import TrialConfig
 
-DIRECTIONS = ("maximize", "minimize")  # val_f1, latency in milliseconds
+DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
 MAX_REDRAWS = 200
 
 
-def constraints(record: TrialRecord, limits: Mapping[str, float]) -> dict[str, float]:
-    """How far a trial is over each limit: value / limit - 1, feasible when zero or less."""
+def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
+    """How far a trial is over each limit: value / limit - 1, feasible when zero or less.
+
+    A trial no better than the constant predictor is over a limit too: nothing below it is ever named, and without this
+    the fastest useless networks would hold the cheap end of the front.
+    """
     values = {
         "latency_ms": record.latency.ms if record.latency else None,
         "size_bytes": record.size_bytes,
         "params": record.params,
     }
-    known = {name: value for name, value in values.items() if value is not None}
-    return {name: known[name] / limit - 1 for name, limit in limits.items() if name in known}
+    over = {name: value / study.limits[name] - 1 for name, value in values.items() if value and name in study.limits}
+    if record.val_f1 is not None:
+        over["constant_f1"] = study.constant_f1 - record.val_f1
+    return over
 
 
 def objectives(record: TrialRecord) -> list[float] | None:
@@ -50,34 +58,39 @@ class Sampler:
     Call `ask` for each new trial and `tell` once for each record, in any order.
     """
 
-    def __init__(self, tree: space.Section, limits: Mapping[str, float], journal: Path, seed: int) -> None:
+    def __init__(self, tree: space.Section, study: StudyRecord, journal: Path) -> None:
         self._tree = tree
-        self._limits = limits
+        self._record = study
         self._journal = journal
-        self._seed = seed
         self._asked: dict[str, optuna.Trial] = {}
         self._study: optuna.Study | None = None
 
-    def start(self, name: str, ended: Iterable[TrialRecord]) -> None:
+    def start(self, ended: Iterable[TrialRecord]) -> None:
         """Open the study with what has ended before, its journal made anew from the records."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         fresh = self._journal.with_name(f".{self._journal.name}.tmp")
         for leftover in (fresh, fresh.with_name(f"{fresh.name}.lock")):
             leftover.unlink(missing_ok=True)
         records = list(ended)
-        study = self._open(fresh, name, len(records))
+        study = self._open(fresh, len(records))
         known = space.distributions(self._tree)
         for record in records:
             study.add_trial(self._frozen(record, known))
-        os.replace(fresh, self._journal)
-        self._study = self._open(self._journal, name, len(records))
+        fresh.replace(self._journal)
+        self._study = self._open(self._journal, len(records))
 
-    def _open(self, journal: Path, name: str, ended: int) -> optuna.Study:
+    def _open(self, journal: Path, ended: int) -> optuna.Study:
         # Another seed after a resume, or the first draws would be those of the trials already run.
-        sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=self._seed + ended)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of `multivariate` and `group`
+            sampler = optuna.samplers.TPESampler(multivariate=True, group=True, seed=self._record.seed + ended)
         storage = JournalStorage(JournalFileBackend(str(journal)))
         return optuna.create_study(
-            storage=storage, sampler=sampler, study_name=name, directions=DIRECTIONS, load_if_exists=True
+            storage=storage,
+            sampler=sampler,
+            study_name=self._record.study,
+            directions=DIRECTIONS,
+            load_if_exists=True,
         )
 
     def _frozen(self, record: TrialRecord, known: Mapping[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
@@ -89,7 +102,7 @@ class Sampler:
             params=record.drawn,
             distributions={key: known[key] for key in record.drawn},
             user_attrs={"trial_id": record.trial_id, "state": record.state},
-            constraints=constraints(record, self._limits) if state != TrialState.FAIL else None,
+            constraints=constraints(record, self._record) if state != TrialState.FAIL else None,
         )
 
     def ask(self, trial_id: str) -> tuple[TrialConfig, dict[str, Any]]:
@@ -124,7 +137,7 @@ class Sampler:
         if record.state == "failed":
             self._study.tell(trial, state=TrialState.FAIL)
             return
-        for name, over in constraints(record, self._limits).items():
+        for name, over in constraints(record, self._record).items():
             trial.set_constraint(name, over)
         values = objectives(record)
         if values is None:

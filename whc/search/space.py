@@ -26,8 +26,8 @@ from pydantic import BaseModel
 from whc import plugins
 from whc.config import validate
 from whc.errors import UsageError, problem
-from whc.plugins import ChoiceOf
 from whc.models.assemble import ModelConfig
+from whc.plugins import ChoiceOf
 from whc.trials.config import TrialConfig
 
 
@@ -73,7 +73,9 @@ def compile_space(raw: Mapping[str, Any], source: str) -> Section:
         UsageError: unknown keys, impossible ranges, values that a configuration would refuse; all told together.
     """
     problems: list[str] = []
-    tree = Section({key: _node(value, TrialConfig, key, f"{source}: space.{key}", problems) for key, value in raw.items()})
+    tree = Section(
+        {key: _node(value, TrialConfig, key, f"{source}: space.{key}", problems) for key, value in raw.items()}
+    )
     if not problems:
         for sample in _probes(tree):
             problems += _refusals(sample, source)
@@ -92,8 +94,8 @@ def _node(value: object, owner: type[BaseModel] | None, key: str, where: str, pr
     if isinstance(value, Mapping):
         if {"float", "int"} & set(value):
             return _range(value, where, problems)
-        inner = field.annotation if field else None
-        inner = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
+        annotation = field.annotation if field else None
+        inner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
         return Section({str(k): _node(v, inner, str(k), f"{where}.{k}", problems) for k, v in value.items()})
     return Fixed(value)
 
@@ -113,7 +115,9 @@ def _range(value: Mapping[str, Any], where: str, problems: list[str]) -> Node:
     extras = {"float": {"log"}, "int": {"log", "step"}}[kind]
     unknown = sorted(set(value) - {kind} - extras)
     if unknown:
-        problems.append(f"{where}: unknown key {unknown[0]!r} in a range; known here: {', '.join(sorted({kind} | extras))}")
+        problems.append(
+            f"{where}: unknown key {unknown[0]!r} in a range; known here: {', '.join(sorted({kind} | extras))}"
+        )
         return Fixed(None)
     try:
         low, high = (float(end) if kind == "float" else int(end) for end in value[kind])
@@ -140,7 +144,9 @@ def _branches(value: object, kind: str, where: str, problems: list[str]) -> Node
     elif isinstance(value, Mapping):
         options.update({str(name): parameters for name, parameters in value.items()})
     if not options:
-        problems.append(problem(where, "must name at least one choice", value, f"one of {', '.join(plugins.names(kind))}"))
+        problems.append(
+            problem(where, "must name at least one choice", value, f"one of {', '.join(plugins.names(kind))}")
+        )
     branches: dict[str, Section] = {}
     for name, parameters in options.items():
         try:
@@ -149,7 +155,9 @@ def _branches(value: object, kind: str, where: str, problems: list[str]) -> Node
             problems.append(f"{where}: {error}")
             continue
         if not isinstance(parameters or {}, Mapping):
-            problems.append(problem(f"{where}.{name}", "must be a mapping of its parameters", parameters, "write {} for none"))
+            problems.append(
+                problem(f"{where}.{name}", "must be a mapping of its parameters", parameters, "write {} for none")
+            )
             continue
         children = dict(parameters or {})  # type: ignore[call-overload]
         branches[name] = Section(
@@ -165,7 +173,7 @@ def _probes(tree: Section) -> Iterator[dict[str, Any]]:
     yield from _variations(tree)
 
 
-def _first(node: Node) -> Any:  # noqa: ANN401 (a tree of plain values)
+def _first(node: Node) -> Any:
     return next(iter(_variations(node)))
 
 
@@ -208,7 +216,7 @@ def suggest(tree: Section, trial: optuna.Trial) -> dict[str, Any]:
     return result
 
 
-def _suggest(node: Node, key: str, trial: optuna.Trial) -> Any:  # noqa: ANN401 (a tree of plain values)
+def _suggest(node: Node, key: str, trial: optuna.Trial) -> Any:
     if isinstance(node, Fixed):
         return node.value
     if isinstance(node, Draw):
@@ -220,7 +228,7 @@ def _suggest(node: Node, key: str, trial: optuna.Trial) -> Any:  # noqa: ANN401 
     return {name: _suggest(child, f"{key}.{name}".lstrip("."), trial) for name, child in node.children.items()}
 
 
-def _draw(distribution: BaseDistribution, key: str, trial: optuna.Trial) -> Any:  # noqa: ANN401 (a plain value)
+def _draw(distribution: BaseDistribution, key: str, trial: optuna.Trial) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(key, distribution.choices)
     if isinstance(distribution, FloatDistribution):

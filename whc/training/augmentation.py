@@ -17,7 +17,7 @@ class Augmentation(Settings):
     """What a training sample may go through.
 
     `flip`, `affine` and `photometric` are the probabilities of each step. `shift` is a fraction of the side, `scale` of
-    the size, `rotation_degrees` goes both ways; `brightness`, `contrast` and `saturation` are fractions of the full range.
+    the size, `rotation_degrees` goes both ways; `brightness`, `contrast` and `saturation` are fractions of full range.
     """
 
     flip: float = Field(0.5, ge=0, le=1)
@@ -81,7 +81,7 @@ def _affine(images: Tensor, settings: Augmentation, generator: torch.Generator) 
 def _photometric(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
     """Brightness, contrast about the window's mean, and saturation about each pixel's luma."""
     count = len(images)
-    frames = images.unflatten(1, (-1, 3))
+    frames = images.view(count, -1, 3, *images.shape[2:])
 
     def factor(reach: float) -> Tensor:
         return _uniform(count, reach, generator).view(-1, 1, 1, 1, 1)
@@ -91,4 +91,4 @@ def _photometric(images: Tensor, settings: Augmentation, generator: torch.Genera
     frames = grey + (frames - grey) * (1 + factor(settings.saturation))
     mean = frames.mean((1, 2, 3, 4), keepdim=True)
     frames = mean + (frames - mean) * (1 + factor(settings.contrast)) + factor(settings.brightness)
-    return frames.clamp(0, 1).flatten(1, 2)
+    return frames.clamp(0, 1).reshape(images.shape)

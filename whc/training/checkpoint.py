@@ -19,7 +19,8 @@ SCHEMA = 1
 class Checkpoint:
     """A trained network at rest.
 
-    `config` is what `whc train --config` reads; `labels` is in order of class_id; `frame_rate` in frames a second or None.
+    `config` is what `whc train --config` reads; `labels` is in order of class_id; `frame_rate` in frames a second or
+    None.
     """
 
     config: dict[str, Any]
@@ -53,9 +54,13 @@ def load(path: Path) -> Checkpoint:
         raise ArtifactError(f"{path}: must be a readable checkpoint, got {error.strerror}; check the path") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArtifactError(f"{path}: must be a checkpoint written by whc, got: {reason[:100]}; train it again") from error
+        raise ArtifactError(
+            f"{path}: must be a checkpoint written by whc, got: {reason[:100]}; train it again"
+        ) from error
     if not isinstance(content, dict) or "schema" not in content:
-        raise ArtifactError(problem(str(path), "must be a checkpoint written by whc", type(content).__name__, "train it again"))
+        raise ArtifactError(
+            problem(str(path), "must be a checkpoint written by whc", type(content).__name__, "train it again")
+        )
     if content.pop("schema") > SCHEMA:
         raise ArtifactError(f"{path}: schema must be at most {SCHEMA}, got a newer one; upgrade whc")
     try:

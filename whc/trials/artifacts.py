@@ -71,7 +71,9 @@ def restore(saved: Checkpoint, source: str) -> tuple[TrialConfig, nn.Module]:
         network.load_state_dict(saved.weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise ArtifactError(f"{source}: weights must fit the configuration, got: {reason[:100]}; train it again") from error
+        raise ArtifactError(
+            f"{source}: weights must fit the configuration, got: {reason[:100]}; train it again"
+        ) from error
     return config, network.eval()
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -66,7 +65,7 @@ def trainable(job: dict[str, Any], corpus: Corpus) -> None:
         tune.report({"epoch": point.epoch, "val_f1": point.val_f1})
 
     record = run(config, corpus, assignment, report)
-    tune.report({"state": record.state, "val_f1": record.val_f1 or 0.0, **{"reason": record.reason}})
+    tune.report({"state": record.state, "val_f1": record.val_f1 or 0.0, "reason": record.reason})
 
 
 def job(config: TrialConfig, assignment: Assignment) -> dict[str, Any]:

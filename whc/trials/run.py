@@ -112,9 +112,7 @@ def _attempt(
     blank = Checkpoint(config.resolved(), {}, list(corpus.labels), corpus.frame_rate, corpus.fingerprint, "", 0, 0.0)
     network = untrained(config, corpus.labels)
     export(config, network, blank, artifact)
-    latency = quiet_slot.latency(
-        artifact, config.model, assignment.runtime, assignment.reference_ms, assignment.cache
-    )
+    latency = quiet_slot.latency(artifact, config.model, assignment.runtime, assignment.reference_ms, assignment.cache)
     facts["latency"] = latency
     facts["size_bytes"] = artifact.stat().st_size
     facts["params"] = sum(parameter.numel() for parameter in network.parameters())
@@ -137,5 +135,3 @@ def _attempt(
     facts["size_bytes"] = artifact.stat().st_size
     outcome = parity(config, network, artifact, corpus, assignment.runtime, ParityLimits())
     return ("finished", "") if outcome.passed else ("failed", str(outcome))
-
-
