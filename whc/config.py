@@ -27,7 +27,13 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, with 1e-3 read as a number and a key given twice refused."""
+    """YAML's safe subset, with 1e-3 read as a number, dates as text, and a key given twice refused."""
+
+    # Dates have no place in a configuration, and JSON (records, fingerprints) could not hold them.
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 _Loader.add_implicit_resolver(
@@ -38,6 +44,8 @@ _Loader.add_implicit_resolver(
 def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[str] = set()
     for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key.start_mark)
         if key.value in seen:
             raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} is given twice", key.start_mark)
         seen.add(key.value)
@@ -47,6 +55,21 @@ def _mapping_without_duplicates(loader: _Loader, node: yaml.MappingNode) -> dict
 _Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
 
 
+def _parse(text: str) -> Any:
+    """YAML text as plain values; raises ValueError that says on which line it is wrong, and how."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ValueError(f"line {line}: must be valid YAML, got: {error.problem}; mend that line") from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ValueError(f"line {line}: must be valid YAML, got: {error.reason}; mend that line") from error
+    except (ValueError, AttributeError, RecursionError) as error:
+        # PyYAML's own: a value that its tag does not allow (`!!int x`), or thousands of brackets.
+        raise ValueError(f"must be valid YAML, got: {error}; mend that value") from error
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds one mapping.
 
@@ -54,14 +77,13 @@ def load_yaml(path: Path) -> dict[str, Any]:
         UsageError: the file is missing, not YAML, or not a mapping.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        content = _parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: must be a readable YAML file, got {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: must be UTF-8 text, got other bytes; is it a YAML file?") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise UsageError(f"{path}: line {line}: must be valid YAML, got: {error.problem}; mend that line") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise UsageError(problem(str(path), "must hold a mapping of keys to values", content, "see search_spaces/"))
     return content
@@ -138,8 +160,8 @@ def overlay(content: dict[str, Any], assignments: Mapping[str, str]) -> dict[str
                 node[part] = {}
             node = node[part]
         try:
-            node[last] = yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-        except yaml.YAMLError as error:
+            node[last] = _parse(text)
+        except ValueError as error:
             raise UsageError(problem(f"--set {dotted}", "value must be YAML", text, "quote it")) from error
     return result
 
@@ -163,6 +185,28 @@ def shipped(folder: str, name: str) -> Path:
             return path
     found = sorted({file.name for root in roots for file in root.glob("*.yaml")})
     raise UsageError(problem(folder, "no such file", name, f"shipped ones: {', '.join(found)}"))
+
+
+def render(template: Path, **values: Any) -> str:
+    """Text of a Markdown template of factory/, filled in.
+
+    Raises:
+        UsageError: the template has an error.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
+
+    environment = Environment(
+        loader=FileSystemLoader(template.parent),
+        autoescape=False,  # noqa: S701 (Markdown is text)
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    try:
+        return environment.get_template(template.name).render(values)
+    except TemplateError as error:
+        raise UsageError(f"{template}: must be a jinja2 template, got: {error}; mend the template") from error
 
 
 def fingerprint(content: object) -> str:

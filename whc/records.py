@@ -174,10 +174,11 @@ class ModelMetadata(_Record):
             raise ArtifactError(f"{source}: must carry whc's metadata, got none; export it with `whc export`")
         text_fields = {name for name, field in cls.model_fields.items() if field.annotation is str}
         try:
-            decoded = {key: value if key in text_fields else json.loads(value) for key, value in ours.items()}
-            schema = decoded.get("schema", 0)
+            # Before anything else: a newer whc may write fields of other kinds.
+            schema = json.loads(ours.get("schema", "0"))
             if not isinstance(schema, int) or schema > SCHEMA:
                 raise ArtifactError(problem(source, f"metadata schema must be at most {SCHEMA}", schema, "upgrade whc"))
+            decoded = {key: value if key in text_fields else json.loads(value) for key, value in ours.items()}
             return cls.model_validate(decoded)
         except (ValidationError, json.JSONDecodeError) as error:
             reason = str(error).splitlines()[0]
@@ -230,13 +231,13 @@ def load(kind: type[AnyRecord], path: Path) -> AnyRecord:
         StudyError: the file is missing or is not such a record.
     """
     try:
-        return kind.model_validate_json(path.read_text(encoding="utf-8"))
+        return kind.model_validate_json(path.read_bytes())
     except OSError as error:
         raise StudyError(f"{path}: must be readable, got {error.strerror}; is this a study's folder?") from error
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        raise StudyError(f"{path}: {key}: {first['msg']}; delete the file and use --resume") from error
+        where = ": ".join(filter(None, (str(path), ".".join(map(str, first["loc"])))))
+        raise StudyError(f"{where}: {first['msg']}; delete the file and use --resume") from error
 
 
 def trial_records(study_folder: Path) -> Iterator[TrialRecord]:

@@ -80,7 +80,7 @@ def test_the_card_says_what_it_is_how_it_was_measured_and_how_to_run_it(
     assert card.startswith("# whc_l\n")
     for part in (
         "still from waving",
-        "**0.820** | 0.500",
+        "**0.8200** | 0.5000",
         "0.400 ms** (0.360 to 0.440)",
         "shape (N, 3, 8, 8)",
         "whc demo --model whc_l",
@@ -139,7 +139,7 @@ def test_registering_twice_keeps_the_versions(registry: Registry, ladder: Ladder
     assert len(client.search_model_versions()) == 3
     version = client.get_model_version_by_alias("whc_m", "champion")
     assert version.tags["latency_ms"] == "7.5"
-    assert "**7.500 ms**" in version.description
+    assert "**7.5000 ms**" in version.description
 
 
 def test_a_missing_or_foreign_file_stops_it_before_anything_changes(

@@ -127,7 +127,7 @@ def test_unknown_operator(tmp_path: Path) -> None:
 
 
 def test_two_inputs(tmp_path: Path) -> None:
-    assert "must have one input" in refusal(build(tmp_path / "m.onnx", extra_input=True))
+    assert "must have one float32 input" in refusal(build(tmp_path / "m.onnx", extra_input=True))
 
 
 def test_threads_are_at_least_one() -> None:

@@ -18,11 +18,16 @@ def fold(network: nn.Module) -> nn.Module:
     for module in folded.modules():
         if isinstance(module, Classifier):
             _fold_luma(module)
-    for module in list(folded.modules()):
-        for name, child in list(module.named_children()):
-            if isinstance(child, nn.Sequential):
-                setattr(module, name, _fold_sequence(child))
+    _fold_sequences(folded)
     return folded
+
+
+def _fold_sequences(module: nn.Module) -> None:
+    """Innermost first, since a folded sequence is a new one that holds the old one's layers."""
+    for name, child in list(module.named_children()):
+        _fold_sequences(child)
+        if isinstance(child, nn.Sequential):
+            setattr(module, name, _fold_sequence(child))
 
 
 def _fold_sequence(sequence: nn.Sequential) -> nn.Sequential:

@@ -53,9 +53,14 @@ def compare(
         artifact: the same batches from the exported file in its runtime.
         threshold: least probability called positive.
         limits: what is allowed.
+
+    Raises:
+        ValueError: the two do not have the same batches.
     """
     rows, largest, flips = 0, 0.0, 0
     for ours, theirs in zip(network, artifact, strict=True):
+        if ours.shape != theirs.shape:
+            raise ValueError(f"batches must have one shape, got {ours.shape} and {theirs.shape}")
         difference = np.abs(ours.astype(np.float64) - theirs)
         # A NaN anywhere must fail the gate; every comparison with it is False.
         largest = max(largest, float(difference.max())) if np.isfinite(difference).all() else float("inf")

@@ -7,11 +7,10 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-import jinja2
 from matplotlib.figure import Figure
 
 from whc import records
-from whc.config import shipped
+from whc.config import render, shipped
 from whc.records import LadderTable, TrialRecord
 
 CSV_COLUMNS = (
@@ -38,11 +37,7 @@ def write(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> No
 
 def markdown(table: LadderTable) -> str:
     """The table as Markdown, from factory/table.md.j2."""
-    template = shipped("factory", "table.md.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(  # noqa: S701 (Markdown, not HTML)
-        trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
-    )
-    return environment.from_string(template).render(table=table)
+    return render(shipped("factory", "table.md.j2"), table=table)
 
 
 def as_csv(table: LadderTable) -> str:

@@ -45,7 +45,7 @@ class Driver:
 
     def start(self) -> None:
         """Take in what has ended before, and clear away what broke off."""
-        for path in sorted((self.folder / "trials").glob("*")):
+        for path in (self.folder / "trials").glob("[0-9]*"):
             self._next = max(self._next, int(path.name) + 1)
             if not (path / "record.json").is_file():
                 shutil.rmtree(path)

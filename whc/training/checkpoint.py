@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from whc.errors import ArtifactError, problem
 
 SCHEMA = 1
+_CANNOT_LOAD = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError)
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,14 @@ def load(path: Path) -> Checkpoint:
         ArtifactError: missing, truncated, not a checkpoint of whc, or from a newer version.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()  # torch.load does not compare checksums
+        if damaged:
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
         content = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise ArtifactError(f"{path}: must be a readable checkpoint, got {error.strerror}; check the path") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except _CANNOT_LOAD as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(
             f"{path}: must be a checkpoint written by whc, got: {reason[:100]}; train it again"
@@ -61,8 +67,9 @@ def load(path: Path) -> Checkpoint:
         raise ArtifactError(
             problem(str(path), "must be a checkpoint written by whc", type(content).__name__, "train it again")
         )
-    if content.pop("schema") > SCHEMA:
-        raise ArtifactError(f"{path}: schema must be at most {SCHEMA}, got a newer one; upgrade whc")
+    schema = content.pop("schema")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise ArtifactError(problem(str(path), f"checkpoint schema must be at most {SCHEMA}", schema, "upgrade whc"))
     try:
         return Checkpoint(**content)
     except TypeError as error:

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from whc.config import Settings
 from whc.data.dataset import Corpus, Size
@@ -93,6 +95,13 @@ def score(network: nn.Module, sampler: Sampler, split: str, task: ModuleType, th
     return float(task.score(probabilities, sampler.windows(split).class_ids, threshold))
 
 
+def _schedule(optimizer: Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:
+    """One cycle over all steps."""
+    # OneCycleLR divides by zero when the warm-up is exactly its first step.
+    warmup = config.warmup / 2 if config.warmup * steps == 1 else config.warmup
+    return OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=warmup)
+
+
 def fit(
     network: nn.Module,
     sampler: Sampler,
@@ -121,10 +130,9 @@ def fit(
     network.to(sampler.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
     epoch_rows = len(epoch_order(rows.class_ids, config.resampling, np.random.default_rng(0)))
-    steps = math.ceil(epoch_rows / config.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.lr, total_steps=steps * config.epochs, pct_start=config.warmup
-    )
+    # No batch of one row, which has no variance for BatchNorm: rows are spread evenly over the steps.
+    steps = max(1, min(math.ceil(epoch_rows / config.batch_size), epoch_rows // 2))
+    schedule = _schedule(optimizer, config, steps * config.epochs)
     weight = positive_weight(rows.class_ids, config.resampling)
 
     def step(chosen: NDArray[np.int64]) -> Tensor:
@@ -143,7 +151,6 @@ def fit(
         start = time.perf_counter()
         network.train()
         order = epoch_order(rows.class_ids, config.resampling, rng)
-        # A last batch of one row has no variance for BatchNorm: it joins the one before it.
         losses = [step(chosen) for chosen in np.array_split(order, steps)]
         if not torch.stack(losses).isfinite().all():
             raise TrainingError(f"epoch {epoch}: loss must be a number, got NaN or infinity; lower training.lr")
