@@ -81,7 +81,7 @@ def test_the_card_says_what_it_is_how_it_was_measured_and_how_to_run_it(
     for part in (
         "still from waving",
         "**0.8200** | 0.5000",
-        "0.400 ms** (0.360 to 0.440)",
+        "0.4000 ms** (0.3600 to 0.4400)",
         "shape (N, 3, 8, 8)",
         "whc demo --model whc_l",
         "| **whc_l** |",

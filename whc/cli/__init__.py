@@ -53,11 +53,16 @@ def main() -> None:
 
     try:
         status = root.main(standalone_mode=False)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "whc"
+        _tell(f"{error.format_message().rstrip('.')}; see `{command} --help`")
+        sys.exit(error.exit_code)
     except WhcError as error:
-        click.echo(f"error: {error}", err=True)
+        _tell(str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
@@ -67,3 +72,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _tell(problems: str) -> None:
+    """Problems on stderr, one a line, each marked as an error."""
+    for line in problems.splitlines():
+        click.echo(f"error: {line}", err=True)

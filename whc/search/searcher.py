@@ -69,8 +69,10 @@ class Sampler:
         """Open the study with what has ended before, its journal made anew from the records."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         fresh = self._journal.with_name(f".{self._journal.name}.tmp")
-        for leftover in (fresh, fresh.with_name(f"{fresh.name}.lock")):
-            leftover.unlink(missing_ok=True)
+        fresh.unlink(missing_ok=True)
+        for journal in (fresh, self._journal):
+            # A killed search leaves Optuna's lock behind, and Optuna would wait for it; the study's own lock is ours.
+            journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
         records = list(ended)
         study = self._open(fresh, len(records))
         known = space.distributions(self._tree)

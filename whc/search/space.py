@@ -10,6 +10,7 @@ A space looks like a trial's configuration in which any value may be a list of o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,44 +74,50 @@ def compile_space(raw: Mapping[str, Any], source: str) -> Section:
         UsageError: unknown keys, impossible ranges, values that a configuration would refuse; all told together.
     """
     problems: list[str] = []
-    tree = Section(
-        {key: _node(value, TrialConfig, key, f"{source}: space.{key}", problems) for key, value in raw.items()}
-    )
-    if not problems:
-        for sample in _probes(tree):
-            problems += _refusals(sample, source)
+    tree = _section(raw, TrialConfig, f"{source}: space", problems)
+    for sample in _probes(tree):
+        problems += _refusals(sample, source)
     if problems:
         raise UsageError("\n".join(dict.fromkeys(problems)))
     return tree
 
 
-def _node(value: object, owner: type[BaseModel] | None, key: str, where: str, problems: list[str]) -> Node:
+def _section(raw: Mapping[Any, Any], owner: type[BaseModel] | None, where: str, problems: list[str]) -> Section:
+    """What is sound of a mapping: a key with a problem is left out, so that the others can still be tried."""
+    children = {str(key): _node(value, owner, str(key), f"{where}.{key}", problems) for key, value in raw.items()}
+    return Section({key: node for key, node in children.items() if node})
+
+
+def _node(value: object, owner: type[BaseModel] | None, key: str, where: str, problems: list[str]) -> Node | None:
     field = owner.model_fields.get(key) if owner else None
     kind = next((item.kind for item in field.metadata if isinstance(item, ChoiceOf)), None) if field else None
     if kind:
         return _branches(value, kind, where, problems)
+    annotation = field.annotation if field else None
+    inner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    if inner and not isinstance(value, Mapping):
+        problems.append(problem(where, "must be a mapping", value, f"its keys: {', '.join(inner.model_fields)}"))
+        return None
     if isinstance(value, list):
         return _options(value, where, problems)
     if isinstance(value, Mapping):
-        if {"float", "int"} & set(value):
+        if {"float", "int"} & set(value) and not inner:
             return _range(value, where, problems)
-        annotation = field.annotation if field else None
-        inner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
-        return Section({str(k): _node(v, inner, str(k), f"{where}.{k}", problems) for k, v in value.items()})
+        return _section(value, inner, where, problems)
     return Fixed(value)
 
 
-def _options(values: list[Any], where: str, problems: list[str]) -> Node:
+def _options(values: list[Any], where: str, problems: list[str]) -> Node | None:
     if not values or any(isinstance(value, (list, dict)) for value in values):
         problems.append(problem(where, "must list plain values", values, "list at least one, or give a range"))
-        return Fixed(None)
+        return None
     if len(set(map(str, values))) != len(values):
         problems.append(problem(where, "must not list a value twice", values, "remove the repeats"))
-        return Fixed(values[0])
+        return None
     return Fixed(values[0]) if len(values) == 1 else Draw(CategoricalDistribution(values))
 
 
-def _range(value: Mapping[str, Any], where: str, problems: list[str]) -> Node:
+def _range(value: Mapping[str, Any], where: str, problems: list[str]) -> Node | None:
     kind = "float" if "float" in value else "int"
     extras = {"float": {"log"}, "int": {"log", "step"}}[kind]
     unknown = sorted(set(value) - {kind} - extras)
@@ -118,29 +125,51 @@ def _range(value: Mapping[str, Any], where: str, problems: list[str]) -> Node:
         problems.append(
             f"{where}: unknown key {unknown[0]!r} in a range; known here: {', '.join(sorted({kind} | extras))}"
         )
-        return Fixed(None)
-    try:
-        low, high = (float(end) if kind == "float" else int(end) for end in value[kind])
-        if low >= high:
-            raise ValueError("the first end must be less than the second")
-        if kind == "float":
-            return Draw(FloatDistribution(low, high, log=bool(value.get("log", False))))
-        if (high - low) % value.get("step", 1):
-            raise ValueError("the step must divide the range")
-        return Draw(IntDistribution(int(low), int(high), log=bool(value.get("log", False)), step=value.get("step", 1)))
-    except (TypeError, ValueError) as error:
-        rule = str(error).splitlines()[0] or "must be two numbers"
+        return None
+    ends, log, step = value[kind], value.get("log", False), value.get("step", 1)
+    rule = _broken_rule(kind, ends, log, step)
+    if rule:
         problems.append(problem(where, f"impossible range ({rule})", dict(value), f"write {{{kind}: [low, high]}}"))
-        return Fixed(None)
+        return None
+    low, high = ends
+    if kind == "float":
+        return Draw(FloatDistribution(low, high, log=log))
+    return Draw(IntDistribution(low, high, log=log, step=step))
 
 
-def _branches(value: object, kind: str, where: str, problems: list[str]) -> Node:
+def _broken_rule(kind: str, ends: object, log: object, step: object) -> str:
+    """What a range breaks, nothing if it is sound."""
+    number, words = (int, "whole numbers") if kind == "int" else ((int, float), "numbers")
+    if not (isinstance(ends, list) and len(ends) == 2 and all(_is_number(end, number) for end in ends)):
+        return f"the ends must be two {words}"
+    if not isinstance(log, bool):
+        return "log must be true or false"
+    if not (_is_number(step, int) and isinstance(step, int) and step > 0):
+        return "the step must be a whole number above 0"
+    low, high = ends
+    broken = {
+        "the first end must be less than the second": low >= high,
+        "a log range must begin above 0": log and low <= 0,
+        "a log range takes no step": log and step != 1,
+        "the step must divide the range": kind == "int" and (high - low) % step != 0,
+    }
+    return next((rule for rule, holds in broken.items() if holds), "")
+
+
+def _is_number(value: object, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)  # type: ignore[arg-type]
+
+
+def _branches(value: object, kind: str, where: str, problems: list[str]) -> Node | None:
     options: dict[str, object] = {}
     if isinstance(value, str):
         options[value] = {}
     elif isinstance(value, list):
         for item in value:
-            options.update(item if isinstance(item, Mapping) else {str(item): {}})
+            named = item if isinstance(item, Mapping) else {str(item): {}}
+            if options.keys() & named.keys():
+                problems.append(problem(where, "must not list a choice twice", value, "remove the repeats"))
+            options.update(named)
     elif isinstance(value, Mapping):
         options.update({str(name): parameters for name, parameters in value.items()})
     if not options:
@@ -160,10 +189,8 @@ def _branches(value: object, kind: str, where: str, problems: list[str]) -> Node
             )
             continue
         children = dict(parameters or {})  # type: ignore[call-overload]
-        branches[name] = Section(
-            {key: _node(inner, config, key, f"{where}.{name}.{key}", problems) for key, inner in children.items()}
-        )
-    return Branches(branches)
+        branches[name] = _section(children, config, f"{where}.{name}", problems)
+    return Branches(branches) if branches else None
 
 
 def _probes(tree: Section) -> Iterator[dict[str, Any]]:
@@ -182,11 +209,7 @@ def _variations(node: Node) -> Iterator[Any]:
     if isinstance(node, Fixed):
         yield node.value
     elif isinstance(node, Draw):
-        distribution = node.distribution
-        if isinstance(distribution, CategoricalDistribution):
-            yield from distribution.choices
-        elif isinstance(distribution, (FloatDistribution, IntDistribution)):
-            yield from (distribution.low, distribution.high)
+        yield from _values(node.distribution)
     elif isinstance(node, Branches):
         for name, section in node.children.items():
             for parameters in _variations(section):
@@ -197,6 +220,17 @@ def _variations(node: Node) -> Iterator[Any]:
         for key, child in node.children.items():
             for value in list(_variations(child))[1:]:
                 yield {**first, key: value}
+
+
+def _values(distribution: BaseDistribution) -> Iterator[Any]:
+    """Every option, or both ends of a range."""
+    if isinstance(distribution, CategoricalDistribution):
+        yield from distribution.choices
+    elif isinstance(distribution, (FloatDistribution, IntDistribution)):
+        yield from (distribution.low, distribution.high)
+        if isinstance(distribution, FloatDistribution):
+            # Also one between, as a value that must be whole would take 4.0 and 8.0.
+            yield distribution.low + (distribution.high - distribution.low) / math.e
 
 
 def _refusals(sample: dict[str, Any], source: str) -> list[str]:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from whc import records
 from whc.config import Settings, load_yaml, validate
-from whc.errors import StudyError, problem
+from whc.errors import StudyError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf
 from whc.records import StudyRecord
 from whc.search import space
@@ -44,8 +44,20 @@ def read(path: Path) -> tuple[SearchFile, space.Section]:
     Raises:
         UsageError: every error in the file, one a line.
     """
-    settings = validate(SearchFile, load_yaml(path), str(path))
-    return settings, space.compile_space(settings.space, str(path))
+    content = load_yaml(path)
+    raw = content.get("space")
+    problems = []
+    try:
+        settings = validate(SearchFile, content, str(path))
+    except UsageError as error:
+        problems.append(str(error))
+    try:
+        tree = space.compile_space(raw if isinstance(raw, dict) else {}, str(path))
+    except UsageError as error:
+        problems.append(str(error))
+    if problems:
+        raise UsageError("\n".join(problems))
+    return settings, tree
 
 
 def new_name(runs: Path, space_name: str) -> str:

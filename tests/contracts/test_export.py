@@ -1,0 +1,116 @@
+"""Every exporter writes what the network computes; the ONNX one for every backbone, head, sequence and colour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import cycle, islice, product
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from whc import plugins
+from whc.export import onnx as onnx_exporter
+from whc.models.assemble import ModelConfig, build
+from whc.models.color import Color
+from whc.records import ModelMetadata
+from whc.runtimes import onnxruntime_cpu
+from whc.tasks import classification
+
+KIND = "export"
+LABELS = ["still", "waving"]
+Season = Callable[[nn.Module, tuple[int, ...]], nn.Module]
+
+
+def combinations() -> list[tuple[str, str, str, str]]:
+    """Every backbone with every head; sequences and colours take turns, so that each of their pairs comes up too."""
+    networks = list(product(plugins.names("models.backbones"), plugins.names("models.heads")))
+    inputs = list(product(plugins.names("models.sequence"), get_args(Color)))
+    count = max(len(networks), len(inputs))
+    pairs = zip(islice(cycle(networks), count), islice(cycle(inputs), count), strict=True)
+    return [(*network, *given) for network, given in pairs]
+
+
+def describe(config: ModelConfig) -> ModelMetadata:
+    return ModelMetadata(
+        task="classification",
+        labels=LABELS,
+        positive=LABELS[1],
+        layout=config.layout,
+        frames=config.frames,
+        frame_rate=None,
+        height=config.image_size[0],
+        width=config.image_size[1],
+        resize="stretch",
+        interpolation="area",
+        threshold=0.5,
+        data_fingerprint="f",
+        code_version="test",
+    )
+
+
+def weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", plugins.names(KIND))
+def test_config(name: str, check_config: Callable[[str, str], None]) -> None:
+    check_config(KIND, name)
+
+
+@pytest.mark.parametrize("name", plugins.names(KIND))
+def test_writes_one_complete_file_and_leaves_the_network_alone(name: str, tmp_path: Path) -> None:
+    module: Any = plugins.load(KIND, name)
+    config = ModelConfig.model_validate({"width": 4, "depth": 1, "image_size": 16})
+    network = build(config, 1).train()
+    before = weights(network)
+    path = tmp_path / "artifact"
+    path.write_bytes(b"an older file")
+    module.export(network, path, describe(config), config.input_shape, module.Config())
+    assert [file.name for file in tmp_path.iterdir()] == ["artifact"]
+    assert path.read_bytes() != b"an older file"
+    assert network.training
+    assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("backbone", "head", "sequence", "color"), combinations())
+def test_onnx_computes_what_the_network_does(
+    tmp_path: Path, season: Season, backbone: str, head: str, sequence: str, color: str
+) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate(
+        {
+            "backbone": backbone,
+            "head": head,
+            "sequence": sequence,
+            "color": color,
+            "width": 6,
+            "depth": 3,
+            "image_size": "16x24",
+        }
+    )
+    network = season(build(config, 1), config.input_shape)
+    path = tmp_path / "model.onnx"
+    onnx_exporter.export(network, path, describe(config), config.input_shape, onnx_exporter.Config())
+
+    model = onnx.load(path)
+    assert [item.name for item in model.graph.input] == ["images"]
+    assert [item.name for item in model.graph.output] == ["prob_waving"]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param, "the batch must be dynamic"
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    for text in (b"site-packages", b"/whc/", str(Path.cwd()).encode(), str(tmp_path).encode()):
+        assert text not in path.read_bytes()
+
+    session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
+    assert session.metadata() == describe(config)
+    assert session.input_shape == (1, *config.input_shape)
+    with torch.inference_mode():
+        for batch in (1, 7):
+            images = torch.rand(batch, *config.input_shape)
+            expected = classification.probabilities(network(images)).numpy()
+            np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
+    assert expected.std() > 1e-2, "probabilities that hardly differ prove nothing"

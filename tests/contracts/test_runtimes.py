@@ -1,0 +1,110 @@
+"""Every runtime: loads an artifact, says what it is, runs it; never imports torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from whc import plugins
+from whc.errors import ArtifactError
+from whc.records import ModelMetadata
+
+KIND = "runtimes"
+METADATA = ModelMetadata(
+    task="classification",
+    labels=["still", "waving"],
+    positive="waving",
+    layout="still",
+    frames=1,
+    frame_rate=None,
+    height=6,
+    width=4,
+    resize="stretch",
+    interpolation="area",
+    threshold=0.5,
+    data_fingerprint="f",
+    code_version="test",
+)
+
+pytestmark = pytest.mark.parametrize("name", plugins.names(KIND))
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    """A network that gives the mean of each image."""
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMean", ["images", "axes"], ["prob_waving"], keepdims=0)],
+        "mean",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 6, 4])],
+        [helper.make_tensor_value_info("prob_waving", TensorProto.FLOAT, ["batch"])],
+        [helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, METADATA.to_properties())
+    path = tmp_path / "mean.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def load(name: str, path: Path) -> Any:
+    module: Any = plugins.load(KIND, name)
+    return module.load(path, module.Config())
+
+
+def test_config(name: str, check_config: Callable[[str, str], None]) -> None:
+    check_config(KIND, name)
+
+
+def test_needs_no_torch(name: str) -> None:
+    code = f"""
+import sys
+from whc import plugins
+plugins.load({KIND!r}, {name!r}).Config()
+assert not {{"torch", "ray", "mlflow", "pandas", "cv2"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_runs_any_batch(name: str, artifact: Path, batch: int) -> None:
+    images = np.random.default_rng(batch).random((batch, 3, 6, 4), np.float32)
+    given = images.copy()
+    values = load(name, artifact).run(images)
+    assert values.dtype == np.float32
+    assert values.shape == (batch,)
+    np.testing.assert_allclose(values, images.mean((1, 2, 3)), atol=1e-5)
+    np.testing.assert_array_equal(images, given)
+
+
+def test_results_are_kept(name: str, artifact: Path) -> None:
+    """The next run must not overwrite the result of the last."""
+    session = load(name, artifact)
+    first = session.run(np.zeros((1, 3, 6, 4), np.float32))
+    session.run(np.ones((1, 3, 6, 4), np.float32))
+    assert first.tolist() == [0]
+
+
+def test_says_what_it_is(name: str, artifact: Path) -> None:
+    session = load(name, artifact)
+    assert session.path == artifact
+    assert session.input_shape == (1, 3, 6, 4)
+    assert session.metadata() == METADATA
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a network"])
+def test_what_cannot_be_loaded_is_told_in_one_line(name: str, tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "model.onnx"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError) as caught:
+        load(name, path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)

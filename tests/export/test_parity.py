@@ -1,0 +1,99 @@
+"""When an artifact may ship."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from whc.export.parity import Parity, ParityLimits, compare
+
+Batch = NDArray[np.float32]
+LIMITS = ParityLimits()
+
+
+def batch(*values: float) -> Batch:
+    return np.array(values, np.float32)
+
+
+def ask(network: list[Batch], artifact: list[Batch], threshold: float = 0.5, limits: ParityLimits = LIMITS) -> Parity:
+    return compare(iter(network), iter(artifact), threshold, limits)
+
+
+def test_equal_outputs_pass() -> None:
+    batches = [batch(0.1, 0.5, 0.9), batch(0.3)]
+    found = ask(batches, [b.copy() for b in batches])
+    assert (found.rows, found.max_difference, found.flips, found.passed) == (4, 0.0, 0, True)
+
+
+@pytest.mark.parametrize(("difference", "passed"), [(5e-5, True), (9.9e-5, True), (1.1e-4, False), (0.1, False)])
+def test_the_largest_difference_of_any_batch_counts(difference: float, passed: bool) -> None:
+    found = ask([batch(0.1), batch(0.2), batch(0.3)], [batch(0.1), batch(0.2 - difference), batch(0.3)])
+    assert found.max_difference == pytest.approx(difference, rel=1e-2)
+    assert found.flips == 0
+    assert found.passed is passed
+
+
+def test_limits_are_the_caller_s() -> None:
+    assert ask([batch(0.1)], [batch(0.15)], limits=ParityLimits(max_difference=0.1)).passed
+    assert not ask([batch(0.1)], [batch(0.15)], limits=ParityLimits(max_difference=0.01)).passed
+
+
+@pytest.mark.parametrize("limit", [0, -1, 0.6])
+def test_limits_are_of_a_probability(limit: float) -> None:
+    with pytest.raises(ValueError, match="max_difference"):
+        ParityLimits(max_difference=limit)
+
+
+def test_a_flip_near_the_threshold_is_forgiven() -> None:
+    found = ask([batch(0.50003), batch(0.7)], [batch(0.49998), batch(0.7)])
+    assert found.flips == 0
+    assert found.passed
+
+
+def test_a_flip_further_away_is_not() -> None:
+    found = ask([batch(0.6, 0.4, 0.8)], [batch(0.4, 0.6, 0.8)])
+    assert found.flips == 2
+    assert not found.passed
+
+
+def test_flips_are_at_the_given_threshold() -> None:
+    assert ask([batch(0.6)], [batch(0.4)], threshold=0.3).flips == 0
+    assert ask([batch(0.31)], [batch(0.29)], threshold=0.3).flips == 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("side", ["network", "artifact", "both"])
+def test_what_is_no_number_fails(value: float, side: str) -> None:
+    good, bad = batch(0.1, 0.2), batch(0.1, value)
+    network, artifact = {"network": (bad, good), "artifact": (good, bad), "both": (bad, bad)}[side]
+    with np.errstate(invalid="ignore"):
+        found = ask([good, network, good], [good, artifact, good])
+    assert found.max_difference == np.inf
+    assert not found.passed
+    assert "inf" in str(found)
+
+
+def test_nothing_compared_does_not_pass() -> None:
+    assert not ask([], []).passed
+
+
+@pytest.mark.parametrize(
+    ("network", "artifact"),
+    [
+        ([batch(0.1), batch(0.2)], [batch(0.1)]),
+        ([batch(0.1)], [batch(0.1), batch(0.2)]),
+        ([batch(0.1, 0.2)], [batch(0.1, 0.2, 0.3)]),
+        ([batch(0.1, 0.1)], [batch(0.1)]),
+        ([batch(0.1, 0.1)], [batch(0.1, 0.1)[:, None]]),
+    ],
+)
+def test_batches_must_match(network: list[Batch], artifact: list[Batch]) -> None:
+    with pytest.raises(ValueError, match=r"shorter|longer|one shape"):
+        ask(network, artifact)
+
+
+def test_reads_as_a_sentence() -> None:
+    difference = "largest difference 2.0e-01 (limit 1e-04)"
+    found = ask([batch(0.6, 0.4)], [batch(0.4, 0.4)])
+    assert str(found) == f"parity over 2 validation inputs: {difference}, 1 flipped decisions"

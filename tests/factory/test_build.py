@@ -1,0 +1,162 @@
+"""From a study on disk to a ladder on disk."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import cv2
+import onnx
+import pytest
+
+from whc import records
+from whc.errors import DataError, StudyError, UsageError
+from whc.factory import front
+from whc.factory.build import build_table
+from whc.records import LadderTable, TrialRecord
+from whc.runtimes import onnxruntime_cpu
+
+QUICK = "prefix: hand\ntiming: {min_rounds: 10, max_rounds: 20}\nmin_gain: 0\n"
+
+
+@pytest.fixture
+def study(searched: Path, tmp_path: Path) -> Path:
+    """A copy of the searched study that a test may spoil."""
+    return Path(shutil.copytree(searched / "wave-1", tmp_path / "runs" / "wave-1"))
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    path = tmp_path / "quick.yaml"
+    path.write_text(QUICK)
+    return str(path)
+
+
+def test_the_ladder_is_written_with_its_evidence(study: Path, recipe: str) -> None:
+    class Listener:
+        def ladder_built(self, table: LadderTable, folder: Path) -> list[str]:
+            assert (folder / table.variants[0].onnx).is_file()
+            return [f"{len(table.variants)} taken over"]
+
+    steps: list[str] = []
+    table, lines = build_table(study, recipe, [Listener()], steps.append)
+    assert lines == [f"{len(table.variants)} taken over"]
+    assert table == records.load(LadderTable, study / "table.json")
+    assert all(variant.name.startswith("hand_") for variant in table.variants)
+    assert sorted(path.name for path in (study / "ladder").glob("hand_*")) == sorted(
+        f"{variant.name}.onnx" for variant in table.variants
+    )
+    for faster, slower in zip(table.variants, table.variants[1:], strict=False):
+        assert faster.latency_ms < slower.latency_ms
+        assert faster.val_f1 < slower.val_f1
+    for variant in table.variants:
+        path = study / variant.onnx
+        assert variant.size_bytes == path.stat().st_size
+        assert variant.latency_low_ms <= variant.latency_ms <= variant.latency_high_ms
+        assert 0 <= variant.f1 <= 1
+        assert "BatchNormalization" not in {node.op_type for node in onnx.load(path).graph.node}
+        metadata = onnxruntime_cpu.load(path, onnxruntime_cpu.Config()).metadata()
+        assert metadata.study == "wave-1"
+        assert metadata.trial == variant.trial_id
+        assert metadata.frame_rate == 10
+    named = {variant.trial_id for variant in table.variants}
+    out = {row.trial_id for row in table.left_out}
+    assert not named & out
+
+
+def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
+    table, _ = build_table(study, recipe, [], lambda _: None)
+    rows = list(csv.DictReader((study / "table.csv").read_text().splitlines()))
+    assert [row["name"] for row in rows] == [variant.name for variant in table.variants]
+    assert [float(row["f1"]) for row in rows] == [variant.f1 for variant in table.variants]
+    text = (study / "table.md").read_text()
+    assert all(f"| {variant.name} | {variant.f1:.4f} |" in text for variant in table.variants)
+    assert f"{table.constant_f1:.4f}" in text
+    picture = cv2.imread(str(study / "front.png"))
+    assert picture is not None
+    assert picture.std() > 10
+    keys = {"name", "f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "size_bytes", "params"}
+    assert keys | {"runtime", "onnx", "config"} <= json.loads((study / "table.json").read_text())["variants"][0].keys()
+
+
+def test_what_fails_parity_is_left_out_and_says_why(study: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = front.parity
+
+    def spoilt(config: object, network: object, artifact: Path, *rest: object) -> object:
+        outcome = real(config, network, artifact, *rest)  # type: ignore[arg-type]
+        last = artifact.stem == "00002"
+        return outcome.model_copy(update={"max_difference": 0.2}) if last else outcome
+
+    monkeypatch.setattr(front, "parity", spoilt)
+    table, _ = build_table(study, recipe, [], lambda _: None)
+    if any(row.trial_id == "00002" for row in front.study_front(list(records.trial_records(study)))):
+        (reason,) = [row.reason for row in table.left_out if row.trial_id == "00002"]
+        assert "largest difference 2.0e-01" in reason
+    assert all(variant.trial_id != "00002" for variant in table.variants)
+
+
+def test_a_checkpoint_that_was_changed_is_not_built(study: Path, recipe: str) -> None:
+    for record in front.study_front(list(records.trial_records(study))):
+        path = study / "trials" / record.trial_id / "checkpoint.pt"
+        path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(StudyError, match="no candidate passed") as error:
+        build_table(study, recipe, [], lambda _: None)
+    assert "must be the file its trial wrote" in str(error.value)
+    assert not (study / "table.json").exists()
+
+
+def test_a_failed_build_keeps_the_earlier_ladder(study: Path, recipe: str) -> None:
+    before, _ = build_table(study, recipe, [], lambda _: None)
+    for path in (study / "trials").glob("*/checkpoint.pt"):
+        path.unlink()
+    with pytest.raises(StudyError):
+        build_table(study, recipe, [], lambda _: None)
+    assert records.load(LadderTable, study / "table.json") == before
+    assert all((study / variant.onnx).is_file() for variant in before.variants)
+
+
+def test_data_that_changed_is_refused(study: Path, recipe: str, tmp_path: Path) -> None:
+    from whc.data.synthetic import render
+
+    other = render(tmp_path / "other", clips=12, seed=5)
+    text = (study / "study.yaml").read_text()
+    data = next(line for line in text.splitlines() if line.startswith("data:"))
+    (study / "study.yaml").write_text(text.replace(data, f"data: {other}"))
+    with pytest.raises(DataError, match="must be the data set that the study searched"):
+        build_table(study, recipe, [], lambda _: None)
+
+
+def test_a_study_without_finished_trials_is_refused(study: Path, recipe: str) -> None:
+    for record in list(records.trial_records(study)):
+        failed = record.model_copy(update={"state": "failed", "reason": "NaN"})
+        records.save(failed, study / "trials" / record.trial_id / "record.json")
+    with pytest.raises(StudyError, match="must hold finished trials"):
+        build_table(study, recipe, [], lambda _: None)
+
+
+def test_two_builds_of_one_study_at_once(study: Path, recipe: str) -> None:
+    with records.locked(study), pytest.raises(StudyError, match="must not be in use"):
+        build_table(study, recipe, [], lambda _: None)
+
+
+def test_recipe_errors_are_told_together(study: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("prefix: 'Wrong Prefix'\nmax_variants: 9\nparity: {max_diference: 1}\n")
+    with pytest.raises(UsageError) as error:
+        build_table(study, str(path), [], lambda _: None)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith(f"{path}: ") for line in lines)
+    assert "did you mean 'max_difference'?" in str(error.value)
+
+
+def test_the_front_holds_only_finished_undominated_trials(study: Path) -> None:
+    trials = list(records.trial_records(study))
+    assert all(isinstance(trial, TrialRecord) and trial.state == "finished" for trial in trials)
+    chosen = front.study_front(trials)
+    latencies = [trial.latency.ms for trial in chosen if trial.latency]
+    assert latencies == sorted(latencies)
+    best = max(trials, key=lambda trial: trial.val_f1 or 0)
+    assert best.trial_id in {trial.trial_id for trial in chosen} or any(trial.val_f1 == best.val_f1 for trial in chosen)

@@ -1,0 +1,113 @@
+"""Checkpoints back to networks, networks to files, and one preprocessing for trainer and demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from whc.data.dataset import Corpus, load
+from whc.data.preprocess import decode, resize, to_input
+from whc.data.synthetic import render
+from whc.errors import ArtifactError
+from whc.export.parity import ParityLimits
+from whc.plugins import ChoiceOf
+from whc.records import ModelMetadata
+from whc.runtimes import onnxruntime_cpu
+from whc.training import checkpoint
+from whc.trials.artifacts import export, parity, predictions, restore, sampler, to_checkpoint
+from whc.trials.config import TrialConfig
+from whc.trials.run import train
+
+CPU = torch.device("cpu")
+RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
+
+
+def stacked(config: TrialConfig, **model: object) -> TrialConfig:
+    changed = {**config.model.model_dump(mode="json"), "sequence": {"frame_stack": {"frames": 3}}, **model}
+    return TrialConfig.model_validate({**config.resolved(), "model": changed})
+
+
+@pytest.mark.parametrize("color", ["rgb", "luma"])
+def test_checkpoint_to_network_to_file(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus, color: str) -> None:
+    config = stacked(config, color=color)
+    network, fit = train(config, bright_corpus, lambda _: None)
+    saved = to_checkpoint(config, bright_corpus, fit, "bright-1", "00007")
+    checkpoint.save(saved, tmp_path / "checkpoint.pt")
+    again, restored = restore(checkpoint.load(tmp_path / "checkpoint.pt"), "checkpoint.pt")
+    assert again == config
+    export(again, restored, saved, tmp_path / "model.onnx")
+    outcome = parity(config, network, tmp_path / "model.onnx", bright_corpus, RUNTIME, ParityLimits())
+    assert outcome.passed
+    assert outcome.rows == 6 * 2
+    metadata = onnxruntime_cpu.load(tmp_path / "model.onnx", onnxruntime_cpu.Config()).metadata()
+    assert metadata == ModelMetadata(
+        task="classification",
+        labels=["dark", "bright"],
+        positive="bright",
+        layout="frame_stack",
+        frames=3,
+        frame_rate=10.0,
+        height=16,
+        width=16,
+        resize="stretch",
+        interpolation="area",
+        threshold=0.5,
+        study="bright-1",
+        trial="00007",
+        data_fingerprint="bright",
+        code_version=saved.code_version,
+    )
+
+
+def test_parity_catches_a_file_of_another_network(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:
+    network, fit = train(config, bright_corpus, lambda _: None)
+    saved = to_checkpoint(config, bright_corpus, fit)
+    export(config, network, saved, tmp_path / "model.onnx")
+    with torch.no_grad():
+        next(network.parameters()).mul_(-1)
+    assert not parity(config, network, tmp_path / "model.onnx", bright_corpus, RUNTIME, ParityLimits()).passed
+
+
+def test_weights_of_another_network_are_refused(config: TrialConfig, bright_corpus: Corpus) -> None:
+    _, fit = train(config, bright_corpus, lambda _: None)
+    saved = to_checkpoint(stacked(config), bright_corpus, fit)
+    with pytest.raises(ArtifactError, match=r"^a\.pt: weights must fit the configuration"):
+        restore(saved, "a.pt")
+
+
+@pytest.mark.parametrize("frames", [1, 4])
+def test_trainer_and_demo_make_the_same_tensor_of_the_same_bytes(
+    tmp_path: Path, config: TrialConfig, frames: int
+) -> None:
+    """The trainer's way: Parquet -> corpus -> sampler; the demo's: decode, resize and to_input of the same files."""
+    if frames > 1:
+        config = stacked(config, image_size=20, sequence={"frame_stack": {"frames": frames}})
+    size = config.model.image_size
+    path = render(tmp_path, clips=12)
+    corpus = load(path, [size])
+    batches = sampler(config, corpus, CPU)
+    index = batches.windows("val").index[:40]
+    trained_on = batches.batch(index).numpy()
+
+    import pyarrow.parquet as pq
+
+    encoded = pq.read_table(path)["image_bytes"].to_pylist()
+    pictures = np.stack([resize(decode(encoded[row]), *size) for row in index.ravel()])  # type: ignore[arg-type]
+    shown = to_input(pictures.reshape(*index.shape, *size, 3), config.model.layout)
+    assert trained_on.dtype == shown.dtype == np.float32
+    np.testing.assert_array_equal(trained_on, shown)
+    assert cv2.imdecode(np.frombuffer(encoded[0], np.uint8), cv2.IMREAD_COLOR).shape == (48, 48, 3)
+
+
+def test_predictions_follow_the_order_of_the_windows(
+    tmp_path: Path, config: TrialConfig, bright_corpus: Corpus
+) -> None:
+    network, fit = train(config, bright_corpus, lambda _: None)
+    export(config, network, to_checkpoint(config, bright_corpus, fit), tmp_path / "model.onnx")
+    probabilities = np.concatenate(list(predictions(tmp_path / "model.onnx", bright_corpus, "test", RUNTIME)))
+    test = bright_corpus.class_ids[bright_corpus.splits == 2]
+    assert ((probabilities > 0.5) == test).mean() > 0.9

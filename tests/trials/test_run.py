@@ -1,0 +1,91 @@
+"""A trial from configuration to record, for real."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from whc import records
+from whc.data.dataset import Corpus
+from whc.export.parity import Parity
+from whc.records import CurvePoint, TrialRecord
+from whc.trials import quiet_slot
+from whc.trials import run as runs
+from whc.trials.artifacts import sha256
+from whc.trials.config import TrialConfig
+from whc.trials.run import Assignment, Limits, run
+
+
+def test_a_finished_trial_leaves_record_checkpoint_and_model(
+    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus
+) -> None:
+    told: list[CurvePoint] = []
+    record = run(config, bright_corpus, assignment, told.append)
+    assert record.state == "finished"
+    assert record == records.load(TrialRecord, assignment.folder / "record.json")
+    assert record.curve == told
+    assert [point.epoch for point in told] == [1, 2, 3, 4, 5, 6]
+    assert record.val_f1 == max(point.val_f1 for point in told) == 1.0
+    assert record.latency is not None
+    assert 0 < record.latency.low_ms <= record.latency.ms <= record.latency.high_ms
+    assert record.files == {name: sha256(assignment.folder / name) for name in ("checkpoint.pt", "model.onnx")}
+    assert record.size_bytes == (assignment.folder / "model.onnx").stat().st_size
+    assert TrialConfig.model_validate(record.config) == config
+    assert record.drawn == {"model.width": 4}
+    assert sorted(path.name for path in assignment.folder.iterdir()) == ["checkpoint.pt", "model.onnx", "record.json"]
+
+
+@pytest.mark.parametrize("limits", [Limits(latency_ms=1e-6), Limits(size_bytes=10), Limits(params=3)])
+def test_what_is_over_a_limit_never_trains(
+    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, limits: Limits, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "train", lambda *_: pytest.fail("it trained"))
+    record = run(config, bright_corpus, replace(assignment, limits=limits), lambda _: None)
+    assert record.state == "infeasible"
+    (name,) = limits.model_dump(exclude_none=True)
+    assert name in record.reason
+    assert "over its limit" in record.reason
+    assert record.latency is not None
+    assert record.curve == []
+    assert record.files == {}
+
+
+def test_a_failed_training_is_recorded_with_its_reason(
+    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus
+) -> None:
+    diverging = config.model_copy(update={"training": config.training.model_copy(update={"lr": 1e30})})
+    record = run(diverging, bright_corpus, assignment, lambda _: None)
+    assert record.state == "failed"
+    assert "loss must be a number" in record.reason
+    assert record.latency is not None
+
+
+def test_a_failed_parity_gate_fails_the_trial(
+    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = Parity(rows=24, max_difference=0.3, flips=2, limit=1e-4)
+    monkeypatch.setattr(runs, "parity", lambda *_: off)
+    record = run(config, bright_corpus, assignment, lambda _: None)
+    assert record.state == "failed"
+    assert "2 flipped decisions" in record.reason
+
+
+def test_latency_is_measured_once_for_an_architecture(
+    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(config, bright_corpus, assignment, lambda _: None)
+    monkeypatch.setattr(quiet_slot, "bench", lambda *_: pytest.fail("it measured again"))
+    other_training = config.model_copy(update={"training": config.training.model_copy(update={"lr": 0.01})})
+    again = run(other_training, bright_corpus, assignment, lambda _: None)
+    assert again.latency == first.latency
+
+
+def test_windows_that_the_data_cannot_give_fail_the_trial(
+    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus
+) -> None:
+    model = {**config.model.model_dump(mode="json"), "sequence": {"frame_stack": {"frames": 9}}}
+    long = TrialConfig.model_validate({**config.resolved(), "model": model})
+    record = run(long, bright_corpus, assignment, lambda _: None)
+    assert record.state == "failed"
+    assert "at least 9 frames" in record.reason
