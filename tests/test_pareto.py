@@ -16,6 +16,14 @@ QUALITIES = st.integers(0, 12).map(lambda i: i / 12)
 COSTS = st.integers(1, 12).map(lambda i: i / 4)
 POINTS = st.lists(st.builds(Point, QUALITIES, COSTS), max_size=14)
 SMOOTH = st.lists(st.builds(Point, st.floats(0, 1), st.floats(0.01, 10)), max_size=14)
+# Points of which none is dominated, cheapest first.
+FRONTS = st.integers(3, 9).flatmap(
+    lambda count: st.builds(
+        lambda qualities, costs: list(map(Point, sorted(qualities), sorted(costs))),
+        st.sets(QUALITIES, min_size=count, max_size=count),
+        st.sets(COSTS, min_size=count, max_size=count),
+    )
+)
 REFERENCES = st.builds(Point, QUALITIES, COSTS)
 
 
@@ -102,8 +110,8 @@ def test_hypervolume_by_hand() -> None:
     assert hypervolume([Point(0.5, 1.0), Point(0.9, math.e**2)], reference) == 0
 
 
-@settings(deadline=None)
-@given(POINTS | SMOOTH, st.integers(1, 7), REFERENCES)
+@settings(deadline=None, max_examples=200)
+@given(POINTS | SMOOTH | FRONTS, st.integers(1, 7), REFERENCES)
 def test_best_subset_is_best(points: list[Point], size: int, reference: Point) -> None:
     order = front(points)
     subset = best_subset(points, size, reference)

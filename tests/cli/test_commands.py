@@ -1,9 +1,13 @@
-"""The commands outside a study, one after another on a small rendered data set, as scripts use them: with --json."""
+"""The commands outside a study, on a small rendered data set, as scripts use them: with --json."""
 
 from __future__ import annotations
 
+import io
 import json
+import sys
+import warnings
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+import whc.cli
 from whc.config import load_yaml
 from whc.data.synthetic import LABELS
 from whc.trials.config import TrialConfig
@@ -33,34 +38,59 @@ def result(whc_command: Callable[..., Any]) -> Callable[..., Any]:
     def run(*arguments: object) -> Any:
         ended = whc_command(*arguments, "--json")
         assert ended.code == 0, ended.err
-        assert "Traceback" not in ended.err
-        assert "error" not in ended.err
         return json.loads(ended.out)
 
     return run
 
 
+def made_by(folder: Path, *arguments: object) -> Any:
+    """As `result`, for what is made once for several tests."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["whc", *map(str, arguments), "--json"])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as end:
+            whc.cli.main()
+    assert end.value.code == 0, err.getvalue()
+    return json.loads(out.getvalue())
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the tests of this file, which run in order, leave what the next one needs."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("made")
 
 
-def needs(path: Path) -> Path:
-    if not path.exists():
-        pytest.skip(f"the test that makes {path.name} did not pass, or was not run")
-    return path
+@pytest.fixture(scope="module")
+def data(folder: Path) -> Path:
+    told = made_by(folder, "data", "synth", "--out", "synth", "--clips", 12)
+    assert told == {"data": str(Path("synth", "dataset.parquet"))}
+    return folder / "synth" / "dataset.parquet"
 
 
-def test_data_synth(made: Path, result: Callable[..., Any]) -> None:
-    assert result("data", "synth", "--out", made, "--clips", 12) == {"data": str(made / "dataset.parquet")}
-    again = made / "again"
-    result("data", "synth", "--out", again, "--clips", 12, "--seed", 0)
-    assert (again / "dataset.parquet").read_bytes() == (made / "dataset.parquet").read_bytes()
+@pytest.fixture(scope="module")
+def trained(folder: Path, data: Path) -> Any:
+    """What `train` told; its files are in the folder `trained`."""
+    (folder / "mine.yaml").write_text(CONFIG, encoding="utf-8")
+    changes = ("--set", "training.epochs=1", "--set", "model.color=luma")
+    return made_by(folder, "train", "--data", data, "--out", "trained", "--config", "mine.yaml", *changes)
 
 
-def test_data_info(made: Path, result: Callable[..., Any]) -> None:
-    data = needs(made / "dataset.parquet")
+@pytest.fixture(scope="module")
+def model(folder: Path, trained: Any) -> Path:
+    out = Path("exported", "model.onnx")
+    told = made_by(folder, "export", "--checkpoint", trained["checkpoint"], "--out", out)
+    assert told == {"onnx": str(out), "size_bytes": (folder / out).stat().st_size}
+    return folder / out
+
+
+def test_data_synth_is_the_same_for_a_seed(data: Path, home: Path, result: Callable[..., Any]) -> None:
+    result("data", "synth", "--out", "again", "--clips", 12, "--seed", 0)
+    assert (home / "again" / "dataset.parquet").read_bytes() == data.read_bytes()
+    result("data", "synth", "--out", "again", "--clips", 12, "--seed", 1)
+    assert (home / "again" / "dataset.parquet").read_bytes() != data.read_bytes()
+
+
+def test_data_info(data: Path, result: Callable[..., Any]) -> None:
     told = result("data", "info", data)
     assert told["path"] == str(data)
     assert told["labels"] == list(LABELS)
@@ -74,49 +104,35 @@ def test_data_info(made: Path, result: Callable[..., Any]) -> None:
     assert told["unreadable"] == {"count": 0, "examples": []}
 
 
-def test_train(made: Path, home: Path, result: Callable[..., Any]) -> None:
-    data = needs(made / "dataset.parquet")
-    (home / "mine.yaml").write_text(CONFIG, encoding="utf-8")
-    out = made / "trained"
-    command = ("train", "--data", data, "--out", out, "--config", "mine.yaml")
-    told = result(*command, "--set", "training.epochs=1", "--set", "model.color=luma")
-    assert 0 <= told["f1"] <= 1
-    assert 0 <= told["val_f1"] <= 1
-    assert 0 < told["constant_f1"] < 1
-    assert told["epoch"] == 1
-    assert [point["epoch"] for point in told["curve"]] == [1]
-    assert told["params"] > 0
-    assert told["unreadable"] == []
-    assert told["checkpoint"] == str(out / "checkpoint.pt")
-    assert (out / "checkpoint.pt").is_file()
-    assert json.loads((out / "summary.json").read_text(encoding="utf-8")) == told
+def test_train(folder: Path, trained: Any) -> None:
+    assert 0 <= trained["f1"] <= 1
+    assert 0 <= trained["val_f1"] <= 1
+    assert 0 < trained["constant_f1"] < 1
+    assert trained["epoch"] == 1
+    assert [point["epoch"] for point in trained["curve"]] == [1]
+    assert trained["params"] > 0
+    assert trained["unreadable"] == []
+    assert trained["checkpoint"] == str(Path("trained", "checkpoint.pt"))
+    out = folder / "trained"
+    assert sorted(path.name for path in out.iterdir()) == ["checkpoint.pt", "config.yaml", "summary.json"]
+    assert json.loads((out / "summary.json").read_text(encoding="utf-8")) == trained
     resolved = TrialConfig.model_validate(load_yaml(out / "config.yaml"))
     assert (resolved.training.epochs, resolved.model.color, resolved.model.width) == (1, "luma", 4)
     assert resolved.model.frames == 2
 
 
-def test_what_train_wrote_is_a_configuration(made: Path, result: Callable[..., Any]) -> None:
-    config = needs(made / "trained" / "config.yaml")
-    out = made / "trained again"
-    told = result("train", "--data", made / "dataset.parquet", "--out", out, "--config", config)
-    assert (out / "config.yaml").read_text(encoding="utf-8") == config.read_text(encoding="utf-8")
-    first = json.loads((made / "trained" / "summary.json").read_text(encoding="utf-8"))
-    assert told["params"] == first["params"]
-    assert told["val_f1"] == pytest.approx(first["val_f1"])  # the same seed
+def test_what_train_wrote_is_a_configuration(
+    folder: Path, data: Path, trained: Any, home: Path, result: Callable[..., Any]
+) -> None:
+    config = folder / "trained" / "config.yaml"
+    told = result("train", "--data", data, "--out", "again", "--config", config)
+    assert (home / "again" / "config.yaml").read_text(encoding="utf-8") == config.read_text(encoding="utf-8")
+    assert told["params"] == trained["params"]
+    assert told["val_f1"] == pytest.approx(trained["val_f1"])  # the same seed
 
 
-def test_export(made: Path, result: Callable[..., Any]) -> None:
-    checkpoint = needs(made / "trained" / "checkpoint.pt")
-    out = made / "exported" / "model.onnx"
-    told = result("export", "--checkpoint", checkpoint, "--out", out)
-    assert told == {"onnx": str(out), "size_bytes": out.stat().st_size}
-
-
-def test_bench(made: Path, result: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    model = needs(made / "exported" / "model.onnx")
-    other = made / "copy.onnx"
-    other.write_bytes(model.read_bytes())
-    monkeypatch.chdir(made)
+def test_bench(model: Path, home: Path, result: Callable[..., Any]) -> None:
+    (home / "copy.onnx").write_bytes(model.read_bytes())
     told = result("bench", model, "copy.onnx")
     assert list(told) == [str(model), "copy.onnx", "reference"]
     for latency in told.values():
@@ -127,16 +143,15 @@ def test_bench(made: Path, result: Callable[..., Any], monkeypatch: pytest.Monke
     assert told["reference"]["ratio"] == 1
 
 
-def test_demo(made: Path, home: Path, result: Callable[..., Any]) -> None:
-    model = needs(made / "exported" / "model.onnx")
-    folder = home / "pictures"
-    folder.mkdir()
+def test_demo(model: Path, home: Path, result: Callable[..., Any]) -> None:
+    pictures = home / "pictures"
+    pictures.mkdir()
     for number in range(6):
         picture = np.random.default_rng(number).integers(0, 256, (40, 60, 3), np.uint8)
-        cv2.imwrite(str(folder / f"{number}.png"), picture)
-    told = result("demo", "--model", model, "--source", folder, "--headless", "--save", "out.mp4", "--csv", "out.csv")
+        cv2.imwrite(str(pictures / f"{number}.png"), picture)
+    told = result("demo", "--model", model, "--source", pictures, "--headless", "--save", "out.mp4", "--csv", "out.csv")
     assert told["model"] == str(model)
-    assert told["source"] == str(folder)
+    assert told["source"] == str(pictures)
     assert told["positive"] == LABELS[1]
     assert (told["frames"], told["decisions"]) == (6, 5)  # two frames to a decision
     assert 0 <= told["positive_share"] <= 1
@@ -148,10 +163,11 @@ def test_demo(made: Path, home: Path, result: Callable[..., Any]) -> None:
     assert len((home / "out.csv").read_text(encoding="utf-8").splitlines()) == 1 + 6
 
 
-def test_the_same_for_people(made: Path, whc_command: Callable[..., Any]) -> None:
-    data, model = needs(made / "dataset.parquet"), needs(made / "exported" / "model.onnx")
+def test_the_same_for_people(
+    folder: Path, data: Path, trained: Any, model: Path, whc_command: Callable[..., Any]
+) -> None:
     info = whc_command("data", "info", data)
     assert (info.code, info.err) == (0, "")
     assert "people in more than one split: 0" in info.out
-    export = whc_command("export", "--checkpoint", made / "trained" / "checkpoint.pt", "--out", "model.onnx")
+    export = whc_command("export", "--checkpoint", folder / trained["checkpoint"], "--out", "model.onnx")
     assert export.out == f"model.onnx: {model.stat().st_size / 1000:.1f} KB\n"

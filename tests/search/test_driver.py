@@ -54,9 +54,7 @@ def calls() -> list[tuple[str, ...]]:
 
 
 @pytest.fixture
-def begin(
-    folder: Path, study: StudyRecord, tree: space.Section, calls: list[tuple[str, ...]]
-) -> Callable[[], Driver]:
+def begin(folder: Path, study: StudyRecord, tree: space.Section, calls: list[tuple[str, ...]]) -> Callable[[], Driver]:
     """Gives a started driver, with two observers; each call is a restart."""
 
     def made() -> Driver:

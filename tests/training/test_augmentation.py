@@ -168,6 +168,16 @@ def test_photometric_keeps_grey_grey_and_shapes_in_place() -> None:
         assert torch.equal(before.argsort(), after.argsort())
 
 
+def test_contrast_is_about_the_whole_window() -> None:
+    """One straight line for all pixels of all frames: a dark frame before a bright one stays as much darker."""
+    frames = torch.rand(8, 2, 1, 6, 6).mul(0.2) + torch.tensor([0.2, 0.6]).view(1, 2, 1, 1, 1)
+    images = frames.expand(8, 2, 3, 6, 6).flatten(1, 2)
+    changed = augment(images, only("photometric", brightness=0.05, contrast=0.1), seeded())
+    for before, after in zip(images.flatten(1), changed.flatten(1), strict=True):
+        slope = (after[-1] - after[0]) / (before[-1] - before[0])
+        torch.testing.assert_close(after, after[0] + slope * (before - before[0]), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "settings", [{"flip": 1.5}, {"affine": -0.1}, {"scale": 1}, {"shift": 0.6}, {"rotation_degrees": 181}, {"blur": 1}]
 )

@@ -75,7 +75,7 @@ def test_learns_what_is_easy(resampling: Resampling, positives: float) -> None:
     assert [point.epoch for point in found.curve] == [1, 2, 3, 4, 5, 6]
     assert found.val_f1 == max(point.val_f1 for point in found.curve)
     trained.load_state_dict(found.weights)
-    assert score(trained, sampler(data, network()[1]), "test", classification, 0.5) == 1.0
+    assert score(trained, sampler(data, network()[1]), "test", classification, 0.5) > 0.9
 
 
 def test_learns_from_windows_of_frames() -> None:

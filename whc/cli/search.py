@@ -41,7 +41,7 @@ def command(
         outcome = search(request, [StudyLog(read_location())], console, told)
     _tell(outcome, as_json)
     if not outcome.complete:
-        console.print(f"interrupted; go on with: whc search --resume --study {outcome.study.study}")
+        console.print("interrupted; what had ended is kept")
         raise click.exceptions.Exit(130)
 
 
@@ -87,5 +87,7 @@ def _tell(outcome: Outcome, as_json: bool) -> None:
         ],
     }
     states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    next_step = f"next: whc factory build-table --study {outcome.study.study}"
-    _options.emit(result, as_json, Group(front_table(outcome.records), f"{outcome.folder}: {states}", next_step))
+    command = "factory build-table" if outcome.complete else "search --resume"
+    next_step = f"next: whc {command} --study {outcome.study.study}"
+    lines = (f"{outcome.folder}: {states or 'no trial has ended'}", next_step)
+    _options.emit(result, as_json, Group(*front_table(outcome.records), *lines))

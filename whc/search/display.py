@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from datetime import timedelta
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from whc.pareto import Point, front
@@ -37,6 +38,7 @@ class Display:
         self._study = study
         self._console = console
         self._ended: list[TrialRecord] = []
+        self._earlier = 0
         self._running: dict[str, str] = {}
         self._start = time.monotonic()
         self._progress = Progress(
@@ -45,13 +47,14 @@ class Display:
             MofNCompleteColumn(),
             TextColumn("trials"),
             TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.fields[left]}"),
             console=console,
         )
-        self._task = self._progress.add_task("", total=study.trials, study=study.study)
+        self._task = self._progress.add_task("", total=study.trials, study=study.study, left="")
         self._live = (
-            Live(console=console, get_renderable=self._render, refresh_per_second=2) if console.is_terminal else None
+            Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
+            if console.is_terminal
+            else None
         )
 
     def __enter__(self) -> Display:
@@ -66,6 +69,8 @@ class Display:
     def earlier(self, ended: list[TrialRecord]) -> None:
         """Trials that had ended before this run."""
         self._ended += ended
+        self._earlier = len(ended)
+        self._start = time.monotonic()
         self._progress.reset(self._task, completed=len(ended))
 
     def running(self, trial_id: str, what: str) -> None:
@@ -86,19 +91,30 @@ class Display:
         f1 = f"val_f1 {record.val_f1:.4f}" if record.val_f1 is not None else record.reason
         return f"{done} {record.trial_id} {record.state}: {f1}, {latency}, {summary(record.config)}".replace("[", r"\[")
 
+    def _time_left(self) -> str:
+        """From this run's own pace: trials end in bursts, so a window of recent ones misleads."""
+        done = len(self._ended) - self._earlier
+        if not done:
+            return ""
+        seconds = (time.monotonic() - self._start) / done * (self._study.trials - len(self._ended))
+        return f"about {timedelta(seconds=round(seconds))} left"
+
     def _render(self) -> RenderableType:
+        self._progress.update(self._task, left=self._time_left())
         counts = Counter(record.state for record in self._ended)
         rejected = f"{counts['infeasible']} rejected before training, {counts['failed']} failed"
         states = f"{counts['finished']} finished, {rejected}, {len(self._running)} running"
         current = "; ".join(f"{trial_id} {what}" for trial_id, what in sorted(self._running.items()))
-        return Group(self._progress, states, f"[dim]{current}[/dim]", front_table(self._ended))
+        return Group(self._progress, states, f"[dim]{current}[/dim]", *front_table(self._ended))
 
 
-def front_table(ended: list[TrialRecord]) -> Table:
-    """The non-dominated finished trials, fastest first."""
+def front_table(ended: list[TrialRecord]) -> list[Table]:
+    """The non-dominated finished trials, fastest first; nothing while there are none."""
     finished = [record for record in ended if record.state == "finished" and record.latency]
     points = [Point(record.val_f1 or 0.0, record.latency.ms) for record in finished if record.latency]
     chosen = [finished[i] for i in front(points)]
+    if not chosen:
+        return []
     table = Table(title="front so far", title_justify="left")
     for heading in ("trial", "val_f1", "ms", "KB"):
         table.add_column(heading, justify="right" if heading != "trial" else "left")
@@ -110,4 +126,4 @@ def front_table(ended: list[TrialRecord]) -> Table:
         table.add_row(record.trial_id, *numbers, summary(record.config))
     if skipped:
         table.caption = f"and {skipped} faster ones"
-    return table
+    return [table]

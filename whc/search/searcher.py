@@ -120,7 +120,7 @@ class Sampler:
             try:
                 config = TrialConfig.model_validate(space.suggest(self._tree, trial))
             except ValidationError as error:
-                reason = error.errors()[0]["msg"]
+                reason = error.errors()[0]["msg"].removeprefix("Value error, ")
                 trial.set_user_attr("reason", reason)
                 self._study.tell(trial, state=TrialState.FAIL)
                 continue
