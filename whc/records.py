@@ -61,7 +61,7 @@ class TrialRecord(_Record):
     `drawn` holds what the sampler drew, by dotted key; `config` is the whole configuration that came of it.
     """
 
-    schema_version: int = Field(SCHEMA, alias="schema")
+    schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
     trial_id: str
     study: str
     config: dict[str, Any]
@@ -113,7 +113,7 @@ class LeftOut(_Record):
 class LadderTable(_Record):
     """`table.json`: the ladder of one study, fastest variant first."""
 
-    schema_version: int = Field(SCHEMA, alias="schema")
+    schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
     study: str
     prefix: str
     task: str
@@ -237,7 +237,8 @@ def load(kind: type[AnyRecord], path: Path) -> AnyRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ": ".join(filter(None, (str(path), ".".join(map(str, first["loc"])))))
-        raise StudyError(f"{where}: {first['msg']}; delete the file and use --resume") from error
+        next_step = "upgrade whc" if first["loc"] == ("schema",) else "delete the file and use --resume"
+        raise StudyError(f"{where}: {first['msg']}; {next_step}") from error
 
 
 def trial_records(study_folder: Path) -> Iterator[TrialRecord]:

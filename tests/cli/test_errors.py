@@ -126,6 +126,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "torn.pt").write_bytes((folder / "whole.pt").read_bytes()[:-1000])
     torch.save({"weights": {}}, folder / "other.pt")
     text("recipe.yaml", "prefix: WHC\nmax_variant: 3\n")
+    (folder / "d.onnx").mkdir()
     begun_study(folder / "runs" / "old")
     begun_study(folder / "runs" / "damaged")
     (folder / "runs" / "damaged" / "trials" / "00000" / "record.json").write_text('{"schema": 1,')
@@ -203,6 +204,16 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
         f"{TRAIN} --data good.parquet --set model.image_size=8 --set model.depth=9 --set model.backbone=convnext",
         2,
         [("--set: model: image_size 8 is too small for convnext with depth 9", "use a larger image")],
+    ),
+    "out is a file": (
+        "train --data good.parquet --out good.yaml --set model.image_size=16",
+        2,
+        [("--out: must be a folder that can be created (File exists), got 'good.yaml'", "choose another path")],
+    ),
+    "out of synth is a file": (
+        "data synth --clips 6 --out good.yaml",
+        1,
+        [("good.yaml/dataset.parquet: must be writable", "choose another folder")],
     ),
     "too few clips": ("data synth --out out --clips 2", 2, [("--clips: must be at least 6", "ask for more clips")]),
     "no space": ("search", 2, [("--space: required", "search_spaces/tiny.yaml")]),
@@ -286,7 +297,12 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
     "checkpoint of text": ("export --checkpoint text.pt --out x.onnx", 1, [("text.pt: must be a check", "train it")]),
     "truncated checkpoint": ("export --checkpoint torn.pt --out x.onnx", 1, [("torn.pt: must be a ch", "train it")]),
     "checkpoint of others": ("export --checkpoint other.pt --out x.onnx", 1, [("other.pt: must be a c", "train it")]),
-    "out is no ONNX file": ("export --checkpoint gone.pt --out x.pt", 2, [("--out: must end in .onnx", "model.onnx")]),
+    "out is no ONNX file": (
+        "export --checkpoint gone.pt --out x.pt",
+        2,
+        [("--out: must be a file that ends", "model.onnx")],
+    ),
+    "out is a folder": ("export --checkpoint gone.pt --out d.onnx", 2, [("--out: must be a file that", "model.onnx")]),
 }
 
 

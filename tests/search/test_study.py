@@ -65,6 +65,8 @@ def test_new_name_is_the_first_free_one(tmp_path: Path) -> None:
     assert new_name(tmp_path / "none yet", "hands") == "hands-1"
     for name in ("hands-1", "hands-2", "hands-4", "feet-1"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "study.yaml").touch()
+    (tmp_path / "hands-3").mkdir()  # of a search that failed before it began
     assert new_name(tmp_path, "hands") == "hands-3"
 
 

@@ -101,6 +101,15 @@ def test_the_best_epoch_s_weights_are_returned(monkeypatch: pytest.MonkeyPatch) 
     assert all(torch.equal(tensor, after_epoch[4][name]) for name, tensor in trained.state_dict().items())
 
 
+def test_it_learns_in_training_mode_and_scores_in_evaluation_mode() -> None:
+    untrained, model = network()
+    modes: list[tuple[bool, bool]] = []
+    untrained.register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_grad_enabled())))
+    fit(untrained, sampler(corpus(rows=16), model), classification, 0.5, training(epochs=2), lambda point: None)
+    learns, scores = (True, True), (False, False)
+    assert modes == [learns, learns, scores] * 2
+
+
 def test_the_seed_decides_the_curve_and_the_weights() -> None:
     noisy = corpus()
     rng = np.random.default_rng(1)

@@ -34,6 +34,21 @@ def file(*names: str, **settings: Any) -> Callable[[Function], Function]:
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
+def make_folder(path: Path, option: str) -> None:
+    """Create the folder that results go into.
+
+    Raises:
+        UsageError: it cannot be created.
+    """
+    from whc.errors import UsageError, problem
+
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        rule = f"must be a folder that can be created ({error.strerror})"
+        raise UsageError(problem(option, rule, str(path), "choose another path")) from error
+
+
 def messages() -> Console:
     """Where progress and remarks go: stderr, so that stdout holds results alone."""
     from rich.console import Console

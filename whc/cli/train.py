@@ -30,6 +30,7 @@ def command(data: Path, out: Path, config: Path | None, assignments: tuple[str, 
     console = _options.messages()
     with _options.progress(console, "decoding") as told:
         corpus = load(data, [settings.model.image_size], told)
+    _options.make_folder(out, "--out")
     if corpus.unreadable:
         console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
     with _options.progress(console, "epochs") as told:

@@ -79,7 +79,7 @@ def measure(runs: Mapping[str, Run], reference: Run, protocol: Protocol, seed: i
     while len(rounds) < protocol.max_rounds and not settled:
         rng.shuffle(names)
         rounds.append({name: _block(everything[name], repeats[name]) for name in names})
-        if len(rounds) >= protocol.min_rounds and len(rounds) % 10 == 0:
+        if len(rounds) >= protocol.min_rounds and (len(rounds) % 10 == 0 or len(rounds) == protocol.max_rounds):
             settled = all(_settled(rounds, name, protocol, rng) for name in runs)
     return {name: _summary(rounds, name, settled, rng) for name in everything}
 

@@ -6,9 +6,11 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
@@ -40,9 +42,13 @@ class StudyLog:
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._client = store.connect(location)
         self._studies: dict[str, _OpenStudy] = {}
         self._waiting: list[TrialRecord] = []
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        # Connecting makes the database: not before there is a study to write.
+        return store.connect(self._location)
 
     def study_started(self, study: str, description: Mapping[str, Any]) -> None:
         """Open the study's run, or go on with the one that is there.

@@ -45,7 +45,9 @@ class Driver:
 
     def start(self) -> None:
         """Take in what has ended before, and clear away what broke off."""
-        for path in (self.folder / "trials").glob("[0-9]*"):
+        for path in (self.folder / "trials").glob("*"):
+            if not path.name.isdigit():
+                continue
             self._next = max(self._next, int(path.name) + 1)
             if not (path / "record.json").is_file():
                 shutil.rmtree(path)

@@ -79,11 +79,14 @@ def search(
         display = Display(study, console)
         driver = Driver(study, folder, tree, observers, display)
         driver.start()
-        if driver.open_trials > 0:
-            with dispatch.cluster(study.workers, sum(array.nbytes for array in corpus.images.values())), display:
-                _tune(driver, corpus, study.workers)
-        driver.finish()
-        return Outcome(study, folder, list(driver.records.values()), driver.open_trials <= 0)
+        try:
+            if driver.open_trials > 0:
+                with dispatch.cluster(study.workers, sum(array.nbytes for array in corpus.images.values())), display:
+                    _tune(driver, corpus, study.workers)
+        finally:
+            driver.finish()
+        ended = list(driver.records.values())
+        return Outcome(study, folder, ended, complete=len(ended) >= study.trials)
 
 
 def _prepare(

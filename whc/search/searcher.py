@@ -19,7 +19,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from pydantic import ValidationError
 
-from whc.errors import StudyError
+from whc.errors import StudyError, problem
 from whc.records import StudyRecord, TrialRecord
 from whc.search import space
 from whc.trials.config import TrialConfig
@@ -98,6 +98,10 @@ class Sampler:
     def _frozen(self, record: TrialRecord, known: Mapping[str, BaseDistribution]) -> optuna.trial.FrozenTrial:
         values = objectives(record)
         state = TrialState.COMPLETE if values else TrialState.PRUNED if record.state != "failed" else TrialState.FAIL
+        gone = sorted(record.drawn.keys() - known.keys())
+        if gone:
+            rule = f"the space must hold what trial {record.trial_id} drew"
+            raise StudyError(problem(self._record.study, rule, gone, "put study.yaml back as it was"))
         return optuna.trial.create_trial(
             state=state,
             values=values,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from whc import records
-from whc.config import Settings, load_yaml, validate
+from whc.config import Settings, load_yaml, shipped, validate
 from whc.errors import StudyError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf
 from whc.records import StudyRecord
@@ -57,13 +57,14 @@ def read(path: Path) -> tuple[SearchFile, space.Section]:
         problems.append(str(error))
     if problems:
         raise UsageError("\n".join(problems))
+    shipped("factory", settings.recipe)  # a recipe misspelt is better told now than after the search
     return settings, tree
 
 
 def new_name(runs: Path, space_name: str) -> str:
     """The first free name `<space>-<number>`."""
     number = 1
-    while (runs / f"{space_name}-{number}").exists():
+    while (runs / f"{space_name}-{number}" / "study.yaml").exists():
         number += 1
     return f"{space_name}-{number}"
 
