@@ -95,7 +95,9 @@ def _build(
     runtime = RUNTIMES.parse(study.runtime)
     exported, rejected = export_all(front, scratch.parent, scratch, corpus, runtime, recipe.parity, on_step)
     on_step(f"timing {len(exported)} candidates, interleaved")
-    candidates = time_all(exported, runtime, recipe.timing) if exported else []
+    # On the host of the search, milliseconds mean what they meant there; on another one, what its own reference says.
+    reference_ms = study.reference_ms if study.host == host() else None
+    candidates = time_all(exported, runtime, recipe.timing, reference_ms) if exported else []
     task = TrialConfig.model_validate(front[0].config).task_module
     constant_val_f1 = task.constant_score(windows(corpus, "val", 1).class_ids)
     reference = Point(

@@ -89,8 +89,12 @@ def export_all(
 
 
 def time_all(
-    exported: Mapping[str, tuple[TrialRecord, TrialConfig, Path, Parity]], runtime: Choice, protocol: Protocol
+    exported: Mapping[str, tuple[TrialRecord, TrialConfig, Path, Parity]],
+    runtime: Choice,
+    protocol: Protocol,
+    reference_ms: float | None,
 ) -> list[Candidate]:
     """Time all exported files interleaved: the latencies that the table shows."""
-    latencies = bench({name: artifact for name, (_, _, artifact, _) in exported.items()}, runtime, protocol)
+    files = {name: artifact for name, (_, _, artifact, _) in exported.items()}
+    latencies = bench(files, runtime, protocol, reference_ms)
     return [Candidate(*facts, latency=latencies[name]) for name, facts in exported.items()]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import StrMethodFormatter
 
 from whc import records
 from whc.config import render, shipped
@@ -50,35 +51,36 @@ def as_csv(table: LadderTable) -> str:
 
 
 def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
-    """Draw the study: every finished trial, the ladder over them with its intervals, the constant predictor."""
+    """Draw the study: every finished trial, and the ladder over them with its intervals and test scores."""
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    finished = [trial for trial in trials if trial.state == "finished" and trial.latency]
-    axes.scatter(
-        [trial.latency.ms for trial in finished if trial.latency],
-        [trial.val_f1 or 0.0 for trial in finished],
-        s=18,
-        color="#b8b8b8",
-        label=f"finished trials ({len(finished)})",
-    )
-    x = [variant.latency_ms for variant in table.variants]
-    y = [variant.val_f1 for variant in table.variants]
-    spread = [
-        [variant.latency_ms - variant.latency_low_ms for variant in table.variants],
-        [variant.latency_high_ms - variant.latency_ms for variant in table.variants],
+    finished = [
+        (trial.latency.ms, trial.val_f1 or 0.0) for trial in trials if trial.state == "finished" and trial.latency
     ]
+    axes.scatter(*zip(*finished, strict=True), s=18, color="#b8b8b8", label=f"finished trials ({len(finished)})")
+    variants = table.variants
+    x, y = [variant.latency_ms for variant in variants], [variant.val_f1 for variant in variants]
+    low = [variant.latency_ms - variant.latency_low_ms for variant in variants]
+    high = [variant.latency_high_ms - variant.latency_ms for variant in variants]
     axes.step(x, y, where="post", color="#1f6fb4", linewidth=1)
-    axes.errorbar(x, y, xerr=spread, fmt="o", color="#1f6fb4", capsize=3, label="ladder, validation F1")
-    axes.scatter(x, [variant.f1 for variant in table.variants], marker="x", color="#c8502d", label="ladder, test F1")
-    for variant in table.variants:
-        axes.annotate(
-            variant.name, (variant.latency_ms, variant.val_f1), xytext=(-4, 8), textcoords="offset points", ha="right"
-        )
-    axes.axhline(table.constant_f1, color="#808080", linestyle=":", linewidth=1, label="constant predictor")
+    axes.errorbar(x, y, xerr=[low, high], fmt="o", color="#1f6fb4", capsize=3, label="ladder, validation F1")
+    axes.scatter(x, [variant.f1 for variant in variants], marker="x", color="#c8502d", label="ladder, test F1")
+    for variant in variants:
+        letter = variant.name.rpartition("_")[2].upper()
+        place = (variant.latency_ms, variant.val_f1)
+        axes.annotate(letter, place, xytext=(-3, 6), textcoords="offset points", ha="right", weight="bold")
+    floor = f"constant predictor: {table.constant_f1:.3f}"
+    if table.constant_f1 > axes.get_ylim()[0]:
+        axes.axhline(table.constant_f1, color="#808080", linestyle=":", linewidth=1, label=floor)
+    else:
+        axes.plot([], [], " ", label=f"{floor} (below this plot)")
+    axes.margins(y=0.1)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
     axes.set_xlabel("latency of one forward pass, ms (log)")
     axes.set_ylabel("F1")
-    axes.set_title(f"{table.study}: {len(table.variants)} variants on {table.host.split(',')[0]}")
+    axes.set_title(f"{table.study}: {len(variants)} variants on {table.host.split(',')[0]}")
     axes.grid(alpha=0.25, which="both")
     axes.legend(loc="lower right")
     temporary = path.with_name(f".{path.name}.tmp.png")
