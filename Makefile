@@ -33,7 +33,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: setup
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not bench"
 	$(BIN)/pytest -m slow
 
 quickstart: setup
@@ -45,7 +45,7 @@ quickstart: setup
 	@echo "The demo:      $(WHC) demo --model whc_m --save wave.mp4"
 
 bench: setup
-	$(BIN)/python -m pytest tests/benchmarks -q -s -m bench
+	$(BIN)/pytest tests/benchmarks -q -s -m bench
 
 ui: setup
 	$(WHC) ui

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
+import onnx
 import pytest
 
 from whc import records
@@ -89,3 +92,25 @@ def test_windows_that_the_data_cannot_give_fail_the_trial(
     record = run(long, bright_corpus, assignment, lambda _: None)
     assert record.state == "failed"
     assert "at least 9 frames" in record.reason
+
+
+def test_the_network_timed_has_the_graph_of_the_network_trained(
+    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fresh biases of 0 would be simplified away, and the latency of the trained file understated."""
+    timed: list[Counter[str]] = []
+    real = quiet_slot.latency
+
+    def spy(artifact: Path, *rest: object) -> records.Latency:
+        timed.append(operators(artifact))
+        return real(artifact, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(quiet_slot, "latency", spy)
+    model = {**config.model.model_dump(mode="json"), "backbone": "convnext", "head": "avgmax_mlp", "depth": 3}
+    convnext = TrialConfig.model_validate({**config.resolved(), "model": model})
+    assert run(convnext, bright_corpus, assignment, lambda _: None).state == "finished"
+    assert timed == [operators(assignment.folder / "model.onnx")]
+
+
+def operators(path: Path) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load(path).graph.node)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from whc import records
@@ -104,13 +105,21 @@ def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Rep
     return record
 
 
+def _as_if_trained(network: nn.Module) -> nn.Module:
+    """Shake every weight: fresh biases of 0 and scales of 1 would be simplified away, and time too well."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.01)
+    return network
+
+
 def _attempt(
     config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Report, facts: dict[str, Any]
 ) -> tuple[records.State, str]:
     """The chain; what is known so far is in `facts` even when it breaks off."""
     artifact = assignment.folder / "model.onnx"
     blank = Checkpoint(config.resolved(), {}, list(corpus.labels), corpus.frame_rate, corpus.fingerprint, "", 0, 0.0)
-    network = untrained(config, corpus.labels)
+    network = _as_if_trained(untrained(config, corpus.labels))
     export(config, network, blank, artifact)
     latency = quiet_slot.latency(artifact, config.model, assignment.runtime, assignment.reference_ms, assignment.cache)
     facts["latency"] = latency
