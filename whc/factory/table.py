@@ -54,10 +54,10 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     """Draw the study: every finished trial, and the ladder over them with its intervals and test scores."""
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes = figure.add_subplot()
-    finished = [
-        (trial.latency.ms, trial.val_f1 or 0.0) for trial in trials if trial.state == "finished" and trial.latency
-    ]
-    axes.scatter(*zip(*finished, strict=True), s=18, color="#b8b8b8", label=f"finished trials ({len(finished)})")
+    finished = [trial for trial in trials if trial.state == "finished"]
+    latencies = [trial.latency.ms for trial in finished if trial.latency]
+    scores = [trial.val_f1 or 0.0 for trial in finished if trial.latency]
+    axes.scatter(latencies, scores, s=18, color="#b8b8b8", label=f"finished trials ({len(finished)})")
     variants = table.variants
     x, y = [variant.latency_ms for variant in variants], [variant.val_f1 for variant in variants]
     low = [variant.latency_ms - variant.latency_low_ms for variant in variants]
