@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -105,10 +104,8 @@ def test_kill_9_loses_no_finished_trial_and_resume_runs_none_twice(folder: Path,
     command = [sys.executable, "-c", "from whc.cli import main; main()"]
     arguments = ["search", "--space", "space.yaml", "--data", "data/dataset.parquet", "--study", "killed"]
     study = folder / "runs" / "killed"
-    log = (tmp_path / "log").open("w")
-    driver = subprocess.Popen(
-        [*command, *arguments], cwd=folder, stdout=log, stderr=log, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-    )
+    with (tmp_path / "log").open("w") as log:
+        driver = subprocess.Popen([*command, *arguments], cwd=folder, stdout=log, stderr=log)
     try:
         deadline = time.monotonic() + 120
         while not list((study / "trials").glob("*/record.json")) and driver.poll() is None:
