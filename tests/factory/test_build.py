@@ -13,12 +13,14 @@ import pytest
 
 from whc import records
 from whc.errors import DataError, StudyError, UsageError
-from whc.factory import front
+from whc.factory import build, front
 from whc.factory.build import build_table
+from whc.factory.table import markdown
 from whc.records import LadderTable, TrialRecord
 from whc.runtimes import onnxruntime_cpu
+from whc.trials.config import TrialConfig
 
-QUICK = "prefix: hand\ntiming: {min_rounds: 10, max_rounds: 20}\nmin_gain: 0\n"
+QUICK = "prefix: hand\ntiming: {min_rounds: 10, max_rounds: 20}\nmin_gain: 0\nmin_over_constant: 0\n"
 
 
 @pytest.fixture
@@ -79,6 +81,21 @@ def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
     assert picture.std() > 10
     keys = {"name", "f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "size_bytes", "params"}
     assert keys | {"runtime", "onnx", "config"} <= json.loads((study / "table.json").read_text())["variants"][0].keys()
+
+
+def test_every_kind_of_network_has_a_row_in_words(study: Path, recipe: str) -> None:
+    table, _ = build_table(study, recipe, [], lambda _: None)
+    networks: list[tuple[dict[str, object], str]] = [
+        ({}, "baseline, avg, rgb, width 32, depth 4, 32 px |"),
+        ({"head": {"mlp_mixer": {"grid": "2x2"}}, "image_size": "48x32"}, "baseline, mlp_mixer, rgb, width 32, "),
+        ({"sequence": {"frame_stack": {"frames": 3}}}, "baseline, avg, rgb, width 32, depth 4, 32 px, 3 frames |"),
+        ({"sequence": {"lstm": {"frames": 5}}}, "| baseline, lstm, rgb, width 32, depth 4, 32 px, 5 frames |"),
+        ({"sequence": {"3dcnn": {"frames": 6}}, "color": "lab"}, "| cnn3d, lab, width 32, 32 px, 6 frames |"),
+    ]
+    for model, told in networks:
+        config = TrialConfig.model_validate({"model": model}).resolved()
+        row = table.variants[0].model_copy(update={"config": config})
+        assert told in markdown(table.model_copy(update={"variants": [row]}))
 
 
 def test_what_fails_parity_is_left_out_and_says_why(study: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,3 +177,20 @@ def test_the_front_holds_only_finished_undominated_trials(study: Path) -> None:
     assert latencies == sorted(latencies)
     best = max(trials, key=lambda trial: trial.val_f1 or 0)
     assert best.trial_id in {trial.trial_id for trial in chosen} or any(trial.val_f1 == best.val_f1 for trial in chosen)
+
+
+def test_nothing_near_the_constant_predictor_is_named(study: Path, tmp_path: Path) -> None:
+    strict = tmp_path / "strict.yaml"
+    strict.write_text(QUICK.replace("min_over_constant: 0\n", "min_over_constant: 0.9\n"))
+    with pytest.raises(StudyError, match="not better than the constant predictor") as error:
+        build_table(study, str(strict), [], lambda _: None)
+    assert "by 0.9" in str(error.value)
+
+
+def test_test_scores_that_disagree_are_flagged(study: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = build.predictions
+    monkeypatch.setattr(build, "predictions", lambda *given: (batch * 0 for batch in real(*given)))
+    table, _ = build_table(study, recipe, [], lambda _: None)
+    assert all(variant.f1 == 0 for variant in table.variants)
+    assert all("test F1 is not above that of the constant predictor" in variant.notes for variant in table.variants)
+    assert "constant predictor" in (study / "table.md").read_text()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -99,10 +98,8 @@ def _build(
     reference_ms = study.reference_ms if study.host == host() else None
     candidates = time_all(exported, runtime, recipe.timing, reference_ms) if exported else []
     task = TrialConfig.model_validate(front[0].config).task_module
-    constant_val_f1 = task.constant_score(windows(corpus, "val", 1).class_ids)
-    reference = Point(
-        constant_val_f1, study.limits.get("latency_ms", 2 * max((c.latency.ms for c in candidates), default=1))
-    )
+    floor = task.constant_score(windows(corpus, "val", 1).class_ids) + recipe.min_over_constant
+    reference = Point(floor, study.limits.get("latency_ms", 2 * max((c.latency.ms for c in candidates), default=1)))
     chosen = ladder.choose([c.point for c in candidates], recipe.max_variants, recipe.min_gain, reference)
     rejected += [_not_chosen(c, recipe, reference) for i, c in enumerate(candidates) if i not in chosen]
     if not chosen:
@@ -113,6 +110,7 @@ def _build(
     on_step("scoring the chosen variants on the test split")
     names = ladder.names(len(chosen), recipe.prefix)
     rows = [_variant(name, candidates[i], corpus, runtime, scratch) for name, i in zip(names, chosen, strict=True)]
+    constant_f1 = task.constant_score(windows(corpus, "test", 1).class_ids)
     return LadderTable(
         study=study.study,
         prefix=recipe.prefix,
@@ -121,15 +119,16 @@ def _build(
         data_fingerprint=corpus.fingerprint,
         code_version=records.code_version(),
         host=host(),
-        constant_f1=task.constant_score(windows(corpus, "test", 1).class_ids),
-        variants=_flag_test_order(rows),
+        constant_f1=constant_f1,
+        variants=_flag_test_scores(rows, constant_f1),
         left_out=sorted(rejected, key=lambda row: row.latency_ms),
     )
 
 
 def _not_chosen(candidate: Candidate, recipe: Recipe, reference: Point) -> LeftOut:
     if candidate.point.quality <= reference.quality:
-        reason = f"not better than the constant predictor ({reference.quality:.4f})"
+        constant = reference.quality - recipe.min_over_constant
+        reason = f"not better than the constant predictor ({constant:.4f}) by {recipe.min_over_constant}"
     else:
         reason = f"dominated, or within {recipe.min_gain} F1 of a faster one, or beyond {recipe.max_variants} variants"
     return left_out(candidate.record, reason, candidate.latency)
@@ -158,12 +157,14 @@ def _variant(name: str, candidate: Candidate, corpus: Corpus, runtime: Choice, s
     )
 
 
-def _flag_test_order(rows: Sequence[VariantRow]) -> list[VariantRow]:
-    """Validation chose; where the test split would order two neighbours otherwise, say so and change nothing."""
-    flagged = [rows[0]]
-    for faster, slower in pairwise(rows):
-        notes = list(slower.notes)
-        if slower.f1 <= faster.f1:
+def _flag_test_scores(rows: Sequence[VariantRow], constant_f1: float) -> list[VariantRow]:
+    """Validation chose; where the test split would have it otherwise, say so and change nothing."""
+    flagged = []
+    for faster, row in zip([None, *rows], rows, strict=False):
+        notes = list(row.notes)
+        if faster and row.f1 <= faster.f1:
             notes.append(f"test F1 is not above that of {faster.name}, which is faster")
-        flagged.append(slower.model_copy(update={"notes": notes}))
+        if row.f1 <= constant_f1:
+            notes.append("test F1 is not above that of the constant predictor")
+        flagged.append(row.model_copy(update={"notes": notes}))
     return flagged
