@@ -15,7 +15,8 @@ class Recipe(Settings):
     """How a study becomes a ladder.
 
     `prefix` begins every registered name; at most `max_variants` are named; a slower variant must beat the next faster
-    one by `min_gain` validation F1, and every one the constant predictor by `min_over_constant`. `parity` and `timing` are the gate's limits and the final timing's length.
+    one by `min_gain` validation F1, and every variant the constant predictor by `min_over_constant`. `parity` and
+    `timing` are the gate's limits and the final timing's length.
     """
 
     prefix: str = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=40)

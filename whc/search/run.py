@@ -76,6 +76,8 @@ def search(
     folder.mkdir(parents=True, exist_ok=True)
     with records.locked(folder):
         study, tree, corpus = _prepare(request, folder, on_decoding)
+        if corpus.unreadable:
+            console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
         display = Display(study, console)
         driver = Driver(study, folder, tree, observers, display)
         driver.start()
