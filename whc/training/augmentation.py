@@ -49,12 +49,13 @@ def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) 
 
     flipped = chosen(settings.flip)[:, None, None, None]
     images = torch.where(flipped, images.flip(-1), images)
+    # Written back in place: a copy would lose the channels-last layout, and the network's speed with it.
     moved = chosen(settings.affine).nonzero().squeeze(1)
     if len(moved):
-        images = images.index_copy(0, moved, _affine(images[moved], settings, generator))
+        images[moved] = _affine(images[moved], settings, generator)
     lit = chosen(settings.photometric).nonzero().squeeze(1)
     if len(lit):
-        images = images.index_copy(0, lit, _photometric(images[lit], settings, generator))
+        images[lit] = _photometric(images[lit], settings, generator)
     return images
 
 
