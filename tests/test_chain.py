@@ -52,7 +52,9 @@ def result(folder: Path, *arguments: str) -> Any:
 
 
 def write_space(folder: Path, epochs: int) -> None:
-    (folder / "recipe.yaml").write_text("prefix: chain\nmin_gain: 0\nmin_over_constant: 0\ntiming: {min_rounds: 10, max_rounds: 30}\n")
+    (folder / "recipe.yaml").write_text(
+        "prefix: chain\nmin_gain: 0\nmin_over_constant: 0\ntiming: {min_rounds: 10, max_rounds: 30}\n"
+    )
     (folder / "space.yaml").write_text(SPACE.format(recipe=folder / "recipe.yaml", epochs=epochs))
 
 

@@ -89,3 +89,17 @@ def test_the_seed_decides_everything(name: str) -> None:
 
     assert torch.equal(output(1), output(1))
     assert not torch.equal(output(1), output(2))
+
+
+def test_what_it_has_no_use_for_changes_nothing(name: str) -> None:
+    module: Any = plugins.load(KIND, name)
+    others: dict[str, object] = {"backbone": "convnext", "head": "avgmax_mlp", "depth": 3, "color": "luma", "width": 5}
+    plain = config(name)
+    for field, other in others.items():
+        changed = config(name, **{field: other})
+        unused = field in module.UNUSED
+        assert (changed.model_dump(mode="json") == plain.model_dump(mode="json")) == unused, field
+        assert (str(build(changed, 1)) == str(build(plain, 1))) == unused, field
+    assert not set(module.UNUSED) & plain.model_dump(mode="json").keys()
+    again = ModelConfig.model_validate(plain.model_dump(mode="json"))
+    assert again.model_dump(mode="json") == plain.model_dump(mode="json")

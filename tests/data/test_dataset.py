@@ -171,6 +171,11 @@ def test_rows_keep_their_order_and_images(write_dataset: WriteDataset) -> None:
         assert picture is not None
         for size in SIZES:
             np.testing.assert_array_equal(corpus.images[size][i], resize(picture, *size))
+    assert corpus.interpolation == "area"
+    other = dataset.load(path, SIZES, interpolation="bilinear_antialias")
+    assert other.interpolation == "bilinear_antialias"
+    expected = resize(decode(table.encoded[0].as_py()), *SIZES[0], "bilinear_antialias")  # type: ignore[arg-type]
+    np.testing.assert_array_equal(other.images[SIZES[0]][0], expected)
     assert corpus.labels == ("no", "yes")
     assert [dataset.SPLITS[i] for i in corpus.splits] == table.rows["split"].tolist()
     assert corpus.class_ids.tolist() == table.rows["class_id"].tolist()

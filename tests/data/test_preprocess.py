@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image as Pillow
 
 from whc.data import preprocess
 
@@ -80,6 +81,32 @@ def test_frame_stack_puts_frame_t_channel_c_at_3t_plus_c(count: int, frames: int
 def test_still_is_a_stack_of_one() -> None:
     windows = picture(4, 5)[None, None]
     np.testing.assert_array_equal(preprocess.pack(windows, "still"), preprocess.pack(windows, "frame_stack"))
+
+
+@pytest.mark.parametrize(("layout", "axes"), [("lstm", (0, 1, 4, 2, 3)), ("cnn3d", (0, 4, 1, 2, 3))])
+def test_layouts_with_an_axis_of_time(layout: str, axes: tuple[int, ...]) -> None:
+    windows = np.random.default_rng(0).integers(0, 256, (2, 4, 5, 6, 3), np.uint8)
+    packed = preprocess.pack(windows, layout)
+    assert packed.flags.c_contiguous
+    np.testing.assert_array_equal(packed, windows.transpose(axes))
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
+def test_bilinear_antialias_is_pillow_s(height: int, width: int, new_height: int, new_width: int) -> None:
+    source = picture(height, width)
+    resized = preprocess.resize(source, new_height, new_width, "bilinear_antialias")
+    expected = Pillow.fromarray(source).resize((new_width, new_height), Pillow.Resampling.BILINEAR)
+    assert resized.shape == (new_height, new_width, 3)
+    assert resized.dtype == np.uint8
+    np.testing.assert_array_equal(resized, np.asarray(expected))
+
+
+@pytest.mark.parametrize("interpolation", preprocess.INTERPOLATIONS)
+def test_every_interpolation_leaves_the_right_size_and_one_colour_alone(interpolation: str) -> None:
+    source = picture(4, 6)
+    assert preprocess.resize(source, 4, 6, interpolation) is source
+    plain = np.full((9, 7, 3), (10, 20, 30), np.uint8)
+    assert (preprocess.resize(plain, 4, 5, interpolation) == (10, 20, 30)).all()
 
 
 def test_to_input_scales_bytes_to_0_1() -> None:

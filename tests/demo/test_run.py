@@ -152,7 +152,7 @@ def test_slow_source_is_told(change_model: Build, video: Build, grey: Grey) -> N
         ({"labels": ["bright"]}, "labels: must be two, 'bright' second"),
         ({"frame_rate": -1.0}, "frame_rate: must be positive or null"),
         ({"resize": "crop"}, "resize: must be 'stretch'"),
-        ({"interpolation": "magic"}, "interpolation: must be 'area'"),
+        ({"interpolation": "magic"}, "interpolation: must be one of area, bilinear_antialias"),
         ({"threshold": 2.0}, "threshold: must be in 0..1"),
     ],
 )

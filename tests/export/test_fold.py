@@ -14,7 +14,7 @@ from whc.models.color import Luma
 
 def pictures(count: int, shape: tuple[int, ...]) -> torch.Tensor:
     """Noise of different brightness, so that outputs differ from picture to picture."""
-    return torch.rand(count, *shape) * torch.rand(count, 1, 1, 1)
+    return torch.rand(count, *shape) * torch.rand(count, *(1 for _ in shape))
 
 
 def seasoned(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
@@ -74,6 +74,34 @@ def test_networks(backbone: object, head: str, color: str, sequence: object) -> 
     stem = folded.backbone.stem[0]
     assert isinstance(stem, nn.Conv2d)
     assert stem.in_channels == config.input_shape[0]
+
+
+@pytest.mark.parametrize("sequence", ["none", "lstm", "cnn3d"])
+@pytest.mark.parametrize("head", ["transformer", "mlp_mixer"])
+@pytest.mark.parametrize("color", ["luma", "lab", "luv"])
+def test_what_is_left_computes_the_same(head: str, color: str, sequence: str) -> None:
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate(
+        {
+            "head": {head: {"grid": "2x1"}},
+            "color": color,
+            "sequence": sequence,
+            "width": 5,
+            "depth": 2,
+            "image_size": "16x20",
+        }
+    )
+    network = seasoned(build(config, 1), config.input_shape).eval()
+    folded = fold(network)
+    assert not [module for module in folded.modules() if isinstance(module, _BatchNorm)]
+    # Luma costs nothing before a convolution over one picture; over time, three channels would cost more than it does.
+    kept = [module for module in folded.modules() if isinstance(module, Luma)]
+    assert bool(kept) == (color == "luma" and sequence == "cnn3d")
+    images = pictures(6, config.input_shape)
+    with torch.inference_mode():
+        exact = network(images)
+        assert exact.std() > 1e-3, "outputs that hardly differ prove nothing"
+        torch.testing.assert_close(folded(images), exact, atol=1e-4, rtol=1e-4)
 
 
 def test_sequences_within_sequences() -> None:

@@ -1,57 +1,51 @@
-"""Our networks compute what the originals do: their checkpoints, their inputs, their logits."""
+"""Our networks compute what the originals do: their checkpoints, their inputs, their logits, and exported, too."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from whc.models.assemble import ModelConfig, build
+from whc.runtimes import onnxruntime_cpu
+from whc.training import checkpoint
+from whc.trials.artifacts import export, restore
 
-ROOT = Path(__file__).parents[2]
-AUTO = {"baseline": "avg", "inverted_se": "avgmax_mlp", "convnext": "transformer"}
-SHARED = Path(os.environ.get("WHC_SHARED", ROOT.parent / "shared"))
-
-
-def config(original: dict[str, Any], image_size: list[int]) -> ModelConfig:
-    """The originals' words in ours."""
-    backbone = original["arch_variant"]
-    if backbone == "inverted_se":
-        backbone = {backbone: {"expansion": original["expansion"], "se_reduction": original["se_reduction"]}}
-    return ModelConfig.model_validate(
-        {
-            "backbone": backbone,
-            "head": AUTO[original["arch_variant"]] if original["head_variant"] == "auto" else original["head_variant"],
-            "color": "luma" if original["rgb_to_yuv_to_y"] else "rgb",
-            "width": original["base_channels"],
-            "depth": original["num_blocks"],
-            "image_size": "{}x{}".format(*image_size),
-            "dropout": original["dropout"],
-        }
-    )
+NAMES = [
+    "baseline_avg",
+    "baseline_avg_luma",
+    "convnext_avg_48x30",
+    "convnext_mlp_mixer_grid4x4",
+    "convnext_transformer_grid2x2",
+    "inverted_se_avg_lab",
+    "inverted_se_avgmax_mlp",
+    "sequence_3dcnn_len4",
+    "sequence_lstm_len4",
+]
 
 
-def renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        f"head.layers.{name.removeprefix('head.')}" if name.startswith("head.") else f"backbone.{name}": tensor
-        for name, tensor in state.items()
-    }
-
-
-@pytest.mark.parametrize("name", ["baseline_avg", "baseline_avg_luma", "convnext_avg_48x30", "inverted_se_avgmax_mlp"])
-def test_logits(name: str) -> None:
-    path = SHARED / "peer" / f"{name}.pt"
+def peer(shared: Path, name: str) -> Path:
+    path = shared / "peer" / f"{name}.pt"
     if not path.is_file():
-        pytest.skip(f"the originals' checkpoints are not here ({path}); set WHC_SHARED")
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    network = build(config(checkpoint["model_config"], checkpoint["normalization"]["image_size"]), outputs=1).eval()
-    network.load_state_dict(renamed(checkpoint["model_state"]), strict=True)
+        pytest.skip(f"the originals' checkpoints are not here ({path})")
+    return path
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_and_exported_probabilities(shared: Path, tmp_path: Path, name: str) -> None:
+    path = peer(shared, name)
+    saved = checkpoint.load(path)
+    config, network = restore(saved, str(path))
+    export(config, network, saved, tmp_path / "model.onnx")
+    session = onnxruntime_cpu.load(tmp_path / "model.onnx", onnxruntime_cpu.Config())
     with np.load(path.with_suffix(".npz")) as golden, torch.inference_mode():
-        ours = network(torch.from_numpy(golden["images"])).squeeze(1).numpy()
-        assert ours.std() > 0.5
-        np.testing.assert_allclose(ours, golden["logits"], atol=1e-4)
+        images, logits = golden["images"], golden["logits"].astype(np.float64)
+        assert logits.std() > 0.5
+        np.testing.assert_allclose(network(torch.from_numpy(images)).squeeze(1), logits, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(session.run(images), 1 / (1 + np.exp(-logits)), rtol=0, atol=1e-5)
+    assert session.metadata().interpolation == "bilinear_antialias"
+
+
+def test_every_golden_file_is_compared(shared: Path) -> None:
+    assert {path.stem for path in peer(shared, NAMES[0]).parent.glob("*.npz")} <= set(NAMES)

@@ -222,3 +222,20 @@ def test_a_resumed_search_does_not_draw_its_first_trials_again(
     first = [one.drawn for one in made]
     again = first_draws(tree, study, journal, made)
     assert not any(drawn in first for drawn in again)
+
+
+def test_a_grid_that_does_not_fit_is_redrawn(study: StudyRecord, journal: Path) -> None:
+    """Feature maps of 4x4 and 6x4: a third of the rows of grids fits the second alone."""
+    written = {
+        "model": {
+            "head": {"transformer": {"grid": ["3x2", "2x2", "5x5"], "layers": 1}},
+            "width": 4,
+            "depth": 3,
+            "image_size": [16, "24x16"],
+        }
+    }
+    made = Sampler(space.compile_space(written, "space.yaml"), study, journal)
+    made.start([])
+    seen = {made.ask(f"{number:05d}")[0].model.model_dump_json(include={"head", "image_size"}) for number in range(20)}
+    assert len(seen) == 3
+    assert not any("5x5" in one for one in seen)

@@ -114,6 +114,32 @@ def test_a_choice_brings_only_its_own_parameters(tree: space.Section) -> None:
     assert seen == {"baseline", "inverted_se"}
 
 
+def test_what_a_sequence_model_has_no_use_for_is_not_drawn(tmp_path: Path) -> None:
+    text = """
+        model:
+          backbone: [baseline, convnext]
+          head: [avg, avgmax_mlp]
+          color: [rgb, lab]
+          depth: {int: [2, 3]}
+          width: [4, 8]
+          sequence: {none: {}, lstm: {frames: [2, 3]}, 3dcnn: {frames: 4}}
+    """
+    tree = compiled(tmp_path, text)
+    everything = {"backbone", "head", "color", "depth", "width", "sequence"}
+    kept = {"none": everything, "lstm": everything - {"head"}, "3dcnn": {"color", "width", "sequence"}}
+    seen = set()
+    for seed in range(20):
+        config, drawn = draw(tree, seed)
+        (name,) = config["model"]["sequence"]
+        assert config["model"].keys() == kept[name]
+        assert {key.split(".")[1] for key in drawn} == kept[name]
+        model = TrialConfig.model_validate(config).model
+        rest = {"image_size", "dropout"} if name == "none" else {"image_size"}
+        assert model.model_dump(mode="json").keys() == kept[name] | rest
+        seen.add(name)
+    assert seen == kept.keys()
+
+
 LR = "s.yaml: space.training.lr: "
 EPOCHS = "s.yaml: space.training.epochs: "
 MODEL = "s.yaml: space.model."
@@ -172,7 +198,10 @@ MODEL = "s.yaml: space.model."
         ("model: {head: }", MODEL + "head: must name at least one choice, got None; one of avg, avgmax_mlp"),
         ("model: {head: 3}", MODEL + "head: must name at least one choice, got 3; one of avg, avgmax_mlp"),
         ("model: {head: [avg, avg]}", MODEL + "head: must not list a choice twice, got ['avg', 'avg']; remove the rep"),
-        ("model: {head: [avgg]}", MODEL + "head: must be one of avg, avgmax_mlp, got 'avgg'; did you mean 'avg'?"),
+        (
+            "model: {head: [avgg]}",
+            MODEL + "head: must be one of avg, avgmax_mlp, mlp_mixer, transformer, got 'avgg'; did you mean 'avg'?",
+        ),
         ("model: {head: {avg: 3}}", MODEL + "head.avg: must be a mapping of its parameters, got 3; write {} for none"),
         (
             "model: {backbone: {inverted_se: {expansio: [2]}}}",
@@ -211,7 +240,7 @@ def test_parts_that_do_not_fit_each_other_are_no_mistake(tmp_path: Path) -> None
 
 NAMES = ["avg", "avgmax_mlp"]
 numbers = st.lists(st.integers(1, 64), min_size=1, max_size=4, unique=True)
-ranges = st.tuples(st.integers(1, 6), st.integers(1, 3), st.integers(1, 4)).map(
+ranges = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 4)).map(  # to 16, the deepest
     lambda r: {"int": [r[0], r[0] + r[1] * r[2]], "step": r[1]}
 )
 rates = st.tuples(st.floats(1e-5, 0.4), st.floats(0.5, 1), st.booleans()).map(

@@ -78,10 +78,27 @@ def test_learns_what_is_easy(resampling: Resampling, positives: float) -> None:
     assert score(trained, sampler(data, network()[1]), "test", classification, 0.5) > 0.9
 
 
-def test_learns_from_windows_of_frames() -> None:
-    stacked = {"frame_stack": {"frames": 3}}
-    _, found, _ = run(corpus(rows=24, frames=4), training(), sequence=stacked, color="luma")
+@pytest.mark.parametrize("name", ["frame_stack", "lstm", "cnn3d"])
+def test_learns_from_windows_of_frames(name: str) -> None:
+    augmented = training(augmentation=PLAIN | {"flip": 0.5, "affine": 0.5, "photometric": 0.1}, epochs=10)
+    _, found, _ = run(corpus(rows=24, frames=4), augmented, sequence={name: {"frames": 3}}, color="luma")
     assert found.val_f1 == 1.0
+
+
+@pytest.mark.parametrize("name", ["none", "frame_stack", "lstm", "cnn3d"])
+def test_augmentation_sees_stacked_frames_whatever_the_layout(name: str) -> None:
+    _, model = network(sequence=name)
+    source = sampler(corpus(rows=4, frames=6), model)
+    index = source.windows("val").index[:3]
+    seen: list[torch.Size] = []
+
+    def mirror(frames: torch.Tensor) -> torch.Tensor:
+        seen.append(frames.shape)
+        return frames.flip(-1)
+
+    assert torch.equal(source.batch(index, mirror), source.batch(index).flip(-1))
+    assert seen == [(3, 3 * model.frames, *SIZE)]
+    assert source.batch(index).shape == (3, *model.input_shape)
 
 
 def test_the_best_epoch_s_weights_are_returned(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,16 +179,17 @@ def test_few_rows_and_few_steps(rows: int, batch_size: int, epochs: int, warmup:
     assert len(found.curve) == epochs
 
 
-def test_batches_are_what_the_demo_feeds() -> None:
+@pytest.mark.parametrize("name", ["frame_stack", "lstm", "cnn3d"])
+def test_batches_are_what_the_demo_feeds(name: str) -> None:
     from whc.data.preprocess import to_input
 
     data = corpus(rows=4, frames=3)
-    _, model = network(sequence={"frame_stack": {"frames": 2}})
+    _, model = network(sequence={name: {"frames": 2}})
     source = sampler(data, model)
     index = source.windows("val").index
     batch = source.batch(index)
     assert batch.dtype == torch.float32
-    np.testing.assert_array_equal(batch.numpy(), to_input(data.images[SIZE][index], "frame_stack"))
+    np.testing.assert_array_equal(batch.numpy(), to_input(data.images[SIZE][index], name))
 
 
 def test_evaluation_is_in_the_order_of_the_windows(monkeypatch: pytest.MonkeyPatch) -> None:

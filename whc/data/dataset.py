@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from whc.data.preprocess import Image, decode, resize
+from whc.data.preprocess import INTERPOLATION, Image, decode, resize
 from whc.errors import DataError, problem
 
 SPLITS = ("train", "val", "test")
@@ -48,7 +48,7 @@ class Corpus:
 
     `images[(H, W)]` is uint8 (N, H, W, 3) RGB. `splits` indexes SPLITS, `clips` and `groups` number the videos and the
     people (a clip where people are unknown), `timestamps` orders the frames of a clip. `unreadable` names the rows left
-    out.
+    out; `interpolation` is how images were resized.
     """
 
     images: Mapping[Size, Image]
@@ -61,6 +61,7 @@ class Corpus:
     frame_rate: float | None
     fingerprint: str
     unreadable: tuple[str, ...] = ()
+    interpolation: str = INTERPOLATION
 
 
 def read(path: Path) -> Table:
@@ -182,13 +183,19 @@ def _labels(frame: pd.DataFrame, path: Path) -> tuple[str, ...]:
     return tuple(pairs["label"])
 
 
-def load(path: Path, sizes: Iterable[Size], on_progress: Callable[[int, int], None] | None = None) -> Corpus:
+def load(
+    path: Path,
+    sizes: Iterable[Size],
+    on_progress: Callable[[int, int], None] | None = None,
+    interpolation: str = INTERPOLATION,
+) -> Corpus:
     """Read a data set and decode every image once, at every size asked for.
 
     Args:
         path: Parquet file.
         sizes: (height, width) of the inputs that will be needed.
         on_progress: called with rows done and rows in all.
+        interpolation: how images are resized, a key of `whc.data.preprocess.INTERPOLATIONS`.
 
     Raises:
         DataError: as `read`; also more than 1 % of the images unreadable, or a split left with one class.
@@ -206,7 +213,7 @@ def load(path: Path, sizes: Iterable[Size], on_progress: Callable[[int, int], No
                 readable[i] = False
                 continue
             for size, target in images.items():
-                target[i] = resize(picture, *size)
+                target[i] = resize(picture, *size, interpolation)
         return stop - start
 
     done = 0
@@ -229,6 +236,7 @@ def load(path: Path, sizes: Iterable[Size], on_progress: Callable[[int, int], No
         frame_rate=table.frame_rate,
         fingerprint=table.fingerprint,
         unreadable=tuple(rows["image_path"][~readable]),
+        interpolation=interpolation,
     )
     _check_classes(corpus, path)
     return corpus

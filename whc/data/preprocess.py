@@ -6,6 +6,7 @@ Pictures are RGB uint8 (height, width, 3) throughout; the network takes float32 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,25 +29,47 @@ def decode(encoded: bytes) -> Image | None:
     return None if picture is None else np.asarray(picture, np.uint8)
 
 
-def resize(picture: Image, height: int, width: int) -> Image:
-    """Stretch a picture to (height, width, 3): area averaging when it shrinks, bilinear when it grows."""
+def resize(picture: Image, height: int, width: int, interpolation: str = INTERPOLATION) -> Image:
+    """Stretch a picture to (height, width, 3).
+
+    Args:
+        picture: of any size.
+        height: in pixels.
+        width: in pixels.
+        interpolation: a key of `INTERPOLATIONS`: `area` averages areas when it shrinks and is bilinear when it grows;
+            `bilinear_antialias` is Pillow's bilinear filter, wider the more it shrinks.
+    """
     if picture.shape[:2] == (height, width):
         return picture
+    return INTERPOLATIONS[interpolation](picture, height, width)
+
+
+def _area(picture: Image, height: int, width: int) -> Image:
     shrinks = picture.shape[0] >= height and picture.shape[1] >= width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(picture, (width, height), interpolation=method), np.uint8)
 
 
-def _still(windows: Image) -> Image:
-    return windows[:, 0].transpose(0, 3, 1, 2)
+def _bilinear_antialias(picture: Image, height: int, width: int) -> Image:
+    from PIL import Image as Pillow  # models imported from the original projects need it, no others
+
+    return np.asarray(Pillow.fromarray(picture).resize((width, height), Pillow.Resampling.BILINEAR))
 
 
-def _frame_stack(windows: Image) -> Image:
-    count, frames, height, width, channels = windows.shape
-    return windows.transpose(0, 1, 4, 2, 3).reshape(count, frames * channels, height, width)
+INTERPOLATIONS: dict[str, Callable[[Image, int, int], Image]] = {
+    "area": _area,
+    "bilinear_antialias": _bilinear_antialias,
+}
 
 
-LAYOUTS: dict[str, Callable[[Image], Image]] = {"still": _still, "frame_stack": _frame_stack}
+# Each arranges windows of frames (N, T, 3, H, W), oldest first, as one kind of network takes them: arrays and tensors
+# alike, so that the trainer may augment frames before it arranges them.
+LAYOUTS: dict[str, Callable[[Any], Any]] = {
+    "still": lambda windows: windows[:, 0],
+    "frame_stack": lambda windows: windows.reshape(len(windows), -1, *windows.shape[3:]),
+    "lstm": lambda windows: windows,
+    "cnn3d": lambda windows: windows.swapaxes(1, 2),
+}
 
 
 def pack(windows: Image, layout: str) -> Image:
@@ -54,9 +77,10 @@ def pack(windows: Image, layout: str) -> Image:
 
     Args:
         windows: (N, T, H, W, 3), oldest frame first.
-        layout: `still` gives (N, 3, H, W) and needs T = 1; `frame_stack` gives (N, T*3, H, W).
+        layout: `still` gives (N, 3, H, W) and needs T = 1; `frame_stack` (N, T*3, H, W); `lstm` (N, T, 3, H, W);
+            `cnn3d` (N, 3, T, H, W).
     """
-    return np.ascontiguousarray(LAYOUTS[layout](windows))
+    return np.ascontiguousarray(LAYOUTS[layout](windows.transpose(0, 1, 4, 2, 3)))
 
 
 def to_input(windows: Image, layout: str) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from whc import plugins
-from whc.data.preprocess import INTERPOLATION, LAYOUTS, RESIZE, Image, resize, to_input
+from whc.data.preprocess import INTERPOLATIONS, LAYOUTS, RESIZE, Image, resize, to_input
 from whc.errors import ArtifactError, UsageError, problem
 from whc.records import ModelMetadata
 from whc.runtimes import Session
@@ -35,7 +35,7 @@ class Classifier:
 
     def prepare(self, picture: Image) -> Image:
         """One frame, (H, W, 3) of any size, at the model's input size."""
-        return resize(picture, self.metadata.height, self.metadata.width)
+        return resize(picture, self.metadata.height, self.metadata.width, self.metadata.interpolation)
 
     def decide(self, window: Image) -> Verdict:
         """The verdict on a window of prepared frames (T, H, W, 3); its latency covers packing and the forward pass.
@@ -99,9 +99,8 @@ def _check(metadata: ModelMetadata, input_shape: tuple[int, ...], path: Path) ->
 
     require(metadata.layout in LAYOUTS, "layout", f"must be one of {', '.join(LAYOUTS)}", metadata.layout)
     require(metadata.resize == RESIZE, "resize", f"must be {RESIZE!r}", metadata.resize)
-    require(
-        metadata.interpolation == INTERPOLATION, "interpolation", f"must be {INTERPOLATION!r}", metadata.interpolation
-    )
+    known = metadata.interpolation in INTERPOLATIONS
+    require(known, "interpolation", f"must be one of {', '.join(INTERPOLATIONS)}", metadata.interpolation)
     require(
         min(metadata.frames, metadata.height, metadata.width) > 0,
         "frames, height, width",

@@ -6,9 +6,10 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from whc.models.assemble import Classifier
+from whc.models.assemble import Extractor
 from whc.models.color import Luma
 
 
@@ -16,7 +17,7 @@ def fold(network: nn.Module) -> nn.Module:
     """A copy in evaluation mode: BatchNorm in the convolution before or the linear layer after it, luma in the stem."""
     folded = deepcopy(network).eval()
     for module in folded.modules():
-        if isinstance(module, Classifier):
+        if isinstance(module, Extractor):
             _fold_luma(module)
     _fold_sequences(folded)
     return folded
@@ -37,7 +38,7 @@ def _fold_sequence(sequence: nn.Sequential) -> nn.Sequential:
         previous = layers[-1] if layers else None
         if isinstance(layer, nn.Dropout):
             continue
-        if isinstance(layer, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d):
+        if isinstance(layer, _BatchNorm) and isinstance(previous, nn.Conv2d | nn.Conv3d):
             layers[-1] = fuse_conv_bn_eval(previous, layer)
         elif isinstance(layer, nn.Linear) and isinstance(previous, nn.BatchNorm1d):
             layers[-1] = _fold_norm_into_linear(previous, layer)
@@ -58,12 +59,12 @@ def _fold_norm_into_linear(norm: nn.BatchNorm1d, linear: nn.Linear) -> nn.Linear
     return merged
 
 
-def _fold_luma(classifier: Classifier) -> None:
+def _fold_luma(extractor: Extractor) -> None:
     """A fixed mix of three channels before a zero-padded convolution is a convolution of three channels."""
-    stem = classifier.backbone.stem[0]
-    if not isinstance(classifier.color, Luma) or not isinstance(stem, nn.Conv2d):
+    stem = extractor.backbone.stem[0]
+    if not isinstance(extractor.color, Luma) or not isinstance(stem, nn.Conv2d):
         return
-    luma: Tensor = classifier.color.weight[0, :, 0, 0]
+    luma: Tensor = extractor.color.weight[0, :, 0, 0]
     wide = nn.Conv2d(
         3 * stem.in_channels,
         stem.out_channels,
@@ -77,5 +78,5 @@ def _fold_luma(classifier: Classifier) -> None:
         wide.weight.copy_((stem.weight[:, :, None] * luma[:, None, None]).flatten(1, 2))
         if stem.bias is not None and wide.bias is not None:
             wide.bias.copy_(stem.bias)
-    classifier.backbone.stem[0] = wide
-    classifier.color = nn.Identity()
+    extractor.backbone.stem[0] = wide
+    extractor.color = nn.Identity()

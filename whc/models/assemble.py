@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from torch import Tensor, nn
 
 from whc import plugins
@@ -45,6 +52,7 @@ class ModelConfig(Settings):
     """Everything that decides a network's shape, and so its latency.
 
     `width` is the channels of the first block, `depth` the number of blocks; `image_size` is (height, width) in pixels.
+    What the sequence model has no use for is not dumped, so that one network has one resolved configuration.
     """
 
     backbone: Annotated[Choice, BACKBONES] = BACKBONES.default("baseline")
@@ -63,6 +71,15 @@ class ModelConfig(Settings):
             build(self, outputs=1)
         return self
 
+    @model_serializer(mode="wrap")
+    def _used(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if name not in self.unused}
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Fields that the sequence model has no use for."""
+        return tuple(plugins.load(SEQUENCE.kind, self.sequence.name).UNUSED)
+
     @property
     def frames(self) -> int:
         """Frames of one input."""
@@ -80,17 +97,28 @@ class ModelConfig(Settings):
         return tuple(module.input_shape(self.sequence.config, self.image_size))
 
 
-class Classifier(nn.Module):
-    """Colour conversion, backbone, head: (N, T*3, H, W) to logits (N, outputs)."""
+class Extractor(nn.Module):
+    """Colour conversion and backbone: (N, T*3, H, W) to a feature map (N, channels, h, w)."""
 
-    def __init__(self, to_color: nn.Module, backbone: Backbone, head: nn.Module) -> None:
+    def __init__(self, to_color: nn.Module, backbone: Backbone) -> None:
         super().__init__()
         self.color = to_color
         self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.backbone(self.color(images))
+        return features
+
+
+class Classifier(Extractor):
+    """Colour conversion, backbone, head: (N, T*3, H, W) to logits (N, outputs)."""
+
+    def __init__(self, to_color: nn.Module, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__(to_color, backbone)
         self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.backbone(self.color(images)))
+        logits: Tensor = self.head(super().forward(images))
         return logits
 
 
@@ -101,19 +129,26 @@ class Parts:
     config: ModelConfig
     outputs: int
 
+    def extractor(self, frames: int) -> tuple[nn.Module, Backbone, Size]:
+        """Colour conversion and backbone over `frames` frames stacked as channels, and their feature map's size.
+
+        Raises:
+            ValueError: the image is too small for the backbone.
+        """
+        to_color, channels = conversion(self.config.color, frames)
+        return to_color, _backbone(self.config, channels), _feature_size(self.config, channels)
+
     def classifier(self, frames: int) -> Classifier:
         """The still-image network over `frames` frames stacked as channels.
 
         Raises:
             ValueError: the image is too small for the backbone, or the head does not fit the feature map.
         """
-        config = self.config
-        to_color, channels = conversion(config.color, frames)
-        backbone = _backbone(config, channels)
-        head = plugins.load(HEADS.kind, config.head.name).build(
-            config.head.config, backbone.out_channels, _feature_size(config, channels), config.dropout, self.outputs
-        )
-        return Classifier(to_color, backbone, head)
+        head = self.config.head
+        to_color, backbone, size = self.extractor(frames)
+        module = plugins.load(HEADS.kind, head.name)
+        built = module.build(head.config, backbone.out_channels, size, self.config.dropout, self.outputs)
+        return Classifier(to_color, backbone, built)
 
 
 def _backbone(config: ModelConfig, channels: int) -> Backbone:
@@ -137,7 +172,7 @@ def _feature_size(config: ModelConfig, channels: int) -> Size:
 
 
 def _initialise(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, nn.Conv2d | nn.Conv3d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)

@@ -26,9 +26,11 @@ def summary(config: dict[str, object]) -> str:
         return str(next(iter(choice))) if isinstance(choice, dict) else str(choice)
 
     sequence = model["sequence"]
+    # What a sequence model has no use for is absent: one that brings its own head is named in its place.
+    parts = [name(model[part]) for part in ("backbone", "head" if "head" in model else "sequence") if part in model]
+    depth = f" d{model['depth']}" if "depth" in model else ""
     frames = "" if sequence == "none" else f" x{next(iter(sequence.values()))['frames']}"
-    shape = f"w{model['width']} d{model['depth']} {model['image_size']}px{frames}"
-    return f"{name(model['backbone'])}/{name(model['head'])} {model['color']} {shape}"
+    return f"{'/'.join(parts)} {model['color']} w{model['width']}{depth} {model['image_size']}px{frames}"
 
 
 class Display:

@@ -259,7 +259,15 @@ def _suggest(node: Node, key: str, trial: optuna.Trial) -> Any:
         names = list(node.children)
         name = names[0] if len(names) == 1 else trial.suggest_categorical(key, names)
         return {name: _suggest(node.children[name], f"{key}.{name}", trial)}
-    return {name: _suggest(child, f"{key}.{name}".lstrip("."), trial) for name, child in node.children.items()}
+    # A sequence model comes first: what it has no use for is not drawn.
+    drawn: dict[str, Any] = {}
+    unused: tuple[str, ...] = ()
+    for name in sorted(node.children, key=lambda name: (key, name) != ("model", "sequence")):
+        if name not in unused:
+            drawn[name] = _suggest(node.children[name], f"{key}.{name}".lstrip("."), trial)
+        if (key, name) == ("model", "sequence"):
+            unused = plugins.load("models.sequence", next(iter(drawn[name]))).UNUSED
+    return drawn
 
 
 def _draw(distribution: BaseDistribution, key: str, trial: optuna.Trial) -> Any:

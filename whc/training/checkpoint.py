@@ -11,7 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from whc.data.preprocess import INTERPOLATION
 from whc.errors import ArtifactError, problem
+from whc.training import originals
 
 SCHEMA = 1
 _CANNOT_LOAD = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError)
@@ -22,7 +24,7 @@ class Checkpoint:
     """A trained network at rest.
 
     `config` is what `whc train --config` reads; `labels` is in order of class_id; `frame_rate` in frames a second or
-    None.
+    None; `interpolation` is how the images it learnt from were resized.
     """
 
     config: dict[str, Any]
@@ -35,6 +37,7 @@ class Checkpoint:
     val_f1: float
     study: str = ""
     trial: str = ""
+    interpolation: str = INTERPOLATION
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
@@ -45,10 +48,10 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load(path: Path) -> Checkpoint:
-    """Read a checkpoint; code inside the file is never run.
+    """Read a checkpoint, ours or one of the original projects; code inside the file is never run.
 
     Raises:
-        ArtifactError: missing, truncated, not a checkpoint of whc, or from a newer version.
+        ArtifactError: missing, truncated, not a checkpoint, or from a newer version.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -63,6 +66,8 @@ def load(path: Path) -> Checkpoint:
         raise ArtifactError(
             f"{path}: must be a checkpoint written by whc, got: {reason[:100]}; train it again"
         ) from error
+    if isinstance(content, dict) and content.keys() >= originals.KEYS:
+        return Checkpoint(**originals.translate(content, str(path)))
     if not isinstance(content, dict) or "schema" not in content:
         raise ArtifactError(
             problem(str(path), "must be a checkpoint written by whc", type(content).__name__, "train it again")

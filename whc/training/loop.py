@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from whc.config import Settings
 from whc.data.dataset import Corpus, Size
-from whc.data.preprocess import pack
+from whc.data.preprocess import LAYOUTS, pack
 from whc.data.resampling import Resampling, epoch_order, positive_weight
 from whc.data.windows import Windows, windows
 from whc.errors import WhcError
@@ -62,10 +63,15 @@ class Sampler:
         """The windows of a split."""
         return windows(self.corpus, split, self.frames)
 
-    def batch(self, index: NDArray[np.int64]) -> Tensor:
-        """Windows `index` (N, T) as the network's input, float in 0..1."""
-        packed = torch.from_numpy(pack(self.corpus.images[self.size][index], self.layout)).to(self.device)
-        return packed.float().div_(255).contiguous(memory_format=torch.channels_last)
+    def batch(self, index: NDArray[np.int64], change: Callable[[Tensor], Tensor] = lambda frames: frames) -> Tensor:
+        """Windows `index` (N, T) as the network's input, float in 0..1.
+
+        `change` may augment them first; it sees (N, T*3, H, W), frames stacked as channels, whatever the layout.
+        """
+        stacked = torch.from_numpy(pack(self.corpus.images[self.size][index], "frame_stack")).to(self.device)
+        frames = change(stacked.float().div_(255).contiguous(memory_format=torch.channels_last))
+        arranged: Tensor = LAYOUTS[self.layout](frames.view(len(frames), -1, 3, *frames.shape[2:]))
+        return arranged
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,14 @@ def score(network: nn.Module, sampler: Sampler, split: str, task: ModuleType, th
     """F1 of a network over a split."""
     probabilities = np.concatenate(list(evaluate(network, sampler, split, task)))
     return float(task.score(probabilities, sampler.windows(split).class_ids, threshold))
+
+
+def _channels_last(network: nn.Module) -> None:
+    """Lay convolution weights out as the fast kernels want them."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for weight in network.parameters():
+        if weight.dim() in formats:
+            weight.data = weight.data.contiguous(memory_format=formats[weight.dim()])
 
 
 def _schedule(optimizer: Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:
@@ -127,7 +141,7 @@ def fit(
     rows = sampler.windows("train")
     rng = np.random.default_rng(config.seed)
     generator = torch.Generator(sampler.device).manual_seed(config.seed)
-    network.to(sampler.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    _channels_last(network.to(sampler.device))
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
     epoch_rows = len(epoch_order(rows.class_ids, config.resampling, np.random.default_rng(0)))
     # No batch of one row, which has no variance for BatchNorm: rows are spread evenly over the steps.
@@ -136,7 +150,7 @@ def fit(
     weight = positive_weight(rows.class_ids, config.resampling)
 
     def step(chosen: NDArray[np.int64]) -> Tensor:
-        images = augment(sampler.batch(rows.index[chosen]), config.augmentation, generator)
+        images = sampler.batch(rows.index[chosen], partial(augment, settings=config.augmentation, generator=generator))
         targets = torch.from_numpy(rows.class_ids[chosen]).to(sampler.device)
         loss: Tensor = task.loss(network(images), targets, weight)
         optimizer.zero_grad()

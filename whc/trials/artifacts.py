@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from whc import plugins, records
+from whc.config import validate
 from whc.data.dataset import Corpus
-from whc.data.preprocess import INTERPOLATION, RESIZE, to_input
+from whc.data.preprocess import RESIZE, to_input
 from whc.data.windows import windows
-from whc.errors import ArtifactError
+from whc.errors import ArtifactError, UsageError, problem
 from whc.export import onnx as onnx_export
 from whc.export.parity import Parity, ParityLimits, compare
 from whc.models.assemble import build
@@ -56,6 +57,7 @@ def to_checkpoint(config: TrialConfig, corpus: Corpus, fit: loop.Fit, study: str
         val_f1=fit.val_f1,
         study=study,
         trial=trial,
+        interpolation=corpus.interpolation,
     )
 
 
@@ -63,9 +65,12 @@ def restore(saved: Checkpoint, source: str) -> tuple[TrialConfig, nn.Module]:
     """The network of a checkpoint.
 
     Raises:
-        ArtifactError: the weights are of another network than the configuration.
+        ArtifactError: the configuration cannot be built, or the weights are of another network.
     """
-    config = TrialConfig.model_validate(saved.config)
+    try:
+        config = validate(TrialConfig, saved.config, source)
+    except UsageError as error:
+        raise ArtifactError(str(error).splitlines()[0]) from error
     network = untrained(config, saved.labels)
     try:
         network.load_state_dict(saved.weights)
@@ -90,7 +95,7 @@ def export(config: TrialConfig, network: nn.Module, origin: Checkpoint, path: Pa
         height=height,
         width=width,
         resize=RESIZE,
-        interpolation=INTERPOLATION,
+        interpolation=origin.interpolation,
         threshold=config.threshold,
         study=origin.study,
         trial=origin.trial,
@@ -101,9 +106,16 @@ def export(config: TrialConfig, network: nn.Module, origin: Checkpoint, path: Pa
 
 
 def predictions(artifact: Path, corpus: Corpus, split: str, runtime: Choice) -> Iterator[NDArray[np.float32]]:
-    """Batches of probabilities of an exported file over a split, from pictures to numbers as the demo computes them."""
+    """Batches of probabilities of an exported file over a split, from pictures to numbers as the demo computes them.
+
+    Raises:
+        ArtifactError: the file wants images resized in another way than those of `corpus`.
+    """
     session = plugins.load("runtimes", runtime.name).load(artifact, runtime.config)
     metadata = session.metadata()
+    if metadata.interpolation != corpus.interpolation:
+        rule = f"must want images resized by {corpus.interpolation!r}, as these were"
+        raise ArtifactError(problem(str(artifact), rule, metadata.interpolation, "load the data in that way"))
     images = corpus.images[metadata.height, metadata.width]
     index = windows(corpus, split, metadata.frames).index
     for start in range(0, len(index), loop.EVALUATION_BATCH):

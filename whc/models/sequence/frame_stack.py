@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from whc.models.assemble import Parts
 
 LAYOUT = "frame_stack"
+UNUSED = ()
 
 
 class Config(PluginConfig):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from whc.models.assemble import Parts
 
 LAYOUT = "still"
+UNUSED = ()
 
 
 class Config(PluginConfig):
