@@ -26,13 +26,14 @@ from whc.trials.config import TrialConfig
 
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
 MAX_REDRAWS = 200
+CLEARLY = 0.05  # F1 above the constant predictor's, what recipes ask by default
 
 
 def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
     """How far a trial is over each limit: value / limit - 1, feasible when zero or less.
 
-    A trial no better than the constant predictor is over a limit too: nothing below it is ever named, and without this
-    the fastest useless networks would hold the cheap end of the front.
+    A trial that is not clearly better than the constant predictor is over a limit too: nothing like it is ever named,
+    and without this the fastest useless networks would hold the cheap end of the front.
     """
     values = {
         "latency_ms": record.latency.ms if record.latency else None,
@@ -41,7 +42,7 @@ def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
     }
     over = {name: value / study.limits[name] - 1 for name, value in values.items() if value and name in study.limits}
     if record.val_f1 is not None:
-        over["constant_f1"] = study.constant_f1 - record.val_f1
+        over["constant_f1"] = study.constant_f1 + CLEARLY - record.val_f1
     return over
 
 
