@@ -81,7 +81,8 @@ def test_each_thing_said_shows(field: str) -> None:
 def test_any_label_can_be_drawn() -> None:
     picture = np.zeros((48, 48, 3), np.uint8)
     for label in ("", "x" * 300, "Lächeln", "笑顔", "a\nb", "%d"):
-        draw(picture, dataclasses.replace(CAPTION, title=label, measured=label), (320, 320))
+        shown = draw(picture, dataclasses.replace(CAPTION, title=label, measured=label), (320, 320))
+        assert shown.shape == (320, 320, 3)
 
 
 def test_frames_of_another_shape_are_padded_not_distorted() -> None:
