@@ -236,7 +236,7 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
 def test_parts_that_do_not_fit_each_other_are_no_mistake(tmp_path: Path) -> None:
     # convnext's fourfold stem leaves nothing of 8 pixels for a fifth block, which only some draws have.
     tree = compiled(tmp_path, "model: {backbone: {convnext: {}}, image_size: [8, 32], depth: [2, 5]}")
-    assert distributions(tree).keys() == {"model.image_size", "model.depth"}
+    assert space.distributions(tree).keys() == {"model.image_size", "model.depth"}
 
 
 NAMES = ["avg", "avgmax_mlp"]
