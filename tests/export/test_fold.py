@@ -132,3 +132,10 @@ def test_statistics_of_very_different_size() -> None:
     expected = network.eval().double()(rows.double())
     folded = fold(network.float())
     torch.testing.assert_close(folded(rows).double(), expected, atol=2e-3, rtol=1e-3)
+
+
+def test_the_layer_scale_is_merged_away() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate({"backbone": "convnext", "width": 8, "depth": 3})
+    folded = check(seasoned(build(config, 1), config.input_shape), config.input_shape)
+    assert not [name for name, _ in folded.named_parameters() if "gamma" in name]

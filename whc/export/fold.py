@@ -9,16 +9,23 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from whc.models import Foldable
 from whc.models.assemble import Extractor
 from whc.models.color import Luma
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode: BatchNorm in the convolution before or the linear layer after it, luma in the stem."""
+    """A copy in evaluation mode with everything linear merged.
+
+    BatchNorm goes into the convolution before or the linear layer after it, luma into the stem, and modules that are
+    `Foldable` merge what they know of themselves.
+    """
     folded = deepcopy(network).eval()
     for module in folded.modules():
         if isinstance(module, Extractor):
             _fold_luma(module)
+        if isinstance(module, Foldable):
+            module.fold()
     _fold_sequences(folded)
     return folded
 

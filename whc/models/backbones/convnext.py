@@ -43,12 +43,23 @@ class _Block(nn.Module):
         self.norm = _ChannelNorm(channels)
         self.pwconv1 = nn.Linear(channels, 4 * channels)
         self.pwconv2 = nn.Linear(4 * channels, channels)
-        self.gamma = nn.Parameter(torch.full((channels,), 1e-6))
+        self.gamma: nn.Parameter | None = nn.Parameter(torch.full((channels,), 1e-6))
+
+    def fold(self) -> None:
+        """The layer scale is linear, and so part of the linear layer before it."""
+        if self.gamma is not None:
+            with torch.no_grad():
+                self.pwconv2.weight.mul_(self.gamma[:, None])
+                self.pwconv2.bias.mul_(self.gamma)
+        self.gamma = None
 
     def forward(self, x: Tensor) -> Tensor:
         # Channels last once, for the norm and both linears.
         mixed = self.norm.norm(self.dwconv(x).permute(0, 2, 3, 1))
-        out: Tensor = self.gamma * self.pwconv2(gelu(self.pwconv1(mixed)))
+        # One row a pixel: a Gemm with its bias, where four dimensions would export as MatMul and Add.
+        out: Tensor = self.pwconv2(gelu(self.pwconv1(mixed.flatten(0, 2)))).view(mixed.shape)
+        if self.gamma is not None:
+            out = self.gamma * out
         return x + out.permute(0, 3, 1, 2)
 
 
