@@ -61,6 +61,8 @@ def test_the_network_can_be_rebuilt(tmp_path: Path, checkpoint: Checkpoint) -> N
     read = load(tmp_path / "checkpoint.pt")
     network = build(ModelConfig.model_validate(read.config["model"]), 1)
     network.load_state_dict(read.weights, strict=True)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, checkpoint.weights[name])
 
 
 def test_writing_fails_without_harm(tmp_path: Path, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:

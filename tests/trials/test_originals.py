@@ -180,7 +180,10 @@ def test_heads_are_read_however_absent_dropout_was_counted(tmp_path: Path, dropp
         for name, tensor in content["model_state"].items()
     }
     torch.save(content, path)
-    restore(checkpoint.load(path), str(path))
+    _, network = restore(checkpoint.load(path), str(path))
+    for ours, theirs in numbers.items():
+        read = network.get_parameter(f"head.layers.{ours}.weight")
+        assert torch.equal(read, content["model_state"][f"head.{theirs}.weight"])
 
 
 def refusal(path: Path) -> str:
