@@ -11,7 +11,7 @@ import torch
 
 from whc.data.dataset import Corpus
 from whc.training.augmentation import augment
-from whc.trials.artifacts import sampler, untrained
+from whc.trials.artifacts import batches_of, untrained
 from whc.trials.config import TrialConfig
 
 pytestmark = pytest.mark.bench
@@ -40,7 +40,7 @@ def test_data_path(backbone: str) -> None:
     data = corpus(4096)
     network = untrained(config, data.labels).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    batches = sampler(config, data, torch.device("cpu"))
+    batches = batches_of(config, data, torch.device("cpu"))
     rows = batches.windows("train")
     rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
 

@@ -17,7 +17,8 @@ from whc.models.assemble import ModelConfig, build
 from whc.records import CurvePoint
 from whc.tasks import classification
 from whc.training import loop
-from whc.training.loop import Fit, Sampler, TrainingConfig, TrainingError, evaluate, fit, score
+from whc.training.batches import Batches
+from whc.training.loop import Fit, TrainingConfig, TrainingError, evaluate, fit, score
 
 SIZE = (8, 8)
 PLAIN = {"flip": 0, "affine": 0, "photometric": 0}
@@ -49,8 +50,8 @@ def network(seed: int = 0, **changes: object) -> tuple[nn.Module, ModelConfig]:
     return build(config, 1), config
 
 
-def sampler(data: Corpus, config: ModelConfig) -> Sampler:
-    return Sampler(data, SIZE, config.frames, config.layout, torch.device("cpu"))
+def batches_of(data: Corpus, config: ModelConfig) -> Batches:
+    return Batches(data, SIZE, config.frames, config.layout, torch.device("cpu"))
 
 
 def training(**changes: object) -> TrainingConfig:
@@ -62,7 +63,7 @@ def run(
 ) -> tuple[nn.Module, Fit, list[CurvePoint]]:
     untrained, model = network(**changes)
     told: list[CurvePoint] = []
-    return untrained, fit(untrained, sampler(data, model), task, 0.5, config, told.append), told
+    return untrained, fit(untrained, batches_of(data, model), task, 0.5, config, told.append), told
 
 
 @pytest.mark.parametrize("resampling", ["none", "weighted", "balanced"])
@@ -75,7 +76,7 @@ def test_learns_what_is_easy(resampling: Resampling, positives: float) -> None:
     assert [point.epoch for point in found.curve] == [1, 2, 3, 4, 5, 6]
     assert found.val_f1 == max(point.val_f1 for point in found.curve)
     trained.load_state_dict(found.weights)
-    assert score(trained, sampler(data, network()[1]), "test", classification, 0.5) > 0.9
+    assert score(trained, batches_of(data, network()[1]), "test", classification, 0.5) > 0.9
 
 
 @pytest.mark.parametrize("name", ["frame_stack", "lstm", "cnn3d"])
@@ -88,7 +89,7 @@ def test_learns_from_windows_of_frames(name: str) -> None:
 @pytest.mark.parametrize("name", ["none", "frame_stack", "lstm", "cnn3d"])
 def test_augmentation_sees_stacked_frames_whatever_the_layout(name: str) -> None:
     _, model = network(sequence=name)
-    source = sampler(corpus(rows=4, frames=6), model)
+    source = batches_of(corpus(rows=4, frames=6), model)
     index = source.windows("val").index[:3]
     seen: list[torch.Size] = []
 
@@ -122,7 +123,7 @@ def test_it_learns_in_training_mode_and_scores_in_evaluation_mode() -> None:
     untrained, model = network()
     modes: list[tuple[bool, bool]] = []
     untrained.register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_grad_enabled())))
-    fit(untrained, sampler(corpus(rows=16), model), classification, 0.5, training(epochs=2), lambda point: None)
+    fit(untrained, batches_of(corpus(rows=16), model), classification, 0.5, training(epochs=2), lambda point: None)
     learns, scores = (True, True), (False, False)
     assert modes == [learns, learns, scores] * 2
 
@@ -158,7 +159,7 @@ def test_whoever_listens_may_stop_it() -> None:
 
     untrained, model = network()
     with pytest.raises(StopIteration):
-        fit(untrained, sampler(corpus(), model), classification, 0.5, training(), stop)
+        fit(untrained, batches_of(corpus(), model), classification, 0.5, training(), stop)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_batches_are_what_the_demo_feeds(name: str) -> None:
 
     data = corpus(rows=4, frames=3)
     _, model = network(sequence={name: {"frames": 2}})
-    source = sampler(data, model)
+    source = batches_of(data, model)
     index = source.windows("val").index
     batch = source.batch(index)
     assert batch.dtype == torch.float32
@@ -196,7 +197,7 @@ def test_evaluation_is_in_the_order_of_the_windows(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(loop, "EVALUATION_BATCH", 5)
     data = corpus(rows=12)
     trained, model = network()
-    source = sampler(data, model)
+    source = batches_of(data, model)
     batches = list(evaluate(trained.train(), source, "val", classification))
     assert [len(batch) for batch in batches] == [5, 5, 2]
     assert not trained.training

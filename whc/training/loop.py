@@ -18,13 +18,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from whc.config import Settings
-from whc.data.dataset import Corpus, Size
-from whc.data.preprocess import LAYOUTS, pack
 from whc.data.resampling import Resampling, epoch_order, positive_weight
-from whc.data.windows import Windows, windows
 from whc.errors import WhcError
 from whc.records import CurvePoint
 from whc.training.augmentation import Augmentation, augment
+from whc.training.batches import Batches
 
 EVALUATION_BATCH = 256
 
@@ -50,31 +48,6 @@ class TrainingError(WhcError):
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """Batches of one corpus, as one kind of network wants them."""
-
-    corpus: Corpus
-    size: Size
-    frames: int
-    layout: str
-    device: torch.device
-
-    def windows(self, split: str) -> Windows:
-        """The windows of a split."""
-        return windows(self.corpus, split, self.frames)
-
-    def batch(self, index: NDArray[np.int64], change: Callable[[Tensor], Tensor] = lambda frames: frames) -> Tensor:
-        """Windows `index` (N, T) as the network's input, float in 0..1.
-
-        `change` may augment them first; it sees (N, T*3, H, W), frames stacked as channels, whatever the layout.
-        """
-        stacked = torch.from_numpy(pack(self.corpus.images[self.size][index], "frame_stack")).to(self.device)
-        frames = change(stacked.float().div_(255).contiguous(memory_format=torch.channels_last))
-        arranged: Tensor = LAYOUTS[self.layout](frames.view(len(frames), -1, 3, *frames.shape[2:]))
-        return arranged
-
-
-@dataclass(frozen=True)
 class Fit:
     """The outcome of training: the curve, and the weights of its best epoch (by validation F1)."""
 
@@ -84,21 +57,21 @@ class Fit:
     val_f1: float
 
 
-def evaluate(network: nn.Module, sampler: Sampler, split: str, task: ModuleType) -> Iterator[NDArray[np.float32]]:
+def evaluate(network: nn.Module, batches: Batches, split: str, task: ModuleType) -> Iterator[NDArray[np.float32]]:
     """Batches of output probabilities over a split, in the order of its windows."""
     network.eval()
-    index = sampler.windows(split).index
+    index = batches.windows(split).index
     for start in range(0, len(index), EVALUATION_BATCH):
         with torch.inference_mode():
-            logits = network(sampler.batch(index[start : start + EVALUATION_BATCH]))
+            logits = network(batches.batch(index[start : start + EVALUATION_BATCH]))
             probabilities: NDArray[np.float32] = task.probabilities(logits).float().cpu().numpy()
         yield probabilities
 
 
-def score(network: nn.Module, sampler: Sampler, split: str, task: ModuleType, threshold: float) -> float:
+def score(network: nn.Module, batches: Batches, split: str, task: ModuleType, threshold: float) -> float:
     """F1 of a network over a split."""
-    probabilities = np.concatenate(list(evaluate(network, sampler, split, task)))
-    return float(task.score(probabilities, sampler.windows(split).class_ids, threshold))
+    probabilities = np.concatenate(list(evaluate(network, batches, split, task)))
+    return float(task.score(probabilities, batches.windows(split).class_ids, threshold))
 
 
 def _channels_last(network: nn.Module) -> None:
@@ -118,7 +91,7 @@ def _schedule(optimizer: Optimizer, config: TrainingConfig, steps: int) -> LRSch
 
 def fit(
     network: nn.Module,
-    sampler: Sampler,
+    batches: Batches,
     task: ModuleType,
     threshold: float,
     config: TrainingConfig,
@@ -127,8 +100,8 @@ def fit(
     """Train a network on the `train` split, scored on `val` after every epoch.
 
     Args:
-        network: untrained, on the sampler's device; left with the last epoch's weights.
-        sampler: where batches come from.
+        network: untrained, on the device of `batches`; left with the last epoch's weights.
+        batches: where batches come from.
         task: the task plug-in.
         threshold: least probability called positive.
         config: how.
@@ -138,10 +111,10 @@ def fit(
         TrainingError: the loss is not a number.
         DataError: no window is long enough.
     """
-    rows = sampler.windows("train")
+    rows = batches.windows("train")
     rng = np.random.default_rng(config.seed)
-    generator = torch.Generator(sampler.device).manual_seed(config.seed)
-    _channels_last(network.to(sampler.device))
+    generator = torch.Generator(batches.device).manual_seed(config.seed)
+    _channels_last(network.to(batches.device))
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
     epoch_rows = len(epoch_order(rows.class_ids, config.resampling, np.random.default_rng(0)))
     # No batch of one row, which has no variance for BatchNorm: rows are spread evenly over the steps.
@@ -150,8 +123,8 @@ def fit(
     weight = positive_weight(rows.class_ids, config.resampling)
 
     def step(chosen: NDArray[np.int64]) -> Tensor:
-        images = sampler.batch(rows.index[chosen], partial(augment, settings=config.augmentation, generator=generator))
-        targets = torch.from_numpy(rows.class_ids[chosen]).to(sampler.device)
+        images = batches.batch(rows.index[chosen], partial(augment, settings=config.augmentation, generator=generator))
+        targets = torch.from_numpy(rows.class_ids[chosen]).to(batches.device)
         loss: Tensor = task.loss(network(images), targets, weight)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -168,7 +141,7 @@ def fit(
         losses = [step(chosen) for chosen in np.array_split(order, steps)]
         if not torch.stack(losses).isfinite().all():
             raise TrainingError(f"epoch {epoch}: loss must be a number, got NaN or infinity; lower training.lr")
-        val_f1 = score(network, sampler, "val", task, threshold)
+        val_f1 = score(network, batches, "val", task, threshold)
         curve.append(CurvePoint(epoch=epoch, val_f1=val_f1, seconds=time.perf_counter() - start))
         if best is None or val_f1 > best.val_f1:
             weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}

@@ -23,6 +23,7 @@ from whc.models.assemble import build
 from whc.plugins import Choice
 from whc.records import ModelMetadata
 from whc.training import loop
+from whc.training.batches import Batches
 from whc.training.checkpoint import Checkpoint
 from whc.trials.config import TrialConfig
 
@@ -38,10 +39,10 @@ def untrained(config: TrialConfig, labels: tuple[str, ...] | list[str]) -> nn.Mo
     return build(config.model, config.task_module.outputs(labels))
 
 
-def sampler(config: TrialConfig, corpus: Corpus, on: torch.device) -> loop.Sampler:
+def batches_of(config: TrialConfig, corpus: Corpus, on: torch.device) -> Batches:
     """Batches of a corpus for a configuration."""
     model = config.model
-    return loop.Sampler(corpus, model.image_size, model.frames, model.layout, on)
+    return Batches(corpus, model.image_size, model.frames, model.layout, on)
 
 
 def to_checkpoint(config: TrialConfig, corpus: Corpus, fit: loop.Fit, study: str = "", trial: str = "") -> Checkpoint:
@@ -127,7 +128,7 @@ def parity(
 ) -> Parity:
     """Compare an exported file with the network it came from, over the whole validation split."""
     network.cpu()
-    ours = loop.evaluate(network, sampler(config, corpus, torch.device("cpu")), "val", config.task_module)
+    ours = loop.evaluate(network, batches_of(config, corpus, torch.device("cpu")), "val", config.task_module)
     return compare(ours, predictions(artifact, corpus, "val", runtime), config.threshold, limits)
 
 

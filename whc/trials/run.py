@@ -20,7 +20,7 @@ from whc.records import CurvePoint, TrialRecord
 from whc.training import checkpoint, loop
 from whc.training.checkpoint import Checkpoint
 from whc.trials import quiet_slot
-from whc.trials.artifacts import device, export, parity, sampler, sha256, to_checkpoint, untrained
+from whc.trials.artifacts import batches_of, device, export, parity, sha256, to_checkpoint, untrained
 from whc.trials.config import TrialConfig
 
 Report = Callable[[CurvePoint], None]
@@ -61,7 +61,7 @@ class Assignment:
 def train(config: TrialConfig, corpus: Corpus, report: Report) -> tuple[nn.Module, loop.Fit]:
     """Train a configuration; the network returned holds the best epoch's weights."""
     network = untrained(config, corpus.labels)
-    batches = sampler(config, corpus, device())
+    batches = batches_of(config, corpus, device())
     fit = loop.fit(network, batches, config.task_module, config.threshold, config.training, report)
     network.load_state_dict(fit.weights)
     return network, fit

@@ -14,7 +14,7 @@ from whc.data.dataset import Corpus
 from whc.data.windows import windows
 from whc.training import checkpoint
 from whc.training.loop import score
-from whc.trials.artifacts import sampler, to_checkpoint
+from whc.trials.artifacts import batches_of, to_checkpoint
 from whc.trials.config import TrialConfig
 from whc.trials.run import Report, train
 
@@ -30,7 +30,7 @@ def train_and_save(config: TrialConfig, corpus: Corpus, out: Path, report: Repor
     network, fit = train(config, corpus, report)
     checkpoint.save(to_checkpoint(config, corpus, fit), out / "checkpoint.pt")
     task = config.task_module
-    batches = sampler(config, corpus, next(network.parameters()).device)
+    batches = batches_of(config, corpus, next(network.parameters()).device)
     with torch.inference_mode():
         f1 = score(network, batches, "test", task, config.threshold)
     summary = {
