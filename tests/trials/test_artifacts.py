@@ -18,7 +18,7 @@ from whc.plugins import ChoiceOf
 from whc.records import ModelMetadata
 from whc.runtimes import onnxruntime_cpu
 from whc.training import checkpoint
-from whc.trials.artifacts import export, parity, predictions, restore, sampler, to_checkpoint
+from whc.trials.artifacts import export, parity, predictions, restore, batches_of, to_checkpoint
 from whc.trials.config import TrialConfig
 from whc.trials.run import train
 
@@ -88,13 +88,13 @@ def test_weights_of_another_network_are_refused(config: TrialConfig, bright_corp
 def test_trainer_and_demo_make_the_same_tensor_of_the_same_bytes(
     tmp_path: Path, config: TrialConfig, sequence: str, interpolation: str
 ) -> None:
-    """The trainer's way: Parquet -> corpus -> sampler; the demo's: decode, resize and to_input of the same files."""
+    """The trainer's way: Parquet -> corpus -> batches_of; the demo's: decode, resize and to_input of the same files."""
     if sequence != "none":
         config = stacked(config, image_size=20, sequence={sequence: {"frames": 4}})
     size = config.model.image_size
     path = render(tmp_path, clips=12)
     corpus = load(path, [size], interpolation=interpolation)
-    batches = sampler(config, corpus, CPU)
+    batches = batches_of(config, corpus, CPU)
     index = batches.windows("val").index[:40]
     trained_on = batches.batch(index).numpy()
 
