@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# Before PyTorch loads: tiny networks gain nothing from threads, and spinning threads of several processes lose minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from whc.data.dataset import Corpus
 
 

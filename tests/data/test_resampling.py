@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from whc.data.resampling import Resampling, epoch_order, positive_weight
+from whc.data.resampling import Resampling, class_weights, epoch_order
 
 CLASSES = st.lists(st.integers(0, 2), min_size=1, max_size=40).map(lambda ids: np.array(ids, np.int64))
 SEEDS = st.integers(0, 1000)
@@ -55,7 +55,17 @@ def test_the_seed_decides_the_order(resampling: Resampling) -> None:
     assert not np.array_equal(first, other)
 
 
-def test_positive_weight_makes_up_for_what_resampling_does_not() -> None:
-    class_ids = np.array([0, 0, 0, 1])
-    assert positive_weight(class_ids, "none") == 3
-    assert positive_weight(class_ids, "weighted") == positive_weight(class_ids, "balanced") == 1
+@given(st.lists(st.integers(0, 3), max_size=40).map(lambda ids: np.array([0, 1, 2, 3, *ids], np.int64)))
+def test_weights_make_up_for_what_resampling_does_not(class_ids: NDArray[np.int64]) -> None:
+    weights = class_weights(class_ids, "none")
+    assert weights.dtype == np.float32
+    shares = np.bincount(class_ids) * weights
+    np.testing.assert_allclose(shares, shares[0], rtol=1e-5)  # every class weighs the same
+    assert weights[class_ids].mean() == pytest.approx(1, rel=1e-5)
+    for resampling in ("weighted", "balanced"):
+        assert class_weights(class_ids, resampling).tolist() == [1] * 4
+
+
+def test_weights_of_two_classes_have_the_ratio_of_their_rows() -> None:
+    negative, positive = class_weights(np.array([0, 0, 0, 1]), "none")
+    assert positive / negative == pytest.approx(3)

@@ -1,4 +1,4 @@
-"""Scores against an independent formula, and what a probability means."""
+"""Scores against independent formulas, for two classes and for more, and what a probability means."""
 
 from __future__ import annotations
 
@@ -7,50 +7,168 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from whc.tasks.classification import (
     Config,
     Decision,
+    best_threshold,
+    called,
+    columns,
+    confusion,
     constant_score,
     decode,
     loss,
+    margin,
     output_name,
     outputs,
+    positive_label,
     probabilities,
     score,
 )
 
+Ids = NDArray[np.int64]
+Outputs = NDArray[np.float32]
+
 LABELS = ("still", "waving")
-# Coarse probabilities, so that some lie on the threshold.
-ROWS = st.lists(st.tuples(st.integers(0, 10).map(lambda i: i / 10), st.integers(0, 1)), min_size=1, max_size=40)
+THREE = ("left", "right", "none")
+EVEN = torch.ones(2)
+THRESHOLDS = st.integers(1, 9).map(lambda i: i / 10)
+SEEDS = st.integers(0, 10_000)
 
 
-def f1(called: list[bool], real: list[bool]) -> float:
+@st.composite
+def binary(draw: st.DrawFn) -> tuple[Outputs, Ids]:
+    """Coarse probabilities (M,), so that some lie on the threshold and many are equal, and class ids."""
+    count = draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(SEEDS))
+    return (rng.integers(0, 11, count) / 10).astype(np.float32), rng.integers(0, 2, count)
+
+
+@st.composite
+def several(draw: st.DrawFn) -> tuple[Outputs, Ids]:
+    """Probabilities (M, C) of 3 to 6 classes, and class ids that may lack some of them."""
+    classes, count = draw(st.integers(3, 6)), draw(st.integers(1, 40))
+    rng = np.random.default_rng(draw(SEEDS))
+    weights = rng.random((count, classes), np.float32) + np.float32(1e-3)
+    return weights / weights.sum(1, keepdims=True), rng.integers(0, classes, count)
+
+
+def f1(said: Ids, real: Ids, class_id: int) -> float:
     """The harmonic mean of precision and recall."""
-    hits = sum(c and r for c, r in zip(called, real, strict=True))
+    hits = int(((said == class_id) & (real == class_id)).sum())
     if not hits:
         return 0.0
-    precision, recall = hits / sum(called), hits / sum(real)
-    return 2 * precision * recall / (precision + recall)
+    precision, recall = hits / (said == class_id).sum(), hits / (real == class_id).sum()
+    return float(2 * precision * recall / (precision + recall))
 
 
-@given(ROWS, st.integers(1, 9).map(lambda i: i / 10))
-def test_score_is_f1(rows: list[tuple[float, int]], threshold: float) -> None:
-    values, class_ids = np.array([p for p, _ in rows], np.float64), np.array([c for _, c in rows], np.int64)
-    expected = f1([p >= threshold for p, _ in rows], [c == 1 for _, c in rows])
-    assert score(values, class_ids, threshold) == pytest.approx(expected)
+@given(binary(), THRESHOLDS)
+def test_score_of_two_is_f1_of_the_positive(rows: tuple[Outputs, Ids], threshold: float) -> None:
+    said = np.array([int(p >= np.float32(threshold)) for p in rows[0]])
+    assert score(*rows, threshold) == pytest.approx(f1(said, rows[1], 1))
 
 
-@given(ROWS)
-def test_constant_score_is_f1_of_always_positive(rows: list[tuple[float, int]]) -> None:
-    real = [c == 1 for _, c in rows]
-    assert constant_score(np.array(real, np.int64)) == pytest.approx(f1([True] * len(real), real))
+@given(several())
+def test_score_of_more_is_the_mean_f1_of_all(rows: tuple[Outputs, Ids]) -> None:
+    said, classes = np.array([row.tolist().index(row.max()) for row in rows[0]]), rows[0].shape[1]
+    expected = np.mean([f1(said, rows[1], class_id) for class_id in range(classes)])
+    assert score(*rows, 0.5) == pytest.approx(expected)
 
 
-@given(ROWS)
-def test_labels_as_scores_are_perfect(rows: list[tuple[float, int]]) -> None:
-    class_ids = np.array([c for _, c in rows], np.int64)
+@given(several(), SEEDS)
+def test_names_of_classes_do_not_matter_to_the_score_of_more(rows: tuple[Outputs, Ids], seed: int) -> None:
+    renamed = np.random.default_rng(seed).permutation(rows[0].shape[1])
+    moved = np.empty_like(rows[0])
+    moved[:, renamed] = rows[0]
+    assert score(moved, renamed[rows[1]], 0.5) == pytest.approx(score(*rows, 0.5))
+
+
+@given(st.one_of(binary(), several()), THRESHOLDS)
+def test_confusion_counts_every_row_once(rows: tuple[Outputs, Ids], threshold: float) -> None:
+    counts = confusion(*rows, threshold)
+    classes = len(counts)
+    assert counts.shape == (classes, classes)
+    assert counts.sum(1).tolist() == np.bincount(rows[1], minlength=classes).tolist()
+    assert counts.sum(0).tolist() == np.bincount(called(rows[0], threshold), minlength=classes).tolist()
+    assert np.trace(counts) == (called(rows[0], threshold) == rows[1]).sum()
+
+
+@given(st.one_of(binary(), several()), THRESHOLDS, SEEDS)
+def test_moves_within_the_margin_change_no_decision(
+    rows: tuple[Outputs, Ids], threshold: float, seed: int
+) -> None:
+    outcomes, room = rows[0].astype(np.float64), margin(rows[0].astype(np.float64), threshold)
+    assert room.shape == (len(outcomes),)
+    assert (room >= 0).all()
+    within = 0.99 * room.reshape(-1, *(1 for _ in outcomes.shape[1:]))
+    moved = outcomes + within * np.random.default_rng(seed).uniform(-1, 1, outcomes.shape)
+    kept = room > 1e-9  # on the border any move decides
+    np.testing.assert_array_equal(called(moved, threshold)[kept], called(outcomes, threshold)[kept])
+
+
+@given(st.one_of(binary(), several()), THRESHOLDS)
+def test_moves_beyond_the_margin_can_change_every_decision(rows: tuple[Outputs, Ids], threshold: float) -> None:
+    outcomes = rows[0].astype(np.float64)
+    beyond = margin(outcomes, threshold) + 1e-6
+    if outcomes.ndim == 1:
+        moved = np.where(outcomes >= threshold, outcomes - beyond, outcomes + beyond)
+    else:
+        moved, every = outcomes.copy(), np.arange(len(outcomes))
+        second, first = outcomes.argsort(1)[:, -2:].T
+        moved[every, first] -= beyond
+        moved[every, second] += beyond
+    assert (called(moved, threshold) != called(outcomes, threshold)).all()
+
+
+@given(binary())
+def test_constant_score_of_two_is_f1_of_always_positive(rows: tuple[Outputs, Ids]) -> None:
+    assert constant_score(rows[1]) == pytest.approx(f1(np.ones(len(rows[1])), rows[1], 1))
+
+
+@given(several())
+def test_constant_score_of_more_is_that_of_the_best_class(rows: tuple[Outputs, Ids]) -> None:
+    classes = rows[0].shape[1]
+    class_ids = np.concatenate([rows[1], np.arange(classes)])  # every class is there, as data sets promise
+    always = [np.tile(np.eye(classes, dtype=np.float32)[one], (len(class_ids), 1)) for one in range(classes)]
+    assert constant_score(class_ids) == pytest.approx(max(score(each, class_ids, 0.5) for each in always))
+
+
+@given(binary())
+def test_labels_as_scores_are_perfect(rows: tuple[Outputs, Ids]) -> None:
+    class_ids = rows[1]
     assert score(class_ids.astype(np.float32), class_ids, 0.5) == (1.0 if class_ids.any() else 0.0)
+    assert score(np.eye(3, dtype=np.float32)[class_ids], class_ids, 0.5) == pytest.approx(len(set(class_ids)) / 3)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.one_of(st.floats(0, 1, width=32), st.sampled_from([0, 0.5, 0.50000006, 0.99999994, 1])),
+            st.integers(0, 1),
+        ),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_no_threshold_beats_the_best(rows: list[tuple[float, int]]) -> None:
+    values, class_ids = np.array([p for p, _ in rows], np.float32), np.array([c for _, c in rows], np.int64)
+    best = best_threshold(values, class_ids)
+    if best is None:
+        assert not values.any()
+        return
+    assert Config(threshold=best).threshold == best
+    others = [*np.linspace(0.01, 0.99, 25).tolist(), *(value for value in values.tolist() if 0 < value < 1)]
+    assert score(values, class_ids, best) >= max(score(values, class_ids, other) for other in others) - 1e-12
+
+
+def test_the_best_threshold_lies_halfway() -> None:
+    values, class_ids = np.array([0.1, 0.9, 0.2, 0.7], np.float32), np.array([0, 1, 0, 1])
+    assert best_threshold(values, class_ids) == pytest.approx(0.45)
+
+
+def test_several_classes_have_no_threshold() -> None:
+    assert best_threshold(np.eye(3, dtype=np.float32), np.arange(3)) is None
 
 
 @pytest.mark.parametrize(
@@ -63,13 +181,35 @@ def test_labels_as_scores_are_perfect(rows: list[tuple[float, int]]) -> None:
         (0.0, 0.5, Decision("still", 1.0, False)),
     ],
 )
-def test_decode(probability: float, threshold: float, expected: Decision) -> None:
-    assert decode(probability, LABELS, threshold) == expected
+def test_decode_one_probability(probability: float, threshold: float, expected: Decision) -> None:
+    assert decode(np.array(probability, np.float32), LABELS, threshold) == expected
 
 
-def test_one_logit_named_after_the_positive_label() -> None:
+@pytest.mark.parametrize(
+    ("each", "expected"),
+    [
+        ((0.25, 0.5, 0.25), Decision("right", 0.5, False)),
+        ((0.375, 0.25, 0.375), Decision("left", 0.375, False)),
+        ((0.0, 0.0, 1.0), Decision("none", 1.0, False)),
+    ],
+)
+def test_decode_several_probabilities(each: tuple[float, ...], expected: Decision) -> None:
+    for threshold in (0.1, 0.9):
+        assert decode(np.array(each, np.float32), THREE, threshold) == expected
+
+
+def test_two_classes_need_one_logit_named_after_the_positive_label() -> None:
     assert outputs(LABELS) == 1
     assert output_name(LABELS) == "prob_waving"
+    assert columns(LABELS) == ("prob_waving",)
+    assert positive_label(LABELS) == "waving"
+
+
+def test_more_classes_need_a_logit_each() -> None:
+    assert outputs(THREE) == 3
+    assert output_name(THREE) == "probs"
+    assert columns(THREE) == ("prob_left", "prob_right", "prob_none")
+    assert positive_label(THREE) == ""
 
 
 @pytest.mark.parametrize("threshold", [0, 1, -0.1, 1.5])
@@ -78,8 +218,25 @@ def test_threshold_lies_between_zero_and_one(threshold: float) -> None:
         Config(threshold=threshold)
 
 
-def test_loss_is_weighted_cross_entropy() -> None:
+def test_loss_of_two_weighs_positives_by_the_ratio() -> None:
     logits, class_ids = torch.tensor([[2.0], [-1.0], [0.5]]), torch.tensor([1, 0, 1])
     p = probabilities(logits)
     expected = -(3 * p[0].log() + (1 - p[1]).log() + 3 * p[2].log()) / 3
-    torch.testing.assert_close(loss(logits, class_ids, 3.0), expected)
+    torch.testing.assert_close(loss(logits, class_ids, torch.tensor([0.5, 1.5])), expected)
+
+
+def test_loss_of_more_is_a_weighted_mean() -> None:
+    logits, class_ids = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]]), torch.tensor([0, 1])
+    p, weights = probabilities(logits), torch.tensor([1.0, 3.0, 9.0])
+    expected = -(p[0, 0].log() + 3 * p[1, 1].log()) / 4
+    torch.testing.assert_close(loss(logits, class_ids, weights), expected)
+
+
+@given(SEEDS, st.sampled_from([0.0, 0.1, 0.6]))
+def test_one_logit_learns_as_two_would(seed: int, label_smoothing: float) -> None:
+    """A logit is the difference of two: their losses are the same, smoothed or not."""
+    generator = torch.Generator().manual_seed(seed)
+    pair, class_ids = torch.randn(8, 2, generator=generator), torch.randint(0, 2, (8,), generator=generator)
+    one = (pair[:, 1] - pair[:, 0])[:, None]
+    torch.testing.assert_close(loss(one, class_ids, EVEN, label_smoothing), loss(pair, class_ids, EVEN, label_smoothing))
+    torch.testing.assert_close(probabilities(one), probabilities(pair)[:, 1])

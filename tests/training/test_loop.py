@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from types import ModuleType
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,11 +14,10 @@ from whc.data.dataset import SPLITS, Corpus
 from whc.data.resampling import Resampling
 from whc.errors import DataError
 from whc.models.assemble import ModelConfig, build
-from whc.records import CurvePoint
 from whc.tasks import classification
 from whc.training import loop
 from whc.training.batches import Batches
-from whc.training.loop import Fit, TrainingConfig, TrainingError, evaluate, fit, score
+from whc.training.loop import Best, Trainer, TrainingConfig, TrainingError, evaluate
 
 SIZE = (8, 8)
 PLAIN = {"flip": 0, "affine": 0, "photometric": 0}
@@ -58,31 +57,43 @@ def training(**changes: object) -> TrainingConfig:
     return TrainingConfig.model_validate({"epochs": 6, "batch_size": 8, "lr": 0.02, "augmentation": PLAIN, **changes})
 
 
-def run(
-    data: Corpus, config: TrainingConfig, task: ModuleType = classification, **changes: object
-) -> tuple[nn.Module, Fit, list[CurvePoint]]:
+def trainer(data: Corpus, config: TrainingConfig, **changes: object) -> Trainer:
     untrained, model = network(**changes)
-    told: list[CurvePoint] = []
-    return untrained, fit(untrained, batches_of(data, model), task, 0.5, config, told.append), told
+    return Trainer(untrained, batches_of(data, model), classification, 0.5, config)
+
+
+def run(data: Corpus, config: TrainingConfig, **changes: object) -> tuple[Trainer, Best]:
+    made = trainer(data, config, **changes)
+    for _ in made.epochs():
+        pass
+    assert made.best is not None
+    return made, made.best
+
+
+def score(trained: nn.Module, batches: Batches, split: str) -> float:
+    said = np.concatenate(list(evaluate(trained, batches, split, classification)))
+    return classification.score(said, batches.windows(split).class_ids, 0.5)
 
 
 @pytest.mark.parametrize("resampling", ["none", "weighted", "balanced"])
 @pytest.mark.parametrize("positives", [0.5, 0.25])
 def test_learns_what_is_easy(resampling: Resampling, positives: float) -> None:
     data = corpus(positives=positives)
-    trained, found, told = run(data, training(resampling=resampling, augmentation=PLAIN | {"flip": 0.5}))
-    assert found.val_f1 == 1.0
-    assert found.curve == told
-    assert [point.epoch for point in found.curve] == [1, 2, 3, 4, 5, 6]
-    assert found.val_f1 == max(point.val_f1 for point in found.curve)
-    trained.load_state_dict(found.weights)
-    assert score(trained, batches_of(data, network()[1]), "test", classification, 0.5) > 0.9
+    made = trainer(data, training(resampling=resampling, augmentation=PLAIN | {"flip": 0.5}))
+    epochs = list(made.epochs())
+    assert made.best is not None
+    assert made.best.val_f1 == 1.0
+    assert made.curve == [epoch.point for epoch in epochs]
+    assert [point.epoch for point in made.curve] == [1, 2, 3, 4, 5, 6]
+    assert made.best.val_f1 == max(point.val_f1 for point in made.curve)
+    made.network.load_state_dict(made.best.weights)
+    assert score(made.network, batches_of(data, network()[1]), "test") > 0.9
 
 
 @pytest.mark.parametrize("name", ["frame_stack", "lstm", "cnn3d"])
 def test_learns_from_windows_of_frames(name: str) -> None:
     augmented = training(augmentation=PLAIN | {"flip": 0.5, "affine": 0.5, "photometric": 0.1}, epochs=10)
-    _, found, _ = run(corpus(rows=24, frames=4), augmented, sequence={name: {"frames": 3}}, color="luma")
+    _, found = run(corpus(rows=24, frames=4), augmented, sequence={name: {"frames": 3}}, color="luma")
     assert found.val_f1 == 1.0
 
 
@@ -102,28 +113,24 @@ def test_augmentation_sees_stacked_frames_whatever_the_layout(name: str) -> None
     assert source.batch(index).shape == (3, *model.input_shape)
 
 
-def test_the_best_epoch_s_weights_are_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_epoch_s_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores are dictated: the third epoch is best, and the fourth only equals it."""
-    scores = iter([0.2, 0.1, 0.9, 0.9, 0.5])
-    after_epoch: list[dict[str, torch.Tensor]] = []
-
-    def dictated(trained: nn.Module, *args: object) -> float:
-        after_epoch.append({name: tensor.clone() for name, tensor in trained.state_dict().items()})
-        return next(scores)
-
-    monkeypatch.setattr(loop, "score", dictated)
-    trained, found, _ = run(corpus(), training(epochs=5))
-    assert (found.epoch, found.val_f1) == (3, 0.9)
-    assert all(torch.equal(found.weights[name], tensor) for name, tensor in after_epoch[2].items())
-    assert not all(torch.equal(found.weights[name], tensor) for name, tensor in after_epoch[4].items())
-    assert all(torch.equal(tensor, after_epoch[4][name]) for name, tensor in trained.state_dict().items())
+    scores = iter([score for val_f1 in (0.2, 0.1, 0.9, 0.9, 0.5) for score in (1.0, val_f1)])  # train, val
+    monkeypatch.setattr(classification, "score", lambda *_: next(scores))
+    made = trainer(corpus(), training(epochs=5))
+    after_epoch = [{name: tensor.clone() for name, tensor in made.scored.state_dict().items()} for _ in made.epochs()]
+    assert made.best is not None
+    best, weights = made.best, made.best.weights
+    assert (best.epoch, best.val_f1) == (3, 0.9)
+    assert all(torch.equal(weights[name], tensor) for name, tensor in after_epoch[2].items())
+    assert not all(torch.equal(weights[name], tensor) for name, tensor in after_epoch[4].items())
 
 
 def test_it_learns_in_training_mode_and_scores_in_evaluation_mode() -> None:
-    untrained, model = network()
+    made = trainer(corpus(rows=16), training(epochs=2))
     modes: list[tuple[bool, bool]] = []
-    untrained.register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_grad_enabled())))
-    fit(untrained, batches_of(corpus(rows=16), model), classification, 0.5, training(epochs=2), lambda point: None)
+    made.network.register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_grad_enabled())))
+    list(made.epochs())
     learns, scores = (True, True), (False, False)
     assert modes == [learns, learns, scores] * 2
 
@@ -134,8 +141,8 @@ def test_the_seed_decides_the_curve_and_the_weights() -> None:
     noisy = replace(noisy, class_ids=np.where(rng.random(len(noisy.class_ids)) < 0.3, 1, noisy.class_ids))
 
     def outcome(seed: int) -> tuple[list[float], torch.Tensor]:
-        _, found, _ = run(noisy, training(seed=seed, epochs=3, augmentation={}))
-        return [point.val_f1 for point in found.curve], torch.cat([w.flatten() for w in found.weights.values()])
+        made, found = run(noisy, training(seed=seed, epochs=3, augmentation={}))
+        return [point.val_f1 for point in made.curve], torch.cat([w.flatten() for w in found.weights.values()])
 
     (first, weights), (again, same_weights), (_, other_weights) = (outcome(seed) for seed in (1, 1, 2))
     assert first == again
@@ -144,22 +151,99 @@ def test_the_seed_decides_the_curve_and_the_weights() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_it_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(logits: torch.Tensor, class_ids: torch.Tensor, positive_weight: float) -> torch.Tensor:
-        return logits.sum() * float("nan")
-
-    monkeypatch.setattr(classification, "loss", broken)
+    monkeypatch.setattr(classification, "loss", lambda logits, *_: logits.sum() * float("nan"))
     with pytest.raises(TrainingError, match=r"^epoch 1: loss must be a number, .*; lower training\.lr$"):
         run(corpus(), training())
 
 
-def test_whoever_listens_may_stop_it() -> None:
-    def stop(point: CurvePoint) -> None:
-        if point.epoch == 2:
-            raise StopIteration
+def test_an_epoch_tells_what_was_said_of_which_rows() -> None:
+    made = trainer(corpus(positives=0.25), training(epochs=2, resampling="balanced"))
+    seen: list[int] = []
+    _, last = made.epochs(seen.append)
+    assert made.images == len(last.train.class_ids) == 96
+    assert sum(seen) == 2 * made.images
+    assert last.train.class_ids.mean() == 0.5
+    assert last.train_f1 == classification.score(last.train.probabilities, last.train.class_ids, 0.5)
+    assert last.val_f1 == classification.score(last.val.probabilities, last.val.class_ids, 0.5)
+    assert last.val_f1 == score(made.network, batches_of(corpus(positives=0.25), network()[1]), "val")
+    assert set(last.scalars) >= {"epoch", "train_loss", "val_loss", "train_f1", "val_f1", "lr", "images_per_second"}
+    assert last.seconds > 0
 
-    untrained, model = network()
-    with pytest.raises(StopIteration):
-        fit(untrained, batches_of(corpus(), model), classification, 0.5, training(), stop)
+
+STATEFUL = [
+    {"schedule": "one_cycle", "augmentation": {}, "resampling": "weighted"},
+    {"schedule": "cosine", "ema": 0.9, "label_smoothing": 0.1},
+    {"schedule": "plateau", "resampling": "balanced", "weight_decay": 0.1},
+    {"precision": "bf16", "ema": 0.99},
+]
+
+
+@pytest.mark.parametrize("changes", STATEFUL)
+@pytest.mark.parametrize("stop", [1, 3])
+def test_resumed_equals_uninterrupted_bit_for_bit(stop: int, changes: dict[str, object], tmp_path: Path) -> None:
+    if changes.get("precision") == "bf16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this CPU has no fast bf16")
+    rng = np.random.default_rng(1)
+    data = corpus()
+    # Labels that cannot be learnt by heart in an epoch, so that each epoch differs.
+    data = replace(data, class_ids=np.where(rng.random(len(data.class_ids)) < 0.3, 1, data.class_ids))
+    config = training(epochs=5, **changes)
+    whole = trainer(data, config, dropout=0.5)
+    expected = [epoch.scalars for epoch in whole.epochs()]
+
+    first = trainer(data, config, dropout=0.5)
+    for epoch in first.epochs():
+        if epoch.epoch == stop:
+            torch.save(first.state(), tmp_path / "state.pt")  # on disk: nothing may live on in memory
+            break
+    torch.manual_seed(12345)
+    second = trainer(data, config, seed=9, dropout=0.5)
+    second.restore(torch.load(tmp_path / "state.pt", weights_only=True))
+    got = [epoch.scalars for epoch in second.epochs()]
+
+    timing = {"seconds", "images_per_second"}
+    kept = [{name: value for name, value in epoch.items() if name not in timing} for epoch in expected]
+    assert [{name: value for name, value in epoch.items() if name not in timing} for epoch in got] == kept[stop:]
+    assert whole.best is not None
+    assert second.best is not None
+    assert (second.best.epoch, second.best.val_f1) == (whole.best.epoch, whole.best.val_f1)
+    for ours, theirs in ((second.best.weights, whole.best.weights), (flat(second.state()), flat(whole.state()))):
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+
+
+def flat(state: object, name: str = "") -> dict[str, torch.Tensor]:
+    """Every tensor of a nested state, by its path."""
+    if isinstance(state, torch.Tensor):
+        return {name: state}
+    items = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, list) else ()
+    return {key: tensor for part, value in items for key, tensor in flat(value, f"{name}.{part}").items()}
+
+
+def test_the_average_is_scored_and_kept() -> None:
+    made, best = run(corpus(), training(epochs=3, ema=0.9))
+    assert made.scored is not made.network
+    average, last = flat(made.scored.state_dict()), flat(made.network.state_dict())
+    assert any(not torch.equal(average[name], last[name]) for name in last)
+    assert best.weights.keys() == made.network.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "fp16"}, "training.precision: fp16 needs a GPU, got 'cpu'; use fp32 or bf16"),
+    ],
+)
+def test_a_precision_that_the_device_lacks(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(TrainingError) as caught:
+        trainer(corpus(), training(**changes))
+    assert str(caught.value) == message
+
+
+def test_bf16_where_the_processor_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    with pytest.raises(TrainingError, match=r"training\.precision: bf16 must be supported here"):
+        trainer(corpus(), training(precision="bf16"))
 
 
 @pytest.mark.parametrize(
@@ -176,8 +260,8 @@ def test_whoever_listens_may_stop_it() -> None:
 @pytest.mark.parametrize("head", ["avg", "avgmax_mlp"])
 def test_few_rows_and_few_steps(rows: int, batch_size: int, epochs: int, warmup: float, head: str) -> None:
     config = training(batch_size=batch_size, epochs=epochs, warmup=warmup)
-    _, found, _ = run(corpus(rows=rows), config, head=head)
-    assert len(found.curve) == epochs
+    made, _ = run(corpus(rows=rows), config, head=head)
+    assert len(made.curve) == epochs
 
 
 @pytest.mark.parametrize("name", ["frame_stack", "lstm", "cnn3d"])
@@ -211,9 +295,13 @@ def test_windows_longer_than_every_clip() -> None:
         run(corpus(rows=8, frames=2), training(), sequence="frame_stack")
 
 
-@pytest.mark.parametrize(
-    "changes", [{"epochs": 0}, {"batch_size": 1}, {"lr": 0}, {"warmup": 1}, {"resampling": "some"}, {"speed": 1}]
-)
+REFUSED = [
+    *({"epochs": 0}, {"batch_size": 1}, {"lr": 0}, {"warmup": 1}, {"ema": 1}, {"label_smoothing": 1}),
+    *({"schedule": "steps"}, {"precision": "int8"}, {"resampling": "some"}, {"speed": 1}),
+]
+
+
+@pytest.mark.parametrize("changes", REFUSED)
 def test_configurations_that_are_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="TrainingConfig"):
         training(**changes)

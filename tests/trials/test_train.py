@@ -1,21 +1,194 @@
-"""Training outside a study."""
+"""Training in a folder of its own: what it leaves, how it goes on, and what it refuses."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
 
 from whc.config import load_yaml
 from whc.data.dataset import Corpus
+from whc.errors import ArtifactError, UsageError
+from whc.tasks import classification
+from whc.training import checkpoint
+from whc.training.loop import Epoch, TrainingError
+from whc.trials import train
 from whc.trials.config import TrialConfig
-from whc.trials.train import train_and_save
+from whc.trials.train import CHECKPOINTS, Start, begin, resume, train_and_save
 
 
-def test_summary_config_and_checkpoint_are_written(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:
-    summary = train_and_save(config, bright_corpus, tmp_path / "out", lambda _: None)
+class Watcher:
+    """Remembers what it was told, and stops the training after an epoch if asked to."""
+
+    def __init__(self, stop_after: int = 0) -> None:
+        self.told: list[tuple[int, int, int]] = []
+        self.images, self.epochs, self.stop_after = 0, [], stop_after  # type: ignore[var-annotated]
+
+    def started(self, epochs: int, of_epochs: int, images: int) -> None:
+        self.told.append((epochs, of_epochs, images))
+
+    def trained(self, images: int) -> None:
+        self.images += images
+
+    def epoch_ended(self, epoch: Epoch) -> None:
+        self.epochs.append(epoch.epoch)
+        if epoch.epoch == self.stop_after:
+            raise KeyboardInterrupt
+
+
+def do(start: Start, corpus: Corpus, out: Path, stop_after: int = 0, draw_every: int | None = None) -> dict[str, Any]:
+    return train_and_save(start, corpus, out, draw_every, Watcher(stop_after))
+
+
+@pytest.fixture
+def noisy(bright_corpus: Corpus) -> Corpus:
+    """Labels that no epoch learns by heart, so that epochs differ."""
+    class_ids = bright_corpus.class_ids.copy()
+    class_ids[::5] = 1 - class_ids[::5]
+    return replace(bright_corpus, class_ids=class_ids)
+
+
+def test_what_a_run_leaves(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:
+    out, watcher = tmp_path / "out", Watcher()
+    summary = train_and_save(Start(config), bright_corpus, out, 3, watcher)
     assert summary["f1"] > 0.9
-    assert summary["val_f1"] > 0.9
+    assert summary["f1_at_tuned_threshold"] > 0.9
+    assert summary["accuracy"] > 0.9
     assert summary["constant_f1"] == 2 / 3
-    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
-    assert TrialConfig.model_validate(load_yaml(tmp_path / "out" / "config.yaml")) == config
-    assert Path(summary["checkpoint"]).is_file()
+    assert json.loads((out / "summary.json").read_text()) == summary
+    assert TrialConfig.model_validate(load_yaml(out / "config.yaml")) == config
+    assert checkpoint.load(Path(summary["checkpoint"])).epoch == summary["epoch"]
+
+    epochs = config.training.epochs
+    assert watcher.epochs == [*range(1, epochs + 1)]
+    assert watcher.told == [(0, epochs, watcher.images // epochs)]
+    history = json.loads((out / "history.json").read_text())
+    assert [entry["epoch"] for entry in history] == watcher.epochs
+    assert max(entry["val_f1"] for entry in history) == summary["val_f1"]
+    log = (out / "train.log").read_text()
+    assert all(f"epoch {number}: train loss" in log for number in watcher.epochs)
+    assert sum(len(path.read_bytes()) for path in (out / "tensorboard").iterdir()) > 1000
+
+    pictures = {f"{split}_epoch_{epoch:04}.png" for split in ("train", "val") for epoch in (3, 6)} | {"test.png"}
+    assert {path.name for path in (out / "diagnostics").iterdir()} == pictures
+    assert all(cv2.imread(str(out / "diagnostics" / name)).std() > 10 for name in pictures)
+
+
+def test_no_pictures_when_they_are_off(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:
+    do(Start(config), bright_corpus, tmp_path)
+    assert not (tmp_path / "diagnostics").exists()
+
+
+def test_the_latest_and_the_best_checkpoints_are_kept(
+    tmp_path: Path, config: TrialConfig, noisy: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores are dictated: epochs 2 and 4 are the best of 7, two of each kind are kept."""
+    monkeypatch.setattr(train, "KEPT", 2)
+    scores = iter([score for val_f1 in (0.1, 0.9, 0.2, 0.8, 0.3, 0.4, 0.5) for score in (1.0, val_f1)])
+    true_score = classification.score
+    monkeypatch.setattr(classification, "score", lambda *of: next(scores, None) or true_score(*of))
+    longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 7})})
+    assert do(Start(longer), noisy, tmp_path)["epoch"] == 2
+    assert [path.name for path in sorted((tmp_path / CHECKPOINTS).iterdir())] == [
+        f"epoch_{number:05}.pt" for number in (2, 4, 6, 7)
+    ]
+
+
+@pytest.mark.parametrize("stop_after", [1, 4])
+def test_a_resumed_run_ends_as_one_that_never_stopped(
+    tmp_path: Path, config: TrialConfig, noisy: Corpus, stop_after: int
+) -> None:
+    whole = do(Start(config), noisy, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        do(Start(config), noisy, tmp_path / "out", stop_after)
+    assert not (tmp_path / "out" / "summary.json").exists()
+    resumed = do(resume({}, "", tmp_path / "out"), noisy, tmp_path / "out")
+
+    def lasting(summary: dict[str, Any]) -> dict[str, Any]:
+        curve = [{**point, "seconds": 0} for point in summary["curve"]]
+        return {**summary, "curve": curve, "checkpoint": ""}
+
+    assert lasting(resumed) == lasting(whole)
+    ours, theirs = (checkpoint.load(tmp_path / name / "checkpoint.pt").weights for name in ("out", "whole"))
+    assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
+    history = json.loads((tmp_path / "out" / "history.json").read_text())
+    assert [entry["epoch"] for entry in history] == [*range(1, config.training.epochs + 1)]
+
+
+def test_a_run_that_is_over_can_be_asked_again(tmp_path: Path, config: TrialConfig, noisy: Corpus) -> None:
+    summary = do(Start(config), noisy, tmp_path)
+    assert do(resume(config.resolved(), "config.yaml", tmp_path), noisy, tmp_path) == summary
+
+
+def test_weights_to_start_from(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:
+    first = do(Start(config), bright_corpus, tmp_path / "first")
+    start = begin({"training": {"epochs": 1, "lr": 1e-9}}, "--set", tmp_path / "second", Path(first["checkpoint"]))
+    assert start.config.model == config.model
+    second = do(start, bright_corpus, tmp_path / "second")
+    assert second["init"] == first["checkpoint"]
+    ours, theirs = (checkpoint.load(Path(summary["checkpoint"])).weights for summary in (second, first))
+    for name, tensor in theirs.items():
+        if name.endswith("weight"):
+            torch.testing.assert_close(ours[name], tensor, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["inverted_se_avg_lab", "sequence_lstm_len4", "convnext_transformer_grid2x2"])
+def test_an_original_s_weights_to_start_from(name: str, shared: Path, tmp_path: Path) -> None:
+    start = begin({}, "--set", tmp_path, shared / "peer" / f"{name}.pt")
+    assert start.interpolation == "bilinear_antialias"
+    assert start.weights is not None
+
+
+@pytest.mark.parametrize("change", [{"width": 8}, {"head": "avgmax_mlp"}])
+def test_weights_of_another_network(
+    tmp_path: Path, config: TrialConfig, bright_corpus: Corpus, change: dict[str, object]
+) -> None:
+    path = do(Start(config), bright_corpus, tmp_path / "first")["checkpoint"]
+    start = begin({"model": change}, "--set", tmp_path / "second", Path(path))
+    with pytest.raises(
+        UsageError, match=f"^{path}: weights must fit model and labels, got .*; leave model out"
+    ) as told:
+        do(start, bright_corpus, tmp_path / "second")
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "second" / "config.yaml").exists()
+
+
+def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(
+    tmp_path: Path, config: TrialConfig, noisy: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Spoiler(Watcher):
+        def epoch_ended(self, epoch: Epoch) -> None:
+            if epoch.epoch == 2:
+                monkeypatch.setattr(classification, "loss", lambda logits, *_: logits.sum() * float("nan"))
+
+    told = r"^epoch 3: loss must be a number, got nan; .*; the last good checkpoint is .*/epoch_00002\.pt$"
+    with pytest.raises(TrainingError, match=told):
+        train_and_save(Start(config), noisy, tmp_path, None, Spoiler())
+    assert checkpoint.load(tmp_path / CHECKPOINTS / "epoch_00002.pt").epoch == 2
+
+
+def test_runs_that_cannot_go_on(tmp_path: Path, config: TrialConfig, noisy: Corpus) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match=r"--resume: --out must hold an interrupted run"):
+        resume({}, "", out)
+    with pytest.raises(KeyboardInterrupt):
+        do(Start(config), noisy, out, 2)
+    with pytest.raises(UsageError, match=r"--out: must be a folder without a training run, .*; go on with --resume"):
+        begin({}, "--set", out, None)
+    changed = config.resolved()
+    changed["training"]["lr"] = 0.5
+    with pytest.raises(UsageError, match=r"--resume: training\.lr must be 0\.02 as in the run, got 0\.5; leave"):
+        resume(changed, "--set", out)
+    with pytest.raises(UsageError, match=r"--data: must be the data of the run \(\w+\), got 'other'; give the file"):
+        do(resume({}, "", out), replace(noisy, fingerprint="other"), out)
+    latest = sorted((out / CHECKPOINTS).iterdir())[-1]
+    latest.write_bytes(latest.read_bytes()[:1000])
+    with pytest.raises(ArtifactError, match=r"epoch_00002\.pt: .*, or delete this file to go on from the one before"):
+        resume({}, "", out)
+    latest.unlink()
+    assert do(resume({}, "", out), noisy, out)["f1"] >= 0

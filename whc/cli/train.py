@@ -2,60 +2,148 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from whc.cli import _options
 
 if TYPE_CHECKING:
-    from whc.trials.config import TrialConfig
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    from whc.training.loop import Epoch
+    from whc.trials.train import Start
+
+
+class _Diagnostics(click.ParamType[int | None]):
+    """`off`, `last` or a number of epochs, as epochs between pictures: None, 0, N."""
+
+    name = "diagnostics"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        if str(value).isdecimal() and int(str(value)) > 0:
+            return int(str(value))
+        if value not in ("off", "last"):
+            self.fail(f"must be a number of epochs, 'last' or 'off', got {value!r}", param, ctx)
+        return 0 if value == "last" else None
 
 
 @click.command()
 @_options.file("--data", required=True, help="Parquet file of labelled crops.")
-@_options.file("--out", required=True, help="Folder for checkpoint.pt, config.yaml and summary.json.")
+@_options.file("--out", required=True, help="Folder of the run: checkpoints, logs, pictures and summary.json.")
 @_options.file("--config", help="YAML file such as config.yaml or the config of a record.json.")
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one value, such as training.lr=0.01."
 )
+@_options.file("--init", help="Checkpoint to take model and weights from, ours or one that WHC or HSC wrote.")
+@click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out, as if it had not stopped.")
+@click.option(
+    "--diagnostics",
+    type=_Diagnostics(),
+    default="last",
+    show_default=True,
+    metavar="N|last|off",
+    help="Draw confusion matrix and ROC every N epochs, after the last, or never.",
+)
 @_options.as_json
-def command(data: Path, out: Path, config: Path | None, assignments: tuple[str, ...], as_json: bool) -> None:
+def command(
+    data: Path,
+    out: Path,
+    config: Path | None,
+    assignments: tuple[str, ...],
+    init: Path | None,
+    resume: bool,
+    diagnostics: int | None,
+    as_json: bool,
+) -> None:
     """Train one network, keep its best weights by validation F1, and score the test split once."""
-    settings = _settings(config, assignments)
+    start = _start(config, assignments, out, init, resume)
     from whc.data.dataset import load
     from whc.trials.train import train_and_save
 
     console = _options.messages()
     with _options.progress(console, "decoding") as told:
-        corpus = load(data, [settings.model.image_size], told)
+        corpus = load(data, [start.config.model.image_size], told, start.interpolation)
     _options.make_folder(out, "--out")
     if corpus.unreadable:
         console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
-    with _options.progress(console, "epochs") as told:
+    try:
+        with _watched(console) as watcher:
+            summary = train_and_save(start, corpus, out, diagnostics, watcher)
+    except KeyboardInterrupt:
+        console.print(f"stopped; the same command with --resume goes on from {out / 'checkpoints'}")
+        raise
+    _options.emit(summary, as_json, _shown(summary))
 
-        def report(epoch: int, val_f1: float, seconds: float) -> None:
-            told(epoch, settings.training.epochs)
-            console.print(f"epoch {epoch}/{settings.training.epochs}: val_f1 {val_f1:.4f}, {seconds:.1f} s")
 
-        summary = train_and_save(settings, corpus, out, lambda point: report(point.epoch, point.val_f1, point.seconds))
+def _shown(summary: dict[str, Any]) -> str:
     shown = (
-        f"{out / 'checkpoint.pt'}: test F1 {summary['f1']:.4f}, validation F1 {summary['val_f1']:.4f} "
-        f"(epoch {summary['epoch']}), always positive {summary['constant_f1']:.4f}"
+        f"{summary['checkpoint']}: test F1 {summary['f1']:.4f}, validation F1 {summary['val_f1']:.4f} "
+        f"(epoch {summary['epoch']}), best constant {summary['constant_f1']:.4f}"
     )
-    _options.emit(summary, as_json, shown)
+    if summary["tuned_threshold"] is not None:
+        at = f"{summary['tuned_threshold']:.3f}"
+        shown += f"; test F1 {summary['f1_at_tuned_threshold']:.4f} at threshold {at}, tuned on validation"
+    return shown
 
 
-def _settings(config: Path | None, assignments: tuple[str, ...]) -> TrialConfig:
-    from whc.config import load_yaml, overlay, validate
+class _Watcher:
+    """Shows each epoch as a line, and a bar of images below."""
+
+    def __init__(self, bar: Progress, task: TaskID, console: Console) -> None:
+        self._bar, self._task, self._console = bar, task, console
+        self._epochs = 0
+
+    def started(self, epochs: int, of_epochs: int, images: int) -> None:
+        self._epochs = of_epochs
+        self._bar.reset(self._task, total=of_epochs * images, completed=epochs * images)
+
+    def trained(self, images: int) -> None:
+        self._bar.advance(self._task, images)
+
+    def epoch_ended(self, epoch: Epoch) -> None:
+        self._bar.update(self._task, speed=f"{epoch.images_per_second:.0f} images/s")
+        self._console.print(
+            f"epoch {epoch.epoch}/{self._epochs}: train loss {epoch.train_loss:.4f}, "
+            f"val loss {epoch.val_loss:.4f}, val F1 {epoch.val_f1:.4f}, "
+            f"{epoch.images_per_second:.0f} images/s, {epoch.seconds:.1f} s"
+        )
+
+
+@contextmanager
+def _watched(console: Console) -> Iterator[_Watcher]:
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeRemainingColumn(),
+    )
+    # Few updates a second: each one takes the interpreter from the training.
+    with Progress(
+        *columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_terminal
+    ) as bar:
+        yield _Watcher(bar, bar.add_task("training", total=None, speed=""), console)
+
+
+def _start(config: Path | None, assignments: tuple[str, ...], out: Path, init: Path | None, resume: bool) -> Start:
+    from whc.config import load_yaml, overlay
     from whc.errors import UsageError, problem
 
+    if init and resume:
+        raise UsageError(problem("--init", "must not come with --resume", str(init), "leave one of them out"))
     pairs = dict(item.partition("=")[::2] for item in assignments)
     for key, value in pairs.items():
         if not key or not value:
             raise UsageError(problem("--set", "must be KEY=VALUE", f"{key}={value}", "write training.lr=0.01"))
     content = overlay(load_yaml(config) if config else {}, pairs)
-    from whc.trials.config import TrialConfig
+    from whc.trials import train
 
-    return validate(TrialConfig, content, str(config or "--set"))
+    source = str(config or "--set")
+    return train.resume(content, source, out) if resume else train.begin(content, source, out, init)

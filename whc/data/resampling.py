@@ -33,9 +33,12 @@ def epoch_order(class_ids: NDArray[np.int64], resampling: Resampling, rng: np.ra
     return rng.permutation(len(class_ids))
 
 
-def positive_weight(class_ids: NDArray[np.int64], resampling: Resampling) -> float:
-    """Weight of the positive class in the loss: negatives / positives of the rows as resampled (1 once balanced)."""
+def class_weights(class_ids: NDArray[np.int64], resampling: Resampling) -> NDArray[np.float32]:
+    """Weight of each class (C,) in the loss, inverse to its rows in an epoch as resampled: 1 for equal classes.
+
+    Where rows are drawn by `weighted`, classes are equal in expectation: 1.
+    """
     if resampling != "none":
-        return 1.0
-    negatives, positives = np.bincount(class_ids, minlength=2)[:2]
-    return float(negatives / positives)
+        return np.ones(int(class_ids.max()) + 1, np.float32)
+    counts = np.bincount(class_ids)
+    return np.asarray(len(class_ids) / (len(counts) * counts), np.float32)

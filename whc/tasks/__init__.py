@@ -1,4 +1,6 @@
-"""Tasks: what is predicted; one file each, torch only inside `loss`.
+"""Tasks: what is predicted; one file each, torch only inside `loss` and `probabilities`.
 
-A file defines `Config`, `outputs`, `output_name`, `decode`, `score`, `constant_score` and `loss`.
+A file defines `Config`; what networks give (`outputs`, `output_name`, `columns`, `positive_label`); what that means
+(`called`, `margin`, `decode`); how it is scored (`score`, `constant_score`, `confusion`, `best_threshold`); and how it is
+learnt (`loss`, `probabilities`).
 """

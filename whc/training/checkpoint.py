@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ class Checkpoint:
     """A trained network at rest.
 
     `config` is what `whc train --config` reads; `labels` is in order of class_id; `frame_rate` in frames a second or
-    None; `interpolation` is how the images it learnt from were resized.
+    None; `interpolation` is how the images it learnt from were resized. `progress` is what training goes on from
+    (`whc.training.loop.Trainer.state`), None in a file that holds weights alone.
     """
 
     config: dict[str, Any]
@@ -38,12 +39,14 @@ class Checkpoint:
     study: str = ""
     trial: str = ""
     interpolation: str = INTERPOLATION
+    progress: dict[str, Any] | None = None
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint, renamed into place when complete."""
     temporary = path.with_name(f".{path.name}.tmp")
-    torch.save({"schema": SCHEMA, **asdict(checkpoint)}, temporary)
+    fields = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}  # asdict copies tensors
+    torch.save({"schema": SCHEMA, **fields}, temporary)
     temporary.replace(path)
 
 

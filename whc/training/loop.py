@@ -1,43 +1,51 @@
-"""The training loop: AdamW under a one-cycle schedule, best validation weights kept."""
+"""The training loop, an epoch at a time: what is trained, scored and remembered, and how it goes on after a stop."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from types import ModuleType
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from whc.config import Settings
-from whc.data.resampling import Resampling, epoch_order, positive_weight
-from whc.errors import WhcError
+from whc.data.resampling import Resampling, class_weights, epoch_order
+from whc.errors import WhcError, problem
 from whc.records import CurvePoint
 from whc.training.augmentation import Augmentation, augment
 from whc.training.batches import Batches
+from whc.training.schedule import Schedule, ScheduleName
 
 EVALUATION_BATCH = 256
+_AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrainingConfig(Settings):
-    """How a network is trained.
+    """How a network is trained: AdamW under a schedule.
 
-    `lr` is the peak of the one-cycle schedule (Smith and Topin 2018), reached after the fraction `warmup` of all steps.
+    `lr` is the schedule's peak, reached by `one_cycle` after the fraction `warmup` of all steps. `label_smoothing` is
+    the share of a target given to all classes evenly. `ema` is the decay of an average of the weights that is scored
+    and kept in their place (0: none). `precision` is that of the arithmetic in training; scores are always fp32.
     """
 
     epochs: int = Field(20, ge=1, le=10_000)
     batch_size: int = Field(64, ge=2, le=4096)
     lr: float = Field(5e-3, gt=0, le=1)
     weight_decay: float = Field(0.01, ge=0, le=1)
+    schedule: ScheduleName = "one_cycle"
     warmup: float = Field(0.25, gt=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(0.0, ge=0, lt=1)
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     resampling: Resampling = "none"
     augmentation: Augmentation = Augmentation()
     seed: int = Field(0, ge=0)
@@ -48,30 +56,66 @@ class TrainingError(WhcError):
 
 
 @dataclass(frozen=True)
-class Fit:
-    """The outcome of training: the curve, and the weights of its best epoch (by validation F1)."""
+class Outcome:
+    """What a network said of M windows, probabilities (M,) or (M, C), and what they are, class ids (M,)."""
 
-    curve: list[CurvePoint]
-    weights: dict[str, Tensor]
+    probabilities: NDArray[np.float32]
+    class_ids: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch, counted from 1.
+
+    `train` is what the network said while it learnt, of augmented images; `lr` is the rate of the last step;
+    `images_per_second` is of training alone, `seconds` of everything.
+    """
+
+    epoch: int
+    train_loss: float
+    train_f1: float
+    val_loss: float
+    val_f1: float
+    lr: float
+    images_per_second: float
+    seconds: float
+    train: Outcome
+    val: Outcome
+
+    @property
+    def point(self) -> CurvePoint:
+        """The part that a trial's record keeps."""
+        return CurvePoint(epoch=self.epoch, val_f1=self.val_f1, seconds=self.seconds)
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """Its numbers by name."""
+        return {name: value for name, value in vars(self).items() if not isinstance(value, Outcome)}
+
+
+@dataclass(frozen=True)
+class Best:
+    """The weights of the epoch with the highest validation F1, the earliest of equals."""
+
     epoch: int
     val_f1: float
+    weights: dict[str, Tensor]
 
 
-def evaluate(network: nn.Module, batches: Batches, split: str, task: ModuleType) -> Iterator[NDArray[np.float32]]:
-    """Batches of output probabilities over a split, in the order of its windows."""
+def _logits(network: nn.Module, batches: Batches, split: str) -> Iterator[Tensor]:
     network.eval()
     index = batches.windows(split).index
     for start in range(0, len(index), EVALUATION_BATCH):
         with torch.inference_mode():
-            logits = network(batches.batch(index[start : start + EVALUATION_BATCH]))
-            probabilities: NDArray[np.float32] = task.probabilities(logits).float().cpu().numpy()
+            logits: Tensor = network(batches.batch(index[start : start + EVALUATION_BATCH]))
+        yield logits
+
+
+def evaluate(network: nn.Module, batches: Batches, split: str, task: ModuleType) -> Iterator[NDArray[np.float32]]:
+    """Batches of output probabilities over a split, in the order of its windows."""
+    for logits in _logits(network, batches, split):
+        probabilities: NDArray[np.float32] = task.probabilities(logits).cpu().numpy()
         yield probabilities
-
-
-def score(network: nn.Module, batches: Batches, split: str, task: ModuleType, threshold: float) -> float:
-    """F1 of a network over a split."""
-    probabilities = np.concatenate(list(evaluate(network, batches, split, task)))
-    return float(task.score(probabilities, batches.windows(split).class_ids, threshold))
 
 
 def _channels_last(network: nn.Module) -> None:
@@ -82,70 +126,161 @@ def _channels_last(network: nn.Module) -> None:
             weight.data = weight.data.contiguous(memory_format=formats[weight.dim()])
 
 
-def _schedule(optimizer: Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:
-    """One cycle over all steps."""
-    # OneCycleLR divides by zero when the warm-up is exactly its first step.
-    warmup = config.warmup / 2 if config.warmup * steps == 1 else config.warmup
-    return OneCycleLR(optimizer, config.lr, total_steps=steps, pct_start=warmup)
+def _check_precision(precision: str, device: torch.device) -> None:
+    """Refuse what this device would compute slowly or not at all."""
+    if precision == "fp16" and device.type != "cuda":
+        raise TrainingError(problem("training.precision", "fp16 needs a GPU", device.type, "use fp32 or bf16"))
+    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    if precision == "bf16" and not fast:
+        raise TrainingError(problem("training.precision", "bf16 must be supported here", device.type, "use fp32"))
 
 
-def fit(
-    network: nn.Module,
-    batches: Batches,
-    task: ModuleType,
-    threshold: float,
-    config: TrainingConfig,
-    on_epoch: Callable[[CurvePoint], None],
-) -> Fit:
-    """Train a network on the `train` split, scored on `val` after every epoch.
+class Trainer:
+    """Trains one network: `for epoch in trainer.epochs(): ...`, with `state` taken after any of them.
+
+    `images` counts the windows of one epoch, as resampled; `curve` and `best` tell of the epochs so far.
+    Randomness is drawn anew for each epoch from the seed and the epoch's number, so that an epoch is the same whether
+    or not the process was stopped before it.
 
     Args:
-        network: untrained, on the device of `batches`; left with the last epoch's weights.
-        batches: where batches come from.
+        network: on any device; trained in place on that of `batches`.
+        batches: where they come from.
         task: the task plug-in.
         threshold: least probability called positive.
         config: how.
-        on_epoch: told each point of the curve; may raise to stop.
 
     Raises:
-        TrainingError: the loss is not a number.
+        TrainingError: the precision is not to be had on the device.
         DataError: no window is long enough.
     """
-    rows = batches.windows("train")
-    rng = np.random.default_rng(config.seed)
-    generator = torch.Generator(batches.device).manual_seed(config.seed)
-    _channels_last(network.to(batches.device))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
-    epoch_rows = len(epoch_order(rows.class_ids, config.resampling, np.random.default_rng(0)))
-    # No batch of one row, which has no variance for BatchNorm: rows are spread evenly over the steps.
-    steps = max(1, min(math.ceil(epoch_rows / config.batch_size), epoch_rows // 2))
-    schedule = _schedule(optimizer, config, steps * config.epochs)
-    weight = positive_weight(rows.class_ids, config.resampling)
 
-    def step(chosen: NDArray[np.int64]) -> Tensor:
-        images = batches.batch(rows.index[chosen], partial(augment, settings=config.augmentation, generator=generator))
-        targets = torch.from_numpy(rows.class_ids[chosen]).to(batches.device)
-        loss: Tensor = task.loss(network(images), targets, weight)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        return loss.detach()
+    def __init__(
+        self, network: nn.Module, batches: Batches, task: ModuleType, threshold: float, config: TrainingConfig
+    ) -> None:
+        _check_precision(config.precision, batches.device)
+        self.network = network.to(batches.device)
+        _channels_last(network)
+        self.curve: list[CurvePoint] = []
+        self.best: Best | None = None
+        self._batches, self._task, self._threshold, self._config = batches, task, threshold, config
+        self._rows, self._val = batches.windows("train"), batches.windows("val")
+        self._weights = torch.from_numpy(class_weights(self._rows.class_ids, config.resampling)).to(batches.device)
+        self.images = len(epoch_order(self._rows.class_ids, config.resampling, np.random.default_rng(0)))
+        # No batch of one row, which has no variance for BatchNorm: rows are spread evenly over the steps.
+        self._steps = max(1, min(math.ceil(self.images / config.batch_size), self.images // 2))
+        self._optimizer = torch.optim.AdamW(
+            network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+        )
+        self._schedule = Schedule(
+            self._optimizer, config.schedule, config.lr, config.warmup, self._steps * config.epochs
+        )
+        self._scaler = torch.amp.GradScaler(batches.device.type, enabled=config.precision == "fp16")
+        average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
+        self._average = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if config.ema else None
 
-    curve: list[CurvePoint] = []
-    best: Fit | None = None
-    for epoch in range(1, config.epochs + 1):
+    @property
+    def scored(self) -> nn.Module:
+        """The network that is scored and kept: the average of the weights where there is one."""
+        return self._average.module if self._average else self.network
+
+    def epochs(self, on_images: Callable[[int], None] = lambda count: None) -> Iterator[Epoch]:
+        """Train epoch by epoch, from the state at hand to the end of the configuration.
+
+        Args:
+            on_images: told after each step how many windows it saw.
+
+        Raises:
+            TrainingError: the loss is not a number; `curve` and `best` still tell of the epochs before.
+        """
+        while len(self.curve) < self._config.epochs:
+            epoch = self._epoch(len(self.curve) + 1, on_images)
+            self.curve.append(epoch.point)
+            if self.best is None or epoch.val_f1 > self.best.val_f1:
+                weights = {name: tensor.detach().cpu().clone() for name, tensor in self.scored.state_dict().items()}
+                self.best = Best(epoch.epoch, epoch.val_f1, weights)
+            yield epoch
+
+    def _epoch(self, number: int, on_images: Callable[[int], None]) -> Epoch:
         start = time.perf_counter()
-        network.train()
-        order = epoch_order(rows.class_ids, config.resampling, rng)
-        losses = [step(chosen) for chosen in np.array_split(order, steps)]
-        if not torch.stack(losses).isfinite().all():
-            raise TrainingError(f"epoch {epoch}: loss must be a number, got NaN or infinity; lower training.lr")
-        val_f1 = score(network, batches, "val", task, threshold)
-        curve.append(CurvePoint(epoch=epoch, val_f1=val_f1, seconds=time.perf_counter() - start))
-        if best is None or val_f1 > best.val_f1:
-            weights = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
-            best = Fit(curve, weights, epoch, val_f1)
-        on_epoch(curve[-1])
-    assert best is not None  # noqa: S101 (epochs >= 1)
-    return best
+        for_order, for_images, for_network = np.random.SeedSequence([self._config.seed, number]).generate_state(3)
+        order = epoch_order(self._rows.class_ids, self._config.resampling, np.random.default_rng(for_order))
+        generator = torch.Generator(self._batches.device).manual_seed(int(for_images))
+        torch.manual_seed(int(for_network))  # dropout's
+        self.network.train()
+        losses, logits = [], []
+        for chosen in np.array_split(order, self._steps):
+            loss, said = self._step(chosen, generator)
+            losses.append(loss)
+            logits.append(said)
+            on_images(len(chosen))
+        train_loss = float(torch.stack(losses).mean())
+        if not math.isfinite(train_loss):
+            raise TrainingError(f"epoch {number}: loss must be a number, got {train_loss}; lower training.lr")
+        trained = time.perf_counter()
+        lr = float(self._optimizer.param_groups[0]["lr"])
+        train = Outcome(self._task.probabilities(torch.cat(logits)).float().cpu().numpy(), self._rows.class_ids[order])
+        val_loss, val = self._validate()
+        self._schedule.epoch_ended(val_loss)
+        return Epoch(
+            epoch=number,
+            train_loss=train_loss,
+            train_f1=self._score(train),
+            val_loss=val_loss,
+            val_f1=self._score(val),
+            lr=lr,
+            images_per_second=len(order) / (trained - start),
+            seconds=time.perf_counter() - start,
+            train=train,
+            val=val,
+        )
+
+    def _step(self, chosen: NDArray[np.int64], generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """One step of the optimiser; the loss and the logits."""
+        config, device = self._config, self._batches.device
+        change = partial(augment, settings=config.augmentation, generator=generator)
+        images = self._batches.batch(self._rows.index[chosen], change)
+        targets = torch.from_numpy(self._rows.class_ids[chosen]).to(device)
+        with torch.autocast(device.type, _AMP.get(config.precision), enabled=config.precision in _AMP):
+            logits = self.network(images)
+        logits = logits.float()
+        loss: Tensor = self._task.loss(logits, targets, self._weights, config.label_smoothing)
+        self._optimizer.zero_grad()
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._schedule.step_ended()
+        if self._average:
+            self._average.update_parameters(self.network)
+        return loss.detach(), logits.detach()
+
+    def _validate(self) -> tuple[float, Outcome]:
+        logits = torch.cat(list(_logits(self.scored, self._batches, "val")))
+        targets = torch.from_numpy(self._val.class_ids).to(logits.device)
+        loss = float(self._task.loss(logits, targets, self._weights, self._config.label_smoothing))
+        return loss, Outcome(self._task.probabilities(logits).cpu().numpy(), self._val.class_ids)
+
+    def _score(self, outcome: Outcome) -> float:
+        return float(self._task.score(outcome.probabilities, outcome.class_ids, self._threshold))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that training goes on from: tensors, numbers, lists and mappings alone."""
+        return {
+            "network": self.network.state_dict(),
+            "average": self._average.state_dict() if self._average else None,
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "curve": [point.model_dump() for point in self.curve],
+            "best": asdict(self.best) if self.best else None,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state taken with the same configuration and data."""
+        self.network.load_state_dict(state["network"])
+        if self._average:
+            self._average.load_state_dict(state["average"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._scaler.load_state_dict(state["scaler"])
+        self.curve = [CurvePoint(**point) for point in state["curve"]]
+        self.best = Best(**state["best"]) if state["best"] else None

@@ -45,17 +45,25 @@ def batches_of(config: TrialConfig, corpus: Corpus, on: torch.device) -> Batches
     return Batches(corpus, model.image_size, model.frames, model.layout, on)
 
 
-def to_checkpoint(config: TrialConfig, corpus: Corpus, fit: loop.Fit, study: str = "", trial: str = "") -> Checkpoint:
+def trainer(config: TrialConfig, corpus: Corpus) -> loop.Trainer:
+    """A trainer of the untrained network, on the GPU if there is one."""
+    batches = batches_of(config, corpus, device())
+    return loop.Trainer(
+        untrained(config, corpus.labels), batches, config.task_module, config.threshold, config.training
+    )
+
+
+def to_checkpoint(config: TrialConfig, corpus: Corpus, best: loop.Best, study: str = "", trial: str = "") -> Checkpoint:
     """What is kept of a trained network."""
     return Checkpoint(
         config=config.resolved(),
-        weights=fit.weights,
+        weights=best.weights,
         labels=list(corpus.labels),
         frame_rate=corpus.frame_rate,
         data_fingerprint=corpus.fingerprint,
         code_version=records.code_version(),
-        epoch=fit.epoch,
-        val_f1=fit.val_f1,
+        epoch=best.epoch,
+        val_f1=best.val_f1,
         study=study,
         trial=trial,
         interpolation=corpus.interpolation,
@@ -89,7 +97,7 @@ def export(config: TrialConfig, network: nn.Module, origin: Checkpoint, path: Pa
     metadata = ModelMetadata(
         task=config.task.name,
         labels=origin.labels,
-        positive=origin.labels[-1],
+        positive=config.task_module.positive_label(origin.labels),
         layout=config.model.layout,
         frames=config.model.frames,
         frame_rate=origin.frame_rate,
@@ -128,8 +136,9 @@ def parity(
 ) -> Parity:
     """Compare an exported file with the network it came from, over the whole validation split."""
     network.cpu()
-    ours = loop.evaluate(network, batches_of(config, corpus, torch.device("cpu")), "val", config.task_module)
-    return compare(ours, predictions(artifact, corpus, "val", runtime), config.threshold, limits)
+    task = config.task_module
+    ours = loop.evaluate(network, batches_of(config, corpus, torch.device("cpu")), "val", task)
+    return compare(ours, predictions(artifact, corpus, "val", runtime), task, config.threshold, limits)
 
 
 def sha256(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Run one trial. Search runs it on its workers; `train` is the part that `whc train` shares."""
+"""Run one trial, from configuration to record, as the search's workers do."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from whc.errors import WhcError
 from whc.export.parity import ParityLimits
 from whc.plugins import Choice
 from whc.records import CurvePoint, TrialRecord
-from whc.training import checkpoint, loop
+from whc.training import checkpoint
 from whc.training.checkpoint import Checkpoint
 from whc.trials import quiet_slot
-from whc.trials.artifacts import batches_of, device, export, parity, sha256, to_checkpoint, untrained
+from whc.trials.artifacts import export, parity, restore, sha256, to_checkpoint, trainer, untrained
 from whc.trials.config import TrialConfig
 
 Report = Callable[[CurvePoint], None]
@@ -56,15 +56,6 @@ class Assignment:
     reference_ms: float
     cache: Path
     drawn: dict[str, Any]
-
-
-def train(config: TrialConfig, corpus: Corpus, report: Report) -> tuple[nn.Module, loop.Fit]:
-    """Train a configuration; the network returned holds the best epoch's weights."""
-    network = untrained(config, corpus.labels)
-    batches = batches_of(config, corpus, device())
-    fit = loop.fit(network, batches, config.task_module, config.threshold, config.training, report)
-    network.load_state_dict(fit.weights)
-    return network, fit
 
 
 def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Report) -> TrialRecord:
@@ -130,16 +121,15 @@ def _attempt(
     if exceeded:
         return "infeasible", ", ".join(f"{name} {over:+.0%} over its limit" for name, over in exceeded.items())
 
-    curve = facts["curve"] = []
-
-    def keep(point: CurvePoint) -> None:
-        curve.append(point)
-        report(point)
-
-    network, fit = train(config, corpus, keep)
-    facts["val_f1"] = fit.val_f1
-    saved = to_checkpoint(config, corpus, fit, assignment.study, assignment.trial_id)
+    training = trainer(config, corpus)
+    facts["curve"] = training.curve
+    for epoch in training.epochs():
+        report(epoch.point)
+    assert training.best is not None  # noqa: S101 (there is at least one epoch)
+    facts["val_f1"] = training.best.val_f1
+    saved = to_checkpoint(config, corpus, training.best, assignment.study, assignment.trial_id)
     checkpoint.save(saved, assignment.folder / "checkpoint.pt")
+    _, network = restore(saved, "checkpoint.pt")
     export(config, network, saved, artifact)
     facts["size_bytes"] = artifact.stat().st_size
     outcome = parity(config, network, artifact, corpus, assignment.runtime, ParityLimits())

@@ -1,48 +1,270 @@
-"""Training outside a study: `whc train`."""
+"""Training outside a study, in a folder of its own: `whc train`."""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import torch
+import numpy as np
+from torch import Tensor, nn
 
 from whc import records
-from whc.config import dump_yaml
+from whc.config import dump_yaml, load_yaml, validate
 from whc.data.dataset import Corpus
-from whc.data.windows import windows
-from whc.training import checkpoint
-from whc.training.loop import score
-from whc.trials.artifacts import batches_of, to_checkpoint
+from whc.data.preprocess import INTERPOLATION
+from whc.errors import ArtifactError, UsageError, problem
+from whc.training import checkpoint, diagnostics
+from whc.training.checkpoint import Checkpoint
+from whc.training.logbook import Logbook, logged
+from whc.training.loop import Best, Epoch, Outcome, Trainer, TrainingError, evaluate
+from whc.trials import artifacts
 from whc.trials.config import TrialConfig
-from whc.trials.run import Report, train
+
+KEPT = 10  # of the latest checkpoints, and of the best
+CHECKPOINTS = "checkpoints"
+
+log = logging.getLogger(__name__)
 
 
-def train_and_save(config: TrialConfig, corpus: Corpus, out: Path, report: Report) -> dict[str, Any]:
-    """Train, write config.yaml, checkpoint.pt and summary.json into `out`, and score the test split once.
+class Watcher(Protocol):
+    """Told how training goes."""
+
+    def started(self, epochs: int, of_epochs: int, images: int) -> None:
+        """Called once: epochs already trained, of all, and images in each."""
+
+    def trained(self, images: int) -> None:
+        """Called after each step."""
+
+    def epoch_ended(self, epoch: Epoch) -> None:
+        """Called after each epoch."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What training begins with.
+
+    `weights` are those of the checkpoint named `init`, None to draw them; `saved` is the checkpoint of an interrupted
+    run to go on from. `interpolation` is how images are resized.
+    """
+
+    config: TrialConfig
+    interpolation: str = INTERPOLATION
+    init: str = ""
+    weights: dict[str, Tensor] | None = None
+    saved: Checkpoint | None = None
+
+
+def begin(content: dict[str, Any], source: str, out: Path, init: Path | None) -> Start:
+    """Begin a new run.
+
+    Args:
+        content: the configuration as written; what it leaves out of `model` is as in `init`.
+        source: what errors call it.
+        out: the run's folder.
+        init: checkpoint whose weights to start from, ours or one of the original projects'.
+
+    Raises:
+        UsageError: the configuration is wrong, or the folder holds a run already.
+        ArtifactError: the checkpoint cannot be used.
+    """
+    if (out / "config.yaml").exists():
+        rule = "must be a folder without a training run"
+        raise UsageError(problem("--out", rule, str(out), "go on with --resume, or choose another folder"))
+    if not init:
+        return Start(validate(TrialConfig, content, source))
+    saved = checkpoint.load(init)
+    model = saved.config["model"] | (content.get("model") or {})
+    config = validate(TrialConfig, {**saved.config, "training": {}, **content, "model": model}, source)
+    return Start(config, saved.interpolation, str(init), saved.weights)
+
+
+def resume(content: dict[str, Any], source: str, out: Path) -> Start:
+    """Go on with an interrupted run, from its latest checkpoint.
+
+    Args:
+        content: the configuration as written again; empty to take the run's own.
+        source: what errors call it.
+        out: the run's folder.
+
+    Raises:
+        UsageError: the folder holds no run, or one of another configuration.
+        ArtifactError: the latest checkpoint is damaged.
+    """
+    path = out / "config.yaml"
+    if not path.is_file():
+        raise UsageError(problem("--resume", "--out must hold an interrupted run", str(out), "leave out --resume"))
+    config = validate(TrialConfig, load_yaml(path), str(path))
+    if content:
+        _refuse_changes(config.resolved(), validate(TrialConfig, content, source).resolved(), out)
+    found = sorted((out / CHECKPOINTS).glob("epoch_*.pt"))
+    if not found:
+        rule = "must hold a checkpoint to go on from"
+        raise UsageError(problem(str(out / CHECKPOINTS), rule, "none", f"delete {out} and train again"))
+    try:
+        saved = checkpoint.load(found[-1])
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}, or delete this file to go on from the one before") from error
+    return Start(config, saved.interpolation, saved=saved)
+
+
+def _refuse_changes(run: dict[str, Any], given: dict[str, Any], out: Path) -> None:
+    for section, values in run.items():
+        pairs = values.items() if isinstance(values, dict) else [("", values)]
+        for key, value in pairs:
+            new = given[section].get(key) if isinstance(values, dict) else given[section]
+            if new != value:
+                name = f"{section}.{key}".rstrip(".")
+                rule = f"--resume: {name} must be {value!r} as in the run"
+                raise UsageError(problem(str(out), rule, new, "leave the change out, or train into another folder"))
+
+
+def train_and_save(start: Start, corpus: Corpus, out: Path, draw_every: int | None, watcher: Watcher) -> dict[str, Any]:
+    """Train in a folder: config.yaml, checkpoint.pt (the best epoch), checkpoints/, and all that shows how it went.
+
+    Args:
+        start: what to begin with.
+        corpus: decoded data.
+        out: folder of the run.
+        draw_every: epochs between two pictures of train and val (0: of the last epoch alone); None: none at all.
+        watcher: told how it goes.
 
     Returns:
-        The summary: f1 (test), val_f1, epoch, constant_f1, params, the curve, and where the checkpoint lies.
+        The summary, also in summary.json: f1 and accuracy (test, scored once), val_f1, epoch, constant_f1, f1 at the
+        threshold tuned on validation, params, the curve, and where the checkpoint lies.
+
+    Raises:
+        TrainingError: the loss is not a number; names the last good checkpoint.
+        UsageError: the weights or the run to go on from do not fit the data or the configuration.
     """
     out.mkdir(parents=True, exist_ok=True)
-    records.write_atomic(out / "config.yaml", dump_yaml(config.resolved()))
-    network, fit = train(config, corpus, report)
-    checkpoint.save(to_checkpoint(config, corpus, fit), out / "checkpoint.pt")
-    task = config.task_module
-    batches = batches_of(config, corpus, next(network.parameters()).device)
-    with torch.inference_mode():
-        f1 = score(network, batches, "test", task, config.threshold)
+    trainer = _trainer(start, corpus, out)
+    records.write_atomic(out / "config.yaml", dump_yaml(start.config.resolved()))
+    with logged(out / "train.log"), diagnostics.artist() as artist:
+        pictures = _Pictures(start.config, corpus, out, draw_every, artist)
+        _train(trainer, start.config, corpus, out, pictures, watcher)
+        return _finish(trainer, start, corpus, out, pictures)
+
+
+def _trainer(start: Start, corpus: Corpus, out: Path) -> Trainer:
+    trainer = artifacts.trainer(start.config, corpus)
+    if start.weights is not None:
+        try:
+            trainer.network.load_state_dict(start.weights)
+        except RuntimeError as error:
+            rule, reason = "weights must fit model and labels", str(error).splitlines()[-1].strip()
+            next_step = "leave model out of the configuration, or start without --init"
+            raise UsageError(problem(start.init, rule, reason, next_step)) from error
+    if start.saved is not None:
+        if start.saved.data_fingerprint != corpus.fingerprint:
+            rule = f"must be the data of the run ({start.saved.data_fingerprint})"
+            raise UsageError(problem("--data", rule, corpus.fingerprint, f"give the file that {out} was trained on"))
+        trainer.restore(start.saved.progress or {})
+    return trainer
+
+
+class _Pictures:
+    """Asks for pictures when they are due."""
+
+    def __init__(
+        self, config: TrialConfig, corpus: Corpus, out: Path, every: int | None, artist: diagnostics.Artist
+    ) -> None:
+        self._config, self._labels, self._artist = config, corpus.labels, artist
+        self._folder, self._every = out / "diagnostics", every
+
+    def epoch_ended(self, epoch: Epoch) -> None:
+        if self._every is None:
+            return
+        last = epoch.epoch == self._config.training.epochs
+        if last or (self._every and epoch.epoch % self._every == 0):
+            for split, outcome in (("train", epoch.train), ("val", epoch.val)):
+                self._draw(f"{split}_epoch_{epoch.epoch:04}", f"{split}, epoch {epoch.epoch}", outcome)
+
+    def tested(self, outcome: Outcome, epoch: int) -> None:
+        if self._every is not None:
+            self._draw("test", f"test, best epoch {epoch}", outcome)
+
+    def _draw(self, name: str, title: str, outcome: Outcome) -> None:
+        task, threshold = self._config.task_module, self._config.threshold
+        confusion = task.confusion(outcome.probabilities, outcome.class_ids, threshold)
+        f1 = task.score(outcome.probabilities, outcome.class_ids, threshold)
+        path, title = self._folder / f"{name}.png", f"{title}: F1 {f1:.4f}"
+        self._artist.draw(path, title, self._labels, confusion, outcome.probabilities, outcome.class_ids)
+
+
+def _train(
+    trainer: Trainer, config: TrialConfig, corpus: Corpus, out: Path, pictures: _Pictures, watcher: Watcher
+) -> None:
+    folder = out / CHECKPOINTS
+    folder.mkdir(exist_ok=True)
+    done = len(trainer.curve)
+    watcher.started(done, config.training.epochs, trainer.images)
+    log.info("%s after %d of %d epochs, data %s", out, done, config.training.epochs, corpus.fingerprint)
+    logbook = Logbook(out, done)
+    try:
+        for epoch in trainer.epochs(watcher.trained):
+            _keep(trainer, config, corpus, folder)
+            logbook.write(epoch)
+            pictures.epoch_ended(epoch)
+            watcher.epoch_ended(epoch)
+    except TrainingError as error:
+        good = sorted(folder.glob("epoch_*.pt"))
+        named = f"the last good checkpoint is {good[-1]}" if good else "there is no good checkpoint yet"
+        log.error("%s", error)
+        raise TrainingError(f"{error}; {named}") from error
+    finally:
+        logbook.close()
+
+
+def _keep(trainer: Trainer, config: TrialConfig, corpus: Corpus, folder: Path) -> None:
+    """Save the epoch, and drop what is neither among the latest nor among the best."""
+    point = trainer.curve[-1]
+    now = Best(point.epoch, point.val_f1, trainer.scored.state_dict())
+    saved = replace(artifacts.to_checkpoint(config, corpus, now), progress=trainer.state())
+    checkpoint.save(saved, folder / f"epoch_{point.epoch:05}.pt")
+    best = sorted(trainer.curve, key=lambda past: past.val_f1, reverse=True)[:KEPT]
+    kept = {f"epoch_{past.epoch:05}.pt" for past in (*trainer.curve[-KEPT:], *best)}
+    for path in folder.glob("epoch_*.pt"):
+        if path.name not in kept:
+            path.unlink()
+
+
+def _outcome(network: nn.Module, start: Start, corpus: Corpus, split: str) -> Outcome:
+    batches = artifacts.batches_of(start.config, corpus, next(network.parameters()).device)
+    said = np.concatenate(list(evaluate(network, batches, split, start.config.task_module)))
+    return Outcome(said, batches.windows(split).class_ids)
+
+
+def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures: _Pictures) -> dict[str, Any]:
+    """Save the best epoch and score it on the test split, once."""
+    best, config, task = trainer.best, start.config, start.config.task_module
+    assert best is not None  # noqa: S101 (there is at least one epoch)
+    checkpoint.save(artifacts.to_checkpoint(config, corpus, best), out / "checkpoint.pt")
+    network = trainer.scored
+    network.load_state_dict(best.weights)
+    test, val = (_outcome(network, start, corpus, split) for split in ("test", "val"))
+    pictures.tested(test, best.epoch)
+    score: Callable[[float], float] = lambda at: float(task.score(test.probabilities, test.class_ids, at))  # noqa: E731
+    tuned = task.best_threshold(val.probabilities, val.class_ids)
+    counts = task.confusion(test.probabilities, test.class_ids, config.threshold)
     summary = {
-        "f1": f1,
-        "val_f1": fit.val_f1,
-        "epoch": fit.epoch,
-        "constant_f1": task.constant_score(windows(corpus, "test", config.model.frames).class_ids),
+        "f1": score(config.threshold),
+        "accuracy": float(np.trace(counts) / counts.sum()),
+        "confusion": counts.tolist(),
+        "tuned_threshold": tuned,
+        "f1_at_tuned_threshold": None if tuned is None else score(tuned),
+        "val_f1": best.val_f1,
+        "epoch": best.epoch,
+        "constant_f1": task.constant_score(test.class_ids),
         "params": sum(parameter.numel() for parameter in network.parameters()),
+        "init": start.init,
         "unreadable": list(corpus.unreadable),
         "data_fingerprint": corpus.fingerprint,
         "checkpoint": str(out / "checkpoint.pt"),
-        "curve": [point.model_dump() for point in fit.curve],
+        "curve": [point.model_dump() for point in trainer.curve],
     }
     records.write_atomic(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary

@@ -1,0 +1,74 @@
+"""What a training run writes as it goes: history.json, TensorBoard scalars and train.log."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from whc.records import write_atomic
+from whc.training.loop import Epoch
+
+log = logging.getLogger(__name__)
+
+
+class Logbook:
+    """Takes epochs in order.
+
+    Args:
+        folder: of the run.
+        epochs: already trained; what is there of later ones is forgotten.
+    """
+
+    def __init__(self, folder: Path, epochs: int) -> None:
+        from tensorboardX import SummaryWriter
+
+        self._path = folder / "history.json"
+        self._history: list[dict[str, Any]] = []
+        if epochs and self._path.is_file():
+            self._history = json.loads(self._path.read_text(encoding="utf-8"))[:epochs]
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1 if epochs else None)
+
+    def write(self, epoch: Epoch) -> None:
+        """Write an epoch's numbers."""
+        self._history.append(epoch.scalars)
+        write_atomic(self._path, json.dumps(self._history, indent=1) + "\n")
+        for name, value in epoch.scalars.items():
+            if name != "epoch":
+                self._board.add_scalar(name, value, epoch.epoch)
+        self._board.flush()
+        log.info(
+            "epoch %d: train loss %.4f F1 %.4f, val loss %.4f F1 %.4f, lr %.2e, %.0f images/s, %.2f s",
+            epoch.epoch,
+            epoch.train_loss,
+            epoch.train_f1,
+            epoch.val_loss,
+            epoch.val_f1,
+            epoch.lr,
+            epoch.images_per_second,
+            epoch.seconds,
+        )
+
+    def close(self) -> None:
+        """Nothing more is coming."""
+        self._board.close()
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """Within, what whc logs from INFO on also goes to the end of this file."""
+    root = logging.getLogger("whc")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        handler.close()
