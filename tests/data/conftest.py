@@ -12,6 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from whc.data.preprocess import Image
+
+Size = tuple[int, int]
 Columns = dict[str, Any]
 WriteDataset = Callable[..., Path]
 
@@ -59,3 +62,35 @@ def write_dataset(tmp_path: Path) -> WriteDataset:
         return path
 
     return write
+
+
+@pytest.fixture
+def make_video(tmp_path: Path) -> Callable[..., Path]:
+    """Writes RGB pictures as an MP4: `make_video(pictures, fps=30, name="clip.mp4")`; folders are made."""
+
+    def make(pictures: list[Image], fps: float = 30.0, name: str = "clip.mp4", size: Size | None = None) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        height, width = size or pictures[0].shape[:2]
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
+        assert writer.isOpened()
+        for picture in pictures:
+            writer.write(np.ascontiguousarray(picture[..., ::-1]))
+        writer.release()
+        return path
+
+    return make
+
+
+@pytest.fixture
+def make_mjpeg(tmp_path: Path) -> Callable[..., Path]:
+    """Writes RGB pictures, of any sizes, as a stream of JPEG files one after the other."""
+
+    def make(pictures: list[Image], name: str = "clip.mjpeg") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files = [cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1] for picture in pictures]
+        path.write_bytes(b"".join(file.tobytes() for file in files))
+        return path
+
+    return make

@@ -84,13 +84,27 @@ BAD_INPUT: list[tuple[str, Change, str]] = [
     (
         "one class in all",
         lambda columns: (all_of_class(1, "label", "no")(columns), all_of_class(1, "class_id", 0)(columns)),
-        "two classes",
+        "at least two classes",
     ),
     ("no test split", no_test_split, "split the data again"),
-    ("three classes", third_class, "merge or add labels"),
     ("unreadable images", put("image_bytes", 0, b"not an image"), "whc data info"),
     ("missing images", put("image_bytes", 0, None), "whc data info"),
 ]
+
+
+def test_there_may_be_three_classes(write_dataset: WriteDataset) -> None:
+    corpus = dataset.load(write_dataset(third_class), SIZES)
+    assert corpus.labels == ("no", "yes", "maybe")
+    assert np.bincount(corpus.class_ids).tolist() == [18, 9, 9]
+
+
+def test_each_split_must_have_all_three(write_dataset: WriteDataset) -> None:
+    def change(columns: dict[str, Any]) -> None:
+        third_class(columns)
+        one_class_in_val(columns)
+
+    with pytest.raises(DataError, match="split 'val': must have readable rows of every class, 'yes' has none"):
+        dataset.load(write_dataset(change), SIZES)
 
 
 @pytest.mark.parametrize(("change", "told"), [case[1:] for case in BAD_INPUT], ids=[case[0] for case in BAD_INPUT])
@@ -99,6 +113,38 @@ def test_bad_input_is_told_in_one_line(write_dataset: WriteDataset, change: Chan
     with pytest.raises(DataError) as caught:
         dataset.load(path, SIZES)
     check_message(caught.value, path, told)
+
+
+def test_crops_need_no_labels_to_be_read(write_dataset: WriteDataset) -> None:
+    def images_alone(columns: dict[str, Any]) -> None:
+        for name in columns.keys() - {"image_bytes"}:
+            del columns[name]
+
+    path = write_dataset(images_alone)
+    with pytest.raises(DataError, match="add split, class_id, label"):
+        dataset.read(path)
+    table = dataset.read(path, labelled=False)
+    assert table.labels == ()
+    assert len(table.rows) == len(table.encoded) == 36
+    assert table.rows.loc[3, ["split", "class_id", "label", "image_path"]].tolist() == ["", -1, "", "row 3"]
+
+
+def test_labels_of_crops_may_be_told_in_places(write_dataset: WriteDataset) -> None:
+    def change(columns: dict[str, Any]) -> None:
+        for name in ("split", "class_id", "label"):
+            columns[name][:2] = [None, None]
+        columns["split"][2], columns["label"][2] = "holdout", "neither"
+
+    rows = dataset.read(write_dataset(change), labelled=False).rows
+    assert rows["split"].tolist()[1:4] == ["", "holdout", "train"]
+    assert rows["class_id"].tolist()[1:4] == [-1, 0, 1]
+    assert rows["label"].tolist()[1:4] == ["", "neither", "yes"]
+
+
+def test_crops_without_images_are_refused(write_dataset: WriteDataset) -> None:
+    path = write_dataset(drop("image_bytes"))
+    with pytest.raises(DataError, match="must have the columns image_bytes, got"):
+        dataset.read(path, labelled=False)
 
 
 def check_message(error: DataError, path: Path, told: str) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
+from PIL import ImageOps
 
 from whc.data import preprocess
 
@@ -36,11 +41,106 @@ def test_decode_gives_rgb() -> None:
     assert decoded[0, 0].tolist() == [255, 0, 0]
 
 
-def test_decode_reads_16_bits() -> None:
-    deep = np.full((3, 3), 0x8000, np.uint16)
+def soft(height: int = 16, width: int = 24) -> Pillow.Image:
+    """A colourful picture without fine detail, so that JPEG keeps it."""
+    coarse = np.random.default_rng(5).integers(0, 256, (3, 4, 3), np.uint8)
+    return Pillow.fromarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+def saved(image: Pillow.Image, kind: str, **settings: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **settings)
+    return file.getvalue()
+
+
+def with_alpha(mode: str) -> Pillow.Image:
+    """Transparent on the left, half so on the right."""
+    image = soft().convert(mode)
+    ramp = np.zeros((16, 24), np.uint8)
+    ramp[:, 12:] = 128
+    image.putalpha(Pillow.fromarray(ramp))
+    return image
+
+
+def cmyk(adobe: str) -> bytes:
+    """A CMYK JPEG with Adobe's marker as Pillow writes it (inverted), for YCCK, or without it."""
+    content = saved(soft().convert("CMYK"), "JPEG", quality=95, subsampling=0)
+    at = content.index(b"Adobe")
+    if adobe == "ycck":
+        return content[: at + 11] + b"\x02" + content[at + 12 :]
+    return content if adobe == "inverted" else content[: at - 4] + content[at + 12 :]
+
+
+DECODED: dict[str, Callable[[], bytes]] = {
+    "grey PNG": lambda: saved(soft().convert("L"), "PNG"),
+    "grey JPEG": lambda: saved(soft().convert("L"), "JPEG"),
+    "black and white": lambda: saved(soft().convert("1"), "PNG"),
+    "grey and alpha": lambda: saved(with_alpha("LA"), "PNG"),
+    "RGB and alpha": lambda: saved(with_alpha("RGBA"), "PNG"),
+    "palette": lambda: saved(soft().quantize(16), "PNG"),
+    "palette of 2 bits": lambda: saved(soft().quantize(4), "PNG", bits=2),
+    "palette and transparency": lambda: saved(soft().quantize(16), "PNG", transparency=3),
+    "CMYK": lambda: cmyk("none"),
+    "CMYK as Adobe inverts it": lambda: cmyk("inverted"),
+    "YCCK": lambda: cmyk("ycck"),
+    "progressive JPEG": lambda: saved(soft(), "JPEG", progressive=True),
+    "JPEG and other bytes": lambda: saved(soft(), "JPEG") + b"trailing",
+    "WebP": lambda: saved(soft(), "WEBP"),
+    "BMP": lambda: saved(soft(), "BMP"),
+    "TIFF": lambda: saved(soft(), "TIFF"),
+    "first of an animation": lambda: saved(soft(), "PNG", save_all=True, append_images=[soft().convert("L")]),
+}
+
+
+def check_decoded(content: bytes, expected: Pillow.Image) -> None:
+    decoded = preprocess.decode(content)
+    assert decoded is not None
+    assert decoded.dtype == np.uint8
+    assert decoded.shape == (expected.height, expected.width, 3)
+    assert np.abs(decoded.astype(int) - np.asarray(expected.convert("RGB"))).max() <= 2
+
+
+@pytest.mark.parametrize("kind", DECODED)
+def test_decode_agrees_with_pillow(kind: str) -> None:
+    content = DECODED[kind]()
+    check_decoded(content, Pillow.open(io.BytesIO(content)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("mode", "kind"), [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG")])
+def test_decode_turns_pictures_upright(orientation: int, mode: str, kind: str) -> None:
+    exif = Pillow.Exif()
+    exif[0x112] = orientation
+    content = saved(soft().convert(mode), kind, exif=exif, **({"quality": 95} if kind == "JPEG" else {}))
+    check_decoded(content, ImageOps.exif_transpose(Pillow.open(io.BytesIO(content))))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_decode_scales_16_bits_to_8(channels: int) -> None:
+    deep = np.random.default_rng(0).integers(0, 2**16, (9, 7, channels), np.uint16)
     decoded = preprocess.decode(cv2.imencode(".png", deep)[1].tobytes())
     assert decoded is not None
     assert decoded.dtype == np.uint8
+    colours = deep[..., :3] if channels == 1 else deep[..., 2::-1]
+    np.testing.assert_allclose(decoded, np.broadcast_to(colours / 257, (9, 7, 3)), atol=1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("part", [0.3, 0.9])
+def test_decode_says_none_of_what_is_cut_off_and_prints_nothing(
+    kind: str, part: float, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = saved(soft(160, 240), kind)
+    assert preprocess.decode(content[: int(part * len(content))]) is None
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("chunk", [b"IHDR", b"IDAT", b"IEND"])
+def test_decode_says_none_of_a_damaged_png_and_prints_nothing(chunk: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(saved(soft(), "PNG"))
+    content[content.index(chunk) + 4] ^= 255
+    assert preprocess.decode(bytes(content)) is None
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,7 +26,7 @@ def corpus(clips: list[tuple[int, int]], seed: int) -> Corpus:
         clips=numbers,
         groups=numbers,
         timestamps=times,
-        labels=("no", "yes"),
+        labels=(),  # so that no class must be there
         frame_rate=None,
         fingerprint="",
     )
@@ -70,3 +72,11 @@ def test_frames_without_an_order_are_refused_for_windows_only() -> None:
     with pytest.raises(DataError, match="distinct timestamps") as caught:
         windows(data, "train", 2)
     assert "\n" not in str(caught.value)
+
+
+def test_every_class_needs_a_clip_that_is_long_enough() -> None:
+    data = replace(corpus([(0, 5), (0, 3)], 0), labels=("no", "yes"))
+    data.class_ids[:] = data.clips  # the shorter clip is the only one of its class
+    assert set(windows(data, "train", 3).class_ids.tolist()) == {0, 1}
+    with pytest.raises(DataError, match="at least 4 frames, 'yes' has none, got \\[0\\]; use fewer frames"):
+        windows(data, "train", 4)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from whc.data.preprocess import Image
-from whc.demo.sources import ASSUMED_FPS, open_source
+from whc.data.video import ASSUMED_FPS
+from whc.demo.sources import open_source
 from whc.errors import DataError
 
 Build = Callable[..., Path]

@@ -64,32 +64,38 @@ class Corpus:
     interpolation: str = INTERPOLATION
 
 
-def read(path: Path) -> Table:
-    """Read and check a Parquet file of labelled crops.
+def read(path: Path, labelled: bool = True) -> Table:
+    """Read and check a Parquet file of crops.
+
+    Args:
+        path: Parquet file.
+        labelled: whether every row must have split, class_id and label. Otherwise image_bytes is enough: the others are
+            "", -1 and "" where they are not told, nobody asks whether they agree, and `labels` is empty.
 
     Raises:
         DataError: missing or corrupt file, missing columns, wrong types, unknown splits, contradictory labels.
     """
     table = _read_parquet(path)
-    missing = [name for name in REQUIRED if name not in table.column_names]
+    required = tuple(REQUIRED) if labelled else ("image_bytes",)
+    missing = [name for name in required if name not in table.column_names]
     if missing:
         raise DataError(
             problem(
                 str(path),
-                f"must have the columns {', '.join(REQUIRED)}",
+                f"must have the columns {', '.join(required)}",
                 table.column_names,
                 f"add {', '.join(missing)}",
             )
         )
     if table.num_rows == 0:
         raise DataError(f"{path}: must have rows, got none; build the data set again")
-    _check_types(table, path)
+    _check_types(table, path, labelled)
     rows = table.select(
         [name for name in (*REQUIRED, *OPTIONAL) if name in table.column_names and name != "image_bytes"]
     )
     frame = _fill_optional(rows.to_pandas())
     unknown = sorted(set(frame["split"]) - set(SPLITS))
-    if unknown:
+    if labelled and unknown:
         raise DataError(
             problem(f"{path}: split", f"must be one of {', '.join(SPLITS)}", unknown[0], "rename the split")
         )
@@ -97,7 +103,7 @@ def read(path: Path) -> Table:
         path=path,
         rows=frame,
         encoded=table["image_bytes"],
-        labels=_labels(frame, path),
+        labels=_labels(frame, path) if labelled else (),
         frame_rate=_frame_rate(table.schema, path),
         fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
     )
@@ -115,19 +121,21 @@ def _read_parquet(path: Path) -> pa.Table:
         raise DataError(f"{path}: must be a readable Parquet file, got: {reason}; copy or build it again") from error
 
 
-def _check_types(table: pa.Table, path: Path) -> None:
+def _check_types(table: pa.Table, path: Path, labelled: bool) -> None:
     accepts = {
         "text": lambda t: pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_dictionary(t),
         "bytes": lambda t: pa.types.is_binary(t) or pa.types.is_large_binary(t),
         "integer": pa.types.is_integer,
     }
     for name, kind in REQUIRED.items():
+        if name not in table.column_names:
+            continue
         column = table[name]
         if not accepts[kind](column.type):
             raise DataError(
                 problem(f"{path}: {name}", f"must be a column of {kind}", str(column.type), "convert the column")
             )
-        if column.null_count and name != "image_bytes":
+        if column.null_count and labelled and name != "image_bytes":
             raise DataError(
                 problem(f"{path}: {name}", "must have no empty values", column.null_count, "fill or drop those rows")
             )
@@ -163,8 +171,9 @@ def _fill_optional(frame: pd.DataFrame) -> pd.DataFrame:
     if "person_id" not in frame:
         frame["person_id"] = frame["video_id"]
     frame["person_id"] = frame["person_id"].astype(object).fillna(frame["video_id"]).astype(str)
-    frame["split"] = frame["split"].astype(str)
-    frame["label"] = frame["label"].astype(str)
+    for name in ("split", "label"):
+        frame[name] = frame[name].astype(object).fillna("").astype(str) if name in frame else ""
+    frame["class_id"] = frame["class_id"].fillna(-1).astype("int64") if "class_id" in frame else -1
     return frame
 
 
@@ -270,7 +279,7 @@ def _check_classes(corpus: Corpus, path: Path) -> None:
                         "split the data again",
                     )
                 )
-    if len(corpus.labels) != 2:
+    if len(corpus.labels) < 2:
         raise DataError(
-            problem(f"{path}: class_id", "must have two classes", list(corpus.labels), "merge or add labels")
+            problem(f"{path}: class_id", "must have at least two classes", list(corpus.labels), "add rows of another")
         )

@@ -5,6 +5,7 @@ Pictures are RGB uint8 (height, width, 3) throughout; the network takes float32 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,15 +19,39 @@ RESIZE = "stretch"
 INTERPOLATION = "area"
 
 
+# What cannot be decoded is told in our own words, once; OpenCV would add its account of each file.
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
 def decode(encoded: bytes) -> Image | None:
-    """Decode an image file (JPEG, PNG ...) to RGB (height, width, 3), or None when it cannot be read."""
-    if not encoded:
+    """Decode an image file (JPEG, PNG, WebP ...) to RGB uint8 (height, width, 3), or None when it cannot be read.
+
+    Grey and palette pictures become RGB, CMYK is converted, 16 bits are scaled to 8, an alpha channel is dropped (the
+    colours under it stay), EXIF orientation is applied, and of several frames the first is taken.
+    """
+    if not encoded or (encoded.startswith(_PNG) and not _is_whole_png(encoded)):
         return None
     try:
         picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
     except cv2.error:
         return None
     return None if picture is None else np.asarray(picture, np.uint8)
+
+
+def _is_whole_png(encoded: bytes) -> bool:
+    """Whether no chunk that a picture needs is cut off or damaged: libpng would complain on stderr by itself."""
+    start = len(_PNG)
+    while start + 12 <= len(encoded):
+        kind, stop = encoded[start + 4 : start + 8], start + 8 + int.from_bytes(encoded[start : start + 4])
+        needed = kind[:1].isupper()
+        if needed and zlib.crc32(encoded[start + 4 : stop]) != int.from_bytes(encoded[stop : stop + 4]):
+            return False
+        if kind == b"IEND":
+            return True
+        start = stop + 4
+    return False
 
 
 def resize(picture: Image, height: int, width: int, interpolation: str = INTERPOLATION) -> Image:

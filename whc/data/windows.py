@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whc.data.dataset import SPLITS, Corpus
-from whc.errors import DataError
+from whc.errors import DataError, problem
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ def windows(corpus: Corpus, split: str, frames: int) -> Windows:
     """Windows of `frames` frames that slide by one over each clip of a split; single rows when `frames` is 1.
 
     Raises:
-        DataError: no clip is long enough, or the frames of a clip have no order.
+        DataError: no clip of some class is long enough, or the frames of a clip have no order.
     """
     rows = np.flatnonzero(corpus.splits == SPLITS.index(split))
     if frames == 1:
@@ -38,4 +38,10 @@ def windows(corpus: Corpus, split: str, frames: int) -> Windows:
     if not len(starts):
         raise DataError(f"split {split!r}: must have a clip of at least {frames} frames, got none; use fewer frames")
     index = order[starts[:, None] + np.arange(frames)]
-    return Windows(index, corpus.class_ids[index[:, -1]])
+    class_ids = corpus.class_ids[index[:, -1]]
+    present = set(class_ids.tolist())
+    for class_id, label in enumerate(corpus.labels):
+        if class_id not in present:
+            rule = f"every class must have a clip of at least {frames} frames, {label!r} has none"
+            raise DataError(problem(f"split {split!r}", rule, sorted(present), "use fewer frames"))
+    return Windows(index, class_ids)

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from whc.data.preprocess import Image, decode
+from whc.data.video import Frame, Size, capture, frame_rate, open_video, read_rgb
 from whc.errors import DataError
 
-Size = tuple[int, int]
-
-ASSUMED_FPS = 30.0  # of a camera or a video that does not tell
 FOLDER_FPS = 10.0  # at which images without a time of their own are timed and played
 RENDERED_SECONDS = 3  # of each motion
-
-
-class Frame(NamedTuple):
-    """An RGB uint8 picture (H, W, 3) and its time since the first frame."""
-
-    picture: Image
-    seconds: float
 
 
 @dataclass
@@ -65,8 +53,8 @@ def open_source(spec: str | None) -> Iterator[Source]:
     if spec is None:
         yield _rendered()
     elif spec.isdecimal():
-        with _capture(int(spec)) as capture:
-            yield _camera(capture, spec)
+        with capture(int(spec)) as opened:
+            yield _camera(opened, spec)
     elif Path(spec).is_dir():
         yield _folder(Path(spec))
     elif not Path(spec).is_file():
@@ -74,74 +62,29 @@ def open_source(spec: str | None) -> Iterator[Source]:
             f"{spec}: must be a camera's number, a video or a folder of images, got nothing there; check the path"
         )
     else:
-        with _capture(spec) as capture:
-            yield _video(capture, spec)
+        with open_video(spec) as video:
+            yield Source(spec, video.fps, video.size, video.count, video.frames)
 
 
-@contextmanager
-def _capture(what: int | str) -> Iterator[cv2.VideoCapture]:
-    # OpenCV and FFmpeg would print their own account of what is raised here as one line.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    # FFmpeg alone for files: other backends take a name such as img_01.png for a sequence.
-    capture = cv2.VideoCapture(what, cv2.CAP_ANY if isinstance(what, int) else cv2.CAP_FFMPEG)
-    try:
-        yield capture
-    finally:
-        capture.release()
-        cv2.utils.logging.setLogLevel(level)
-
-
-def _camera(capture: cv2.VideoCapture, number: str) -> Source:
-    if not capture.isOpened():
+def _camera(opened: cv2.VideoCapture, number: str) -> Source:
+    if not opened.isOpened():
         raise DataError(f"camera {number}: must be connected and free, got none; list cameras with `ls /dev/video*`")
-    first = _read(capture)
+    first = read_rgb(opened)
     if first is None:
         raise DataError(f"camera {number}: must give pictures, got none; close other programs that use it")
-    return Source(f"camera {number}", _fps(capture), _size(first), None, _filmed(capture, first), live=True)
+    return Source(f"camera {number}", frame_rate(opened), _size(first), None, _filmed(opened, first), live=True)
 
 
-def _filmed(capture: cv2.VideoCapture, first: Image) -> Iterator[Frame]:
+def _filmed(opened: cv2.VideoCapture, first: Image) -> Iterator[Frame]:
     picture: Image | None = first
     started = time.monotonic()
     while picture is not None:
         yield Frame(picture, time.monotonic() - started)
-        picture = _read(capture)
-
-
-def _video(capture: cv2.VideoCapture, path: str) -> Source:
-    if not capture.isOpened():
-        raise DataError(f"{path}: must be a video that FFmpeg can decode, got something else; convert it to MP4")
-    first = _read(capture)
-    if first is None:
-        raise DataError(f"{path}: must have frames that can be decoded, got none; convert or download it again")
-    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    fps = _fps(capture)
-    return Source(path, fps, _size(first), count if count > 0 else None, _decoded(capture, first, fps))
-
-
-def _decoded(capture: cv2.VideoCapture, first: Image, fps: float) -> Iterator[Frame]:
-    start = seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-    yield Frame(first, 0.0)
-    while (picture := _read(capture)) is not None:
-        told = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        seconds = told if told > seconds else seconds + 1 / fps  # some files hold no times, or times that jump back
-        yield Frame(picture, seconds - start)
-
-
-def _read(capture: cv2.VideoCapture) -> Image | None:
-    there, picture = capture.read()
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8) if there else None
+        picture = read_rgb(opened)
 
 
 def _size(picture: Image) -> Size:
     return picture.shape[0], picture.shape[1]
-
-
-def _fps(capture: cv2.VideoCapture) -> float:
-    fps = float(capture.get(cv2.CAP_PROP_FPS))
-    return fps if math.isfinite(fps) and fps > 0 else ASSUMED_FPS
 
 
 def _folder(folder: Path) -> Source:

@@ -1,0 +1,128 @@
+"""`whc data build`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from whc.cli import _options
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from whc.data.build_report import BuildReport
+    from whc.data.folders import BuildConfig
+
+FPS = 10.0
+MIN_FRAMES = 2
+SHOWN = 3  # names of a kind in the terminal; report.json has all
+
+
+@click.command()
+@_options.file(
+    "--images", metavar="DIR", help="Folder of pictures: DIR/train/CLASS/..., or DIR/CLASS/... with --split."
+)
+@_options.file("--videos", metavar="DIR", help="Folder of clips, laid out likewise; each sampled frame is a row.")
+@_options.file("--out", metavar="DIR", required=True, help="Folder for dataset.parquet and report/.")
+@click.option("--split", metavar="70/15/15", help="Split the classes of DIR: shares of train, val and test.")
+@click.option(
+    "--group",
+    metavar="person|video|REGEX",
+    help="What must not lie in two splits. person: the first folder below the class, else the file name up to its "
+    "first _. video: the folders below the class, else the file name less its number; a clip with --videos. REGEX: "
+    "searched in CLASS/.../file, its first group is the key, such as '/([^/_]+)_'.  [default: each file]",
+)
+@click.option("--labels", metavar="A,B", help="The classes in order of class_id.  [default: sorted]")
+@click.option("--fps", type=float, help=f"Frames a second to sample from clips.  [default: {FPS:g}]")
+@click.option("--min-frames", type=int, help=f"Leave out clips that give fewer frames.  [default: {MIN_FRAMES}]")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed splits the same way.")
+@_options.as_json
+def command(out: Path, as_json: bool, **asked: Any) -> None:
+    """Build a data set from folders of pictures or clips.
+
+    Of exact copies within a class one stays; pictures that lie in two classes are left out; near-duplicates share a
+    split. With two classes the second is the positive one.
+    """
+    config = _config(**asked)
+    from whc.data.building import build
+
+    console = _options.messages()
+    with _options.progress(console, "reading") as told:
+        report = build(config, out, told)
+    _options.emit(report.model_dump(mode="json"), as_json, _render(report, out))
+
+
+def _config(
+    images: Path | None, videos: Path | None, split: str | None, labels: str | None, **rest: object
+) -> BuildConfig:
+    from whc.config import validate
+    from whc.data.folders import BuildConfig
+    from whc.data.splitting import shares
+    from whc.errors import UsageError, problem
+
+    if (images is None) == (videos is None):
+        got = "neither" if images is None else "both"
+        raise UsageError(problem("--images, --videos", "one of them must be given", got, "give the folder to read"))
+    if images and (rest["fps"] or rest["min_frames"]):
+        raise UsageError("--fps, --min-frames: must go with --videos, got --images; leave them out")
+    content = {key: value for key, value in rest.items() if value is not None}
+    if videos:
+        content = {"fps": FPS, "min_frames": MIN_FRAMES} | content
+    if split is not None:
+        content["split"] = shares(split)
+    if labels is not None:
+        names = content["labels"] = [name.strip() for name in labels.split(",")]
+        if len(set(names)) < len(names) or "" in names:
+            raise UsageError(problem("--labels", "must be different names", labels, "write no_smiling,smiling"))
+    content |= {"kind": "images" if images else "videos", "folder": images or videos}
+    return validate(BuildConfig, content, "whc data build")
+
+
+def _render(report: BuildReport, out: Path) -> Group:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from whc.data.building import PIE, REPORT
+
+    splits = report.splits.values()
+    table = Table(title=Text(f"{report.path}: {report.rows} rows"), title_justify="left")
+    table.add_column("rows")
+    for name in report.splits:
+        table.add_column(name, justify="right")
+    for label in report.labels:
+        table.add_row(Text(label), *(str(split.classes[label]) for split in splits))
+    table.add_section()
+    table.add_row("all", *(str(split.rows) for split in splits))
+    table.add_row("share", *(f"{split.rows / report.rows:.1%}" for split in splits))
+    table.add_row("clips" if report.frame_rate else "pictures", *(str(split.clips) for split in splits))
+    table.add_row("groups", *(str(split.people) for split in splits))
+    lines = [*_left_out(report), *_near(report), *report.notes, f"report: {out / REPORT}, {out / PIE}"]
+    return Group(table, *map(Text, lines))
+
+
+def _left_out(report: BuildReport) -> Iterator[str]:
+    """A line for each reason, with the first few names."""
+    for reason in dict.fromkeys(left.reason for left in report.left_out):
+        some = [left for left in report.left_out if left.reason == reason]
+        speaks_for_itself = len({left.detail for left in some}) == 1 < len(some)
+        few = _few(left.name if speaks_for_itself else f"{left.name}: {left.detail}" for left in some)
+        yield f"left out, {reason}: {len(some)} ({few})"
+
+
+def _near(report: BuildReport) -> Iterator[str]:
+    clusters = report.near_duplicates
+    if clusters:
+        few = _few(" ~ ".join(cluster[:2]) for cluster in clusters)
+        yield f"near-duplicates, in one group: {sum(map(len, clusters))} in {len(clusters)} clusters ({few})"
+    if report.leaks:
+        few = _few(" ~ ".join(cluster[:2]) for cluster in report.leaks)
+        yield f"near-duplicates in more than one split: {len(report.leaks)} ({few}); --split would keep them together"
+
+
+def _few(names: Iterable[str]) -> str:
+    every = list(names)
+    return ", ".join(every[:SHOWN]) + (" ..." if len(every) > SHOWN else "")

@@ -1,0 +1,116 @@
+"""What `whc data build` did: counts, what was left out and why, near-duplicates, and a pie of the classes."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from whc.data.dataset import SPLITS
+from whc.data.folders import BuildConfig, Found, LeftOut
+from whc.data.reading import Item
+from whc.data.report import SplitReport
+
+_LEAST_PERCENT = 6.0  # of a pie that text has room in
+_LEGEND_COLUMNS = 4
+
+
+class BuildReport(BaseModel):
+    """report.json.
+
+    `near_duplicates` lists pictures (clips) that show nearly the same, those of one cluster together; `leaks` those
+    clusters that lie in more than one split, which happens only where the folder was split already. `notes` are what
+    the user should know besides. People are counted by group.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    path: str
+    fingerprint: str
+    rows: int
+    labels: list[str]
+    frame_rate: float | None
+    splits: dict[str, SplitReport]
+    left_out: list[LeftOut]
+    near_duplicates: list[list[str]]
+    leaks: list[list[str]]
+    notes: list[str]
+    config: BuildConfig
+
+
+def summarize(
+    items: Sequence[Item], near: Sequence[Sequence[Item]], found: Found, config: BuildConfig, path: Path, file: Path
+) -> BuildReport:
+    """Report on a build.
+
+    Args:
+        items: what is in the data set.
+        near: its near-duplicates, those of a cluster together.
+        found: what was in the folder.
+        config: what was to be built.
+        path: of the Parquet file, once it is in place.
+        file: where it lies now.
+    """
+    notes = [f"{item.source.name}: {item.note}" for item in items if item.note]
+    if config.split and not config.group and any("/" in item.source.inner.split("/", 1)[1] for item in items):
+        notes.append("files in one folder below a class may lie in several splits: --group person keeps them together")
+    return BuildReport(
+        path=str(path),
+        fingerprint=hashlib.sha256(file.read_bytes()).hexdigest()[:16],
+        rows=sum(len(item.frames) for item in items),
+        labels=list(found.labels),
+        frame_rate=config.fps,
+        splits={split: _split([item for item in items if item.split == split], found.labels) for split in SPLITS},
+        left_out=sorted(found.left_out, key=lambda left: left.name),
+        near_duplicates=[_names(cluster) for cluster in near],
+        leaks=[_names(cluster) for cluster in near if len({item.split for item in cluster}) > 1],
+        notes=notes,
+        config=config,
+    )
+
+
+def _split(items: Sequence[Item], labels: Sequence[str]) -> SplitReport:
+    rows = dict.fromkeys(labels, 0)
+    for item in items:
+        rows[item.source.label] += len(item.frames)
+    return SplitReport(
+        rows=sum(rows.values()), classes=rows, people=len({item.group for item in items}), clips=len(items)
+    )
+
+
+def _names(items: Sequence[Item]) -> list[str]:
+    return [item.source.name for item in items]
+
+
+def draw(report: BuildReport, path: Path) -> None:
+    """Draw the classes of each split as pies, side by side; a PNG file."""
+    from matplotlib import colormaps, rc_context
+    from matplotlib.figure import Figure
+
+    # The pale half of the map first: numbers are written on it.
+    colours = [colormaps["tab20"]((2 * i + 1 - i // 10) % 20) for i in range(len(report.labels))]
+    # Names of folders are text, not formulas, and in any script: the font may lack some of it.
+    with warnings.catch_warnings(), rc_context({"text.parse_math": False}):
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        legend_rows = math.ceil(len(report.labels) / _LEGEND_COLUMNS)
+        figure = Figure(figsize=(9, 3.5 + 0.25 * legend_rows), dpi=120, layout="constrained")
+        for axes, (name, split) in zip(figure.subplots(1, len(report.splits)), report.splits.items(), strict=True):
+            counts = list(split.classes.values())
+            texts = partial(_wedge_text, split.rows)
+            shape = {"startangle": 90, "counterclock": False, "wedgeprops": {"edgecolor": "white"}}
+            wedges = axes.pie(counts, colors=colours, autopct=texts, pctdistance=0.7, **shape)[0]
+            axes.set_title(f"{name}: {split.rows} rows")
+        entries = [f"{class_id}: {label}" for class_id, label in enumerate(report.labels)]
+        figure.legend(
+            wedges, entries, loc="outside lower center", ncols=min(len(entries), _LEGEND_COLUMNS), frameon=False
+        )
+        figure.savefig(path, format="png")
+
+
+def _wedge_text(rows: int, percent: float) -> str:
+    return f"{percent / 100 * rows:.0f}\n{percent:.0f} %" if percent >= _LEAST_PERCENT else ""
