@@ -100,7 +100,10 @@ def _build(
     task = TrialConfig.model_validate(front[0].config).task_module
     floor = task.constant_score(windows(corpus, "val", 1).class_ids) + recipe.min_over_constant
     reference = Point(floor, study.limits.get("latency_ms", 2 * max((c.latency.ms for c in candidates), default=1)))
-    chosen = ladder.choose([c.point for c in candidates], recipe.max_variants, recipe.min_gain, reference)
+    points = [candidate.point for candidate in candidates]
+    chosen = ladder.choose(
+        points, recipe.max_variants, lambda i, j: points[i].quality - points[j].quality >= recipe.min_gain, reference
+    )
     rejected += [_not_chosen(c, recipe, reference) for i, c in enumerate(candidates) if i not in chosen]
     if not chosen:
         reasons = "; ".join(f"trial {row.trial_id}: {row.reason}" for row in rejected)

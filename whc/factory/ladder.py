@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from whc.pareto import Point, best_subset, front
 
@@ -14,29 +14,37 @@ def names(count: int, prefix: str) -> list[str]:
     return [f"{prefix}_{letter.lower()}" for letter in NAMES[count]]
 
 
-def separate(points: Sequence[Point], min_gain: float) -> list[int]:
-    """The front, cheapest first, less the points that gain under `min_gain` quality on the last one kept."""
+Beats = Callable[[int, int], bool]
+"""Whether candidate i, the slower one, is told apart from candidate j, and better."""
+
+
+def separate(points: Sequence[Point], beats: Beats) -> list[int]:
+    """The front, cheapest first, less the points that do not beat the last one kept: those are merged into it."""
     kept: list[int] = []
     for i in front(points):
-        if not kept or points[i].quality - points[kept[-1]].quality >= min_gain:
+        if not kept or beats(i, kept[-1]):
             kept.append(i)
     return kept
 
 
-def choose(points: Sequence[Point], max_variants: int, min_gain: float, reference: Point) -> list[int]:
-    """The ladder: non-dominated, apart by `min_gain`, better than the reference, and of those the best by hypervolume.
+def choose(points: Sequence[Point], max_variants: int, beats: Beats, reference: Point) -> list[int]:
+    """The ladder: non-dominated, told apart, better than the reference, and of those the best by hypervolume.
 
     Args:
         points: validation F1 and latency of each candidate.
         max_variants: how many to choose at most.
-        min_gain: least step in quality from one variant to the next.
+        beats: whether the slower of two candidates, the first, is told apart from the faster one.
         reference: the constant predictor's F1 and the latency limit; nothing at or below that F1 is chosen.
 
     Returns:
         Indices into `points`; quality and cost strictly increase along them.
     """
-    useful = [i for i, point in enumerate(points) if point.quality > reference.quality]
-    apart = [useful[i] for i in separate([points[i] for i in useful], min_gain)]
-    if not apart:
-        return []
-    return [apart[i] for i in best_subset([points[i] for i in apart], max_variants, reference)]
+    chosen = [i for i, point in enumerate(points) if point.quality > reference.quality]
+    while chosen:
+        among = [points[i] for i in chosen]
+        apart = [chosen[i] for i in separate(among, lambda i, j: beats(chosen[i], chosen[j]))]  # noqa: B023 (called now)
+        best = [apart[i] for i in best_subset([points[i] for i in apart], max_variants, reference)]
+        if best == chosen:
+            break
+        chosen = best  # neighbours of a subset were not neighbours before: they are asked about again
+    return chosen

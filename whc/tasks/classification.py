@@ -96,10 +96,15 @@ def score(probabilities: NDArray[np.floating], class_ids: NDArray[np.int64], thr
         class_ids: (M,) 0 to C - 1.
         threshold: least probability called positive; of no use to (M, C).
     """
-    counts = confusion(probabilities, class_ids, threshold)
-    both = counts.sum(0) + counts.sum(1)
-    f1 = 2 * np.diag(counts) / np.maximum(both, 1)
-    return float(f1[POSITIVE] if probabilities.ndim == 1 else f1.mean())
+    return float(score_of(confusion(probabilities, class_ids, threshold)))
+
+
+def score_of(counts: NDArray[np.floating] | NDArray[np.int64]) -> NDArray[np.floating]:
+    """F1 (...) of confusion counts (..., C, C), which add up over rows: what a bootstrap resamples."""
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    both = counts.sum(-1) + counts.sum(-2)
+    f1 = 2 * hits / np.maximum(both, 1)
+    return np.asarray(f1[..., POSITIVE] if counts.shape[-1] == 2 else f1.mean(-1))
 
 
 def constant_score(class_ids: NDArray[np.int64]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 from collections.abc import Callable
@@ -205,7 +206,7 @@ def _train(
     log.info("%s after %d of %d epochs, data %s", out, done, config.training.epochs, corpus.fingerprint)
     logbook = Logbook(out, done)
     try:
-        for epoch in trainer.epochs(watcher.trained):
+        for epoch in trainer.epochs(_logging_the_first(watcher.trained)):
             _keep(trainer, config, corpus, folder)
             logbook.write(epoch)
             pictures.epoch_ended(epoch)
@@ -217,6 +218,17 @@ def _train(
         raise TrainingError(f"{error}; {named}") from error
     finally:
         logbook.close()
+
+
+def _logging_the_first(trained: Callable[[int], None]) -> Callable[[int], None]:
+    steps = itertools.count()
+
+    def told(images: int) -> None:
+        if next(steps) == 0:
+            log.info("first step taken")
+        trained(images)
+
+    return told
 
 
 def _keep(trainer: Trainer, config: TrialConfig, corpus: Corpus, folder: Path) -> None:
