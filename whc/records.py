@@ -132,7 +132,8 @@ class ModelMetadata(_Record):
     """What an exported file says of itself, each field a `whc.` property of the ONNX model.
 
     `height` and `width` are in pixels, `frames` counts the frames of one input, `frame_rate` is in frames a second
-    (None: every frame of the stream), `threshold` is the least probability called `positive`.
+    (None: every frame of the stream), `threshold` is the least probability called `positive`, which is empty for three
+    labels and more.
     """
 
     schema_version: int = Field(SCHEMA, alias="schema")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import sys
@@ -114,11 +115,35 @@ def test_train(folder: Path, trained: Any) -> None:
     assert trained["unreadable"] == []
     assert trained["checkpoint"] == str(Path("trained", "checkpoint.pt"))
     out = folder / "trained"
-    assert sorted(path.name for path in out.iterdir()) == ["checkpoint.pt", "config.yaml", "summary.json"]
+    assert {path.name for path in out.iterdir()} == {
+        *("checkpoint.pt", "checkpoints", "config.yaml", "diagnostics", "history.json", "summary.json"),
+        *("tensorboard", "test_predictions.csv", "train.log"),
+    }
+    with (out / "test_predictions.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    hits = sum(row["label"] == row["true_label"] == "waving_hand" for row in rows)
+    called = sum(row["label"] == "waving_hand" for row in rows) + sum(
+        row["true_label"] == "waving_hand" for row in rows
+    )
+    assert trained["f1"] == pytest.approx(2 * hits / called)
     assert json.loads((out / "summary.json").read_text(encoding="utf-8")) == trained
     resolved = TrialConfig.model_validate(load_yaml(out / "config.yaml"))
     assert (resolved.training.epochs, resolved.model.color, resolved.model.width) == (1, "luma", 4)
     assert resolved.model.frames == 2
+
+
+def test_a_finished_run_resumes_to_its_own_summary(
+    folder: Path, data: Path, trained: Any, result: Callable[..., Any]
+) -> None:
+    told = result("train", "--data", data, "--out", folder / "trained", "--resume", "--diagnostics", "off")
+    assert {**told, "checkpoint": ""} == {**trained, "checkpoint": ""}
+
+
+def test_weights_to_start_from(folder: Path, data: Path, trained: Any, home: Path, result: Callable[..., Any]) -> None:
+    init = folder / trained["checkpoint"]
+    told = result("train", "--data", data, "--out", "tuned", "--init", init, "--set", "training.epochs=1")
+    assert told["init"] == str(init)
+    assert load_yaml(home / "tuned" / "config.yaml")["model"] == load_yaml(folder / "trained" / "config.yaml")["model"]
 
 
 def test_what_train_wrote_is_a_configuration(

@@ -193,6 +193,31 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
         [("twice.yaml: line 2: must be valid YAML, got: key 'name' is given twice", "mend")],
     ),
     "set without =": (f"{TRAIN} --data good.parquet --set lr", 2, [("--set: must be KEY=VALUE", "training.lr=0.01")]),
+    "resume of nothing": (
+        f"{TRAIN} --data good.parquet --resume",
+        2,
+        [("--resume: --out must hold an interrupted run, got 'out'", "leave out --resume")],
+    ),
+    "init and resume": (
+        f"{TRAIN} --data good.parquet --resume --init x.pt",
+        2,
+        [("--init: must not come with --resume, got 'x.pt'", "leave one of them out")],
+    ),
+    "init of nothing": (
+        f"{TRAIN} --data good.parquet --init x.pt",
+        1,
+        [("x.pt: must be a readable checkpoint, got No such file or directory", "check the path")],
+    ),
+    "diagnostics of a word": (
+        f"{TRAIN} --data good.parquet --diagnostics some",
+        2,
+        [("Invalid value for '--diagnostics': must be a number of epochs", "`whc train --help`")],
+            (
+                "Invalid value for '--diagnostics': must be a number of epochs, 'last' or 'off', got 'some'",
+                "`whc train --help`",
+            )
+        ],
+    ),
     "set of nothing": (f"{TRAIN} --data good.parquet --set =3", 2, [("--set: must be KEY=VALUE", "training.lr=0.01")]),
     "set of an unknown key": (
         f"{TRAIN} --data good.parquet --set training.lrr=1",

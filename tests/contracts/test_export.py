@@ -22,7 +22,7 @@ from whc.runtimes import onnxruntime_cpu
 from whc.tasks import classification
 
 KIND = "export"
-LABELS = ["still", "waving"]
+TWO, THREE = ["still", "waving"], ["left", "right", "none"]
 Season = Callable[[nn.Module, tuple[int, ...]], nn.Module]
 
 
@@ -35,11 +35,11 @@ def combinations() -> list[tuple[str, str, str, str]]:
     return [(*network, *given) for network, given in pairs]
 
 
-def describe(config: ModelConfig) -> ModelMetadata:
+def describe(config: ModelConfig, labels: list[str]) -> ModelMetadata:
     return ModelMetadata(
         task="classification",
-        labels=LABELS,
-        positive=LABELS[1],
+        labels=labels,
+        positive=classification.positive_label(labels),
         layout=config.layout,
         frames=config.frames,
         frame_rate=None,
@@ -70,7 +70,7 @@ def test_writes_one_complete_file_and_leaves_the_network_alone(name: str, tmp_pa
     before = weights(network)
     path = tmp_path / "artifact"
     path.write_bytes(b"an older file")
-    module.export(network, path, describe(config), config.input_shape, module.Config())
+    module.export(network, path, describe(config, TWO), config.input_shape, module.Config())
     assert [file.name for file in tmp_path.iterdir()] == ["artifact"]
     assert path.read_bytes() != b"an older file"
     assert network.training
@@ -95,7 +95,7 @@ def test_onnx_computes_what_the_network_does(
     )
     network = season(build(config, 1), config.input_shape)
     path = tmp_path / "model.onnx"
-    onnx_exporter.export(network, path, describe(config), config.input_shape, onnx_exporter.Config())
+    onnx_exporter.export(network, path, describe(config, TWO), config.input_shape, onnx_exporter.Config())
 
     model = onnx.load(path)
     assert [item.name for item in model.graph.input] == ["images"]
@@ -106,7 +106,7 @@ def test_onnx_computes_what_the_network_does(
         assert text not in path.read_bytes()
 
     session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
-    assert session.metadata() == describe(config)
+    assert session.metadata() == describe(config, TWO)
     assert session.input_shape == (1, *config.input_shape)
     with torch.inference_mode():
         for batch in (1, 7):
@@ -114,3 +114,29 @@ def test_onnx_computes_what_the_network_does(
             expected = classification.probabilities(network(images)).numpy()
             np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
     assert expected.std() > 1e-2, "probabilities that hardly differ prove nothing"
+
+
+@pytest.mark.parametrize("head", plugins.names("models.heads"))
+@pytest.mark.parametrize("backbone", plugins.names("models.backbones"))
+def test_onnx_gives_several_classes_a_probability_each(
+    tmp_path: Path, season: Season, backbone: str, head: str
+) -> None:
+    torch.manual_seed(0)
+    sizes = {"width": 4, "depth": 1, "image_size": "16x24"}
+    config = ModelConfig.model_validate({"backbone": backbone, "head": head, **sizes})
+    network = season(build(config, classification.outputs(THREE)), config.input_shape)
+    path = tmp_path / "model.onnx"
+    onnx_exporter.export(network, path, describe(config, THREE), config.input_shape, onnx_exporter.Config())
+
+    (output,) = onnx.load(path).graph.output
+    assert output.name == "probs"
+    assert output.type.tensor_type.shape.dim[1].dim_value == 3
+    session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
+    assert session.metadata() == describe(config, THREE)
+    images = torch.rand(7, *config.input_shape) * torch.rand(7, 1, 1, 1)
+    given = session.run(images.numpy())
+    assert given.shape == (7, 3)
+    np.testing.assert_allclose(given.sum(1), 1, atol=1e-5)
+    with torch.inference_mode():
+        np.testing.assert_allclose(given, classification.probabilities(network(images)).numpy(), atol=1e-5)
+    assert given.std(0).min() > 1e-3, "probabilities that hardly differ prove nothing"

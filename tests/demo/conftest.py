@@ -76,12 +76,55 @@ def change_graph(frames: int, size: int = SIZE) -> onnx.GraphProto:
     )
 
 
+def colour_graph(size: int = SIZE) -> onnx.GraphProto:
+    """Probabilities of red, green and blue: the softmax of ten times each channel's mean."""
+    return helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["images", "axes"], ["means"], keepdims=0),
+            helper.make_node("Mul", ["means", "ten"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probs"], axis=1),
+        ],
+        "colour",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, size, size])],
+        [helper.make_tensor_value_info("probs", TensorProto.FLOAT, ["batch", 3])],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3]),
+            helper.make_tensor("ten", TensorProto.FLOAT, [], [10.0]),
+        ],
+    )
+
+
+@pytest.fixture
+def colour_model(tmp_path: Path) -> Callable[..., Path]:
+    """Builds a still model of three labels that calls a frame's strongest colour; keywords change its metadata."""
+
+    def build(**changes: Any) -> Path:
+        described = metadata(**({"labels": ["red", "green", "blue"], "positive": ""} | changes))
+        return save_model(tmp_path / "colour.onnx", colour_graph(), described.to_properties())
+
+    return build
+
+
 @pytest.fixture
 def brightness_model(tmp_path: Path) -> Callable[..., Path]:
     """Builds a still model that calls bright frames positive; keywords change its metadata."""
 
     def build(**changes: Any) -> Path:
         return save_model(tmp_path / "bright.onnx", brightness_graph(), metadata(**changes).to_properties())
+
+    return build
+
+
+@pytest.fixture
+def offset_model(tmp_path: Path) -> Callable[[float], Path]:
+    """Builds a still model that gives the mean of all channels and a number on top."""
+
+    def build(offset: float) -> Path:
+        graph = brightness_graph()
+        graph.node[0].output[0] = "mean"
+        graph.node.append(helper.make_node("Add", ["mean", "offset"], ["prob_bright"]))
+        graph.initializer.append(helper.make_tensor("offset", TensorProto.FLOAT, [], [offset]))
+        return save_model(tmp_path / "offset.onnx", graph, metadata().to_properties())
 
     return build
 

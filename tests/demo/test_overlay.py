@@ -78,6 +78,15 @@ def test_each_thing_said_shows(field: str) -> None:
     assert not np.array_equal(changed, draw(picture, CAPTION, (270, 480)))
 
 
+def test_without_a_threshold_there_is_a_bar_but_no_tick() -> None:
+    picture = np.zeros((270, 480, 3), np.uint8)
+    plain, marked = (draw(picture, dataclasses.replace(CAPTION, threshold=at), (270, 480)) for at in (None, 0.9))
+    columns = np.flatnonzero((plain != marked).any(axis=(0, 2)))
+    assert len(columns) > 0
+    assert columns.max() - columns.min() <= 2
+    assert columns.min() > 300  # far right of the bar's end
+
+
 def test_any_label_can_be_drawn() -> None:
     picture = np.zeros((48, 48, 3), np.uint8)
     for label in ("", "x" * 300, "Lächeln", "笑顔", "a\nb", "%d"):

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from whc.data.preprocess import Image, resize, to_input
-from whc.demo import outputs
 from whc.demo.regions import Region
 from whc.demo.run import DemoSummary, run
 from whc.errors import ArtifactError, DataError, UsageError
@@ -53,9 +52,35 @@ def test_folder_of_stills(brightness_model: Build, image_folder: Build, grey: Gr
     assert [row["positive"] for row in table] == ["0", "1", "0", "1"]
     assert [float(row["probability"]) for row in table] == pytest.approx([s / 255 for s in LIGHT_AND_DARK], abs=1e-6)
     assert [row["frame"] for row in table] == ["0", "1", "2", "3"]
-    assert tuple(table[0]) == outputs.COLUMNS
+    assert list(table[0]) == ["frame", "seconds", "label", "probability", "positive", "latency_ms"]
+    assert summary.shares == {"dark": 0.5, "bright": 0.5}
+    assert "; 4 decisions, 50% bright; median latency" in summary.line()
     assert frames_of(tmp_path / "new" / "out.mp4") == (4, 10.0, (320, 320, 3))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bright.onnx", "images", "new", "out.csv"]
+
+
+def test_folder_of_three_classes(colour_model: Build, image_folder: Build, grey: Grey, tmp_path: Path) -> None:
+    pictures = [grey(40) for _ in range(4)]
+    for picture, channel in zip(pictures, (0, 0, 1, 0), strict=True):
+        picture[..., channel] = 240
+    summary = run(colour_model(), str(image_folder(pictures)), save=tmp_path / "out.mp4", csv=tmp_path / "out.csv")
+    assert (summary.positive, summary.positive_share) == ("", None)
+    assert summary.shares == {"red": 0.75, "green": 0.25, "blue": 0}
+    assert "; 4 decisions, 75% red, 25% green; median latency" in summary.line()
+    table = rows(tmp_path / "out.csv")
+    each = ["prob_red", "prob_green", "prob_blue"]
+    assert list(table[0]) == ["frame", "seconds", "label", "probability", *each, "latency_ms"]
+    assert [row["label"] for row in table] == ["red", "red", "green", "red"]
+    for row in table:
+        assert sum(float(row[name]) for name in each) == pytest.approx(1, abs=1e-5)
+        assert float(row["probability"]) == max(float(row[name]) for name in each)
+        assert row["probability"] == row[f"prob_{row['label']}"]
+    assert frames_of(tmp_path / "out.mp4")[0] == 4
+
+
+def test_threshold_decides_nothing_among_three(colour_model: Build, image_folder: Build, grey: Grey) -> None:
+    folder = image_folder([grey(100)])
+    assert run(colour_model(threshold=0.9), str(folder)).shares == {"red": 1, "green": 0, "blue": 0}
 
 
 def test_window_holds_frames_at_the_models_rate(change_model: Build, video: Build, grey: Grey, tmp_path: Path) -> None:
@@ -147,9 +172,11 @@ def test_slow_source_is_told(change_model: Build, video: Build, grey: Grey) -> N
         ({"frames": 0}, "must be positive"),
         ({"height": 32}, "layout: must describe the network's input"),
         ({"task": "juggling"}, "task: must be one of classification"),
-        ({"labels": ["bright", "dark"]}, "labels: must be two, 'bright' second"),
-        ({"labels": ["dim", "dark", "bright"]}, "labels: must be two, 'bright' second"),
-        ({"labels": ["bright"]}, "labels: must be two, 'bright' second"),
+        ({"labels": ["bright", "dark"]}, "positive: must be 'dark', as labels are ['bright', 'dark'], got 'bright'"),
+        ({"labels": ["dim", "dark", "bright"]}, "positive: must be '', as labels are"),
+        ({"labels": ["dim", "dark", "bright"], "positive": ""}, "must give 3 probabilities for each input"),
+        ({"labels": ["bright"]}, "labels: must be two or more, all different, got ['bright']"),
+        ({"labels": ["bright", "bright"]}, "labels: must be two or more, all different"),
         ({"frame_rate": -1.0}, "frame_rate: must be positive or null"),
         ({"resize": "crop"}, "resize: must be 'stretch'"),
         ({"interpolation": "magic"}, "interpolation: must be one of area, bilinear_antialias"),
@@ -161,6 +188,26 @@ def test_model_at_odds_with_its_metadata(brightness_model: Build, changes: dict[
         run(brightness_model(**changes))
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"labels": ["red", "green"], "positive": "green"}, "must give one probability for each input"),
+        ({"labels": ["red", "green", "blue", "grey"]}, "must give 4 probabilities for each input"),
+    ],
+)
+def test_three_probabilities_for_other_than_three_labels(
+    colour_model: Build, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ArtifactError, match=said):
+        run(colour_model(**changes))
+
+
+@pytest.mark.parametrize("value", [1.5, -0.5, float("nan")])
+def test_model_that_gives_no_probability(offset_model: Build, value: float) -> None:
+    with pytest.raises(ArtifactError, match=rf"must give probabilities in 0\.\.1, got {value}"):
+        run(offset_model(value))
 
 
 def test_model_of_somebody_else(brightness_model: Build, tmp_path: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from whc.export.parity import Parity, ParityLimits, compare
+from whc.tasks import classification
 
 Batch = NDArray[np.float32]
 LIMITS = ParityLimits()
@@ -17,7 +20,7 @@ def batch(*values: float) -> Batch:
 
 
 def ask(network: list[Batch], artifact: list[Batch], threshold: float = 0.5, limits: ParityLimits = LIMITS) -> Parity:
-    return compare(iter(network), iter(artifact), threshold, limits)
+    return compare(iter(network), iter(artifact), classification, threshold, limits)
 
 
 def test_equal_outputs_pass() -> None:
@@ -60,6 +63,33 @@ def test_a_flip_further_away_is_not() -> None:
 def test_flips_are_at_the_given_threshold() -> None:
     assert ask([batch(0.6)], [batch(0.4)], threshold=0.3).flips == 0
     assert ask([batch(0.31)], [batch(0.29)], threshold=0.3).flips == 1
+
+
+def test_flips_between_several_classes() -> None:
+    network = [np.array([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]], np.float32), np.array([[0.1, 0.45, 0.45]], np.float32)]
+    artifact = [batch.copy() for batch in network]
+    assert ask(network, artifact).passed
+    artifact[0][0] = artifact[0][0, [1, 0, 2]]
+    found = ask(network, artifact)
+    assert (found.rows, found.flips) == (3, 1)
+    assert found.max_difference == pytest.approx(0.3)
+
+
+def test_a_flip_between_classes_that_are_nearly_equal_is_forgiven() -> None:
+    network, artifact = (np.array([row], np.float32) for row in ([0.40004, 0.39996, 0.2], [0.39996, 0.40004, 0.2]))
+    assert ask([network], [artifact]).passed
+    assert ask([network], [artifact], limits=ParityLimits(max_difference=3e-5)).flips == 1
+
+
+@given(st.integers(0, 10_000), st.sampled_from([(), (3,), (5,)]), st.floats(0.05, 0.95))
+def test_differences_within_the_limit_never_count_as_flips(
+    seed: int, classes: tuple[int, ...], threshold: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    network = rng.random((40, *classes))
+    artifact = network + rng.uniform(-9e-3, 9e-3, network.shape)
+    found = compare([network], [artifact], classification, threshold, ParityLimits(max_difference=1e-2))
+    assert found.passed
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

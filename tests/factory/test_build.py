@@ -83,6 +83,15 @@ def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
     assert keys | {"runtime", "onnx", "config"} <= json.loads((study / "table.json").read_text())["variants"][0].keys()
 
 
+def test_the_constant_predictor_is_told_in_words(study: Path, recipe: str) -> None:
+    table, _ = build_table(study, recipe, [], lambda _: None)
+    told = f'\n\nAlways calling "{table.labels[1]}" scores F1 {table.constant_f1:.4f} on the test split.\nLatency: '
+    assert told in markdown(table)
+    three = markdown(table.model_copy(update={"labels": ["left", "right", "none"], "constant_f1": 0.25}))
+    assert "\nF1 is the mean over the 3 classes; the best constant predictor scores 0.2500 on the test split" in three
+    assert "Always calling" not in three
+
+
 def test_every_kind_of_network_has_a_row_in_words(study: Path, recipe: str) -> None:
     table, _ = build_table(study, recipe, [], lambda _: None)
     networks: list[tuple[dict[str, object], str]] = [

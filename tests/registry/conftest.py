@@ -19,12 +19,12 @@ LABELS = ["still", "waving"]
 DATA = "d4t4"
 
 
-def write_onnx(path: Path, weight: float) -> None:
+def write_onnx(path: Path, weight: float, labels: list[str]) -> None:
     """The mean of a 3x8x8 image times `weight`, through a sigmoid: the smallest file that whc can run."""
     metadata = ModelMetadata(
         task="classification",
-        labels=LABELS,
-        positive="waving",
+        labels=labels,
+        positive=labels[1] if len(labels) == 2 else "",
         layout="still",
         frames=1,
         frame_rate=None,
@@ -86,7 +86,7 @@ def ladder(tmp_path: Path) -> Callable[..., tuple[LadderTable, Path]]:
         rows = []
         for index, letter in enumerate(letters):
             onnx_file = folder / "ladder" / f"{letter}.onnx"
-            write_onnx(onnx_file, weight + index)
+            write_onnx(onnx_file, weight + index, overrides.get("labels", LABELS))
             rows.append(
                 VariantRow(
                     name=f"{overrides.get('prefix', 'whc')}_{letter}",

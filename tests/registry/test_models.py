@@ -79,7 +79,10 @@ def test_the_card_says_what_it_is_how_it_was_measured_and_how_to_run_it(
     card = client.get_model_version_by_alias("whc_l", "champion").description
     assert card.startswith("# whc_l\n")
     for part in (
-        "still from waving",
+        "it tells still from waving (task `classification`, positive label `waving`).",
+        "- `waving` is called from probability 0.5 on.",
+        "- F1 of `waving` on the test split of data",
+        "a crop that shows neither.",
         "**0.8200** | 0.5000",
         "0.4000 ms** (0.3600 to 0.4400)",
         "shape (N, 3, 8, 8)",
@@ -89,6 +92,19 @@ def test_the_card_says_what_it_is_how_it_was_measured_and_how_to_run_it(
         '"width": 24',
     ):
         assert part in card
+
+
+def test_the_card_of_several_classes(registry: Registry, ladder: Ladder, client: MlflowClient) -> None:
+    registry.ladder_built(*ladder("m", labels=["left", "right", "none"]))
+    card = client.get_model_version_by_alias("whc_m", "champion").description
+    for part in (
+        "it tells left, right and none apart (task `classification`).",
+        "- Output `probs`, shape (N, 3): a probability for each of left, right, none, in this order; the likeliest is",
+        "- F1, the mean over the 3 classes, on the test split of data",
+        "a crop that shows none of them.",
+    ):
+        assert part in card
+    assert "positive" not in card
 
 
 def test_a_new_ladder_takes_the_alias_over(registry: Registry, ladder: Ladder, client: MlflowClient) -> None:

@@ -95,9 +95,7 @@ def test_confusion_counts_every_row_once(rows: tuple[Outputs, Ids], threshold: f
 
 
 @given(st.one_of(binary(), several()), THRESHOLDS, SEEDS)
-def test_moves_within_the_margin_change_no_decision(
-    rows: tuple[Outputs, Ids], threshold: float, seed: int
-) -> None:
+def test_moves_within_the_margin_change_no_decision(rows: tuple[Outputs, Ids], threshold: float, seed: int) -> None:
     outcomes, room = rows[0].astype(np.float64), margin(rows[0].astype(np.float64), threshold)
     assert room.shape == (len(outcomes),)
     assert (room >= 0).all()
@@ -238,5 +236,6 @@ def test_one_logit_learns_as_two_would(seed: int, label_smoothing: float) -> Non
     generator = torch.Generator().manual_seed(seed)
     pair, class_ids = torch.randn(8, 2, generator=generator), torch.randint(0, 2, (8,), generator=generator)
     one = (pair[:, 1] - pair[:, 0])[:, None]
-    torch.testing.assert_close(loss(one, class_ids, EVEN, label_smoothing), loss(pair, class_ids, EVEN, label_smoothing))
+    expected = loss(pair, class_ids, EVEN, label_smoothing)
+    torch.testing.assert_close(loss(one, class_ids, EVEN, label_smoothing), expected)
     torch.testing.assert_close(probabilities(one), probabilities(pair)[:, 1])

@@ -18,7 +18,7 @@ from whc.plugins import ChoiceOf
 from whc.records import ModelMetadata
 from whc.runtimes import onnxruntime_cpu
 from whc.training import checkpoint
-from whc.trials.artifacts import export, parity, predictions, restore, batches_of, to_checkpoint
+from whc.trials.artifacts import batches_of, export, parity, predictions, restore, to_checkpoint
 from whc.trials.config import TrialConfig
 from whc.trials.run import train
 

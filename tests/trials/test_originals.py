@@ -207,7 +207,7 @@ def refusal(path: Path) -> str:
         ("model_config", {"arch_variant": "inverted_se", "expansion": 99}, "inverted_se.expansion: must be less than"),
         ("normalization", {"mean": [0.5] * 3}, "normalization: must be mean 0 and std 1"),
         ("normalization", {"image_size": [4, 4]}, "must be within 8 and 512 pixels"),
-        ("label_map", {2: "laughing"}, "label_map: must name the classes 0 and 1"),
+        ("label_map", {2: "laughing"}, "label_map: must give the classes 0 and 1 a name each"),
     ],
 )
 def test_other_files_are_told_in_one_line(tmp_path: Path, key: str, value: dict[Any, Any], said: str) -> None:

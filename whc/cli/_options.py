@@ -34,6 +34,25 @@ def file(*names: str, **settings: Any) -> Callable[[Function], Function]:
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
+region = click.option(
+    "--region", metavar="X,Y,W,H", help="Part of the picture to look at, in fractions.  [default: all of it]"
+)
+
+
+def model_file(model: str) -> Path:
+    """The file of a model: as given, or the one registered under that name.
+
+    Raises:
+        RegistryError: it is neither.
+    """
+    if Path(model).suffix in (".onnx", ".pt") or Path(model).is_file():
+        return Path(model)
+    from whc.registry.location import read_location
+    from whc.registry.models import Registry
+
+    return Registry(read_location()).resolve(model)
+
+
 def make_folder(path: Path, option: str) -> None:
     """Create the folder that results go into.
 

@@ -18,7 +18,7 @@ from whc.cli import _options
 @click.option("--source", help="Camera number, video file or folder of images.  [default: a rendered clip]")
 @_options.file("--save", help="MP4 file to write.")
 @_options.file("--csv", help="CSV file to write, a row for each frame.")
-@click.option("--region", metavar="X,Y,W,H", help="Part of the frame to look at, in fractions.  [default: all of it]")
+@_options.region
 @click.option("--headless", is_flag=True, help="Open no window.")
 @_options.threads
 @_options.as_json
@@ -38,7 +38,7 @@ def command(
 
     looked_at = parse(region) if region else WHOLE
     summary = run(
-        _file(model),
+        _options.model_file(model),
         source,
         save=save,
         csv=csv,
@@ -47,16 +47,6 @@ def command(
         threads=threads,
     )
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
-
-
-def _file(model: str) -> Path:
-    """The model's file: as given, or the one registered under that name."""
-    if model.endswith(".onnx") or Path(model).is_file():
-        return Path(model)
-    from whc.registry.location import read_location
-    from whc.registry.models import Registry
-
-    return Registry(read_location()).resolve(model)
 
 
 def _has_display() -> bool:

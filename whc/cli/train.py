@@ -77,10 +77,21 @@ def command(
     try:
         with _watched(console) as watcher:
             summary = train_and_save(start, corpus, out, diagnostics, watcher)
+        _write_predictions(data, out)
     except KeyboardInterrupt:
         console.print(f"stopped; the same command with --resume goes on from {out / 'checkpoints'}")
         raise
     _options.emit(summary, as_json, _shown(summary))
+
+
+def _write_predictions(data: Path, out: Path) -> None:
+    """The table that `whc predict` would write of the best checkpoint on the test split."""
+    from whc.demo import classifier
+    from whc.demo.predict import predict as write
+    from whc.trials import predict
+
+    model = classifier.checked(predict.load(out / "checkpoint.pt"))
+    write(model, data, out / "test_predictions.csv", split="test")
 
 
 def _shown(summary: dict[str, Any]) -> str:

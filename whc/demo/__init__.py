@@ -1,1 +1,1 @@
-"""Run an exported model on a camera, a video, a folder of images or a rendered clip; never imports torch."""
+"""Run a model on a camera, a video, a folder or a rendered clip, or over many pictures; never imports torch."""

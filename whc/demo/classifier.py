@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from whc import plugins
 from whc.data.preprocess import INTERPOLATIONS, LAYOUTS, RESIZE, Image, resize, to_input
@@ -18,49 +19,77 @@ from whc.runtimes import Session
 
 
 class Verdict(NamedTuple):
-    """The outcome for one window: the label called, the positive label's probability 0..1, and the time it took."""
+    """The outcome for one window: the label called, a probability 0..1 to show for it, and the time it took.
+
+    `probability` is that of the label `measured`: the positive one of two, the one called of more. `output` holds
+    everything the model gave, named by `Classifier.columns`.
+    """
 
     label: str
+    measured: str
     probability: float
-    positive: bool
+    output: tuple[float, ...]
     latency_ms: float
+
+    @property
+    def positive(self) -> bool:
+        """Whether the label called is the one measured."""
+        return self.label == self.measured
 
 
 class Classifier:
-    """Turns windows of frames into verdicts."""
+    """Turns windows of frames into probabilities and verdicts."""
 
     def __init__(self, session: Session, metadata: ModelMetadata, task: ModuleType) -> None:
-        self.path, self.metadata = session.path, metadata
-        self._session, self._task = session, task
+        self.path, self.metadata, self.task = session.path, metadata, task
+        self.columns: tuple[str, ...] = task.columns(metadata.labels)
+        self._session = session
 
     def prepare(self, picture: Image) -> Image:
         """One frame, (H, W, 3) of any size, at the model's input size."""
         return resize(picture, self.metadata.height, self.metadata.width, self.metadata.interpolation)
 
+    def probabilities(self, windows: Image) -> NDArray[np.float32]:
+        """The model's output for windows of prepared frames (N, T, H, W, 3): (N,) for two labels, (N, C) for more.
+
+        Raises:
+            ArtifactError: the model gives something else than probabilities.
+        """
+        return self._probabilities(self._run(windows), len(windows))
+
     def decide(self, window: Image) -> Verdict:
         """The verdict on a window of prepared frames (T, H, W, 3); its latency covers packing and the forward pass.
 
         Raises:
-            ArtifactError: the model gives something else than one probability.
+            ArtifactError: as `probabilities`.
         """
         started = perf_counter()
-        output = self._session.run(to_input(window[None], self.metadata.layout))
+        raw = self._run(window[None])
         latency_ms = (perf_counter() - started) * 1000
-        if output.shape != (1,):
-            raise ArtifactError(
-                problem(str(self.path), "must give one probability", f"shape {output.shape}", "export it again")
-            )
-        probability = float(output[0])
-        if not 0 <= probability <= 1:  # NaN too: it would pass for a calm negative
-            raise ArtifactError(
-                problem(str(self.path), "must give a probability in 0..1", probability, "train or export it again")
-            )
-        decision = self._task.decode(probability, self.metadata.labels, self.metadata.threshold)
-        return Verdict(decision.label, probability, decision.positive, latency_ms)
+        (output,) = self._probabilities(raw, 1)
+        decision = self.task.decode(output, self.metadata.labels, self.metadata.threshold)
+        if lone := self.metadata.positive:
+            return Verdict(decision.label, lone, float(output), (float(output),), latency_ms)
+        return Verdict(decision.label, decision.label, decision.probability, tuple(output.tolist()), latency_ms)
+
+    def _run(self, windows: Image) -> NDArray[np.float32]:
+        return self._session.run(to_input(windows, self.metadata.layout))
+
+    def _probabilities(self, output: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+        """The output as it is, if it is what the task says that it should be."""
+        each = len(self.columns)
+        if output.shape != ((rows,) if each == 1 else (rows, each)):
+            rule = f"must give {'one probability' if each == 1 else f'{each} probabilities'} for each input"
+            raise ArtifactError(problem(str(self.path), rule, f"shape {output.shape}", "export it again"))
+        wrong = output[~((output >= 0) & (output <= 1))]  # NaN too: it would pass for a calm negative
+        if wrong.size:
+            rule, advice = "must give probabilities in 0..1", "train or export it again"
+            raise ArtifactError(problem(str(self.path), rule, float(wrong[0]), advice))
+        return output
 
 
 def load(path: Path, runtime: str = "onnxruntime_cpu", threads: int = 1) -> Classifier:
-    """Load a model and run it once on black frames, so that what is wrong shows before a source is opened.
+    """Load an exported model.
 
     Args:
         path: an ONNX file exported by whc.
@@ -69,16 +98,25 @@ def load(path: Path, runtime: str = "onnxruntime_cpu", threads: int = 1) -> Clas
 
     Raises:
         UsageError: no such runtime.
-        ArtifactError: the file cannot be loaded, is not ours, or its network and metadata disagree.
+        ArtifactError: the file cannot be loaded, or as `checked`.
     """
     try:
         backend = plugins.load("runtimes", runtime)
     except ValueError as error:
         raise UsageError(f"runtime: {error}") from error
-    session: Session = backend.load(path, backend.Config(threads=threads))
+    return checked(backend.load(path, backend.Config(threads=threads)))
+
+
+def checked(session: Session) -> Classifier:
+    """A loaded model, run once on black frames, so that what is wrong shows before a source is opened.
+
+    Raises:
+        ArtifactError: it is not ours, or its network and metadata disagree.
+    """
     metadata = session.metadata()
-    classifier = Classifier(session, metadata, _task(metadata, path))
-    _check(metadata, session.input_shape, path)
+    task = _task(metadata, session.path)
+    _check(metadata, task, session.input_shape, session.path)
+    classifier = Classifier(session, metadata, task)
     classifier.decide(np.zeros((metadata.frames, metadata.height, metadata.width, 3), np.uint8))
     return classifier
 
@@ -90,7 +128,7 @@ def _task(metadata: ModelMetadata, path: Path) -> ModuleType:
         raise ArtifactError(f"{path}: whc.task: {error}; upgrade whc or export the model again") from error
 
 
-def _check(metadata: ModelMetadata, input_shape: tuple[int, ...], path: Path) -> None:
+def _check(metadata: ModelMetadata, task: ModuleType, input_shape: tuple[int, ...], path: Path) -> None:
     """Refuse metadata that name what this version cannot do, or another network than the file holds."""
 
     def require(holds: bool, key: str, rule: str, got: object) -> None:
@@ -110,8 +148,11 @@ def _check(metadata: ModelMetadata, input_shape: tuple[int, ...], path: Path) ->
     rate = metadata.frame_rate
     require(rate is None or (math.isfinite(rate) and rate > 0), "frame_rate", "must be positive or null", rate)
     require(0 < metadata.threshold < 1, "threshold", "must be in 0..1", metadata.threshold)
-    second = metadata.labels[1:] == [metadata.positive]  # what class_id 1 is to tasks
-    require(second, "labels", f"must be two, {metadata.positive!r} second", metadata.labels)
+    labels = metadata.labels
+    require(len(set(labels)) == len(labels) > 1, "labels", "must be two or more, all different", labels)
+    positive = task.positive_label(labels)
+    rule = f"must be {positive!r}, as labels are {labels}"
+    require(metadata.positive == positive, "positive", rule, metadata.positive)
     window = np.zeros((1, metadata.frames, metadata.height, metadata.width, 3), np.uint8)
     packed = to_input(window, metadata.layout)
     # A layout only rearranges: one that drops frames (still, of several) was not trained on this window.

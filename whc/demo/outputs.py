@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,6 @@ from whc.demo.classifier import Verdict
 from whc.demo.overlay import Size
 from whc.errors import UsageError
 
-COLUMNS = ("frame", "seconds", "label", "probability", "positive", "latency_ms")
 _QUIT_KEYS = {ord("q"), ord("Q"), 27}
 
 
@@ -50,7 +49,7 @@ def video_file(path: Path, size: Size, fps: float) -> Iterator[Write]:
     Raises:
         UsageError: it cannot be written.
     """
-    with _replacing(path, ".mp4") as temporary:
+    with replacing(path, ".mp4") as temporary:
         writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, (size[1], size[0]))
         if not writer.isOpened():
             raise UsageError(f"{path}: must be a video that OpenCV can encode, got a refusal; choose --csv instead")
@@ -79,25 +78,33 @@ def _check_video(path: Path, temporary: Path, written: int) -> None:
 
 
 @contextmanager
-def csv_file(path: Path) -> Iterator[Write]:
+def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Write]:
     """A table with a row for each frame.
 
-    `probability` is the positive label's, `positive` 0 or 1. The verdict's columns are empty until there is one;
-    `latency_ms` is empty where the verdict is an earlier frame's.
+    `label` is the one called. With two labels `probability` is that of the positive one, and `positive` 0 or 1; with
+    more it is that of the label called, and each label has a column `prob_<label>`. The verdict's columns are empty
+    until there is one; `latency_ms` is empty where the verdict is an earlier frame's.
+
+    Args:
+        path: ends in .csv.
+        columns: names of the numbers that the model gives, from `Classifier.columns`.
 
     Raises:
         UsageError: it cannot be written.
     """
-    with _replacing(path, ".csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    lone = len(columns) == 1
+    header = ("frame", "seconds", "label", "probability", *(("positive",) if lone else columns), "latency_ms")
+    with replacing(path, ".csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(COLUMNS)
+        rows.writerow(header)
 
         def write(result: Result) -> bool:
             verdict = result.verdict
-            cells: tuple[object, ...] = ("", "", "", "")
+            cells: Sequence[object] = [""] * (len(header) - 2)
             if verdict is not None:
+                told = (int(verdict.positive),) if lone else (f"{value:.6f}" for value in verdict.output)
                 latency = f"{verdict.latency_ms:.3f}" if result.fresh else ""
-                cells = (verdict.label, f"{verdict.probability:.6f}", int(verdict.positive), latency)
+                cells = (verdict.label, f"{verdict.probability:.6f}", *told, latency)
             rows.writerow((result.number, f"{result.seconds:.3f}", *cells))
             return True
 
@@ -105,8 +112,12 @@ def csv_file(path: Path) -> Iterator[Write]:
 
 
 @contextmanager
-def _replacing(path: Path, suffix: str) -> Iterator[Path]:
-    """A temporary path that replaces `path` when the block succeeds and is removed when it fails."""
+def replacing(path: Path, suffix: str) -> Iterator[Path]:
+    """A temporary path that replaces `path` when the block succeeds and is removed when it fails.
+
+    Raises:
+        UsageError: `path` does not end in `suffix`, is a folder, or cannot be written.
+    """
     if path.suffix.lower() != suffix:
         raise UsageError(f"{path}: must end in {suffix}, got {path.suffix!r}; rename it")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{suffix}")  # OpenCV goes by the suffix

@@ -1,4 +1,4 @@
-"""What is drawn on a frame: the label called, the positive label's probability, and frames a second.
+"""What is drawn on a frame: the label called, a probability, and frames a second.
 
 Everything stands on a dark panel at the lower edge, so that it reads on any background.
 """
@@ -40,15 +40,15 @@ class Caption:
     """The text of one frame.
 
     `title` is the label called, or why there is none. `probability` (0..1, None before the first decision) is that of
-    the label `measured`, whose bar has a tick at `threshold`; `positive` says that it is the one called. `fps` counts
-    frames a second, None while unknown.
+    the label `measured`, whose bar has a tick at `threshold` if there is one; `positive` says that it is the one
+    called. `fps` counts frames a second, None while unknown.
     """
 
     title: str
     measured: str
     probability: float | None
     positive: bool
-    threshold: float
+    threshold: float | None
     fps: float | None
 
 
@@ -118,7 +118,7 @@ def _draw_box(shown: Image, box: tuple[int, int, int, int], frame: Size, colour:
 
 
 def _draw_probability(panel: Image, caption: Caption, probability: float, line: int, colour: Colour) -> None:
-    """The second line: the label measured, a bar with a tick at the threshold, the number."""
+    """The second line: the label measured, a bar, the number."""
     margin, width, base = line // 2, panel.shape[1], round(2.25 * line)
     number = f"{probability:.2f}"
     number_left = width - margin - _text_width("0.00", 0.6 * line)
@@ -128,10 +128,11 @@ def _draw_probability(panel: Image, caption: Caption, probability: float, line: 
     _write(panel, number, (number_left, base), width, ink)
     left, right = 2 * margin + name_width, number_left - margin
     top, bottom = base - round(0.5 * line), base
-    tick = left + round(caption.threshold * (right - left))
     cv2.rectangle(panel, (left, top), (right, bottom), (70, 70, 70), cv2.FILLED)
     cv2.rectangle(panel, (left, top), (left + round(probability * (right - left)), bottom), colour, cv2.FILLED)
-    cv2.line(panel, (tick, top - line // 8), (tick, bottom + line // 8), _WHITE, max(1, line // 12))
+    if caption.threshold is not None:
+        tick = left + round(caption.threshold * (right - left))
+        cv2.line(panel, (tick, top - line // 8), (tick, bottom + line // 8), _WHITE, max(1, line // 12))
 
 
 def _scale(height: float) -> float:

@@ -6,7 +6,7 @@ import signal
 import statistics
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,9 +29,9 @@ class DemoSummary(BaseModel):
     """What a run did.
 
     `seconds` is wall time and `fps` frames a second over it, drawing and writing included. `latency_ms_p50` is the
-    median time of a decision (packing and forward pass), `positive_share` the share of decisions that called the
-    positive label, 0..1; both None when there was no decision. `notes` hold what the user should know, such as files
-    skipped.
+    median time of a decision (packing and forward pass), None when there was none. `shares` are those of the decisions
+    that called each label, 0..1; `positive_share` is the positive label's, None without decisions or with several
+    labels, none of which is `positive`. `notes` hold what the user should know, such as files skipped.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +44,7 @@ class DemoSummary(BaseModel):
     seconds: float
     fps: float
     latency_ms_p50: float | None
+    shares: dict[str, float]
     positive_share: float | None
     save: str | None
     csv: str | None
@@ -53,8 +54,10 @@ class DemoSummary(BaseModel):
     def line(self) -> str:
         """The summary for people, in one line."""
         parts = [f"{self.source}: {self.frames} frames in {self.seconds:.1f} s ({self.fps:.0f} fps)"]
-        if self.positive_share is not None and self.latency_ms_p50 is not None:
-            parts.append(f"{self.decisions} decisions, {self.positive_share:.0%} {self.positive}")
+        if self.latency_ms_p50 is not None:
+            shown = [self.positive] if self.positive else [label for label, share in self.shares.items() if share]
+            shares = ", ".join(f"{self.shares[label]:.0%} {label}" for label in shown)
+            parts.append(f"{self.decisions} decisions, {shares}")
             parts.append(f"median latency {self.latency_ms_p50:.2f} ms")
         parts += [f"wrote {path}" for path in (self.save, self.csv) if path]
         return "; ".join((*parts, *self.notes))
@@ -100,7 +103,7 @@ def run(
         if save:
             writes.append(stack.enter_context(outputs.video_file(save, canvas, stream.fps or FOLDER_FPS)))
         if csv:
-            writes.append(stack.enter_context(outputs.csv_file(csv)))
+            writes.append(stack.enter_context(outputs.csv_file(csv, loaded.columns)))
         if display:
             writes.append(stack.enter_context(outputs.screen(f"whc: {model.name}", paced=not stream.live)))
         tally.follow(_results(loaded, stream, region, canvas), writes)
@@ -126,12 +129,14 @@ def _results(model: Classifier, stream: Source, region: Region, canvas: overlay.
 
 
 def _caption(model: Classifier, verdict: Verdict | None, fps: float | None) -> overlay.Caption:
+    if verdict is None:
+        return overlay.Caption("warming up", measured="", probability=None, positive=False, threshold=None, fps=fps)
     return overlay.Caption(
-        title=verdict.label if verdict else "warming up",
-        measured=model.metadata.positive,
-        probability=verdict.probability if verdict else None,
-        positive=verdict is not None and verdict.positive,
-        threshold=model.metadata.threshold,
+        title=verdict.label,
+        measured=verdict.measured,
+        probability=verdict.probability,
+        positive=verdict.positive,
+        threshold=model.metadata.threshold if model.metadata.positive else None,
         fps=fps,
     )
 
@@ -195,17 +200,20 @@ def _notes(tally: _Tally, stream: Source, model: Classifier) -> list[str]:
 
 
 def _summary(tally: _Tally, stream: Source, model: Classifier, save: Path | None, csv: Path | None) -> DemoSummary:
-    verdicts = tally.verdicts
+    verdicts, positive = tally.verdicts, model.metadata.positive
+    called = Counter(verdict.label for verdict in verdicts)
+    shares = {label: called[label] / len(verdicts) for label in model.metadata.labels} if verdicts else {}
     return DemoSummary(
         model=str(model.path),
         source=stream.name,
-        positive=model.metadata.positive,
+        positive=positive,
         frames=tally.frames,
         decisions=len(verdicts),
         seconds=tally.seconds,
         fps=tally.frames / tally.seconds if tally.seconds else 0.0,
         latency_ms_p50=statistics.median(verdict.latency_ms for verdict in verdicts) if verdicts else None,
-        positive_share=statistics.fmean(verdict.positive for verdict in verdicts) if verdicts else None,
+        shares=shares,
+        positive_share=shares.get(positive),
         save=str(save) if save else None,
         csv=str(csv) if csv else None,
         interrupted=tally.interrupted,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from whc.config import Settings
 
 
 class ParityLimits(Settings):
-    """`max_difference`: of a probability, and how near the threshold a decision may flip."""
+    """`max_difference`: of a probability; a decision that moves of that size can change may flip."""
 
     max_difference: float = Field(1e-4, gt=0, le=0.5)
 
@@ -20,7 +21,7 @@ class ParityLimits(Settings):
 class Parity(Settings):
     """What was found over `rows` inputs.
 
-    `flips` counts decisions that differ although the network's probability is further than `limit` from the threshold.
+    `flips` counts decisions that differ although no move of the network's probabilities within `limit` changes them.
     """
 
     rows: int
@@ -43,14 +44,16 @@ class Parity(Settings):
 def compare(
     network: Iterable[NDArray[np.floating]],
     artifact: Iterable[NDArray[np.floating]],
+    task: ModuleType,
     threshold: float,
     limits: ParityLimits,
 ) -> Parity:
     """Compare probabilities batch by batch.
 
     Args:
-        network: batches (B,) from the trained network in PyTorch.
+        network: batches (B,) or (B, C) from the trained network in PyTorch.
         artifact: the same batches from the exported file in its runtime.
+        task: the task plug-in, which says what they mean.
         threshold: least probability called positive.
         limits: what is allowed.
 
@@ -64,7 +67,7 @@ def compare(
         difference = np.abs(ours.astype(np.float64) - theirs)
         # A NaN anywhere must fail the gate; every comparison with it is False.
         largest = max(largest, float(difference.max())) if np.isfinite(difference).all() else float("inf")
-        flipped = (ours >= threshold) != (theirs >= threshold)
-        flips += int((flipped & (np.abs(ours - threshold) > limits.max_difference)).sum())
+        flipped = task.called(ours, threshold) != task.called(theirs, threshold)
+        flips += int((flipped & (task.margin(ours, threshold) > limits.max_difference)).sum())
         rows += len(ours)
     return Parity(rows=rows, max_difference=largest, flips=flips, limit=limits.max_difference)

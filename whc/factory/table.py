@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import StrMethodFormatter
 
-from whc import records
+from whc import plugins, records
 from whc.config import render, shipped
 from whc.records import LadderTable, TrialRecord
 
@@ -38,7 +38,8 @@ def write(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> No
 
 def markdown(table: LadderTable) -> str:
     """The table as Markdown, from factory/table.md.j2."""
-    return render(shipped("factory", "table.md.j2"), table=table)
+    positive = plugins.load("tasks", table.task).positive_label(table.labels)
+    return render(shipped("factory", "table.md.j2"), table=table, positive=positive)
 
 
 def as_csv(table: LadderTable) -> str:

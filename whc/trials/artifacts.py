@@ -91,10 +91,27 @@ def restore(saved: Checkpoint, source: str) -> tuple[TrialConfig, nn.Module]:
     return config, network.eval()
 
 
-def export(config: TrialConfig, network: nn.Module, origin: Checkpoint, path: Path) -> None:
-    """Write a network as ONNX with all its metadata."""
+def export(
+    config: TrialConfig,
+    network: nn.Module,
+    origin: Checkpoint,
+    path: Path,
+    options: onnx_export.Config | None = None,
+) -> None:
+    """Write a network as ONNX with all its metadata.
+
+    Raises:
+        UsageError: `options` (by default the exporter's own) ask for what this network cannot have.
+        ArtifactError: the exporter cannot give what they ask for.
+    """
+    shape = config.model.input_shape
+    onnx_export.export(network, path, describe(config, origin), shape, options or onnx_export.Config())
+
+
+def describe(config: TrialConfig, origin: Checkpoint) -> ModelMetadata:
+    """What the exported file of a network says of itself."""
     height, width = config.model.image_size
-    metadata = ModelMetadata(
+    return ModelMetadata(
         task=config.task.name,
         labels=origin.labels,
         positive=config.task_module.positive_label(origin.labels),
@@ -111,7 +128,6 @@ def export(config: TrialConfig, network: nn.Module, origin: Checkpoint, path: Pa
         data_fingerprint=origin.data_fingerprint,
         code_version=origin.code_version,
     )
-    onnx_export.export(network, path, metadata, config.model.input_shape, onnx_export.Config())
 
 
 def predictions(artifact: Path, corpus: Corpus, split: str, runtime: Choice) -> Iterator[NDArray[np.float32]]:

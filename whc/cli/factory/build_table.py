@@ -49,6 +49,8 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
     from rich.console import Group
     from rich.table import Table
 
+    from whc import plugins
+
     shown = Table(title=f"{table.study}: {len(table.variants)} variants", title_justify="left")
     shown.add_column("variant")
     for heading in ("test F1", "val F1", "ms", "95 % interval", "KB"):
@@ -59,5 +61,7 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
         shown.add_row(row.name, f"{row.f1:.4f}", f"{row.val_f1:.4f}", f"{row.latency_ms:.4f}", interval, size)
     remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
     out = f"{len(table.left_out)} candidates left out; files: {folder / 'table.md'}, table.csv, table.json, front.png"
-    floor = f"always calling {table.labels[-1]!r} scores F1 {table.constant_f1:.4f}"
+    positive = plugins.load("tasks", table.task).positive_label(table.labels)
+    constant = f"always calling {positive!r}" if positive else "the best constant predictor"
+    floor = f"{constant} scores F1 {table.constant_f1:.4f}"
     return Group(shown, floor, *remarks, *lines, out)

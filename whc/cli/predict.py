@@ -1,0 +1,55 @@
+"""`whc predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from whc.cli import _options
+
+if TYPE_CHECKING:
+    from whc.demo.classifier import Classifier
+
+
+@click.command()
+@click.option(
+    "--model", required=True, help="Registered name (whc_m, whc_m/3), .onnx file, or checkpoint (WHC's and HSC's too)."
+)
+@_options.file("--source", required=True, help="Folder of images, Parquet file, or video.")
+@_options.file("--out", required=True, help="CSV file to write, a row for each decision.")
+@click.option("--split", help="Take this split of a Parquet file alone.")
+@_options.region
+@_options.threads
+@_options.as_json
+def command(
+    model: str, source: Path, out: Path, split: str | None, region: str | None, threads: int, as_json: bool
+) -> None:
+    """Run a model over many pictures and write what it calls them.
+
+    A row of the CSV begins with the place of its picture: path for a folder (subfolders too); row, path, and where the
+    file has them split and true_label for a Parquet file; frame and seconds for a video. Then come label (the one
+    called), probability (of that label), and prob_LABEL: of the positive label of two, of each of more.
+
+    A model of several frames has a row for each full window, at its last frame; windows stay within a video_id, a video
+    or a folder. With labels in the Parquet file, F1 is told for each split.
+    """
+    from whc.demo.predict import predict
+    from whc.demo.regions import WHOLE, parse
+
+    looked_at = parse(region) if region else WHOLE
+    loaded = _load(_options.model_file(model), threads)
+    with _options.progress(_options.messages(), "predicting") as told:
+        summary = predict(loaded, source, out, split=split, region=looked_at, on_progress=told)
+    _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
+
+
+def _load(path: Path, threads: int) -> Classifier:
+    from whc.demo import classifier
+
+    if path.suffix == ".onnx":
+        return classifier.load(path, threads=threads)
+    from whc.trials import predict
+
+    return classifier.checked(predict.load(path, threads))

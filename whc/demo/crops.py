@@ -1,0 +1,204 @@
+"""What is predicted: images of a folder, rows of a Parquet file or frames of a video, and what is told of each."""
+
+from __future__ import annotations
+
+import math
+import mimetypes
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+
+from whc.data.preprocess import Image, decode
+from whc.data.video import Video, open_video
+from whc.errors import DataError, UsageError, problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from whc.data.dataset import Table
+
+Prepare = Callable[[Image], Image]
+UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One picture that is still to be decoded.
+
+    `look` gives it as the model wants it, or None when it cannot be decoded. `told` are the first cells of its row.
+    Windows of frames stay within a `clip`, in which the picture stands at `seconds`. `class_id` is the true one,
+    UNKNOWN where nobody says.
+    """
+
+    name: str
+    told: tuple[object, ...]
+    look: Callable[[], Image | None]
+    clip: str
+    seconds: float
+    split: str = ""
+    class_id: int = UNKNOWN
+
+
+@dataclass(frozen=True)
+class Crops:
+    """The pictures of a source, to be gone through once.
+
+    `columns` name what is `told` of each. `count` is their number as far as known beforehand, `fps` the frames a second
+    of a clip, None where every picture counts.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    count: int | None
+    fps: float | None
+    pictures: Iterator[Crop]
+
+
+@contextmanager
+def open_crops(
+    source: Path, prepare: Prepare, labels: Sequence[str], frames: int, split: str | None = None
+) -> Iterator[Crops]:
+    """Open a source and close it at the end.
+
+    Args:
+        source: folder of images, Parquet file or video.
+        prepare: makes a picture of any size what the model wants.
+        labels: what the model tells apart, in order of class_id.
+        frames: of one input of the model; more than one must have an order.
+        split: the only split of a Parquet file to take.
+
+    Raises:
+        DataError: nothing there, or nothing in it that can be predicted.
+        UsageError: a split of something that has none.
+    """
+    is_parquet = source.suffix.lower() == ".parquet"
+    if split is not None and not is_parquet:
+        raise UsageError(problem("--split", f"must come with a Parquet file, not {source}", split, "leave it out"))
+    if source.is_dir():
+        yield _folder(source, prepare)
+    elif is_parquet:
+        yield _parquet(source, prepare, labels, frames, split)
+    elif not source.is_file():
+        rule = "must be a folder of images, a Parquet file or a video"
+        raise DataError(f"{source}: {rule}, got nothing there; check the path")
+    else:
+        with open_video(source) as video:
+            yield Crops(str(source), ("frame", "seconds"), video.count, video.fps, _filmed(video, prepare))
+
+
+def _folder(folder: Path, prepare: Prepare) -> Crops:
+    """The images of a folder and its subfolders, each a clip."""
+    files = list(_files(folder))
+    images = [path for path in files if _is_image(path)]
+    if not images:
+        raise DataError(
+            f"{folder}: must hold images, got none among {len(files)} files; give a folder of JPEG or PNG files"
+        )
+
+    def crops() -> Iterator[Crop]:
+        for path in images:
+            # What is no UTF-8 is spelt out, so that it can be written.
+            name = path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()
+            yield Crop(name, (name,), partial(_look_at_file, path, prepare), str(path.parent), 0.0)
+
+    return Crops(str(folder), ("path",), len(images), None, crops())
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files of a folder, then of its subfolders, in order of their names, less those that are hidden."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder}: must be a readable folder, got: {error.strerror}; check its permissions") from error
+    yield from (Path(entry.path) for entry in entries if entry.is_file())
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files(Path(entry.path))
+
+
+def _is_image(path: Path) -> bool:
+    """By its name, so that a damaged one is told of, or by its first bytes."""
+    kind, _ = mimetypes.guess_type(path.name, strict=False)
+    return (kind or "").startswith("image/") or bool(cv2.haveImageReader(str(path)))
+
+
+def _look_at_file(path: Path, prepare: Prepare) -> Image | None:
+    try:
+        encoded = path.read_bytes()
+    except OSError:
+        return None
+    return _look(encoded, prepare)
+
+
+def _look(encoded: bytes, prepare: Prepare) -> Image | None:
+    picture = decode(encoded)
+    return None if picture is None else prepare(picture)
+
+
+def _parquet(path: Path, prepare: Prepare, labels: Sequence[str], frames: int, split: str | None) -> Crops:
+    """Rows in their order; clip by clip in order of time for a model of several frames."""
+    from whc.data.dataset import read  # brings pandas, which folders and videos can do without
+
+    table = read(path, labelled=False)
+    rows = table.rows if split is None else table.rows[table.rows["split"] == split]
+    if rows.empty:
+        there = ", ".join(sorted(set(table.rows["split"]) - {""})) or "none"
+        raise DataError(problem(f"{path}: split", "must be one that the file has", split, f"there: {there}"))
+    rows = _as_labelled(rows, labels, path)
+    if frames > 1:
+        rows = _in_order(rows, frames, path)
+    shown = {"image_path": "path"}
+    if rows["split"].any():
+        shown["split"] = "split"
+    if rows["label"].any():
+        shown["label"] = "true_label"
+    return Crops(str(path), ("row", *shown.values()), len(rows), table.frame_rate, _rows(table, rows, prepare, shown))
+
+
+def _as_labelled(rows: pd.DataFrame, labels: Sequence[str], path: Path) -> pd.DataFrame:
+    """Rows with label and class_id as the model counts them: by label, or by class_id where no row has a label."""
+    by, known = "label", dict(zip(labels, range(len(labels)), strict=True)) | {"": UNKNOWN}
+    if not rows["label"].any():
+        by, known = "class_id", {class_id: class_id for class_id in (*range(len(labels)), UNKNOWN)}
+    outside = sorted(set(rows[by]) - known.keys())
+    if outside:
+        rule = f"must be known to the model ({', '.join(f'{i} {label}' for i, label in enumerate(labels))})"
+        raise DataError(problem(f"{path}: {by}", rule, outside, "choose another model, or drop the column"))
+    class_ids = rows[by].map(known).astype("int64")
+    return rows.assign(class_id=class_ids, label=[labels[i] if i != UNKNOWN else "" for i in class_ids])
+
+
+def _in_order(rows: pd.DataFrame, frames: int, path: Path) -> pd.DataFrame:
+    if rows.duplicated(["video_id", "timestamp"]).any():
+        rule = f"frames of one video_id must have distinct timestamps for a model of {frames} frames"
+        raise DataError(f"{path}: {rule}, got some twice; choose a model of single images")
+    first_seen = {name: place for place, name in enumerate(rows["video_id"].unique())}
+    return rows.assign(clip=rows["video_id"].map(first_seen)).sort_values(["clip", "timestamp"])
+
+
+def _rows(table: Table, rows: pd.DataFrame, prepare: Prepare, shown: Iterable[str]) -> Iterator[Crop]:
+    place = rows.groupby("video_id", sort=False).cumcount()
+    rows = rows.assign(seconds=place / (table.frame_rate or math.inf))
+    told = rows[list(shown)].itertuples(name=None)
+    facts = rows[["image_path", "video_id", "seconds", "split", "class_id"]].itertuples(index=False, name=None)
+    for (number, *cells), (name, *where) in zip(told, facts, strict=True):
+        look = partial(_look, table.encoded[number].as_py() or b"", prepare)
+        yield Crop(name, (number, *cells), look, *where)
+
+
+def _filmed(video: Video, prepare: Prepare) -> Iterator[Crop]:
+    for number, (picture, seconds) in enumerate(video):
+        # At once: frames as they were filmed are too large to keep.
+        small = prepare(picture)
+        yield Crop(f"frame {number}", (number, f"{seconds:.3f}"), partial(_same, small), "", seconds)
+
+
+def _same(picture: Image) -> Image:
+    return picture

@@ -1,0 +1,233 @@
+"""A model over many pictures: a table with a row for each decision, and a summary."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from whc.data.preprocess import Image
+from whc.demo.classifier import Classifier
+from whc.demo.crops import UNKNOWN, Crop, Crops, open_crops
+from whc.demo.outputs import replacing
+from whc.demo.regions import WHOLE, Region
+from whc.demo.window import Window
+from whc.errors import DataError
+
+BATCH = 32  # what a network keeps of more does not fit into a core's cache
+EXAMPLES = 5
+_CHUNK_PICTURES = 32  # that a thread decodes at once
+
+Item = TypeVar("Item")
+Output = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+_Chunk = tuple[list[Crop], Future[list[Image | None]]]
+
+
+class PredictSummary(BaseModel):
+    """What was predicted.
+
+    `called` counts rows by label; `f1` is by split ("all" where rows have none), empty where nobody says what is true.
+    `unreadable` counts the pictures left out, of which `examples` names the first few. `seconds` is wall time,
+    `images_per_second` counts all pictures over it, decoding and writing included.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    source: str
+    out: str
+    rows: int
+    called: dict[str, int]
+    f1: dict[str, float]
+    unreadable: int
+    examples: list[str]
+    seconds: float
+    images_per_second: float
+    notes: list[str]
+
+    def line(self) -> str:
+        """The summary for people, in one line."""
+        counts = ", ".join(f"{count} {label}" for label, count in self.called.items())
+        speed = f"{self.rows} rows in {self.seconds:.1f} s ({self.images_per_second:.0f} images/s)"
+        parts = [f"{self.out}: {speed}", counts]
+        parts += [f"{split} F1 {f1:.4f}" for split, f1 in self.f1.items()]
+        if self.unreadable:
+            more = ", ..." if self.unreadable > len(self.examples) else ""
+            parts.append(f"{self.unreadable} unreadable images left out ({', '.join(self.examples)}{more})")
+        return "; ".join((*parts, *self.notes))
+
+
+def predict(
+    model: Classifier,
+    source: Path,
+    out: Path,
+    *,
+    split: str | None = None,
+    region: Region = WHOLE,
+    on_progress: Progress = lambda done, total: None,
+) -> PredictSummary:
+    """Run a model over all pictures of a source; the table appears when it is whole.
+
+    A row begins with what is told of the picture: `path` below a folder; `row`, `path`, `split` and `true_label` of a
+    Parquet file (the last two where it has them); `frame` and `seconds` of a video. Then come `label`, the one called,
+    its `probability`, and `prob_<label>` for each number that the model gives. A model of several frames has a row for
+    each full window, that of its last frame; windows stay within a clip (video_id, video or folder), at the model's
+    frames a second where both rates are known.
+
+    Args:
+        model: what to run.
+        source: folder of images (and its subfolders), Parquet file or video.
+        out: CSV file to write.
+        split: the only split of a Parquet file to take.
+        region: the part of each picture that the model sees.
+        on_progress: called with pictures done and pictures in all.
+
+    Raises:
+        ArtifactError: the model does not give probabilities.
+        DataError: the source cannot be used, has labels that the model does not know, or gives no row.
+        UsageError: `out` cannot be written, or a split of something that has none.
+    """
+    started = time.perf_counter()
+    about = model.metadata
+
+    def prepare(picture: Image) -> Image:
+        return model.prepare(region.crop(picture))
+
+    with (
+        replacing(out, ".csv") as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+        open_crops(source, prepare, about.labels, about.frames, split) as crops,
+    ):
+        table = csv.writer(file)
+        table.writerow((*crops.columns, "label", "probability", *model.columns))
+        run = _Run(model, crops, on_progress)
+        for row in run.rows():
+            table.writerow(row)
+        run.require_rows()
+    return run.summary(out, time.perf_counter() - started)
+
+
+class _Run:
+    """One pass over the pictures, and what is counted on the way."""
+
+    def __init__(self, model: Classifier, crops: Crops, on_progress: Progress) -> None:
+        self._model, self._crops, self._on_progress = model, crops, on_progress
+        self._done = self._decisions = self._short_clips = 0
+        self._unreadable: list[str] = []
+        self._called: Counter[int] = Counter()
+        self._scored: defaultdict[str, list[tuple[Output, int]]] = defaultdict(list)
+
+    def rows(self) -> Iterator[tuple[object, ...]]:
+        """The rows of the table."""
+        about, task = self._model.metadata, self._model.task
+        for batch in _chunks(self._windows(), BATCH):
+            outputs = self._model.probabilities(np.stack([window for window, _ in batch]))
+            self._called.update(task.called(outputs, about.threshold).tolist())
+            self._decisions += len(batch)
+            for output, (_, crop) in zip(outputs, batch, strict=True):
+                if crop.class_id != UNKNOWN:
+                    self._scored[crop.split or "all"].append((output, crop.class_id))
+                decision = task.decode(output, about.labels, about.threshold)
+                numbers = (f"{value:.6f}" for value in (decision.probability, *np.atleast_1d(output).tolist()))
+                yield (*crop.told, decision.label, *numbers)
+
+    def _windows(self) -> Iterator[tuple[Image, Crop]]:
+        """Full windows (T, H, W, 3), each with its last picture."""
+        about = self._model.metadata
+        rate = about.frame_rate if about.frames > 1 else None  # single images need no rhythm
+        window, clip = Window(about.frames, rate, self._crops.fps), None
+        for crop, picture in self._pictures():
+            if picture is None:
+                self._unreadable.append(crop.name)
+                continue
+            if crop.clip != clip:
+                self._short_clips += clip is not None and window.missing > 0
+                window, clip = Window(about.frames, rate, self._crops.fps), crop.clip
+            if window.takes(crop.seconds):
+                window.push(picture)
+                if not window.missing:
+                    yield window.stack(), crop
+        self._short_clips += window.missing > 0
+
+    def _pictures(self) -> Iterator[tuple[Crop, Image | None]]:
+        """Pictures in their order, decoded in threads ahead of time."""
+        workers = os.cpu_count() or 1
+        with ThreadPoolExecutor(workers) as pool:
+            waiting: deque[_Chunk] = deque()
+            for chunk in _chunks(self._crops.pictures, _CHUNK_PICTURES):
+                waiting.append((chunk, pool.submit(_look, chunk)))
+                if len(waiting) > 2 * workers:
+                    yield from self._decoded(waiting.popleft())
+            while waiting:
+                yield from self._decoded(waiting.popleft())
+
+    def _decoded(self, chunk_and_pictures: _Chunk) -> Iterator[tuple[Crop, Image | None]]:
+        chunk, pictures = chunk_and_pictures
+        yield from zip(chunk, pictures.result(), strict=True)
+        self._done += len(chunk)
+        self._on_progress(self._done, max(self._done, self._crops.count or 0))
+
+    def require_rows(self) -> None:
+        """Raise a DataError when there was no decision."""
+        if self._decisions:
+            return
+        source, about = self._crops.source, self._model.metadata
+        if len(self._unreadable) == self._done:
+            rule = "must hold images that can be decoded"
+            raise DataError(f"{source}: {rule}, got none of {self._done}; check the first, {self._unreadable[0]}")
+        rate = f" at {about.frame_rate:g} a second" if about.frame_rate else ""
+        rule = f"must have a clip of at least {about.frames} frames{rate}"
+        raise DataError(f"{source}: {rule}, got none; choose a model of fewer frames")
+
+    def _notes(self) -> list[str]:
+        about, fps = self._model.metadata, self._crops.fps
+        notes = []
+        if self._short_clips:
+            notes.append(f"{self._short_clips} clips without rows, shorter than {about.frames} frames")
+        if about.frames > 1 and about.frame_rate and fps and fps < 0.9 * about.frame_rate:
+            notes.append(f"the model was trained on {about.frame_rate:g} frames a second, the source has {fps:g}")
+        if self._crops.count and self._done < 0.9 * self._crops.count:
+            notes.append(f"the source ended early, after {self._done} of {self._crops.count} frames")
+        return notes
+
+    def summary(self, out: Path, seconds: float) -> PredictSummary:
+        """What there is to tell."""
+        about = self._model.metadata
+        return PredictSummary(
+            model=str(self._model.path),
+            source=self._crops.source,
+            out=str(out),
+            rows=self._decisions,
+            called={label: self._called[i] for i, label in enumerate(about.labels)},
+            f1={split: self._f1(rows) for split, rows in self._scored.items()},
+            unreadable=len(self._unreadable),
+            examples=self._unreadable[:EXAMPLES],
+            seconds=seconds,
+            images_per_second=self._done / seconds,
+            notes=self._notes(),
+        )
+
+    def _f1(self, rows: list[tuple[Output, int]]) -> float:
+        outputs, class_ids = zip(*rows, strict=True)
+        return float(self._model.task.score(np.stack(outputs), np.array(class_ids), self._model.metadata.threshold))
+
+
+def _look(crops: list[Crop]) -> list[Image | None]:
+    return [crop.look() for crop in crops]
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    rest = iter(items)
+    while chunk := list(islice(rest, size)):
+        yield chunk

@@ -1,0 +1,54 @@
+"""A checkpoint that runs in PyTorch, behind the protocol that exported files have in their runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from whc.records import ModelMetadata
+from whc.training import checkpoint
+from whc.trials.artifacts import describe, device, restore
+
+
+class TorchSession:
+    """A `whc.runtimes.Session` of a network."""
+
+    def __init__(
+        self, path: Path, network: nn.Module, task: ModuleType, described: ModelMetadata, shape: tuple[int, ...]
+    ) -> None:
+        self.path = path
+        self.input_shape = (1, *shape)
+        self._on = device()
+        self._network, self._task, self._described = network.to(self._on), task, described
+
+    def metadata(self) -> ModelMetadata:
+        """What the exported file would say of itself."""
+        return self._described
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities for a batch: (N,) for two classes, (N, C) for more."""
+        with torch.inference_mode():
+            logits = self._network(torch.from_numpy(images).to(self._on))
+            probabilities: NDArray[np.float32] = self._task.probabilities(logits).float().cpu().numpy()
+        return probabilities
+
+
+def load(path: Path, threads: int = 1) -> TorchSession:
+    """Load a checkpoint, ours or one of the original projects, on the GPU if there is one.
+
+    Args:
+        path: the checkpoint.
+        threads: threads of one forward pass on the CPU.
+
+    Raises:
+        ArtifactError: it cannot be read, or its network cannot be built.
+    """
+    saved = checkpoint.load(path)
+    config, network = restore(saved, str(path))
+    torch.set_num_threads(threads)
+    return TorchSession(path, network, config.task_module, describe(config, saved), config.model.input_shape)
