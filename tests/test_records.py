@@ -59,6 +59,10 @@ METADATA = ModelMetadata(
 VARIANT = VariantRow(
     name="M",
     f1=0.8,
+    f1_low=0.75,
+    f1_high=0.84,
+    f1_rotated={"-12": 0.7, "+12": 0.71},
+    seeds={"0": 0.81, "1": 0.8},
     val_f1=0.81,
     latency_ms=0.12,
     latency_low_ms=0.11,
@@ -120,6 +124,8 @@ TABLE = LadderTable(
     code_version="0.1",
     host="x",
     constant_f1=0.4,
+    confidence=0.8,
+    variants_at_95=1,
     variants=[VARIANT],
     left_out=[LeftOut(trial_id="t2", val_f1=0.4, latency_ms=0.3, reason="dominated by M")],
 )

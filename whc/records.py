@@ -40,8 +40,9 @@ class CurvePoint(_Record):
 class Latency(_Record):
     """Time of one forward pass at batch 1.
 
-    `ms` is normalised: the median ratio to the reference network times the reference's idle milliseconds on the host;
-    `low_ms`..`high_ms` is the 95 % interval of that median; `p90_ms` and `p99_ms` are read off the raw times.
+    `ms` is normalised: the median ratio to the reference network, `ratio`, times the reference's idle milliseconds on
+    the host; it compares across sessions. `p50_ms`, `p90_ms` and `p99_ms` are as the clock had it then and there. Each
+    `_low`..`_high` is the 95 % interval of its median. `noisy`: the machine was too busy to believe any of it.
     """
 
     ms: float
@@ -53,6 +54,53 @@ class Latency(_Record):
     runtime: str
     threads: int
     host: str
+    # Records of old have none of these.
+    ratio_low: float = Field(default_factory=lambda data: data["ratio"] * data["low_ms"] / data["ms"])
+    ratio_high: float = Field(default_factory=lambda data: data["ratio"] * data["high_ms"] / data["ms"])
+    p50_ms: float = Field(default_factory=lambda data: data["ms"])
+    p50_low_ms: float = Field(default_factory=lambda data: data["low_ms"])
+    p50_high_ms: float = Field(default_factory=lambda data: data["high_ms"])
+    noisy: bool = False
+
+
+class TimedFile(_Record):
+    """A file and its latency. `ratio_to_first` compares it with the first file of its session, round by round."""
+
+    path: str
+    sha256: str
+    latency: Latency
+    ratio_to_first: float
+    ratio_to_first_low: float
+    ratio_to_first_high: float
+
+
+class FailedFile(_Record):
+    """A file that could not be timed, and why; `sha256` is empty when it could not even be read."""
+
+    path: str
+    sha256: str
+    reason: str
+
+
+class LatencySession(_Record):
+    """Files timed together, as `whc bench` tells it and keeps it for a table of latencies measured on a device.
+
+    `aa_ratio` is the reference network against itself: 1, but for the noise of the machine.
+    """
+
+    schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
+    host: str
+    runtime: str
+    threads: int
+    reference_ms: float
+    noisy: bool
+    aa_ratio: float
+    aa_low: float
+    aa_high: float
+    files: list[TimedFile]
+    failed: list[FailedFile]
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
 class TrialRecord(_Record):
@@ -84,11 +132,20 @@ class TrialRecord(_Record):
 
 
 class VariantRow(_Record):
-    """A row of `table.json`: a named variant with its evidence. `onnx` is relative to the study's folder."""
+    """A row of `table.json`: a named variant with its evidence. `onnx` is relative to the study's folder.
+
+    `f1` is of the test split, `f1_low`..`f1_high` its 95 % interval from a bootstrap by group, `f1_rotated` the same
+    score with the pictures turned by so many degrees. `val_f1` chose the variant; `seeds` holds that of every training
+    of it, by seed.
+    """
 
     name: str
     f1: float
+    f1_low: float
+    f1_high: float
+    f1_rotated: dict[str, float]
     val_f1: float
+    seeds: dict[str, float]
     latency_ms: float
     latency_low_ms: float
     latency_high_ms: float
@@ -111,7 +168,10 @@ class LeftOut(_Record):
 
 
 class LadderTable(_Record):
-    """`table.json`: the ladder of one study, fastest variant first."""
+    """`table.json`: the ladder of one study, fastest variant first.
+
+    Neighbours are told apart with the recipe's `confidence`; `variants_at_95` counts those that would be left at 95 %.
+    """
 
     schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
     study: str
@@ -122,6 +182,8 @@ class LadderTable(_Record):
     code_version: str
     host: str
     constant_f1: float
+    confidence: float
+    variants_at_95: int
     variants: list[VariantRow]
     left_out: list[LeftOut] = []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,15 +13,31 @@ import onnx
 import pytest
 
 from whc import records
+from whc.data.dataset import Corpus, load
+from whc.data.windows import windows
 from whc.errors import DataError, StudyError, UsageError
+from whc.export.parity import ParityLimits
 from whc.factory import build, front
 from whc.factory.build import build_table
+from whc.factory.evidence import Evidence
+from whc.factory.front import Exported
+from whc.factory.recipe import Refit
+from whc.factory.refit import refit
 from whc.factory.table import markdown
-from whc.records import LadderTable, TrialRecord
+from whc.latency.timing import Protocol
+from whc.plugins import Choice, ChoiceOf
+from whc.records import LadderTable, StudyRecord, TrialRecord
 from whc.runtimes import onnxruntime_cpu
 from whc.trials.config import TrialConfig
 
-QUICK = "prefix: hand\ntiming: {min_rounds: 10, max_rounds: 20}\nmin_gain: 0\nmin_over_constant: 0\n"
+QUICK = """
+prefix: hand
+min_gain: 0
+confidence: 0.01
+min_over_constant: 0
+refit: {seeds: 0}
+timing: {min_rounds: 10, max_rounds: 20}
+"""
 
 
 @pytest.fixture
@@ -74,7 +91,7 @@ def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
     assert [row["name"] for row in rows] == [variant.name for variant in table.variants]
     assert [float(row["f1"]) for row in rows] == [variant.f1 for variant in table.variants]
     text = (study / "table.md").read_text()
-    assert all(f"| {variant.name} | {variant.f1:.4f} |" in text for variant in table.variants)
+    assert all(f"| {variant.name} | {variant.f1:.4f} ({variant.f1_low:.3f} to " in text for variant in table.variants)
     assert f"{table.constant_f1:.4f}" in text
     picture = cv2.imread(str(study / "front.png"))
     assert picture is not None
@@ -197,9 +214,52 @@ def test_nothing_near_the_constant_predictor_is_named(study: Path, tmp_path: Pat
 
 
 def test_test_scores_that_disagree_are_flagged(study: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = build.predictions
-    monkeypatch.setattr(build, "predictions", lambda *given: (batch * 0 for batch in real(*given)))
+    real = build.decisions
+
+    def spoilt(one: Exported, corpus: Corpus, split: str, runtime: Choice) -> Evidence:
+        seen = real(one, corpus, split, runtime)
+        return replace(seen, called=seen.called * 0)
+
+    monkeypatch.setattr(build, "decisions", spoilt)
     table, _ = build_table(study, recipe, [], lambda _: None)
     assert all(variant.f1 == 0 for variant in table.variants)
     assert all("test F1 is not above that of the constant predictor" in variant.notes for variant in table.variants)
     assert "constant predictor" in (study / "table.md").read_text()
+
+
+def test_every_score_has_its_evidence(study: Path, recipe: str) -> None:
+    table, _ = build_table(study, recipe, [], lambda _: None)
+    assert table.confidence == 0.01
+    assert 1 <= table.variants_at_95 <= len(table.variants)
+    for variant in table.variants:
+        assert variant.f1_low <= variant.f1 <= variant.f1_high
+        assert variant.f1_rotated.keys() == {"-12", "+12"}
+        assert all(0 <= f1 <= 1 for f1 in variant.f1_rotated.values())
+        assert list(variant.seeds) == ["0"]
+
+
+def test_confidence_decides_how_many_are_told_apart(study: Path, recipe: str, tmp_path: Path) -> None:
+    loose, _ = build_table(study, recipe, [], lambda _: None)
+    sure = tmp_path / "sure.yaml"
+    sure.write_text(QUICK.replace("confidence: 0.01", "confidence: 1").replace("min_gain: 0", "min_gain: 0.3"))
+    table, _ = build_table(study, str(sure), [], lambda _: None)
+    assert len(table.variants) == 1 <= len(loose.variants)
+    merged = [row.reason for row in table.left_out if "not told apart" in row.reason]
+    assert len(merged) == len([row for row in table.left_out if "dominated" not in row.reason])
+    assert all("a gain of 0.3 F1 over trial" in reason and "(must be 100%)" in reason for reason in merged)
+
+
+def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> None:
+    trials, about = list(records.trial_records(study)), StudyRecord.load(study)
+    corpus, runtime = load(Path(about.data), [(16, 16)]), ChoiceOf("runtimes").parse("onnxruntime_cpu")
+    fitted, _ = refit(trials, about, study, corpus, Refit(seeds=0), runtime, lambda _: None)
+    exported, _ = front.export_all(fitted, tmp_path, corpus, runtime, ParityLimits(), lambda _: None)
+    seen = front.candidates(exported, corpus, runtime, Protocol(min_rounds=5, max_rounds=5), None)
+    frames = [candidate.exported.config.model.frames for candidate in seen]
+    assert sorted(frames) == [2, 4, 6]
+    longest = windows(corpus, "val", 6).class_ids
+    for candidate, alone in zip(seen, frames, strict=True):
+        assert candidate.evidence.real.tolist() == longest.tolist()
+        assert len(windows(corpus, "val", alone).class_ids) >= len(longest)
+        counts = candidate.evidence.counts.sum(0)
+        assert candidate.val_f1 == pytest.approx(2 * counts[1, 1] / (counts.sum(0) + counts.sum(1))[1])

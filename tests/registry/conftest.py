@@ -91,6 +91,10 @@ def ladder(tmp_path: Path) -> Callable[..., tuple[LadderTable, Path]]:
                 VariantRow(
                     name=f"{overrides.get('prefix', 'whc')}_{letter}",
                     f1=0.8 + index / 100,
+                    f1_low=0.75 + index / 100,
+                    f1_high=0.84 + index / 100,
+                    f1_rotated={"-12": 0.7, "+12": 0.71},
+                    seeds={"0": 0.81 + index / 100, "1": 0.8},
                     val_f1=0.81 + index / 100,
                     latency_ms=0.1 * 2**index,
                     latency_low_ms=0.09 * 2**index,
@@ -113,6 +117,8 @@ def ladder(tmp_path: Path) -> Callable[..., tuple[LadderTable, Path]]:
             "code_version": "1.0",
             "host": "test host",
             "constant_f1": 0.5,
+            "confidence": 0.8,
+            "variants_at_95": len(rows),
             "variants": rows,
         }
         return LadderTable(**(fields | overrides)), folder

@@ -83,7 +83,7 @@ def test_the_card_says_what_it_is_how_it_was_measured_and_how_to_run_it(
         "- `waving` is called from probability 0.5 on.",
         "- F1 of `waving` on the test split of data",
         "a crop that shows neither.",
-        "**0.8200** | 0.5000",
+        "**0.8200** (0.770 to 0.860) | 0.5000",
         "0.4000 ms** (0.3600 to 0.4400)",
         "shape (N, 3, 8, 8)",
         "whc demo --model whc_l",

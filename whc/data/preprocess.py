@@ -87,6 +87,14 @@ INTERPOLATIONS: dict[str, Callable[[Image, int, int], Image]] = {
 }
 
 
+def rotate(picture: Image, degrees: float) -> Image:
+    """A picture (height, width, 3) turned counter-clockwise about its centre; what comes in repeats the border."""
+    height, width = picture.shape[:2]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
+    turned = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(turned, np.uint8)
+
+
 # Each arranges windows of frames (N, T, 3, H, W), oldest first, as one kind of network takes them: arrays and tensors
 # alike, so that the trainer may augment frames before it arranges them.
 LAYOUTS: dict[str, Callable[[Any], Any]] = {

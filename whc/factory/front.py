@@ -1,38 +1,59 @@
-"""Candidates: the study's front, exported afresh, past the parity gate, and timed with nothing else running."""
+"""Candidates: the study's front, exported afresh, past the parity gate, scored on the same rows, and timed alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from whc.data.dataset import Corpus
+from whc.data.preprocess import rotate
+from whc.data.windows import windows
 from whc.errors import ArtifactError
 from whc.export.parity import Parity, ParityLimits
+from whc.factory.evidence import Evidence
+from whc.factory.refit import Fitted
 from whc.latency.bench import bench
 from whc.latency.timing import Protocol
 from whc.pareto import Point, front
 from whc.plugins import Choice
 from whc.records import Latency, LeftOut, TrialRecord
 from whc.training import checkpoint
-from whc.trials.artifacts import export, parity, restore, sha256
+from whc.trials.artifacts import export, parity, predictions, restore, sha256
 from whc.trials.config import TrialConfig
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A trial of the front with its final artifact. `latency` is the final one, not the search's."""
+class Exported:
+    """A candidate's final artifact, and how it compares with the network it came from."""
 
-    record: TrialRecord
+    fitted: Fitted
     config: TrialConfig
     artifact: Path
     parity: Parity
+
+    @property
+    def trial_id(self) -> str:
+        """Of the search's trial."""
+        return self.fitted.trial.trial_id
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What selection sees: `val_f1` and `evidence` are of the artifact, on the rows that all candidates decide on."""
+
+    exported: Exported
+    evidence: Evidence
+    val_f1: float
     latency: Latency
 
     @property
     def point(self) -> Point:
-        """Validation F1 and latency in ms, as selection sees them."""
-        return Point(self.record.val_f1 or 0.0, self.latency.ms)
+        """Validation F1 and latency in ms."""
+        return Point(self.val_f1, self.latency.ms)
 
 
 def study_front(records: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -42,59 +63,87 @@ def study_front(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     return [finished[i] for i in front(points)]
 
 
-def left_out(record: TrialRecord, reason: str, latency: Latency | None = None) -> LeftOut:
-    """A candidate that will not be named, and why."""
-    shown = latency or record.latency
+def left_out(trial: TrialRecord, reason: str, val_f1: float | None = None, latency: Latency | None = None) -> LeftOut:
+    """A candidate that will not be named, and why; with the search's own numbers where there are no better ones."""
+    shown = latency or trial.latency
     assert shown is not None  # noqa: S101 (a finished trial has one)
-    return LeftOut(trial_id=record.trial_id, val_f1=record.val_f1 or 0.0, latency_ms=shown.ms, reason=reason)
+    f1 = trial.val_f1 or 0.0 if val_f1 is None else val_f1
+    return LeftOut(trial_id=trial.trial_id, val_f1=f1, latency_ms=shown.ms, reason=reason)
 
 
 def export_all(
-    records: Sequence[TrialRecord],
-    study_folder: Path,
+    fitted: Sequence[Fitted],
     target: Path,
     corpus: Corpus,
     runtime: Choice,
     limits: ParityLimits,
     on_step: Callable[[str], None],
-) -> tuple[dict[str, tuple[TrialRecord, TrialConfig, Path, Parity]], list[LeftOut]]:
-    """Export each trial's checkpoint into `target` and hold it against the network on the whole validation split.
+) -> tuple[list[Exported], list[LeftOut]]:
+    """Export each checkpoint into `target` and hold it against its network on the whole validation split.
 
     Returns:
-        What passed, by trial id, and what did not.
+        What passed, and what did not.
     """
-    passed: dict[str, tuple[TrialRecord, TrialConfig, Path, Parity]] = {}
+    passed: list[Exported] = []
     failed: list[LeftOut] = []
-    for record in records:
-        on_step(f"export and parity of trial {record.trial_id}")
-        source = study_folder / "trials" / record.trial_id / "checkpoint.pt"
+    for one in fitted:
+        on_step(f"export and parity of trial {one.record.trial_id}")
+        source = one.folder / "checkpoint.pt"
         try:
-            if not source.is_file() or sha256(source) != record.files.get("checkpoint.pt"):
+            if not source.is_file() or sha256(source) != one.record.files.get("checkpoint.pt"):
                 raise ArtifactError(
                     f"{source}: must be the file its trial wrote, got another or none; run the trial again"
                 )
             saved = checkpoint.load(source)
             config, network = restore(saved, str(source))
-            artifact = target / f"{record.trial_id}.onnx"
+            artifact = target / f"{one.trial.trial_id}.onnx"
             export(config, network, saved, artifact)
             outcome = parity(config, network, artifact, corpus, runtime, limits)
         except ArtifactError as error:
-            failed.append(left_out(record, str(error)))
+            failed.append(left_out(one.trial, str(error)))
             continue
         if outcome.passed:
-            passed[record.trial_id] = (record, config, artifact, outcome)
+            passed.append(Exported(one, config, artifact, outcome))
         else:
-            failed.append(left_out(record, str(outcome)))
+            failed.append(left_out(one.trial, str(outcome)))
     return passed, failed
 
 
-def time_all(
-    exported: Mapping[str, tuple[TrialRecord, TrialConfig, Path, Parity]],
-    runtime: Choice,
-    protocol: Protocol,
-    reference_ms: float | None,
+def candidates(
+    exported: Sequence[Exported], corpus: Corpus, runtime: Choice, protocol: Protocol, reference_ms: float | None
 ) -> list[Candidate]:
-    """Time all exported files interleaved: the latencies that the table shows."""
-    files = {name: artifact for name, (_, _, artifact, _) in exported.items()}
-    latencies = bench(files, runtime, protocol, reference_ms)
-    return [Candidate(*facts, latency=latencies[name]) for name, facts in exported.items()]
+    """Score all exported files on the same validation rows, and time them interleaved: what the table shows."""
+    frames = max(one.config.model.frames for one in exported)
+    # A window's row is its last frame: those with room for the longest window have a window of every length.
+    rows = windows(corpus, "val", frames).index[:, -1]
+    evidence = [decisions(one, corpus, "val", runtime, rows) for one in exported]
+    latencies = bench({one.trial_id: one.artifact for one in exported}, runtime, protocol, reference_ms)
+    return [
+        Candidate(one, seen, float(one.config.task_module.score_of(seen.counts.sum(0))), latencies[one.trial_id])
+        for one, seen in zip(exported, evidence, strict=True)
+    ]
+
+
+def decisions(
+    one: Exported, corpus: Corpus, split: str, runtime: Choice, rows: NDArray[np.int64] | None = None
+) -> Evidence:
+    """What an artifact calls the windows of a split, in the order of `rows`, those they end at (None: all of them)."""
+    config, task = one.config, one.config.task_module
+    ends = windows(corpus, split, config.model.frames).index[:, -1]
+    called = task.called(np.concatenate(list(predictions(one.artifact, corpus, split, runtime))), config.threshold)
+    if rows is not None:
+        order = np.argsort(ends)
+        called = called[order[np.searchsorted(ends, rows, sorter=order)]]
+        ends = rows
+    groups = np.unique(corpus.groups[ends], return_inverse=True)[1]
+    return Evidence(called, corpus.class_ids[ends], groups, len(corpus.labels))
+
+
+def turned(corpus: Corpus, split_code: int, degrees: float) -> Corpus:
+    """The corpus with the pictures of one split rotated about their centres."""
+    rows = np.flatnonzero(corpus.splits == split_code)
+    images = {}
+    for size, pictures in corpus.images.items():
+        images[size] = pictures.copy()
+        images[size][rows] = np.stack([rotate(picture, degrees) for picture in pictures[rows]])
+    return replace(corpus, images=images)

@@ -11,18 +11,33 @@ from whc.export.parity import ParityLimits
 from whc.latency.timing import Protocol
 
 
+class Refit(Settings):
+    """Training the front's candidates again.
+
+    `candidates` of the search's front, the best by hypervolume, are trained `seeds` times each (0: not at all, the
+    search's own weights ship) for `epochs` (None: as many as in the search).
+    """
+
+    seeds: int = Field(2, ge=0, le=20)
+    epochs: int | None = Field(None, ge=1, le=10_000)
+    candidates: int = Field(9, ge=1, le=100)
+
+
 class Recipe(Settings):
     """How a study becomes a ladder.
 
     `prefix` begins every registered name; at most `max_variants` are named; a slower variant must beat the next faster
-    one by `min_gain` validation F1, and every variant the constant predictor by `min_over_constant`. `parity` and
-    `timing` are the gate's limits and the final timing's length.
+    one by `min_gain` validation F1 in a share `confidence` of the paired resamples of the validation groups, and every
+    variant the constant predictor by `min_over_constant`. `refit`, `parity` and `timing` say how candidates are trained
+    again, the gate's limits and the final timing's length.
     """
 
     prefix: str = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=40)
     max_variants: int = Field(7, ge=1, le=7)
     min_gain: float = Field(0.005, ge=0, lt=1)
+    confidence: float = Field(0.8, gt=0, le=1)
     min_over_constant: float = Field(0.05, ge=0, lt=1)
+    refit: Refit = Refit()
     parity: ParityLimits = ParityLimits()
     timing: Protocol = Protocol(min_rounds=100, max_rounds=600)
 

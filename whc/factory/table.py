@@ -17,6 +17,8 @@ from whc.records import LadderTable, TrialRecord
 CSV_COLUMNS = (
     "name",
     "f1",
+    "f1_low",
+    "f1_high",
     "val_f1",
     "latency_ms",
     "latency_low_ms",

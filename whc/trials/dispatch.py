@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from whc.data.dataset import Corpus
-from whc.records import CurvePoint
+from whc.records import CurvePoint, TrialRecord
 from whc.trials.config import TrialConfig
 from whc.trials.run import Assignment, run
 
@@ -66,6 +66,40 @@ def trainable(job: dict[str, Any], corpus: Corpus) -> None:
 
     record = run(config, corpus, assignment, report)
     tune.report({"state": record.state, "val_f1": record.val_f1 or 0.0, "reason": record.reason})
+
+
+def run_all(jobs: Sequence[dict[str, Any]], corpus: Corpus, workers: int) -> Iterator[tuple[int, TrialRecord | str]]:
+    """Run jobs on a cluster of this machine, as many at once as there are workers.
+
+    Args:
+        jobs: as `job` makes them.
+        corpus: the decoded data.
+        workers: trials at once; each gets one core.
+
+    Returns:
+        As they end: the place of a job in `jobs`, and its record, or why it left none.
+    """
+    if not jobs:
+        return
+    with cluster(workers, sum(array.nbytes for array in corpus.images.values())):
+        import ray
+
+        shared = ray.put(corpus)
+        work = ray.remote(num_cpus=1, max_retries=1)(_work)
+        running = {work.remote(job, shared): place for place, job in enumerate(jobs)}
+        while running:
+            (done,), _ = ray.wait(list(running))
+            place = running.pop(done)
+            try:
+                yield place, ray.get(done)
+            except ray.exceptions.WorkerCrashedError:
+                yield place, "the worker died twice"
+
+
+def _work(job: dict[str, Any], corpus: Corpus) -> TrialRecord:
+    torch.set_num_threads(1)
+    config = TrialConfig.model_validate(job["config"])
+    return run(config, corpus, job["assignment"], lambda point: None)
 
 
 def job(config: TrialConfig, assignment: Assignment) -> dict[str, Any]:

@@ -53,15 +53,19 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
 
     shown = Table(title=f"{table.study}: {len(table.variants)} variants", title_justify="left")
     shown.add_column("variant")
-    for heading in ("test F1", "val F1", "ms", "95 % interval", "KB"):
+    for heading in ("test F1", "95 %", "val F1", "ms", "95 %", "KB"):
         shown.add_column(heading, justify="right")
     for row in table.variants:
         interval = f"{row.latency_low_ms:.4f} to {row.latency_high_ms:.4f}"
         size = f"{row.size_bytes / 1000:.1f}"
-        shown.add_row(row.name, f"{row.f1:.4f}", f"{row.val_f1:.4f}", f"{row.latency_ms:.4f}", interval, size)
+        f1_interval = f"{row.f1_low:.3f} to {row.f1_high:.3f}"
+        shown.add_row(
+            row.name, f"{row.f1:.4f}", f1_interval, f"{row.val_f1:.4f}", f"{row.latency_ms:.4f}", interval, size
+        )
     remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
     out = f"{len(table.left_out)} candidates left out; files: {folder / 'table.md'}, table.csv, table.json, front.png"
     positive = plugins.load("tasks", table.task).positive_label(table.labels)
     constant = f"always calling {positive!r}" if positive else "the best constant predictor"
     floor = f"{constant} scores F1 {table.constant_f1:.4f}"
-    return Group(shown, floor, *remarks, *lines, out)
+    told = f"each adds to the faster one with {table.confidence:.0%} confidence; {table.variants_at_95} would at 95%"
+    return Group(shown, floor, told, *remarks, *lines, out)

@@ -1,0 +1,87 @@
+"""Candidates trained again on real workers: every seed once, the best ships, and nothing is done twice."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from whc import records
+from whc.data.dataset import load
+from whc.factory.front import study_front
+from whc.factory.recipe import Refit
+from whc.factory.refit import FOLDER, refit, shortlist
+from whc.pareto import Point
+from whc.plugins import ChoiceOf
+from whc.records import StudyRecord, TrialRecord
+
+pytestmark = pytest.mark.slow
+
+RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
+
+
+@pytest.fixture
+def study(searched: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(searched / "wave-1", tmp_path / "runs" / "wave-1"))
+
+
+def test_training_again(study: Path) -> None:
+    about = StudyRecord.load(study)
+    corpus = load(Path(about.data), [(16, 16)])
+    trials = study_front(list(records.trial_records(study)))[:1]
+    settings = Refit(seeds=2, epochs=2)
+    steps: list[str] = []
+    fitted, failed = refit(trials, about, study, corpus, settings, RUNTIME, steps.append)
+    assert not failed
+    (one,) = fitted
+    assert one.trial == trials[0]
+    assert list(one.seeds) == ["0", "1"]
+    assert one.record.val_f1 == max(one.seeds.values()) == one.seeds[str(one.record.seed)]
+    assert len(one.record.curve) == 2
+    assert one.folder == study / FOLDER / one.record.trial_id
+    assert (one.folder / "checkpoint.pt").is_file()
+    assert "training again: 2 of 2 trainings to do" in steps
+
+    # One of the two broke off: only that one is trained again.
+    paths = sorted((study / FOLDER).glob("*/record.json"))
+    before = paths[1].stat().st_mtime_ns
+    paths[0].unlink()
+    steps.clear()
+    again, _ = refit(trials, about, study, corpus, settings, RUNTIME, steps.append)
+    assert "training again: 1 of 2 trainings to do" in steps
+    assert paths[1].stat().st_mtime_ns == before
+    assert again[0].seeds == one.seeds
+
+    # Another length is another training.
+    steps.clear()
+    refit(trials, about, study, corpus, Refit(seeds=1, epochs=1), RUNTIME, steps.append)
+    assert "training again: 1 of 1 trainings to do" in steps
+
+
+def test_one_that_cannot_be_trained_says_why(study: Path) -> None:
+    about = StudyRecord.load(study)
+    corpus = load(Path(about.data), [(16, 16)])
+    (trial, *_) = study_front(list(records.trial_records(study)))
+    config = {**trial.config, "training": {**trial.config["training"], "precision": "fp16"}}
+    spoilt = trial.model_copy(update={"config": config})
+    fitted, failed = refit([spoilt], about, study, corpus, Refit(seeds=1), RUNTIME, lambda _: None)
+    assert not fitted
+    assert failed == [
+        (spoilt, "training it again failed: training.precision: fp16 needs a GPU, got 'cpu'; use fp32 or bf16")
+    ]
+
+
+def test_the_shortlist_keeps_both_ends(study: Path) -> None:
+    (trial, *_) = study_front(list(records.trial_records(study)))
+    assert trial.latency is not None
+
+    def like(number: int) -> TrialRecord:
+        latency = trial.latency.model_copy(update={"ms": 0.01 * 2**number})  # type: ignore[union-attr]
+        return trial.model_copy(update={"latency": latency, "val_f1": 0.5 + number / 20})
+
+    front = [like(number) for number in range(8)]
+    kept = shortlist(front, 3, Point(0.4, 10))
+    assert len(kept) == 3
+    assert (kept[0], kept[-1]) == (front[0], front[-1])
+    assert shortlist(front, 20, Point(0.4, 10)) == front

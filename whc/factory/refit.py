@@ -1,0 +1,123 @@
+"""The front's candidates trained again, at full length and with several seeds: one lucky run is not a variant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from whc import records
+from whc.data.dataset import Corpus
+from whc.errors import StudyError
+from whc.factory.recipe import Refit
+from whc.pareto import Point, best_subset
+from whc.plugins import Choice
+from whc.records import StudyRecord, TrialRecord
+from whc.trials import dispatch
+from whc.trials.config import TrialConfig
+from whc.trials.run import Assignment, Limits
+
+FOLDER = "refit"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trial of the front with the training of it that may ship.
+
+    `trial` is the search's, `record` that of the training in `folder` (the same where nothing is trained again);
+    `seeds` holds the validation F1 of every training, by seed.
+    """
+
+    trial: TrialRecord
+    record: TrialRecord
+    folder: Path
+    seeds: Mapping[str, float]
+
+
+def shortlist(front: Sequence[TrialRecord], count: int, reference: Point) -> list[TrialRecord]:
+    """At most `count` trials of a front: both ends, and of the rest the best by hypervolume."""
+    points = [Point(trial.val_f1 or 0.0, trial.latency.ms) for trial in front if trial.latency]
+    return [front[i] for i in best_subset(points, count, reference)]
+
+
+def refit(
+    trials: Sequence[TrialRecord],
+    study: StudyRecord,
+    folder: Path,
+    corpus: Corpus,
+    settings: Refit,
+    runtime: Choice,
+    on_step: Callable[[str], None],
+) -> tuple[list[Fitted], list[tuple[TrialRecord, str]]]:
+    """Train each trial once for every seed; what an earlier build has trained on the same data is not trained again.
+
+    Args:
+        trials: of the search's front.
+        study: they are of.
+        folder: the study's.
+        corpus: its data, decoded.
+        settings: how often and how long.
+        runtime: of the study.
+        on_step: told what happens.
+
+    Returns:
+        Each trial with its best training by validation F1; and the trials of which none succeeded, with the reason.
+    """
+    if not settings.seeds:
+        found = [Fitted(trial, trial, folder / "trials" / trial.trial_id, _seeds([trial])) for trial in trials]
+        return found, []
+    made: dict[str, list[TrialRecord]] = {trial.trial_id: [] for trial in trials}
+    missing: list[tuple[str, dict[str, Any]]] = []
+    for trial, seed in product(trials, range(settings.seeds)):
+        assignment, config = _assign(trial, seed, study, folder, runtime), _config(trial, seed, settings)
+        earlier = _earlier(assignment, config, corpus)
+        if earlier:
+            made[trial.trial_id].append(earlier)
+        else:
+            missing.append((trial.trial_id, dispatch.job(config, assignment)))
+    on_step(f"training again: {len(missing)} of {len(trials) * settings.seeds} trainings to do")
+    reasons: dict[str, str] = {}
+    for done, (which, outcome) in enumerate(dispatch.run_all([job for _, job in missing], corpus, study.workers), 1):
+        trial_id = missing[which][0]
+        if isinstance(outcome, TrialRecord) and outcome.state == "finished":
+            made[trial_id].append(outcome)
+            on_step(f"training again: {done} of {len(missing)}, trial {trial_id} reached val F1 {outcome.val_f1:.4f}")
+        else:
+            reasons[trial_id] = outcome if isinstance(outcome, str) else outcome.reason
+    fitted = [_best(trial, made[trial.trial_id], folder) for trial in trials if made[trial.trial_id]]
+    failed = [(t, f"training it again failed: {reasons[t.trial_id]}") for t in trials if not made[t.trial_id]]
+    return fitted, failed
+
+
+def _best(trial: TrialRecord, made: Sequence[TrialRecord], folder: Path) -> Fitted:
+    best = max(made, key=lambda record: (record.val_f1 or 0.0, -record.seed))
+    return Fitted(trial, best, folder / FOLDER / best.trial_id, _seeds(made))
+
+
+def _seeds(made: Sequence[TrialRecord]) -> dict[str, float]:
+    return {str(record.seed): record.val_f1 or 0.0 for record in sorted(made, key=lambda made: made.seed)}
+
+
+def _assign(trial: TrialRecord, seed: int, study: StudyRecord, folder: Path, runtime: Choice) -> Assignment:
+    name = f"{trial.trial_id}-{seed}"
+    cache = folder.parent / ".latency"
+    return Assignment(name, study.study, folder / FOLDER / name, Limits(), runtime, study.reference_ms, cache, {})
+
+
+def _config(trial: TrialRecord, seed: int, settings: Refit) -> TrialConfig:
+    config = TrialConfig.model_validate(trial.config)
+    changes = {"seed": seed, "epochs": settings.epochs or config.training.epochs}
+    return config.model_copy(update={"training": config.training.model_copy(update=changes)})
+
+
+def _earlier(job: Assignment, config: TrialConfig, corpus: Corpus) -> TrialRecord | None:
+    """The record of the same training, if it is over and succeeded."""
+    path = job.folder / "record.json"
+    try:
+        record = records.load(TrialRecord, path)
+    except StudyError:
+        return None
+    same = record.config_hash == config.hash and record.data_fingerprint == corpus.fingerprint
+    return record if same and record.state == "finished" else None
