@@ -20,7 +20,8 @@ def batch(*values: float) -> Batch:
 
 
 def ask(network: list[Batch], artifact: list[Batch], threshold: float = 0.5, limits: ParityLimits = LIMITS) -> Parity:
-    return compare(iter(network), iter(artifact), classification, threshold, limits)
+    class_ids = np.arange(sum(map(len, network))) % (network[0].shape[1] if network and network[0].ndim == 2 else 2)
+    return compare(iter(network), iter(artifact), class_ids, classification, threshold, limits)
 
 
 def test_equal_outputs_pass() -> None:
@@ -78,7 +79,9 @@ def test_flips_between_several_classes() -> None:
 def test_a_flip_between_classes_that_are_nearly_equal_is_forgiven() -> None:
     network, artifact = (np.array([row], np.float32) for row in ([0.40004, 0.39996, 0.2], [0.39996, 0.40004, 0.2]))
     assert ask([network], [artifact]).passed
-    assert ask([network], [artifact], limits=ParityLimits(max_difference=3e-5)).flips == 1
+    further = np.array([[0.3, 0.5, 0.2]], np.float32)
+    assert ask([network], [further], limits=ParityLimits(max_difference=0.2)).flips == 0
+    assert ask([further], [network], limits=ParityLimits(max_difference=0.2)).flips == 1
 
 
 @given(st.integers(0, 10_000), st.sampled_from([(), (3,), (5,)]), st.floats(0.05, 0.95))
@@ -87,8 +90,15 @@ def test_differences_within_the_limit_never_count_as_flips(
 ) -> None:
     rng = np.random.default_rng(seed)
     network = rng.random((40, *classes))
-    artifact = network + rng.uniform(-9e-3, 9e-3, network.shape)
-    found = compare([network], [artifact], classification, threshold, ParityLimits(max_difference=1e-2))
+    artifact = network + rng.uniform(-9e-5, 9e-5, network.shape)
+    found = compare(
+        [network],
+        [artifact],
+        np.zeros(len(network), np.int64),
+        classification,
+        threshold,
+        LIMITS,
+    )
     assert found.passed
 
 
@@ -126,4 +136,18 @@ def test_batches_must_match(network: list[Batch], artifact: list[Batch]) -> None
 def test_reads_as_a_sentence() -> None:
     difference = "largest difference 2.0e-01 (limit 1e-04)"
     found = ask([batch(0.6, 0.4)], [batch(0.4, 0.4)])
-    assert str(found) == f"parity over 2 validation inputs: {difference}, 1 flipped decisions"
+    told = "1 flipped decisions (limit 0.2%), F1 off by 0.0000 (limit 0.002)"
+    assert str(found) == f"parity over 2 validation inputs: {difference}, {told}"
+
+
+def test_every_limit_is_a_gate_of_its_own() -> None:
+    """A tenth of the positives is lost, each by a small move: F1 falls from 1 to 18/19."""
+    network = np.tile([0.3, 0.51], 50).astype(np.float32)
+    artifact = network.copy()
+    artifact[1:11:2] = 0.49
+    enough = {"max_difference": 0.05, "max_flips": 0.05, "max_f1_difference": 0.06}
+    found = ask([network], [artifact], limits=ParityLimits(**enough))
+    assert (found.flips, found.passed) == (5, True)
+    assert found.f1_difference == pytest.approx(1 - 18 / 19)
+    for name, value in (("max_difference", 0.01), ("max_flips", 0.04), ("max_f1_difference", 0.05)):
+        assert not ask([network], [artifact], limits=ParityLimits(**{**enough, name: value})).passed

@@ -11,7 +11,7 @@ import pytest
 
 from whc import records
 from whc.data.dataset import Corpus
-from whc.export.parity import Parity
+from whc.export.parity import Parity, ParityLimits
 from whc.records import CurvePoint, TrialRecord
 from whc.trials import quiet_slot
 from whc.trials import run as runs
@@ -67,7 +67,7 @@ def test_a_failed_training_is_recorded_with_its_reason(
 def test_a_failed_parity_gate_fails_the_trial(
     config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    off = Parity(rows=24, max_difference=0.3, flips=2, limit=1e-4)
+    off = Parity(rows=24, max_difference=0.3, flips=2, f1_difference=0.1, limits=ParityLimits())
     monkeypatch.setattr(runs, "parity", lambda *_: off)
     record = run(config, bright_corpus, assignment, lambda _: None)
     assert record.state == "failed"

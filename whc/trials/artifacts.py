@@ -153,8 +153,9 @@ def parity(
     """Compare an exported file with the network it came from, over the whole validation split."""
     network.cpu()
     task = config.task_module
-    ours = loop.evaluate(network, batches_of(config, corpus, torch.device("cpu")), "val", task)
-    return compare(ours, predictions(artifact, corpus, "val", runtime), task, config.threshold, limits)
+    batches = batches_of(config, corpus, torch.device("cpu"))
+    ours, theirs = loop.evaluate(network, batches, "val", task), predictions(artifact, corpus, "val", runtime)
+    return compare(ours, theirs, batches.windows("val").class_ids, task, config.threshold, limits)
 
 
 def sha256(path: Path) -> str:
