@@ -43,7 +43,7 @@ def test_a_finished_trial_leaves_record_checkpoint_and_model(
 def test_what_is_over_a_limit_never_trains(
     config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, limits: Limits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "train", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr(runs, "trainer", lambda *_: pytest.fail("it trained"))
     record = run(config, bright_corpus, replace(assignment, limits=limits), lambda _: None)
     assert record.state == "infeasible"
     (name,) = limits.model_dump(exclude_none=True)
