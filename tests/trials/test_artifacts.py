@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from whc.data.dataset import Corpus, load
 from whc.data.preprocess import decode, resize, to_input
@@ -18,12 +19,22 @@ from whc.plugins import ChoiceOf
 from whc.records import ModelMetadata
 from whc.runtimes import onnxruntime_cpu
 from whc.training import checkpoint
-from whc.trials.artifacts import batches_of, export, parity, predictions, restore, to_checkpoint
+from whc.training.loop import Best
+from whc.trials.artifacts import batches_of, export, parity, predictions, restore, to_checkpoint, trainer
 from whc.trials.config import TrialConfig
-from whc.trials.run import train
 
 CPU = torch.device("cpu")
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
+
+
+def train(config: TrialConfig, corpus: Corpus) -> tuple[nn.Module, Best]:
+    """A network with the weights of its best epoch."""
+    training = trainer(config, corpus)
+    for _ in training.epochs():
+        pass
+    assert training.best is not None
+    training.network.load_state_dict(training.best.weights)
+    return training.network, training.best
 
 
 def stacked(config: TrialConfig, **model: object) -> TrialConfig:
@@ -38,7 +49,7 @@ def test_checkpoint_to_network_to_file(
     tmp_path: Path, config: TrialConfig, bright_corpus: Corpus, color: str, sequence: str
 ) -> None:
     config = stacked(config, color=color, sequence={sequence: {"frames": 3}})
-    network, fit = train(config, bright_corpus, lambda _: None)
+    network, fit = train(config, bright_corpus)
     saved = to_checkpoint(config, bright_corpus, fit, "bright-1", "00007")
     checkpoint.save(saved, tmp_path / "checkpoint.pt")
     again, restored = restore(checkpoint.load(tmp_path / "checkpoint.pt"), "checkpoint.pt")
@@ -68,7 +79,7 @@ def test_checkpoint_to_network_to_file(
 
 
 def test_parity_catches_a_file_of_another_network(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:
-    network, fit = train(config, bright_corpus, lambda _: None)
+    network, fit = train(config, bright_corpus)
     saved = to_checkpoint(config, bright_corpus, fit)
     export(config, network, saved, tmp_path / "model.onnx")
     with torch.no_grad():
@@ -77,7 +88,7 @@ def test_parity_catches_a_file_of_another_network(tmp_path: Path, config: TrialC
 
 
 def test_weights_of_another_network_are_refused(config: TrialConfig, bright_corpus: Corpus) -> None:
-    _, fit = train(config, bright_corpus, lambda _: None)
+    _, fit = train(config, bright_corpus)
     saved = to_checkpoint(stacked(config), bright_corpus, fit)
     with pytest.raises(ArtifactError, match=r"^a\.pt: weights must fit the configuration"):
         restore(saved, "a.pt")
@@ -111,7 +122,7 @@ def test_trainer_and_demo_make_the_same_tensor_of_the_same_bytes(
 def test_predictions_follow_the_order_of_the_windows(
     tmp_path: Path, config: TrialConfig, bright_corpus: Corpus
 ) -> None:
-    network, fit = train(config, bright_corpus, lambda _: None)
+    network, fit = train(config, bright_corpus)
     export(config, network, to_checkpoint(config, bright_corpus, fit), tmp_path / "model.onnx")
     probabilities = np.concatenate(list(predictions(tmp_path / "model.onnx", bright_corpus, "test", RUNTIME)))
     test = bright_corpus.class_ids[bright_corpus.splits == 2]

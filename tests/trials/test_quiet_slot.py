@@ -1,0 +1,123 @@
+"""One network at a time, and none twice."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from whc.errors import ArtifactError
+from whc.latency import reference
+from whc.models.assemble import ModelConfig
+from whc.plugins import Choice, ChoiceOf
+from whc.records import Latency
+from whc.trials import quiet_slot
+from whc.trials.quiet_slot import cache_key, latency
+
+RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
+TWO_THREADS = ChoiceOf("runtimes").parse({"onnxruntime_cpu": {"threads": 2}})
+MODEL = ModelConfig()
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    return reference.write(tmp_path / "trial.onnx")
+
+
+def measured(noisy: bool = False) -> Latency:
+    return Latency(
+        ms=1, low_ms=1, high_ms=1, p90_ms=1, p99_ms=1, ratio=1, runtime="onnxruntime_cpu", threads=1, host="here",
+        noisy=noisy,
+    )  # fmt: skip
+
+
+class Bench:
+    """Stands in for the measurement, and counts."""
+
+    def __init__(self, *noisy: bool) -> None:
+        self.given: list[tuple[Any, ...]] = []
+        self.noisy = [*noisy]
+
+    def __call__(self, *given: Any) -> dict[str, Latency]:
+        self.given.append(given)
+        return {"trial": measured(self.noisy[min(len(self.given), len(self.noisy)) - 1] if self.noisy else False)}
+
+
+def test_it_is_measured_and_then_looked_up(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    first = latency(artifact, MODEL, RUNTIME, 0.02, cache)
+    assert 0 < first.low_ms <= first.ms <= first.high_ms
+    assert first.ms == pytest.approx(0.02 * first.ratio)
+    monkeypatch.setattr(quiet_slot, "bench", lambda *_: pytest.fail("it measured again"))
+    assert latency(artifact, MODEL, RUNTIME, 0.02, cache) == first
+
+
+@pytest.mark.parametrize(
+    ("model", "runtime", "reference_ms", "same"),
+    [
+        (MODEL.model_copy(update={"dropout": 0.4}), RUNTIME, 0.02, True),
+        (MODEL.model_copy(update={"width": 48}), RUNTIME, 0.02, False),
+        (MODEL, TWO_THREADS, 0.02, False),
+        (MODEL, RUNTIME, 0.03, False),
+    ],
+)
+def test_what_a_latency_depends_on(model: ModelConfig, runtime: Choice, reference_ms: float, same: bool) -> None:
+    assert (cache_key(model, runtime, reference_ms) == cache_key(MODEL, RUNTIME, 0.02)) is same
+
+
+def test_another_host_or_protocol_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = cache_key(MODEL, RUNTIME, 0.02)
+    with monkeypatch.context() as patch:
+        patch.setattr(quiet_slot, "host", lambda: "Abacus 3000")
+        assert cache_key(MODEL, RUNTIME, 0.02) != here
+    monkeypatch.setattr(quiet_slot, "PROTOCOL", quiet_slot.PROTOCOL.model_copy(update={"block_ms": 9.0}))
+    assert cache_key(MODEL, RUNTIME, 0.02) != here
+
+
+@pytest.mark.parametrize(
+    ("noisy", "measurements", "marked"), [([False], 1, False), ([True, False], 2, False), ([True, True], 2, True)]
+)
+def test_noise_is_measured_once_more_and_then_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noisy: list[bool], measurements: int, marked: bool
+) -> None:
+    bench = Bench(*noisy)
+    monkeypatch.setattr(quiet_slot, "bench", bench)
+    found = latency(tmp_path / "a.onnx", MODEL, RUNTIME, 0.02, tmp_path / "cache")
+    assert found.noisy is marked
+    assert len(bench.given) == measurements
+    assert bench.given[0] == ({"trial": tmp_path / "a.onnx"}, RUNTIME, quiet_slot.PROTOCOL, 0.02)
+    assert latency(tmp_path / "a.onnx", MODEL, RUNTIME, 0.02, tmp_path / "cache") == found
+    assert len(bench.given) == measurements
+
+
+def test_a_file_that_cannot_be_timed_fails_its_trial_and_is_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(ArtifactError, match="must be an ONNX file that ONNX Runtime can run"):
+        latency(tmp_path / "text.onnx", MODEL, RUNTIME, 0.02, tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside = SimpleNamespace(now=0, most=0)
+
+    def slow(*_: object) -> dict[str, Latency]:
+        inside.now += 1
+        inside.most = max(inside.most, inside.now)
+        time.sleep(0.05)
+        inside.now -= 1
+        return {"trial": measured()}
+
+    monkeypatch.setattr(quiet_slot, "bench", slow)
+    models = [MODEL.model_copy(update={"width": width}) for width in (8, 16, 24, 32)]
+    given = [(tmp_path / "a.onnx", model, RUNTIME, 0.02, tmp_path / "cache") for model in models]
+    threads = [threading.Thread(target=latency, args=arguments) for arguments in given]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert inside.most == 1
+    assert len(list((tmp_path / "cache").iterdir())) == 4
