@@ -125,6 +125,8 @@ TABLE = LadderTable(
     host="x",
     constant_f1=0.4,
     confidence=0.8,
+    noisy=False,
+    aa_ratio=1.001,
     variants_at_95=1,
     variants=[VARIANT],
     left_out=[LeftOut(trial_id="t2", val_f1=0.4, latency_ms=0.3, reason="dominated by M")],

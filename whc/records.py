@@ -170,6 +170,8 @@ class LeftOut(_Record):
 class LadderTable(_Record):
     """`table.json`: the ladder of one study, fastest variant first.
 
+    `host` is where latency was measured; `aa_ratio` is that of the reference network against itself, 1 but for noise;
+    `noisy`: the machine was too busy to believe the latencies.
     Neighbours are told apart with the recipe's `confidence`; `variants_at_95` counts those that would be left at 95 %.
     """
 
@@ -181,6 +183,8 @@ class LadderTable(_Record):
     data_fingerprint: str
     code_version: str
     host: str
+    noisy: bool
+    aa_ratio: float
     constant_f1: float
     confidence: float
     variants_at_95: int

@@ -31,6 +31,8 @@ def test_the_constant_predictor_is_told(labels: list[str], told: str) -> None:
         constant_f1=0.25,
         confidence=0.8,
         variants_at_95=0,
+        noisy=False,
+        aa_ratio=1.0,
         variants=[],
     )
     shown = io.StringIO()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -15,7 +16,7 @@ import pytest
 from whc import records
 from whc.data.dataset import Corpus, load
 from whc.data.windows import windows
-from whc.errors import DataError, StudyError, UsageError
+from whc.errors import ArtifactError, DataError, StudyError, UsageError
 from whc.export.parity import ParityLimits
 from whc.factory import build, front
 from whc.factory.build import build_table
@@ -24,9 +25,10 @@ from whc.factory.front import Exported
 from whc.factory.recipe import Refit
 from whc.factory.refit import refit
 from whc.factory.table import markdown
+from whc.latency.bench import session
 from whc.latency.timing import Protocol
 from whc.plugins import Choice, ChoiceOf
-from whc.records import LadderTable, StudyRecord, TrialRecord
+from whc.records import LadderTable, LatencySession, StudyRecord, TrialRecord
 from whc.runtimes import onnxruntime_cpu
 from whc.trials.config import TrialConfig
 
@@ -144,7 +146,7 @@ def test_a_checkpoint_that_was_changed_is_not_built(study: Path, recipe: str) ->
     for record in front.study_front(list(records.trial_records(study))):
         path = study / "trials" / record.trial_id / "checkpoint.pt"
         path.write_bytes(path.read_bytes() + b"x")
-    with pytest.raises(StudyError, match="no candidate passed") as error:
+    with pytest.raises(StudyError, match="no candidate could be exported") as error:
         build_table(study, recipe, [], lambda _: None)
     assert "must be the file its trial wrote" in str(error.value)
     assert not (study / "table.json").exists()
@@ -254,7 +256,10 @@ def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> 
     corpus, runtime = load(Path(about.data), [(16, 16)]), ChoiceOf("runtimes").parse("onnxruntime_cpu")
     fitted, _ = refit(trials, about, study, corpus, Refit(seeds=0), runtime, lambda _: None)
     exported, _ = front.export_all(fitted, tmp_path, corpus, runtime, ParityLimits(), lambda _: None)
-    seen = front.candidates(exported, corpus, runtime, Protocol(min_rounds=5, max_rounds=5), None)
+    evidence = front.score_all(exported, corpus, runtime)
+    timed = session([one.artifact for one in exported], runtime, Protocol(min_rounds=5, max_rounds=5))
+    seen, failed = front.candidates(exported, evidence, timed, "here")
+    assert failed == []
     frames = [candidate.exported.config.model.frames for candidate in seen]
     assert sorted(frames) == [2, 4, 6]
     longest = windows(corpus, "val", 6).class_ids
@@ -263,3 +268,68 @@ def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> 
         assert len(windows(corpus, "val", alone).class_ids) >= len(longest)
         counts = candidate.evidence.counts.sum(0)
         assert candidate.val_f1 == pytest.approx(2 * counts[1, 1] / (counts.sum(0) + counts.sum(1))[1])
+
+
+def test_what_cannot_be_timed_is_left_out_and_says_why(
+    study: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, spoilt = build.session, []
+
+    def torn(files: list[Path], *rest: object) -> LatencySession:
+        if len(files) > 1:
+            content = files[-1].read_bytes()
+            spoilt.append(files[-1].stem)
+            files[-1].write_text("torn")
+            timed = real(files, *rest)  # type: ignore[arg-type]
+            files[-1].write_bytes(content)
+            (failed,) = timed.failed
+            same = failed.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
+            return timed.model_copy(update={"failed": [same]})
+        return real(files, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(build, "session", torn)
+    table, _ = build_table(study, recipe, [], lambda _: None)
+    for trial_id in spoilt:
+        (reason,) = [row.reason for row in table.left_out if row.trial_id == trial_id]
+        assert "must be an ONNX file that ONNX Runtime can run" in reason
+        assert all(variant.trial_id != trial_id for variant in table.variants)
+
+
+def test_a_noisy_timing_is_noted(study: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = build.session
+
+    def noisy(*given: object) -> LatencySession:
+        timed = real(*given)  # type: ignore[arg-type]
+        files = [
+            file.model_copy(update={"latency": file.latency.model_copy(update={"noisy": True})}) for file in timed.files
+        ]
+        return timed.model_copy(update={"files": files, "noisy": True})
+
+    monkeypatch.setattr(build, "session", noisy)
+    table, _ = build_table(study, recipe, [], lambda _: None)
+    assert table.noisy
+    assert all(build.NOISE in variant.notes for variant in table.variants)
+    assert build.NOISE in (study / "table.md").read_text()
+
+
+def test_latencies_from_another_device(study: Path, recipe: str, tmp_path: Path) -> None:
+    """The candidates' files, timed elsewhere, are joined by their hash."""
+    build_table(study, recipe, [], lambda _: None)
+    runtime = ChoiceOf("runtimes").parse("onnxruntime_cpu")
+    files = sorted((study / "candidates").glob("*.onnx"))
+    measured = session(files, runtime, Protocol(min_rounds=5, max_rounds=5), reference_ms=5.0)
+    there = measured.model_copy(update={"host": "a device"})
+    records.save(there, tmp_path / "device.json")
+    table, _ = build_table(study, recipe, [], lambda _: None, tmp_path / "device.json")
+    assert table.host == "a device"
+    assert {row.latency_ms for row in table.variants} <= {file.latency.ms for file in there.files}
+    assert all(row.latency_ms > 0.5 for row in table.variants)
+
+    records.save(there.model_copy(update={"files": []}), tmp_path / "other.json")
+    with pytest.raises(ArtifactError, match=r"other\.json: must hold latencies of this ladder's \d candidates, got"):
+        build_table(study, recipe, [], lambda _: None, tmp_path / "other.json")
+    records.save(measured.model_copy(update={"files": there.files[:1], "failed": []}), tmp_path / "some.json")
+    some, _ = build_table(study, recipe, [], lambda _: None, tmp_path / "some.json")
+    assert len(some.variants) == 1
+    missing = [row.reason for row in some.left_out if "holds no latency of" in row.reason]
+    assert len(missing) == len(files) - 1

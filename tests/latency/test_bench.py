@@ -2,61 +2,164 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from whc import records
 from whc.errors import ArtifactError
-from whc.latency import reference
-from whc.latency.bench import bench, runner
+from whc.latency import bench as module
+from whc.latency.bench import bench, session, sha256
+from whc.latency.child import runner
 from whc.latency.host import host
-from whc.latency.timing import REFERENCE, Protocol
+from whc.latency.timing import REFERENCE, Protocol, Series
+from whc.latency.watch import TWIN
 from whc.plugins import ChoiceOf
+from whc.records import Latency, LatencySession
 
+Bad = Callable[[str], Path]
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
 QUICK = Protocol(block_ms=0.2, warmup_ms=1, min_rounds=5, max_rounds=5)
 
 
-def test_latencies(tmp_path: Path) -> None:
-    path = reference.write(tmp_path / "twin.onnx")
-    found = bench({"twin": path, "again": path}, RUNTIME, QUICK)
-    assert list(found) == ["twin", "again", REFERENCE]
+def holds(latency: Latency) -> bool:
+    """Every median in its interval, all in order."""
+    return (
+        0 < latency.low_ms <= latency.ms <= latency.high_ms
+        and 0 < latency.ratio_low <= latency.ratio <= latency.ratio_high
+        and 0 < latency.p50_low_ms <= latency.p50_ms <= latency.p50_high_ms
+        and latency.p50_ms <= latency.p90_ms <= latency.p99_ms
+    )
+
+
+def test_latencies(good: Path) -> None:
+    found = bench({"twin": good, "again": good}, RUNTIME, QUICK)
+    assert list(found.latencies) == [REFERENCE, "twin", "again"]
+    assert found.failed == {}
     assert found[REFERENCE].ratio == 1
-    for latency in found.values():
-        assert 0 < latency.low_ms <= latency.ms <= latency.high_ms
-        assert 0 < latency.p90_ms <= latency.p99_ms
+    assert found[REFERENCE].ms == found[REFERENCE].p50_ms
+    assert 0 < found.twin.low <= found.twin.value <= found.twin.high
+    for latency in found.latencies.values():
+        assert holds(latency)
         assert latency.ms == pytest.approx(latency.ratio * found[REFERENCE].ms)
         assert (latency.runtime, latency.threads, latency.host) == ("onnxruntime_cpu", 1, host())
 
 
-def test_milliseconds_are_of_the_idle_reference(tmp_path: Path) -> None:
-    path = reference.write(tmp_path / "twin.onnx")
-    found = bench({"twin": path}, RUNTIME, QUICK, reference_ms=7.0)
+def test_milliseconds_are_of_the_idle_reference(good: Path) -> None:
+    found = bench({"twin": good}, RUNTIME, QUICK, reference_ms=7.0)
     assert (found[REFERENCE].ms, found[REFERENCE].low_ms, found[REFERENCE].high_ms) == (7, 7, 7)
+    assert found[REFERENCE].p50_ms < 7
     assert found["twin"].ms == pytest.approx(7 * found["twin"].ratio)
+    assert found["twin"].high_ms == pytest.approx(7 * found["twin"].ratio_high)
 
 
 def test_nothing_but_the_reference() -> None:
-    assert list(bench({}, RUNTIME, QUICK)) == [REFERENCE]
+    assert list(bench({}, RUNTIME, QUICK).latencies) == [REFERENCE]
 
 
-def test_threads_are_told(tmp_path: Path) -> None:
+def test_threads_are_told() -> None:
     runtime = ChoiceOf("runtimes").parse({"onnxruntime_cpu": {"threads": 2}})
     assert bench({}, runtime, QUICK)[REFERENCE].threads == 2
 
 
-@pytest.mark.parametrize("content", [None, b"", b"broken"])
-def test_a_file_that_cannot_be_loaded(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "broken.onnx"
-    if content is not None:
-        path.write_bytes(content)
+def test_a_file_that_cannot_be_timed(good: Path, bad: Bad) -> None:
+    found = bench({"broken": bad("text"), "good": good}, RUNTIME, QUICK)
+    assert holds(found["good"])
+    assert found.failed.keys() == {"broken"}
     with pytest.raises(ArtifactError) as caught:
-        bench({"broken": path}, RUNTIME, QUICK)
-    assert str(caught.value).startswith(str(path))
+        found["broken"]
+    assert str(caught.value) == found.failed["broken"]
     assert "\n" not in str(caught.value)
 
 
-def test_the_input_is_the_same_for_everyone(tmp_path: Path) -> None:
-    path = reference.write(tmp_path / "twin.onnx")
-    first, second = runner(path, RUNTIME)(), runner(path, RUNTIME)()
+def blocks(monkeypatch: pytest.MonkeyPatch, spread: float, twin: float, interrupted: float = 0.0) -> None:
+    """Sessions in which the reference takes 1 ms, its twin `twin` ms and `file` 2 ms, more or less."""
+    rng = np.random.default_rng(0)
+
+    def collect(*_: object) -> tuple[Series, dict[str, str]]:
+        levels = {REFERENCE: 1.0, TWIN: twin, "0": 2.0, "1": 3.0}
+        times = {name: level * np.exp(rng.normal(0, spread, (10, 10))) for name, level in levels.items()}
+        return Series(times, {**dict.fromkeys(levels, 0.0), "1": interrupted}), {}
+
+    monkeypatch.setattr(module, "collect", collect)
+
+
+@pytest.mark.parametrize(
+    ("spread", "twin", "noisy"),
+    [(0.01, 1.0, False), (0.001, 1.015, False), (0.01, 1.1, True), (0.01, 0.9, True), (0.5, 1.0, True)],
+)
+def test_a_noisy_machine_is_told(monkeypatch: pytest.MonkeyPatch, spread: float, twin: float, noisy: bool) -> None:
+    blocks(monkeypatch, spread, twin)
+    found = session([Path("a.onnx"), Path("b.onnx")], RUNTIME, Protocol())
+    assert found.noisy is noisy
+    assert [file.latency.noisy for file in found.files] == [noisy, noisy]
+    assert found.aa_low <= found.aa_ratio <= found.aa_high
+    assert found.aa_ratio == pytest.approx(twin, rel=0.2)
+
+
+def test_a_file_whose_core_others_held_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks(monkeypatch, 0.01, 1.0, interrupted=0.6)
+    found = session([Path("a.onnx"), Path("b.onnx")], RUNTIME, Protocol())
+    assert found.noisy
+    assert [file.latency.noisy for file in found.files] == [False, True]
+
+
+def test_ratios_are_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks(monkeypatch, 0.01, 1.0)
+    first, second = session([Path("a.onnx"), Path("b.onnx")], RUNTIME, Protocol()).files
+    assert (first.ratio_to_first, first.ratio_to_first_low, first.ratio_to_first_high) == (1, 1, 1)
+    assert second.ratio_to_first == pytest.approx(1.5, rel=0.02)
+    assert second.ratio_to_first_low < second.ratio_to_first < second.ratio_to_first_high
+
+
+def test_a_session_keeps_what_was_and_what_was_not_timed(good: Path, bad: Bad, tmp_path: Path) -> None:
+    broken, missing = bad("text"), bad("missing")
+    found = session([missing, good, broken, good], RUNTIME, QUICK)
+    assert [file.path for file in found.files] == [str(good), str(good)]
+    digest = hashlib.sha256(good.read_bytes()).hexdigest()
+    assert {file.sha256 for file in found.files} == {digest}
+    assert found.files[0].ratio_to_first == 1
+    told = [(file.path, file.sha256) for file in found.failed]
+    assert told == [(str(missing), ""), (str(broken), sha256(broken))]
+    assert found.reference_ms > 0
+    assert (found.runtime, found.threads, found.host) == ("onnxruntime_cpu", 1, host())
+    records.save(found, tmp_path / "kept.json")
+    assert records.load(LatencySession, tmp_path / "kept.json") == found
+
+
+def test_the_input_is_the_same_for_everyone(good: Path) -> None:
+    first, second = runner(good, RUNTIME)(), runner(good, RUNTIME)()
     assert (first == second).all()  # type: ignore[attr-defined]
+
+
+def test_a_record_of_old_is_still_read() -> None:
+    old = {"ms": 2.0, "low_ms": 1.9, "high_ms": 2.2, "p90_ms": 2.3, "p99_ms": 3.0, "ratio": 1.0}
+    latency = Latency.model_validate({**old, "runtime": "onnxruntime_cpu", "threads": 1, "host": "here"})
+    assert (latency.ratio_low, latency.ratio_high) == (0.95, 1.1)
+    assert (latency.p50_ms, latency.noisy) == (2.0, False)
+    assert Latency.model_validate_json(latency.model_dump_json()) == latency
+
+
+def test_both_processes_stay_light(good: Path) -> None:
+    """What runs on the device: neither side may need what only training has."""
+    code = f"""
+import json, sys
+from pathlib import Path
+import whc.latency.child
+light = not {{"onnx", "torch", "ray", "pandas", "mlflow", "optuna", "cv2", "psutil"}} & set(sys.modules)
+from whc.latency.bench import session
+from whc.latency.timing import Protocol
+from whc.plugins import ChoiceOf
+quick = Protocol(block_ms=0.2, warmup_ms=1, min_rounds=5, max_rounds=5)
+found = session([Path({str(good)!r})], ChoiceOf("runtimes").parse("onnxruntime_cpu"), quick)
+heavy = {{"torch", "ray", "pandas", "mlflow", "optuna", "cv2"}} & set(sys.modules)
+print(json.dumps([light, sorted(heavy), len(found.files)]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout) == [True, [], 1]

@@ -118,6 +118,8 @@ def ladder(tmp_path: Path) -> Callable[..., tuple[LadderTable, Path]]:
             "host": "test host",
             "constant_f1": 0.5,
             "confidence": 0.8,
+            "noisy": False,
+            "aa_ratio": 1.001,
             "variants_at_95": len(rows),
             "variants": rows,
         }

@@ -3,39 +3,88 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from whc.cli import _options
 
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from whc.records import LatencySession
+
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_options.threads
+@click.option("--runtime", metavar="NAME", default="onnxruntime_cpu", show_default=True, help="What runs the files.")
+@_options.file("--out", help="JSON file to write: the result with each file's hash.")
 @_options.as_json
-def command(files: tuple[Path, ...], threads: int, as_json: bool) -> None:
-    """Time ONNX FILES against each other, interleaved; any ONNX file with one input of fixed size will do."""
+def command(files: tuple[Path, ...], threads: int, runtime: str, out: Path | None, as_json: bool) -> None:
+    """Time ONNX FILES against each other, interleaved; any ONNX file with one input of fixed size will do.
+
+    A file that cannot be timed is told and left out, also when it crashes its runtime or never answers.
+    """
+    from whc.errors import ArtifactError, UsageError, problem
+    from whc.latency.bench import session
+    from whc.latency.timing import Protocol
+    from whc.runtimes import choose
+
+    if out and out.is_dir():
+        raise UsageError(problem("--out", "must be a file", str(out), "name a .json file in it"))
+    found = session(files, choose(runtime, threads), Protocol())
+    if out:
+        _write(found, out)
+    if as_json or found.files:
+        _options.emit(found.model_dump(mode="json", by_alias=True), as_json, _table(found))
+    if found.failed:
+        raise ArtifactError("\n".join(file.reason for file in found.failed))
+
+
+def _write(found: LatencySession, out: Path) -> None:
+    from whc import records
+    from whc.errors import UsageError, problem
+
+    try:
+        records.save(found, out)
+    except OSError as error:
+        rule = f"must be a file that can be written ({error.strerror})"
+        raise UsageError(problem("--out", rule, str(out), "choose another path")) from error
+
+
+def _table(found: LatencySession) -> Group:
+    from rich.console import Group
     from rich.table import Table
 
-    from whc.latency.bench import bench
-    from whc.latency.timing import REFERENCE, Protocol
-    from whc.plugins import ChoiceOf
-
-    runtime = ChoiceOf("runtimes").parse({"onnxruntime_cpu": {"threads": threads}})
-    timed = bench({str(path): path for path in files}, runtime, Protocol(min_rounds=100, max_rounds=600))
-    host = timed[REFERENCE].host
-    table = Table(title=f"batch 1, {threads} thread(s), {host}", title_justify="left")
+    title = f"batch 1, {found.threads} thread(s), {found.runtime}, {found.host}"
+    table = Table(title=title, title_justify="left")
     table.add_column("file", overflow="fold")
-    for heading in ("ms", "95 % interval", "p90", "p99", "x reference"):
-        table.add_column(heading, justify="right")
-    for name, latency in timed.items():
-        interval = f"{latency.low_ms:.4f} to {latency.high_ms:.4f}"
-        numbers = (
+    for heading in ("ms", "± 95 %", "p90", "p99", "x reference", "x first", "± 95 %"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for file in found.files:
+        latency, ratio = file.latency, file.ratio_to_first
+        table.add_row(
+            file.path,
             f"{latency.ms:.4f}",
-            interval,
+            f"{_half_width(latency.ms, latency.low_ms, latency.high_ms):.1%}",
             f"{latency.p90_ms:.4f}",
             f"{latency.p99_ms:.4f}",
             f"{latency.ratio:.3f}",
+            f"{ratio:.3f}",
+            f"{_half_width(ratio, file.ratio_to_first_low, file.ratio_to_first_high):.1%}",
         )
-        table.add_row(name, *numbers)
-    _options.emit({name: latency.model_dump() for name, latency in timed.items()}, as_json, table)
+    return Group(table, _caption(found))
+
+
+def _half_width(value: float, low: float, high: float) -> float:
+    return (high - low) / 2 / value
+
+
+def _caption(found: LatencySession) -> str:
+    """How long the reference network took, and how far to believe all this."""
+    twin = f"{found.aa_ratio:.3f} ({found.aa_low:.3f} to {found.aa_high:.3f})"
+    told = f"reference network {found.reference_ms:.4f} ms, against itself {twin}"
+    if not found.noisy:
+        return told
+    return f"{told}\nThe machine was too noisy for these figures: close other programs and measure again."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whc import records
@@ -14,23 +14,40 @@ from whc.data.dataset import SPLITS, Corpus
 from whc.data.windows import windows
 from whc.errors import DataError, StudyError, problem
 from whc.factory import ladder, table
-from whc.factory.evidence import interval, probability_of_gain
-from whc.factory.front import Candidate, candidates, decisions, export_all, left_out, study_front, turned
+from whc.factory.evidence import interval
+from whc.factory.front import (
+    Candidate,
+    Exported,
+    candidates,
+    decisions,
+    export_all,
+    left_out,
+    score_all,
+    study_front,
+    turned,
+)
 from whc.factory.recipe import Recipe, read
 from whc.factory.refit import refit, shortlist
+from whc.factory.selection import choose, why_not
+from whc.latency.bench import session
 from whc.latency.host import host
-from whc.pareto import Point, dominates
+from whc.pareto import Point
 from whc.plugins import Choice, ChoiceOf
-from whc.records import LadderObserver, LadderTable, LeftOut, StudyRecord, TrialRecord, VariantRow
+from whc.records import LadderObserver, LadderTable, LatencySession, LeftOut, StudyRecord, TrialRecord, VariantRow
 from whc.trials.config import TrialConfig
 
 RUNTIMES = ChoiceOf("runtimes")
-FOLDER = "ladder"
+FOLDER, CANDIDATES = "ladder", "candidates"
+NOISE = "timed on a machine that was too noisy; build the ladder again when it is quiet"
 ROTATIONS = (-12, 12)  # degrees by which test pictures are turned for a second score
 
 
 def build_table(
-    folder: Path, recipe_file: str | None, observers: Sequence[LadderObserver], on_step: Callable[[str], None]
+    folder: Path,
+    recipe_file: str | None,
+    observers: Sequence[LadderObserver],
+    on_step: Callable[[str], None],
+    latency_from: Path | None = None,
 ) -> tuple[LadderTable, list[str]]:
     """Build the ladder of a study, replacing an earlier one only when the new one is complete.
 
@@ -39,6 +56,7 @@ def build_table(
         recipe_file: name or path of a recipe; the one the study names when None.
         observers: told about the finished ladder.
         on_step: told what happens, for a progress display.
+        latency_from: what `whc bench --out` wrote of the study's candidates on another device; None to time them here.
 
     Returns:
         The table, and the lines that the observers gave.
@@ -46,9 +64,11 @@ def build_table(
     Raises:
         StudyError: no finished trials, no candidate passed its gates, or the study is in use.
         DataError: the data set is gone or has changed.
+        ArtifactError: `latency_from` is of other files.
     """
     study = StudyRecord.load(folder)
     recipe = read(shipped("factory", recipe_file or study.recipe))
+    measured = records.load(LatencySession, latency_from) if latency_from else None
     with records.locked(folder):
         trials = list(records.trial_records(folder))
         front = study_front(trials)
@@ -66,7 +86,8 @@ def build_table(
         scratch = folder / f".{FOLDER}.tmp"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        built = _build(study, recipe, front, corpus, scratch, on_step)
+        work = _Work(study, recipe, folder, corpus, RUNTIMES.parse(study.runtime), on_step)
+        built = work.table(front, measured, str(latency_from), scratch)
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
         scratch.rename(folder / FOLDER)
         table.write(built, trials, folder)
@@ -84,104 +105,90 @@ def _load(study: StudyRecord, front: Sequence[TrialRecord]) -> Corpus:
     return corpus
 
 
-def _build(
-    study: StudyRecord,
-    recipe: Recipe,
-    front: Sequence[TrialRecord],
-    corpus: Corpus,
-    scratch: Path,
-    on_step: Callable[[str], None],
-) -> LadderTable:
-    runtime = RUNTIMES.parse(study.runtime)
-    task = TrialConfig.model_validate(front[0].config).task_module
-    floor = task.constant_score(windows(corpus, "val", 1).class_ids) + recipe.min_over_constant
-    slowest = max(trial.latency.ms for trial in front if trial.latency)
-    reference = Point(floor, study.limits.get("latency_ms", 2 * slowest))
-    trials = shortlist(front, recipe.refit.candidates, reference)
-    seen, rejected = _candidates(study, recipe, trials, corpus, scratch, on_step)
-    more = f"beyond the {recipe.refit.candidates} candidates that are trained again"
-    rejected += [left_out(trial, more) for trial in front if trial not in trials]
-    chosen = _choose(seen, recipe, reference, recipe.confidence)
-    rejected += [_not_chosen(one, seen, chosen, recipe, reference) for i, one in enumerate(seen) if i not in chosen]
-    if not chosen:
-        reasons = "; ".join(f"trial {row.trial_id}: {row.reason}" for row in rejected)
-        raise StudyError(
-            f"{scratch.parent}: no candidate passed the recipe's gates, got {reasons}; search on, or change the recipe"
+@dataclass(frozen=True)
+class _Work:
+    """One build: what all its steps need."""
+
+    study: StudyRecord
+    recipe: Recipe
+    folder: Path
+    corpus: Corpus
+    runtime: Choice
+    on_step: Callable[[str], None]
+
+    def table(
+        self, front: Sequence[TrialRecord], measured: LatencySession | None, source: str, scratch: Path
+    ) -> LadderTable:
+        """Choose among the front's trials, and score the chosen; their files go to `scratch`."""
+        recipe = self.recipe
+        task = TrialConfig.model_validate(front[0].config).task_module
+        floor = task.constant_score(windows(self.corpus, "val", 1).class_ids) + recipe.min_over_constant
+        front_ms = [trial.latency.ms for trial in front if trial.latency]
+        trials = shortlist(front, recipe.refit.candidates, self._reference(floor, front_ms))
+        exported, rejected = self._export(trials)
+        rejected += [left_out(trial, recipe.refit.beyond) for trial in front if trial not in trials]
+        timed = measured or self._time(exported)
+        evidence = score_all(exported, self.corpus, self.runtime)
+        seen, untimed = candidates(exported, evidence, timed, source)
+        reference = self._reference(floor, [one.latency.ms for one in seen])
+        chosen = choose(seen, recipe, reference, recipe.confidence)
+        rejected += untimed + [why_not(one, seen, chosen, recipe, reference) for one in seen if one not in chosen]
+        if not chosen:
+            reasons = "; ".join(f"trial {row.trial_id}: {row.reason}" for row in rejected)
+            raise StudyError(
+                f"{self.folder}: no candidate passed the recipe's gates, got {reasons}; search on, or change the recipe"
+            )
+        rows, constant_f1 = self._score(chosen, scratch)
+        return LadderTable(
+            study=self.study.study,
+            prefix=recipe.prefix,
+            task=chosen[0].exported.config.task.name,
+            labels=list(self.corpus.labels),
+            data_fingerprint=self.corpus.fingerprint,
+            code_version=records.code_version(),
+            host=timed.host,
+            noisy=timed.noisy,
+            aa_ratio=timed.aa_ratio,
+            constant_f1=constant_f1,
+            confidence=recipe.confidence,
+            variants_at_95=len(choose(seen, recipe, reference, 0.95)),
+            variants=_flag_test_scores(rows, constant_f1),
+            left_out=sorted(rejected, key=lambda row: row.latency_ms),
         )
-    on_step("scoring the chosen variants on the test split")
-    names = ladder.names(len(chosen), recipe.prefix)
-    tests = {"": corpus, **{f"{turn:+}": turned(corpus, SPLITS.index("test"), turn) for turn in ROTATIONS}}
-    rows = [_variant(name, seen[i], tests, runtime, scratch) for name, i in zip(names, chosen, strict=True)]
-    constant_f1 = task.constant_score(windows(corpus, "test", 1).class_ids)
-    return LadderTable(
-        study=study.study,
-        prefix=recipe.prefix,
-        task=seen[0].exported.config.task.name,
-        labels=list(corpus.labels),
-        data_fingerprint=corpus.fingerprint,
-        code_version=records.code_version(),
-        host=host(),
-        constant_f1=constant_f1,
-        confidence=recipe.confidence,
-        variants_at_95=len(_choose(seen, recipe, reference, 0.95)),
-        variants=_flag_test_scores(rows, constant_f1),
-        left_out=sorted(rejected, key=lambda row: row.latency_ms),
-    )
 
+    def _reference(self, floor: float, latencies_ms: Sequence[float]) -> Point:
+        """Where hypervolume starts: the study's latency limit, or where it has none twice the slowest."""
+        return Point(floor, self.study.limits.get("latency_ms", 2 * max(latencies_ms, default=1.0)))
 
-def _candidates(
-    study: StudyRecord,
-    recipe: Recipe,
-    trials: Sequence[TrialRecord],
-    corpus: Corpus,
-    scratch: Path,
-    on_step: Callable[[str], None],
-) -> tuple[list[Candidate], list[LeftOut]]:
-    """Train, export, check, score and time the shortlisted trials."""
-    runtime = RUNTIMES.parse(study.runtime)
-    fitted, failed = refit(trials, study, scratch.parent, corpus, recipe.refit, runtime, on_step)
-    exported, unfit = export_all(fitted, scratch, corpus, runtime, recipe.parity, on_step)
-    on_step(f"scoring and timing {len(exported)} candidates, interleaved")
-    # On the host of the search, milliseconds mean what they meant there; on another one, what its own reference says.
-    reference_ms = study.reference_ms if study.host == host() else None
-    seen = candidates(exported, corpus, runtime, recipe.timing, reference_ms) if exported else []
-    return seen, [left_out(trial, reason) for trial, reason in failed] + unfit
+    def _export(self, trials: Sequence[TrialRecord]) -> tuple[list[Exported], list[LeftOut]]:
+        """Train again, export into the study's candidates/ and hold against the networks."""
+        fitted, failed = refit(
+            trials, self.study, self.folder, self.corpus, self.recipe.refit, self.runtime, self.on_step
+        )
+        target = self.folder / CANDIDATES
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
+        exported, unfit = export_all(fitted, target, self.corpus, self.runtime, self.recipe.parity, self.on_step)
+        rejected = [left_out(trial, reason) for trial, reason in failed] + unfit
+        if not exported:
+            reasons = "; ".join(f"trial {row.trial_id}: {row.reason}" for row in rejected)
+            raise StudyError(f"{self.folder}: no candidate could be exported, got {reasons}; search on")
+        return exported, rejected
 
+    def _time(self, exported: Sequence[Exported]) -> LatencySession:
+        self.on_step(f"timing {len(exported)} candidates, interleaved")
+        # On the host of the search, milliseconds mean what they meant there; on another, what its own reference says.
+        reference_ms = self.study.reference_ms if self.study.host == host() else None
+        return session([one.artifact for one in exported], self.runtime, self.recipe.timing, reference_ms)
 
-def _choose(seen: Sequence[Candidate], recipe: Recipe, reference: Point, confidence: float) -> list[int]:
-    def beats(slower: int, faster: int) -> bool:
-        return _sure(seen[slower], seen[faster], recipe) >= confidence
-
-    return ladder.choose([candidate.point for candidate in seen], recipe.max_variants, beats, reference)
-
-
-def _sure(slower: Candidate, faster: Candidate, recipe: Recipe) -> float:
-    """How sure the slower of two candidates adds the recipe's gain; 0 where it does not even on the rows themselves."""
-    if slower.val_f1 - faster.val_f1 < recipe.min_gain:
-        return 0.0
-    task = slower.exported.config.task_module
-    return probability_of_gain(task, slower.evidence, faster.evidence, recipe.min_gain)
-
-
-def _not_chosen(
-    candidate: Candidate, seen: Sequence[Candidate], chosen: Sequence[int], recipe: Recipe, reference: Point
-) -> LeftOut:
-    """Which gate stopped a candidate."""
-    point = candidate.point
-    better = [other for other in seen if dominates(other.point, point)]
-    faster = [seen[i] for i in chosen if seen[i].latency.ms < candidate.latency.ms]
-    if point.quality <= reference.quality:
-        constant = reference.quality - recipe.min_over_constant
-        reason = f"not better than the constant predictor ({constant:.4f}) by {recipe.min_over_constant}"
-    elif better:
-        reason = f"dominated by trial {better[0].exported.trial_id}"
-    elif faster and _sure(candidate, faster[-1], recipe) < recipe.confidence:
-        sure = _sure(candidate, faster[-1], recipe)
-        gain = f"{recipe.min_gain} F1 over trial {faster[-1].exported.trial_id}, which is faster"
-        reason = f"not told apart: a gain of {gain}, is {sure:.0%} sure (must be {recipe.confidence:.0%})"
-    else:
-        reason = f"others of the front are worth more hypervolume among {recipe.max_variants} variants"
-    return left_out(candidate.exported.fitted.trial, reason, candidate.val_f1, candidate.latency)
+    def _score(self, chosen: Sequence[Candidate], scratch: Path) -> tuple[list[VariantRow], float]:
+        """Name the chosen candidates and score them on the test split; also what the constant predictor scores."""
+        self.on_step("scoring the chosen variants on the test split")
+        corpus, task = self.corpus, chosen[0].exported.config.task_module
+        names = ladder.names(len(chosen), self.recipe.prefix)
+        tests = {"": corpus, **{f"{turn:+}": turned(corpus, SPLITS.index("test"), turn) for turn in ROTATIONS}}
+        rows = [_variant(name, one, tests, self.runtime, scratch) for name, one in zip(names, chosen, strict=True)]
+        return rows, task.constant_score(windows(corpus, "test", 1).class_ids)
 
 
 def _variant(
@@ -191,7 +198,7 @@ def _variant(
 
     `tests` holds the corpus as it is under "", and with test pictures turned under the degrees.
     """
-    final = candidate.exported.artifact.rename(scratch / f"{name}.onnx")
+    final = Path(shutil.copyfile(candidate.exported.artifact, scratch / f"{name}.onnx"))
     exported = replace(candidate.exported, artifact=final)
     task, latency, fitted = exported.config.task_module, candidate.latency, exported.fitted
     evidence = {turn: decisions(exported, corpus, "test", runtime) for turn, corpus in tests.items()}
@@ -214,7 +221,7 @@ def _variant(
         onnx=f"{FOLDER}/{final.name}",
         config=fitted.record.config,
         trial_id=fitted.trial.trial_id,
-        notes=[str(exported.parity)],
+        notes=[str(exported.parity), *([NOISE] if latency.noisy else [])],
     )
 
 

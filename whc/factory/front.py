@@ -1,4 +1,4 @@
-"""Candidates: the study's front, exported afresh, past the parity gate, scored on the same rows, and timed alone."""
+"""Candidates: the study's front, exported afresh, past the parity gate, scored on the same rows, and timed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from whc.data.dataset import Corpus
 from whc.data.preprocess import rotate
 from whc.data.windows import windows
-from whc.errors import ArtifactError
+from whc.errors import ArtifactError, problem
 from whc.export.parity import Parity, ParityLimits
 from whc.factory.evidence import Evidence
 from whc.factory.refit import Fitted
-from whc.latency.bench import bench
-from whc.latency.timing import Protocol
 from whc.pareto import Point, front
 from whc.plugins import Choice
-from whc.records import Latency, LeftOut, TrialRecord
+from whc.records import Latency, LatencySession, LeftOut, TrialRecord
 from whc.training import checkpoint
 from whc.trials.artifacts import export, parity, predictions, restore, sha256
 from whc.trials.config import TrialConfig
@@ -96,7 +94,7 @@ def export_all(
                 )
             saved = checkpoint.load(source)
             config, network = restore(saved, str(source))
-            artifact = target / f"{one.trial.trial_id}.onnx"
+            artifact = target / f"{one.record.trial_id}.onnx"
             export(config, network, saved, artifact)
             outcome = parity(config, network, artifact, corpus, runtime, limits)
         except ArtifactError as error:
@@ -109,19 +107,47 @@ def export_all(
     return passed, failed
 
 
-def candidates(
-    exported: Sequence[Exported], corpus: Corpus, runtime: Choice, protocol: Protocol, reference_ms: float | None
-) -> list[Candidate]:
-    """Score all exported files on the same validation rows, and time them interleaved: what the table shows."""
+def score_all(exported: Sequence[Exported], corpus: Corpus, runtime: Choice) -> list[Evidence]:
+    """What each exported file calls the validation rows that all of them decide on."""
     frames = max(one.config.model.frames for one in exported)
     # A window's row is its last frame: those with room for the longest window have a window of every length.
     rows = windows(corpus, "val", frames).index[:, -1]
-    evidence = [decisions(one, corpus, "val", runtime, rows) for one in exported]
-    latencies = bench({one.trial_id: one.artifact for one in exported}, runtime, protocol, reference_ms)
-    return [
-        Candidate(one, seen, float(one.config.task_module.score_of(seen.counts.sum(0))), latencies[one.trial_id])
-        for one, seen in zip(exported, evidence, strict=True)
-    ]
+    return [decisions(one, corpus, "val", runtime, rows) for one in exported]
+
+
+def candidates(
+    exported: Sequence[Exported], evidence: Sequence[Evidence], timed: LatencySession, source: str
+) -> tuple[list[Candidate], list[LeftOut]]:
+    """Join scores and latencies, the latter by hash of the file.
+
+    Args:
+        exported: what passed the gates.
+        evidence: of each.
+        timed: their latencies, measured here or on a device.
+        source: what errors call the latencies.
+
+    Returns:
+        The candidates, and what has no latency.
+
+    Raises:
+        ArtifactError: the latencies are of other files altogether.
+    """
+    latencies = {file.sha256: file.latency for file in timed.files}
+    reasons = {file.sha256: file.reason for file in timed.failed}
+    seen, missing = [], []
+    for one, calls in zip(exported, evidence, strict=True):
+        content = sha256(one.artifact)
+        if content in latencies:
+            val_f1 = float(one.config.task_module.score_of(calls.counts.sum(0)))
+            seen.append(Candidate(one, calls, val_f1, latencies[content]))
+        else:
+            reason = reasons.get(content, f"{source} holds no latency of {one.artifact.name} ({content[:12]})")
+            missing.append(left_out(one.fitted.trial, reason))
+    if not seen and not reasons:
+        rule = f"must hold latencies of this ladder's {len(exported)} candidates"
+        next_step = "time the files in the study's candidates/ with `whc bench --out`"
+        raise ArtifactError(problem(source, rule, f"{len(timed.files)} other files", next_step))
+    return seen, missing
 
 
 def decisions(

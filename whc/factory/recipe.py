@@ -22,6 +22,11 @@ class Refit(Settings):
     epochs: int | None = Field(None, ge=1, le=10_000)
     candidates: int = Field(9, ge=1, le=100)
 
+    @property
+    def beyond(self) -> str:
+        """Why a trial of the front is not a candidate."""
+        return f"beyond the {self.candidates} best of the front by hypervolume, which are the recipe's candidates"
+
 
 class Recipe(Settings):
     """How a study becomes a ladder.

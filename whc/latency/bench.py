@@ -2,34 +2,41 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from whc import plugins
-from whc.latency import reference
+from whc.errors import ArtifactError
 from whc.latency.host import host
-from whc.latency.timing import REFERENCE, Protocol, Run, Timing, measure
+from whc.latency.statistics import Estimate, Timing, disagrees, disturbed
+from whc.latency.timing import REFERENCE, Protocol, Series
+from whc.latency.watch import TWIN, collect
 from whc.plugins import Choice
-from whc.records import Latency
+from whc.records import FailedFile, Latency, LatencySession, TimedFile
 
 
-def runner(path: Path, runtime: Choice, seed: int = 0) -> Run:
-    """One forward pass of a file at batch 1, on a fixed random input."""
-    session = plugins.load("runtimes", runtime.name).load(path, runtime.config)
-    images = np.random.default_rng(seed).random(session.input_shape, np.float32)
-    return lambda: session.run(images)
+@dataclass(frozen=True)
+class Bench:
+    """What a session gave: a latency for each file and for `REFERENCE`, and the reason for each file without one.
+
+    `twin` is the reference network timed against itself, which shows how far to believe the session.
+    """
+
+    latencies: dict[str, Latency]
+    failed: dict[str, str]
+    twin: Estimate
+    series: Series
+
+    def __getitem__(self, name: str) -> Latency:
+        """A file's latency; raises ArtifactError, with the reason, when it could not be timed."""
+        if name in self.failed:
+            raise ArtifactError(self.failed[name])
+        return self.latencies[name]
 
 
-def bench(
-    files: Mapping[str, Path],
-    runtime: Choice,
-    protocol: Protocol,
-    reference_ms: float | None = None,
-) -> dict[str, Latency]:
-    """Time files, all interleaved.
+def bench(files: Mapping[str, Path], runtime: Choice, protocol: Protocol, reference_ms: float | None = None) -> Bench:
+    """Time files, all interleaved, in a process of their own; a file that cannot be timed leaves the others alone.
 
     Args:
         files: name -> artifact.
@@ -37,27 +44,82 @@ def bench(
         protocol: how long to measure.
         reference_ms: the reference network's milliseconds on this host when idle; by default its median here and now.
 
-    Returns:
-        A latency for each name, and one for the reference network under `REFERENCE`.
-
     Raises:
-        ArtifactError: a file cannot be loaded.
+        ArtifactError: the runtime cannot even run the reference network.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        yardstick = runner(reference.write(Path(folder) / "reference.onnx"), runtime)
-        timings = measure({name: runner(path, runtime) for name, path in files.items()}, yardstick, protocol)
-    idle_ms = reference_ms or timings[REFERENCE].p50_ms
-    return {name: _latency(timing, idle_ms, runtime) for name, timing in timings.items()}
+    series, failed = collect(files, runtime, protocol)
+    timings = series.timings(protocol.half_width)
+    twin = timings.pop(TWIN)
+    idle_ms = reference_ms or timings[REFERENCE].p50_ms.value
+    noisy = disagrees(twin)
+    latencies = {name: _latency(timing, idle_ms, runtime, noisy) for name, timing in timings.items()}
+    return Bench(latencies, failed, twin.ratio, series)
 
 
-def _latency(timing: Timing, idle_ms: float, runtime: Choice) -> Latency:
+def session(
+    paths: Sequence[Path], runtime: Choice, protocol: Protocol, reference_ms: float | None = None
+) -> LatencySession:
+    """Time files and give all there is to tell of it, each file compared with the first that could be timed.
+
+    Args and errors are those of `bench`.
+    """
+    files = {str(place): path for place, path in enumerate(paths)}
+    found = bench(files, runtime, protocol, reference_ms)
+    timed, failed = [], []
+    first = next((name for name in files if name in found.latencies), "")
+    for name, path in files.items():
+        if name in found.failed:
+            failed.append(FailedFile(path=str(path), sha256=sha256(path), reason=found.failed[name]))
+            continue
+        ratio = found.series.ratio(name, first)
+        timed.append(
+            TimedFile(
+                path=str(path),
+                sha256=sha256(path),
+                latency=found[name],
+                ratio_to_first=ratio.value,
+                ratio_to_first_low=ratio.low,
+                ratio_to_first_high=ratio.high,
+            )
+        )
+    yardstick = found[REFERENCE]
+    return LatencySession(
+        host=yardstick.host,
+        runtime=yardstick.runtime,
+        threads=yardstick.threads,
+        reference_ms=yardstick.ms,
+        noisy=any(latency.noisy for latency in found.latencies.values()),
+        aa_ratio=found.twin.value,
+        aa_low=found.twin.low,
+        aa_high=found.twin.high,
+        files=timed,
+        failed=failed,
+    )
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content; empty when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _latency(timing: Timing, idle_ms: float, runtime: Choice, noisy: bool) -> Latency:
     return Latency(
-        ms=timing.ratio * idle_ms,
-        low_ms=timing.ratio_low * idle_ms,
-        high_ms=timing.ratio_high * idle_ms,
+        ms=timing.ratio.value * idle_ms,
+        low_ms=timing.ratio.low * idle_ms,
+        high_ms=timing.ratio.high * idle_ms,
+        p50_ms=timing.p50_ms.value,
+        p50_low_ms=timing.p50_ms.low,
+        p50_high_ms=timing.p50_ms.high,
         p90_ms=timing.p90_ms,
         p99_ms=timing.p99_ms,
-        ratio=timing.ratio,
+        ratio=timing.ratio.value,
+        ratio_low=timing.ratio.low,
+        ratio_high=timing.ratio.high,
+        noisy=noisy or disturbed(timing),
         runtime=runtime.name,
         threads=getattr(runtime.config, "threads", 1),
         host=host(),

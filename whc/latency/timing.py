@@ -1,120 +1,189 @@
 """The timing protocol: many short blocks, all networks interleaved in random order, a reference in every round.
 
-A burst of other work on the machine then touches all networks alike, and the ratio to the reference cancels it.
+A burst of other work on the machine then touches all networks alike, and the ratio to the reference cancels it. Every
+few rounds all networks are loaded anew, because a network keeps the speed of the place in memory that it was given.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from whc.config import Settings
+from whc.latency.cores import thread_usage
+from whc.latency.statistics import Estimate, Times, Timing, estimate, summary
 
 Run = Callable[[], object]
+Load = Callable[[], Run]
 REFERENCE = "reference"
+ROUNDS_A_LOAD = 10
+FEWEST_ROUNDS = 5
+STEADY = 0.05
 
 
 class Protocol(Settings):
     """How long to measure.
 
     Rounds go on until the 95 % interval of every median ratio is within `half_width` of it (relative), at least
-    `min_rounds` and at most `max_rounds`. A block repeats one network until about `block_ms` have passed.
+    `min_rounds` and at most `max_rounds` or `max_s` seconds. A block repeats one network for about `block_ms`: shorter
+    than the time for which a system lets another process in, so that most blocks stay whole on a busy machine too.
+    Warming up a network ends when three blocks in a row agree, after `warmup_ms` in any case. A block that takes longer
+    than `timeout_s` is taken for a hang, as is a file's first load after `load_timeout_s`: some runtimes compile then.
     """
 
-    block_ms: float = Field(2.0, gt=0)
-    warmup_ms: float = Field(50.0, ge=0)
-    min_rounds: int = Field(30, ge=5)
-    max_rounds: int = Field(300, ge=5)
+    block_ms: float = Field(0.5, gt=0)
+    warmup_ms: float = Field(200.0, ge=0)
+    min_rounds: int = Field(100, ge=FEWEST_ROUNDS)
+    max_rounds: int = Field(600, ge=FEWEST_ROUNDS)
+    max_s: float = Field(60.0, gt=0)
     half_width: float = Field(0.03, gt=0, lt=1)
+    timeout_s: float = Field(60.0, gt=0)
+    load_timeout_s: float = Field(300.0, gt=0)
 
 
 @dataclass(frozen=True)
-class Timing:
-    """Times of one network, in milliseconds a forward pass.
+class Series:
+    """All blocks of a session.
 
-    `ratio` is the median over rounds of its time over the reference's, `ratio_low`..`ratio_high` its 95 % interval;
-    `settled` is False when the rounds ran out before the interval was narrow enough.
+    `times_ms` are milliseconds a pass, (loads, rounds of each load) for each name; `interrupted` is the share of a
+    name's blocks into which other processes broke.
     """
 
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    ratio: float
-    ratio_low: float
-    ratio_high: float
-    rounds: int
-    settled: bool
+    times_ms: dict[str, Times]
+    interrupted: dict[str, float]
+
+    def ratio(self, name: str, to: str) -> Estimate:
+        """Median over rounds of one network's time over another's in the same round."""
+        return estimate(self.times_ms[name] / self.times_ms[to])
+
+    def timings(self, half_width: float) -> dict[str, Timing]:
+        """A timing for each name, `REFERENCE` among them."""
+        reference = self.times_ms[REFERENCE]
+        return {
+            name: summary(times, reference, self.interrupted[name], half_width) for name, times in self.times_ms.items()
+        }
 
 
-def interval(values: NDArray[np.float64], rng: np.random.Generator, draws: int = 400) -> tuple[float, float]:
-    """95 % percentile-bootstrap interval of the median (Efron and Tibshirani 1993, chapter 13)."""
-    resampled = np.median(values[rng.integers(0, len(values), (draws, len(values)))], axis=1)
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return float(low), float(high)
+@dataclass
+class _Blocks:
+    """Blocks as they are taken: for each name a row for each load, of (milliseconds a pass, interrupted)."""
+
+    names: list[str]
+    loads: list[dict[str, list[tuple[float, bool]]]] = field(default_factory=list)
+
+    @property
+    def rounds(self) -> int:
+        return sum(len(load[REFERENCE]) for load in self.loads)
+
+    def series(self) -> Series:
+        """Rows are equally long: a load that time cut short counts only when there is no other."""
+        length = max(len(load[REFERENCE]) for load in self.loads)
+        whole = [load for load in self.loads if len(load[REFERENCE]) == length]
+        blocks = {name: np.array([load[name] for load in whole]) for name in self.names}
+        return Series(
+            {name: block[..., 0] for name, block in blocks.items()},
+            {name: float(block[..., 1].mean()) for name, block in blocks.items()},
+        )
+
+    def settled(self, half_width: float) -> bool:
+        series = self.series()
+        reference = series.times_ms.pop(REFERENCE)
+        ratios = (times / reference for times in series.times_ms.values())
+        return all(estimate(ratio, draws=200).half_width <= half_width for ratio in ratios)
 
 
-def measure(runs: Mapping[str, Run], reference: Run, protocol: Protocol, seed: int = 0) -> dict[str, Timing]:
+def take(
+    loads: Mapping[str, Load],
+    protocol: Protocol,
+    seed: int | None = None,
+    announce: Callable[[str], None] = lambda name: None,
+) -> Series:
     """Time networks against each other.
 
     Args:
-        runs: name -> one forward pass, ready to call.
-        reference: one forward pass of the reference network.
+        loads: name -> loads the network and gives one forward pass; the reference network under `REFERENCE`.
         protocol: how long.
-        seed: order of the networks within the rounds.
+        seed: of the order in which networks are loaded, and run within each round; by default another every time.
+        announce: told which network is loaded or run next, before each load and each block.
+    """
+    rng = np.random.default_rng(seed)
+    deadline = time.perf_counter() + protocol.max_s
+    blocks = _Blocks(list(loads))
+    rounds = min(ROUNDS_A_LOAD, protocol.max_rounds)
+    while True:
+        blocks.loads.append(_one_load(loads, protocol, rounds, deadline, rng, announce))
+        enough = blocks.rounds >= protocol.min_rounds and blocks.settled(protocol.half_width)
+        spent = blocks.rounds + rounds > protocol.max_rounds or time.perf_counter() > deadline
+        if enough or spent:
+            return blocks.series()
+
+
+def measure(
+    loads: Mapping[str, Load], reference: Load, protocol: Protocol, seed: int | None = None
+) -> dict[str, Timing]:
+    """Time networks in this process; `bench` does so in a child, which may crash or hang.
 
     Returns:
         A timing for each name, and one for the reference under `REFERENCE` (its ratio is 1).
     """
-    rng = np.random.default_rng(seed)
-    everything = {**runs, REFERENCE: reference}
-    repeats = {name: _warm_up(run, protocol) for name, run in everything.items()}
-    rounds: list[dict[str, float]] = []
-    names = list(everything)
-    settled = False
-    while len(rounds) < protocol.max_rounds and not settled:
+    return take({**loads, REFERENCE: reference}, protocol, seed).timings(protocol.half_width)
+
+
+def _one_load(
+    loads: Mapping[str, Load],
+    protocol: Protocol,
+    rounds: int,
+    deadline: float,
+    rng: np.random.Generator,
+    announce: Callable[[str], None],
+) -> dict[str, list[tuple[float, bool]]]:
+    """Load all networks, in random order too, warm them up, and take some rounds."""
+    names = [str(name) for name in rng.permutation(list(loads))]
+    runs: dict[str, Run] = {}
+    repeats: dict[str, int] = {}
+    for name in names:
+        announce(name)
+        runs[name] = loads[name]()
+    for name in names:
+        repeats[name] = _warm_up(runs[name], protocol, partial(announce, name))
+    blocks: dict[str, list[tuple[float, bool]]] = {name: [] for name in loads}
+    for done in range(rounds):
+        if done >= FEWEST_ROUNDS and time.perf_counter() > deadline:
+            break
         rng.shuffle(names)
-        rounds.append({name: _block(everything[name], repeats[name]) for name in names})
-        if len(rounds) >= protocol.min_rounds and (len(rounds) % 10 == 0 or len(rounds) == protocol.max_rounds):
-            settled = all(_settled(rounds, name, protocol, rng) for name in runs)
-    return {name: _summary(rounds, name, settled, rng) for name in everything}
+        for name in names:
+            announce(name)
+            blocks[name].append(_block(runs[name], repeats[name]))
+    return blocks
 
 
-def _warm_up(run: Run, protocol: Protocol) -> int:
-    """Run until warm; returns how many passes make a block."""
-    start = time.perf_counter()
-    passes = 0
-    while passes < 3 or (time.perf_counter() - start) * 1000 < protocol.warmup_ms:
-        run()
-        passes += 1
-    pass_ms = _block(run, 5)
-    return max(1, round(protocol.block_ms / pass_ms))
+def _warm_up(run: Run, protocol: Protocol, announce: Callable[[], None]) -> int:
+    """Run until three blocks in a row agree, or time is up; returns how many passes make a block."""
+    deadline = time.perf_counter() + protocol.warmup_ms / 1000
+    repeats, latest = 1, list[float]()
+    while True:
+        announce()
+        latest = [*latest[-2:], _block(run, repeats)[0]]
+        repeats = max(1, round(protocol.block_ms / latest[-1]))
+        agree = len(latest) == 3 and max(latest) <= (1 + STEADY) * min(latest)
+        if agree or time.perf_counter() >= deadline:
+            return repeats
 
 
-def _block(run: Run, repeats: int) -> float:
+def _block(run: Run, repeats: int) -> tuple[float, bool]:
+    """Milliseconds a pass, and whether another process had the core for a part of that time.
+
+    One pass ahead of them brings the network back into the caches that the others have used since.
+    """
+    run()
+    before = thread_usage()
     start = time.perf_counter()
     for _ in range(repeats):
         run()
-    return (time.perf_counter() - start) * 1000 / repeats
-
-
-def _ratios(rounds: list[dict[str, float]], name: str) -> NDArray[np.float64]:
-    return np.array([times[name] / times[REFERENCE] for times in rounds])
-
-
-def _settled(rounds: list[dict[str, float]], name: str, protocol: Protocol, rng: np.random.Generator) -> bool:
-    ratios = _ratios(rounds, name)
-    low, high = interval(ratios, rng)
-    return (high - low) / 2 <= protocol.half_width * float(np.median(ratios))
-
-
-def _summary(rounds: list[dict[str, float]], name: str, settled: bool, rng: np.random.Generator) -> Timing:
-    times = np.array([passes[name] for passes in rounds])
-    ratios = _ratios(rounds, name)
-    low, high = interval(ratios, rng)
-    p50, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
-    return Timing(p50, p90, p99, float(np.median(ratios)), low, high, len(rounds), settled)
+    elapsed_s = time.perf_counter() - start
+    return elapsed_s * 1000 / repeats, before.interrupted(thread_usage(), elapsed_s)

@@ -19,9 +19,17 @@ if TYPE_CHECKING:
 @click.option("--study", help="Name of the study.  [default: the newest]")
 @click.option("--recipe", help="Recipe: a path, or the name of one in factory/.  [default: the study's]")
 @click.option("--no-register", is_flag=True, help="Write the table and the files, but leave the registry as it is.")
+@_options.file("--latency-from", help="Timings of the study's candidates/ that `whc bench --out` wrote on a device.")
 @_options.runs
 @_options.as_json
-def command(study: str | None, recipe: str | None, no_register: bool, runs: Path, as_json: bool) -> None:
+def command(
+    study: str | None,
+    recipe: str | None,
+    no_register: bool,
+    latency_from: Path | None,
+    runs: Path,
+    as_json: bool,
+) -> None:
     """Export, check, time, choose and name the variants of a study; write its table; register them."""
     from whc.factory.build import build_table
     from whc.records import existing_study
@@ -41,7 +49,7 @@ def command(study: str | None, recipe: str | None, no_register: bool, runs: Path
             if not console.is_terminal:
                 console.print(what)
 
-        table, lines = build_table(folder, recipe, observers, step)
+        table, lines = build_table(folder, recipe, observers, step, latency_from)
     _options.emit(table.model_dump(mode="json", by_alias=True), as_json, _render(table, folder, lines))
 
 

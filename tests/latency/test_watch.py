@@ -1,0 +1,153 @@
+"""Real crashes, hangs and greed, in real processes: they cost the file that they come from, and no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from whc.errors import ArtifactError
+from whc.latency import watch
+from whc.latency.timing import REFERENCE, Protocol
+from whc.latency.watch import TWIN, collect
+from whc.plugins import ChoiceOf
+from whc.runtimes import RuntimeUnavailable
+
+Bad = Callable[[str], Path]
+RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
+QUICK = Protocol(block_ms=0.2, warmup_ms=1, min_rounds=5, max_rounds=5, timeout_s=30)
+
+
+def children() -> list[psutil.Process]:
+    """Timing processes of this one."""
+    return [child for child in psutil.Process().children() if "whc.latency.child" in child.cmdline()]
+
+
+@contextmanager
+def killer(number: int) -> Iterator[None]:
+    """Sends a signal to the timing process once it has worked for a second of processor time, as a hung one does."""
+
+    def kill() -> None:
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            for child in children():
+                if child.cpu_times().user > 1.5:
+                    child.send_signal(number)
+                    return
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def test_all_is_timed_with_the_reference_twice(good: Path) -> None:
+    series, failed = collect({"a": good, "b": good}, RUNTIME, QUICK)
+    assert failed == {}
+    assert series.times_ms.keys() == series.interrupted.keys() == {"a", "b", REFERENCE, TWIN}
+    assert {times.shape for times in series.times_ms.values()} == {(1, 5)}
+    assert all((times > 0).all() for times in series.times_ms.values())
+    assert children() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("missing", "must be an ONNX file, got nothing there; check the path"),
+        ("text", "must be an ONNX file that ONNX Runtime can run, got: "),
+        ("unknown", "must be an ONNX file that ONNX Runtime can run, got: "),
+        ("two_inputs", "must have one float32 input, got [('images', 'tensor(float)'), ('more', 'tensor(float)')]; "),
+        ("open_height", "'height'"),
+        ("hungry", "Failed to allocate memory"),
+    ],
+)
+def test_bad_files_leave_the_others_alone(good: Path, bad: Bad, name: str, told: str) -> None:
+    path = bad(name)
+    series, failed = collect({"bad": path, "good": good}, RUNTIME, QUICK)
+    assert series.times_ms.keys() == {"good", REFERENCE, TWIN}
+    assert failed.keys() == {"bad"}
+    assert failed["bad"].startswith(f"{path}: must ")
+    assert told in failed["bad"]
+    assert "; " in failed["bad"]
+    assert "\n" not in failed["bad"]
+
+
+def test_a_hang_is_ended(good: Path, bad: Bad) -> None:
+    path = bad("endless")
+    files = {"good": good, "bad": path, "again": good}
+    series, failed = collect(files, RUNTIME, QUICK.model_copy(update={"timeout_s": 1.0}))
+    assert series.times_ms.keys() == {"good", "again", REFERENCE, TWIN}
+    assert failed == {
+        "bad": f"{path}: must load, and run for a moment, within 1 s, got no answer; look for an endless loop in it"
+    }
+    assert children() == []
+
+
+@pytest.mark.parametrize(("number", "told"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGKILL, "takes all memory")])
+def test_a_crash_costs_its_own_file(good: Path, bad: Bad, number: int, told: str) -> None:
+    path = bad("endless")
+    with killer(number):
+        series, failed = collect({"bad": path, "good": good}, RUNTIME, QUICK)
+    assert series.times_ms.keys() == {"good", REFERENCE, TWIN}
+    assert failed.keys() == {"bad"}
+    assert failed["bad"].startswith(f"{path}: must run on onnxruntime_cpu, got SIG")
+    assert told in failed["bad"]
+
+
+def test_several_bad_files_are_told_each(good: Path, bad: Bad) -> None:
+    files = {name: bad(name) for name in ("text", "hungry", "unknown", "missing")}
+    series, failed = collect({**files, "good": good}, RUNTIME, QUICK)
+    assert failed.keys() == files.keys()
+    assert all(failed[name].startswith(f"{path}: ") for name, path in files.items())
+    assert series.times_ms.keys() == {"good", REFERENCE, TWIN}
+
+
+def test_ctrl_c_takes_the_child_with_it(bad: Bad) -> None:
+    with killer_of_this_process(), pytest.raises(KeyboardInterrupt):
+        collect({"bad": bad("endless")}, RUNTIME, QUICK)
+    assert children() == []
+
+
+@contextmanager
+def killer_of_this_process() -> Iterator[None]:
+    """Ctrl-C as soon as there is a timing process."""
+
+    def press() -> None:
+        while not children():
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_a_runtime_that_cannot_run_the_reference(monkeypatch: pytest.MonkeyPatch, bad: Bad) -> None:
+    monkeypatch.setattr(watch.reference, "write", lambda path: bad("text"))
+    with pytest.raises(ArtifactError, match=r"^reference network: .*must be an ONNX file"):
+        collect({}, RUNTIME, QUICK)
+
+
+def test_a_runtime_that_is_not_installed(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine without it: its module is there, and cannot be imported."""
+    (tmp_path / "openvino.py").write_text("raise ImportError('torn library')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RuntimeUnavailable, match="runtime openvino: must be installed, got torn library; "):
+        collect({"a": good}, ChoiceOf("runtimes").parse("openvino"), QUICK)
+
+
+def test_a_child_that_cannot_begin_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch.sys, "executable", "/bin/false")
+    with pytest.raises(RuntimeError, match="before it began"):
+        collect({}, RUNTIME, QUICK)

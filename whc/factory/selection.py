@@ -1,0 +1,51 @@
+"""Which candidates become variants under a recipe, and which gate stopped each of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from whc.factory import ladder
+from whc.factory.evidence import probability_of_gain
+from whc.factory.front import Candidate, left_out
+from whc.factory.recipe import Recipe
+from whc.pareto import Point, dominates
+from whc.records import LeftOut
+
+
+def choose(seen: Sequence[Candidate], recipe: Recipe, reference: Point, confidence: float) -> list[Candidate]:
+    """The ladder, fastest first: `whc.factory.ladder.choose` with candidates told apart by `confidence`."""
+
+    def beats(slower: int, faster: int) -> bool:
+        return _sure(seen[slower], seen[faster], recipe) >= confidence
+
+    points = [candidate.point for candidate in seen]
+    return [seen[i] for i in ladder.choose(points, recipe.max_variants, beats, reference)]
+
+
+def _sure(slower: Candidate, faster: Candidate, recipe: Recipe) -> float:
+    """How sure the slower of two candidates adds the recipe's gain; 0 where it does not even on the rows themselves."""
+    if slower.val_f1 - faster.val_f1 < recipe.min_gain:
+        return 0.0
+    task = slower.exported.config.task_module
+    return probability_of_gain(task, slower.evidence, faster.evidence, recipe.min_gain)
+
+
+def why_not(
+    candidate: Candidate, seen: Sequence[Candidate], chosen: Sequence[Candidate], recipe: Recipe, reference: Point
+) -> LeftOut:
+    """Which gate stopped a candidate."""
+    point = candidate.point
+    better = [other for other in seen if dominates(other.point, point)]
+    faster = [other for other in chosen if other.latency.ms < candidate.latency.ms]
+    if point.quality <= reference.quality:
+        constant = reference.quality - recipe.min_over_constant
+        reason = f"not better than the constant predictor ({constant:.4f}) by {recipe.min_over_constant}"
+    elif better:
+        reason = f"dominated by trial {better[0].exported.trial_id}"
+    elif faster and _sure(candidate, faster[-1], recipe) < recipe.confidence:
+        sure = _sure(candidate, faster[-1], recipe)
+        gain = f"{recipe.min_gain} F1 over trial {faster[-1].exported.trial_id}, which is faster"
+        reason = f"not told apart: a gain of {gain}, is {sure:.0%} sure (must be {recipe.confidence:.0%})"
+    else:
+        reason = f"others of the front are worth more hypervolume among {recipe.max_variants} variants"
+    return left_out(candidate.exported.fitted.trial, reason, candidate.val_f1, candidate.latency)
