@@ -37,6 +37,10 @@ class CurvePoint(_Record):
     seconds: float
 
 
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 1.0
+
+
 class Latency(_Record):
     """Time of one forward pass at batch 1.
 
@@ -55,8 +59,8 @@ class Latency(_Record):
     threads: int
     host: str
     # Records of old have none of these.
-    ratio_low: float = Field(default_factory=lambda data: data["ratio"] * data["low_ms"] / data["ms"])
-    ratio_high: float = Field(default_factory=lambda data: data["ratio"] * data["high_ms"] / data["ms"])
+    ratio_low: float = Field(default_factory=lambda data: data["ratio"] * _share(data["low_ms"], data["ms"]))
+    ratio_high: float = Field(default_factory=lambda data: data["ratio"] * _share(data["high_ms"], data["ms"]))
     p50_ms: float = Field(default_factory=lambda data: data["ms"])
     p50_low_ms: float = Field(default_factory=lambda data: data["low_ms"])
     p50_high_ms: float = Field(default_factory=lambda data: data["high_ms"])

@@ -1,64 +1,181 @@
-"""How much of training is waiting for data: the trainer's steps against the same steps on a batch that is there."""
+"""How much of training is waiting for data: the trainer's steps against the same steps on a batch that is there.
+
+The trainer is the real one; between its steps, block by block, as many steps of a twin run on one resident batch.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
+from itertools import cycle
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from whc.data.dataset import Corpus
+from whc.training import augmentation
 from whc.training.augmentation import augment
+from whc.training.batches import Batches
+from whc.training.loop import Trainer
 from whc.trials.artifacts import batches_of, untrained
 from whc.trials.config import TrialConfig
 
 pytestmark = pytest.mark.bench
 
-ROUNDS, STEPS, BATCH = 15, 10, 64
+ROUNDS = {"baseline": 40, "inverted_se": 8, "convnext": 30}  # some seconds each
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def corpus(rows: int) -> Corpus:
+    """Noise to train on, and a few rows to validate."""
     rng = np.random.default_rng(0)
-    ids = np.arange(rows, dtype=np.int64)
-    images = {(32, 32): rng.integers(0, 256, (rows, 32, 32, 3), np.uint8)}
-    return Corpus(images, ids % 2, ids * 0, ids, ids, ids * 0, ("no", "yes"), None, "noise")
+    ids = np.arange(rows + 64, dtype=np.int64)
+    images = {(32, 32): rng.integers(0, 256, (len(ids), 32, 32, 3), np.uint8)}
+    splits = (ids >= rows).astype(np.int64)
+    return Corpus(images, ids % 2, splits, ids, ids, ids * 0, ("no", "yes"), None, "noise")
 
 
-def seconds(run: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    for _ in range(STEPS):
-        run()
-    return time.perf_counter() - start
+def configuration(backbone: str, batch: int, precision: str) -> TrialConfig:
+    training = {"epochs": 1, "batch_size": batch, "precision": precision}
+    return TrialConfig.model_validate({"model": {"backbone": backbone, "width": 32}, "training": training})
 
 
-@pytest.mark.parametrize("backbone", ["baseline", "inverted_se", "convnext"])
-def test_data_path(backbone: str) -> None:
-    torch.set_num_threads(1)
-    config = TrialConfig.model_validate({"model": {"backbone": backbone, "width": 32}})
-    data = corpus(4096)
-    network = untrained(config, data.labels).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    batches = batches_of(config, data, torch.device("cpu"))
-    rows = batches.windows("train")
-    rng, generator = np.random.default_rng(0), torch.Generator().manual_seed(0)
+def clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
 
-    def learn(images: torch.Tensor, class_ids: np.ndarray) -> None:
-        loss = config.task_module.loss(network(images), torch.from_numpy(class_ids), 1.0)
-        optimizer.zero_grad()
+
+class Twin:
+    """Forward, backward and step alone: the network again, and one batch that is there."""
+
+    def __init__(self, config: TrialConfig, network: nn.Module, batches: Batches) -> None:
+        rows = batches.windows("train")
+        chosen = slice(config.training.batch_size)
+        self.images = batches.batch(rows.index[chosen])
+        self.targets = torch.from_numpy(rows.class_ids[chosen]).to(batches.device)
+        self.weights = torch.ones(2, device=batches.device)
+        self.network = deepcopy(network).train()
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), fused=True)
+        self.loss = config.task_module.loss
+        precision = config.training.precision
+        self.arithmetic = partial(
+            torch.autocast, batches.device.type, PRECISIONS[precision], enabled=precision != "fp32"
+        )
+
+    def step(self, images: Tensor | None = None) -> None:
+        with self.arithmetic():
+            logits = self.network(self.images if images is None else images)
+        loss = self.loss(logits.float(), self.targets, self.weights)
+        self.optimizer.zero_grad()
         loss.backward()
-        optimizer.step()
+        self.optimizer.step()
 
-    def trainer() -> None:
-        chosen = rng.integers(0, len(rows.index), BATCH)
-        images = augment(batches.batch(rows.index[chosen]), config.training.augmentation, generator)
-        learn(images, rows.class_ids[chosen])
 
-    resident, ids = batches.batch(rows.index[:BATCH]), rows.class_ids[:BATCH]
-    seconds(trainer)  # warm-up
-    pairs = [(seconds(trainer), seconds(lambda: learn(resident, ids))) for _ in range(ROUNDS)]
-    ratio = float(np.median([alone / whole for whole, alone in pairs]))
-    speed = BATCH * STEPS / float(np.median([whole for whole, _ in pairs]))
-    print(f"\ndata path, {backbone} width 32, one thread: {ratio:.2f} of the step alone, {speed:.0f} images/s")
-    assert 0 < ratio < 1.2
+def compare(config: TrialConfig, device: torch.device, rounds: int, steps: int) -> tuple[float, float]:
+    """Median over rounds of the twin's seconds over the trainer's, and the trainer's images a second."""
+    batch = config.training.batch_size
+    data = corpus((rounds + 2) * steps * batch)
+    batches = batches_of(config, data, device)
+    trainer = Trainer(untrained(config, data.labels), batches, config.task_module, config.threshold, config.training)
+    twin = Twin(config, trainer.network, batches)
+    pairs: list[tuple[float, float]] = []
+    done, start = 0, clock(device)
+
+    def after_step(count: int) -> None:
+        nonlocal done, start
+        done += 1
+        if done % steps:
+            return
+        trained = clock(device)
+        for _ in range(steps):
+            twin.step()
+        end = clock(device)
+        pairs.append((trained - start, end - trained))
+        start = end
+
+    list(trainer.epochs(after_step))
+    whole, alone = np.array(pairs[2:]).T  # the first are warm-up
+    return float(np.median(alone / whole)), float(batch * steps / np.median(whole))
+
+
+class Stopwatch:
+    """Milliseconds spent in functions."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, list[float]] = {}
+
+    def around(self, function: Callable[..., Any], *names: str) -> Callable[..., Any]:
+        """The function, timed; its calls go by these names in turn."""
+        turn = cycle(names)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            start = time.perf_counter()
+            result = function(*args, **kwargs)
+            self.spent.setdefault(next(turn), []).append(1000 * (time.perf_counter() - start))
+            return result
+
+        return run
+
+    def __getitem__(self, name: str) -> float:
+        return float(np.median(self.spent[name]))
+
+
+def breakdown(config: TrialConfig, steps: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Milliseconds of each part of one step of training, on the CPU."""
+    size = config.training.batch_size
+    data = corpus(steps * size)
+    batches = batches_of(config, data, torch.device("cpu"))
+    network = untrained(config, data.labels).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    rows, generator = batches.windows("train"), torch.Generator().manual_seed(0)
+    watch, twin = Stopwatch(), Twin(config, network, batches)
+    # What `augment` does with some of the samples, in the order in which it does it.
+    monkeypatch.setattr(augmentation, "_replace", watch.around(augmentation._replace, "flip", "affine", "clahe"))
+    monkeypatch.setattr(augmentation, "light", watch.around(augmentation.light, "photometric"))
+    monkeypatch.setattr(Batches, "_gather", watch.around(Batches._gather, "gather"))
+    change = watch.around(partial(augment, settings=config.training.augmentation, generator=generator), "augment")
+    batch, step = watch.around(batches.batch, "batch"), watch.around(twin.step, "step")
+    for chosen in np.split(np.random.default_rng(0).permutation(steps * size), steps):
+        step(batch(rows.index[chosen], change))
+    steps_of_augment = "flip", "affine", "photometric", "clahe"
+    return {
+        "gather": watch["gather"],
+        "convert": watch["batch"] - watch["augment"] - watch["gather"],
+        "draw": watch["augment"] - sum(watch[name] for name in steps_of_augment),
+        **{name: watch[name] for name in (*steps_of_augment, "step")},
+    }
+
+
+@pytest.fixture
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
+@pytest.mark.parametrize("backbone", ROUNDS)
+def test_data_path(backbone: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configuration(backbone, 64, "fp32")
+    ratio, speed = compare(config, torch.device("cpu"), ROUNDS[backbone], steps=5)
+    print(f"\ndata path, {backbone} width 32, {threads} threads: {ratio:.2f} of the step alone, {speed:.0f} images/s")
+    parts = breakdown(config, 2 * ROUNDS[backbone], monkeypatch)
+    print("  ms a batch: " + ", ".join(f"{name} {ms:.2f}" for name, ms in parts.items()))
+    assert 0.7 < ratio < 1.3
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("batch", [256, 1024])
+@pytest.mark.parametrize("backbone", ROUNDS)
+def test_data_path_on_a_gpu(backbone: str, batch: int) -> None:
+    config = configuration(backbone, batch, "bf16")
+    ratio, speed = compare(config, torch.device("cuda"), rounds=20, steps=10)
+    print(f"\ndata path, {backbone} width 32, GPU, batch {batch}: {ratio:.2f} of the step alone, {speed:.0f} images/s")
+    assert 0.7 < ratio < 1.3

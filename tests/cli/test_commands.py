@@ -156,18 +156,6 @@ def test_what_train_wrote_is_a_configuration(
     assert told["val_f1"] == pytest.approx(trained["val_f1"])  # the same seed
 
 
-def test_bench(model: Path, home: Path, result: Callable[..., Any]) -> None:
-    (home / "copy.onnx").write_bytes(model.read_bytes())
-    told = result("bench", model, "copy.onnx")
-    assert list(told) == [str(model), "copy.onnx", "reference"]
-    for latency in told.values():
-        assert 0 < latency["low_ms"] <= latency["ms"] <= latency["high_ms"]
-        assert 0 < latency["p90_ms"] <= latency["p99_ms"]
-        assert (latency["runtime"], latency["threads"]) == ("onnxruntime_cpu", 1)
-        assert latency["host"]
-    assert told["reference"]["ratio"] == 1
-
-
 def test_demo(model: Path, home: Path, result: Callable[..., Any]) -> None:
     pictures = home / "pictures"
     pictures.mkdir()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import onnx
+import onnxruntime
 import onnxsim
 import pytest
 import torch
 
+from whc import plugins
 from whc.config import Settings, validate
-from whc.errors import UsageError
+from whc.errors import ArtifactError, UsageError
 from whc.export import onnx as exporter
 from whc.models.assemble import ModelConfig, build
 from whc.plugins import Choice, ChoiceOf
@@ -72,18 +76,43 @@ def test_weights_lie_inside_the_file(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("cannot infer"), ValueError("odd graph")])
-def test_a_graph_that_cannot_be_simplified_is_kept_plain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
-) -> None:
-    def fail(model: onnx.ModelProto) -> None:
+def raising(error: Exception) -> Callable[..., object]:
+    def simplify(*args: object, **kwargs: object) -> object:
         raise error
 
-    monkeypatch.setattr(onnxsim, "simplify", fail)
+    return simplify
+
+
+def wrongly_simplified(model: onnx.ModelProto, **kwargs: object) -> tuple[onnx.ModelProto, bool]:
+    """What onnxsim gives when its own check finds another output: here of a network whose weights are gone."""
+    broken = onnx.ModelProto.FromString(model.SerializeToString())
+    for weights in broken.graph.initializer:
+        weights.raw_data = bytes(len(weights.raw_data))
+    return broken, False
+
+
+@pytest.mark.parametrize(
+    ("simplify", "reason"),
+    [
+        (raising(RuntimeError("cannot infer")), "cannot infer"),
+        (raising(ValueError("odd graph")), "odd graph"),
+        (raising(onnx.checker.ValidationError("no node")), "no node"),
+        (raising(onnx.shape_inference.InferenceError("no shape")), "no shape"),
+        (wrongly_simplified, "what it made computes something else"),
+    ],
+)
+def test_a_graph_that_cannot_be_simplified_is_kept_plain(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    simplify: Callable[..., object],
+    reason: str,
+) -> None:
+    monkeypatch.setattr(onnxsim, "simplify", simplify)
     path = tmp_path / "model.onnx"
     with caplog.at_level(logging.WARNING, "whc"):
         network = export(path)
-    assert f"{path}: onnxsim could not simplify the graph ({error}); the plain graph is kept" in caplog.text
+    assert f"{path}: onnxsim could not simplify the graph ({reason}); the plain graph is kept" in caplog.text
     session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
     assert session.metadata() == METADATA
     images = torch.rand(3, *CONFIG.input_shape)
@@ -92,6 +121,12 @@ def test_a_graph_that_cannot_be_simplified_is_kept_plain(
     np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
     for text in (b"site-packages", b"/whc/", str(tmp_path).encode()):
         assert text not in path.read_bytes()
+
+
+def test_simplifying_warns_of_nothing_when_it_works(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "whc"):
+        export(tmp_path / "model.onnx")
+    assert not [record for record in caplog.records if record.name.startswith("whc")]
 
 
 def test_a_failed_export_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,12 +141,150 @@ def test_a_failed_export_leaves_the_older_file(tmp_path: Path, monkeypatch: pyte
     assert path.read_bytes() == b"older"
 
 
+def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").mkdir()
+    with pytest.raises(IsADirectoryError):
+        export(tmp_path / "model.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+
+
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     export(tmp_path / "model.onnx")
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("opset", [11, 17, 24, "new"])
+@pytest.mark.parametrize("opset", [11, 17, 26, "new"])
 def test_opsets_that_are_refused_name_their_key(opset: object) -> None:
     with pytest.raises(UsageError, match=r"^f\.yaml: export\.onnx\.opset: must be .*, got .*; change the value$"):
         validate(Job, {"export": {"onnx": {"opset": opset}}}, "f.yaml")
+
+
+@pytest.mark.parametrize("opset", range(18, 26))
+def test_the_opset_asked_for_is_the_one_written(tmp_path: Path, opset: int) -> None:
+    path = tmp_path / "model.onnx"
+    network = export(path, exporter.Config(opset=opset))
+    assert [(item.domain, item.version) for item in onnx.load(path).opset_import] == [("", opset)]
+    images = torch.rand(3, *CONFIG.input_shape)
+    with torch.inference_mode():
+        expected = classification.probabilities(network(images)).numpy()
+    session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
+    np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
+
+
+def test_an_opset_that_is_silently_changed_is_refused(tmp_path: Path) -> None:
+    """Beyond what the exporter can convert to it writes 18, and says so in a log alone."""
+    unchecked = exporter.Config.model_construct(opset=99)
+    with pytest.raises(ArtifactError, match=r"model\.onnx: must have opset 99, got \{'': 18\}; choose another opset$"):
+        export(tmp_path / "model.onnx", unchecked)
+    assert not list(tmp_path.iterdir())
+
+
+def sizes(path: Path) -> list[list[int | str]]:
+    graph = onnx.load(path).graph
+    return [
+        [size.dim_param or size.dim_value for size in item.type.tensor_type.shape.dim]
+        for item in (*graph.input, *graph.output)
+    ]
+
+
+def moving(sequence: str, **changes: object) -> ModelConfig:
+    small = {"width": 4, "depth": 2, "image_size": "16x12", "sequence": {sequence: {"frames": 3}}}
+    return ModelConfig.model_validate({**small, **changes})
+
+
+def described(config: ModelConfig) -> ModelMetadata:
+    return METADATA.model_copy(update={"layout": config.layout, "frames": config.frames})
+
+
+@pytest.mark.parametrize("sequence", ["frame_stack", "lstm", "cnn3d"])
+def test_a_static_file_has_no_open_size(tmp_path: Path, sequence: str) -> None:
+    config = moving(sequence, color="luma")
+    network = build(config, 1).eval()
+    path = tmp_path / "model.onnx"
+    exporter.export(network, path, described(config), config.input_shape, exporter.Config(static=True))
+    assert sizes(path) == [[1, *config.input_shape], [1]]
+    session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
+    assert session.input_shape == (1, *config.input_shape)
+    images = torch.rand(3, *config.input_shape)
+    with torch.inference_mode():
+        expected = classification.probabilities(network(images)).numpy()
+    np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "changes"),
+    [
+        ("lstm", {}),
+        ("lstm", {"backbone": "convnext", "color": "luv"}),
+        ("lstm", {"backbone": "inverted_se", "color": "luma"}),
+        ("cnn3d", {}),
+        ("cnn3d", {"color": "lab"}),
+    ],
+)
+def test_a_dynamic_sequence_takes_any_number_of_frames(tmp_path: Path, sequence: str, changes: dict[str, str]) -> None:
+    torch.manual_seed(0)
+    config = moving(sequence, **changes)
+    network = build(config, 1).eval()
+    path = tmp_path / "model.onnx"
+    exporter.export(network, path, described(config), config.input_shape, exporter.Config(dynamic_sequence=True))
+    axis = {"lstm": 0, "cnn3d": 1}[sequence]
+    shape: list[int | str] = list(config.input_shape)
+    shape[axis] = "frames"
+    assert sizes(path) == [["batch", *shape], ["batch"]]
+    assert [node.op_type for node in onnx.load(path).graph.node].count("LSTM") == (sequence == "lstm")
+    session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
+    assert session.input_shape == (1, *config.input_shape), "the metadata say how many it learnt with"
+    for batch, frames in ((1, 1), (1, 2), (1, 3), (2, 7)):
+        shape[axis] = frames
+        images = torch.rand(batch, *map(int, shape))
+        with torch.inference_mode():
+            expected = classification.probabilities(network(images)).numpy()
+        np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("sequence", ["none", "frame_stack"])
+def test_a_dynamic_sequence_needs_a_network_over_time(tmp_path: Path, sequence: str) -> None:
+    config = CONFIG if sequence == "none" else moving(sequence)
+    rule = (
+        r"^export: dynamic_sequence: needs a network that takes any number of frames \(lstm, cnn3d\), got '\w+'; leave"
+    )
+    with pytest.raises(UsageError, match=rule):
+        exporter.export(
+            build(config, 1),
+            tmp_path / "m",
+            described(config),
+            config.input_shape,
+            exporter.Config(dynamic_sequence=True),
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_static_and_dynamic_exclude_each_other() -> None:
+    with pytest.raises(
+        UsageError, match=r"^export: static and dynamic_sequence exclude each other, got both; choose one$"
+    ):
+        validate(exporter.Config, {"static": True, "dynamic_sequence": True}, "export")
+
+
+@pytest.mark.parametrize("backbone", plugins.names("models.backbones"))
+def test_global_means_take_the_blocked_layout_as_it_comes(tmp_path: Path, backbone: str) -> None:
+    """ONNX Runtime pools in its own layout; for a ReduceMean it would leave that and come back."""
+    config = ModelConfig.model_validate({"backbone": backbone, "head": "avgmax_mlp", "width": 4, "depth": 2})
+    path = tmp_path / "model.onnx"
+    exporter.export(build(config, 1), path, METADATA, config.input_shape, exporter.Config())
+    kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
+    assert kinds["GlobalAveragePool"] == {"inverted_se": 3}.get(backbone, 1)
+    assert not kinds["ReduceMean"]
+
+
+def test_onnx_runtime_finds_the_gelu_again(tmp_path: Path) -> None:
+    config = ModelConfig.model_validate({"backbone": "convnext", "width": 4, "depth": 2})
+    path, optimised = tmp_path / "model.onnx", tmp_path / "optimised.onnx"
+    exporter.export(build(config, 1), path, METADATA, config.input_shape, exporter.Config())
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(optimised)
+    options.log_severity_level = 4  # it warns that the file suits this machine alone
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    kinds = Counter(node.op_type for node in onnx.load(optimised).graph.node)
+    assert kinds["Gelu"] == 2
+    assert not kinds["Erf"]

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import colorsys
+import math
+
+import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from torch import Tensor
 
-from whc.training.augmentation import Augmentation, augment
+from whc.models.color import LUMA
+from whc.training.augmentation import CLAHE_CLIP, CLAHE_TILES, Augmentation, augment, even_out, light, move
 
-OFF = Augmentation(flip=0, affine=0, photometric=0)
-ALWAYS = {"flip": 0.0, "affine": 0.0, "photometric": 0.0}
+STEPS = ["flip", "affine", "photometric", "clahe"]
+NEVER = dict.fromkeys(STEPS, 0.0)
+OFF = Augmentation.model_validate(NEVER)
+ALL = Augmentation(flip=0.5, affine=0.7, photometric=0.7, hue=0.1, clahe=0.3)
 STILL = {"shift": 0.0, "scale": 0.0, "rotation_degrees": 0.0}
+YIQ = np.array([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+DULL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -24,148 +35,362 @@ def pictures(count: int = 4, frames: int = 1, size: tuple[int, int] = (12, 10), 
 
 
 def only(step: str, **settings: float) -> Augmentation:
-    return Augmentation.model_validate({**ALWAYS, step: 1.0, **settings})
+    return Augmentation.model_validate({**NEVER, step: 1.0, **settings})
 
 
-def disc(size: tuple[int, int], radius: float) -> Tensor:
-    """(1, 3, H, W): a soft-edged white disc in the centre, round in pixels."""
-    rows, columns = (torch.arange(side) - (side - 1) / 2 for side in size)
-    distance = (rows[:, None] ** 2 + columns[None, :] ** 2).sqrt()
-    return (radius - distance).div(2).add(0.5).clamp(0, 1).expand(1, 3, *size).contiguous()
+def changes(*drawn: float) -> NDArray[np.float32]:
+    """(4, 1): of one sample."""
+    return np.array(drawn, np.float32)[:, None]
 
 
-def centre(picture: Tensor) -> tuple[float, float]:
-    weight = picture[0]
-    rows, columns = (torch.arange(side) - (side - 1) / 2 for side in weight.shape)
-    return float((weight.sum(1) * rows).sum() / weight.sum()), float((weight.sum(0) * columns).sum() / weight.sum())
+def moved(images: Tensor, angle: float = 0, growth: float = 0, right: float = 0, down: float = 0) -> Tensor:
+    """All samples alike."""
+    count = len(images)
+    return move(images, np.zeros(count, bool), changes(angle, growth, right, down).repeat(count, 1))
 
 
-@settings(deadline=None, max_examples=40)
+def lit(images: Tensor, *drawn: float) -> Tensor:
+    return light(images, changes(*drawn).repeat(len(images), 1))
+
+
+def luma(images: Tensor) -> Tensor:
+    """(N, T, H, W)."""
+    return (images.unflatten(1, (-1, 3)) * torch.tensor(LUMA).view(3, 1, 1)).sum(2)
+
+
+def chroma(images: Tensor) -> NDArray[np.complex128]:
+    """I + jQ of the first pixel of each of (N, 3, H, W)."""
+    _, i, q = YIQ @ images[:, :, 0, 0].double().numpy().T
+    return np.asarray(i + 1j * q)
+
+
+# Of everything
+
+
+@settings(deadline=None, max_examples=60)
 @given(
     st.integers(1, 5),
     st.integers(1, 3),
     st.tuples(st.integers(8, 20), st.integers(8, 20)),
     st.integers(0, 1000),
     st.sampled_from([{}, {"scale": 0.9, "rotation_degrees": 180, "shift": 0.5, "brightness": 1, "saturation": 1}]),
+    st.sampled_from([0, 0.5]),
 )
 def test_shape_and_range_are_kept(
-    count: int, frames: int, size: tuple[int, int], seed: int, changes: dict[str, float]
+    count: int, frames: int, size: tuple[int, int], seed: int, strong: dict[str, float], hue: float
 ) -> None:
     images = pictures(count, frames, size, seed).round()
-    everything = Augmentation.model_validate({"flip": 0.5, "affine": 1, "photometric": 0.8, **changes})
-    changed = augment(images, everything, seeded(seed))
+    changed = augment(images, ALL.model_copy(update={**strong, "hue": hue}), seeded(seed))
     assert changed.shape == images.shape
     assert changed.dtype == torch.float32
     assert changed.isfinite().all()
     assert -1e-6 <= changed.min() <= changed.max() <= 1 + 1e-6
 
 
-def test_nothing_happens_with_probability_zero() -> None:
+@given(st.integers(0, 1000))
+def test_nothing_happens_with_probability_zero(seed: int) -> None:
     images = pictures()
-    assert torch.equal(augment(images, OFF, seeded()), images)
+    assert torch.equal(augment(images, OFF, seeded(seed)), images)
 
 
-@pytest.mark.parametrize("step", ["flip", "affine", "photometric"])
-def test_the_given_batch_is_not_changed(step: str) -> None:
-    images = pictures()
+@settings(deadline=None)
+@given(st.integers(1, 3), st.integers(8, 20), st.integers(8, 20), st.integers(0, 1000))
+def test_nothing_happens_where_nothing_may_change(frames: int, height: int, width: int, seed: int) -> None:
+    nothing = Augmentation(flip=0, affine=1, photometric=1, clahe=0, **STILL, **DULL)
+    images = pictures(3, frames, (height, width))
+    torch.testing.assert_close(augment(images, nothing, seeded(seed)), images, rtol=0, atol=3e-6)
+    images = pictures(3, frames, (16, 32))
+    assert torch.equal(augment(images, nothing, seeded(seed)), images)
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_given_batch_is_not_changed(step: str, memory_format: torch.memory_format) -> None:
+    images = pictures().contiguous(memory_format=memory_format)
     before = images.clone()
     changed = augment(images, only(step), seeded())
     assert torch.equal(images, before)
     assert not torch.equal(changed, images)
+    torch.testing.assert_close(changed, augment(before.contiguous(), only(step), seeded()))
 
 
-@pytest.mark.parametrize("settings", [Augmentation(), only("affine"), only("photometric")])
+@pytest.mark.parametrize("settings", [Augmentation(), ALL, *map(only, STEPS[1:])])
 def test_the_seed_decides_everything(settings: Augmentation) -> None:
-    images = pictures(16)
+    images = pictures(64)
     first, again, other = (augment(images, settings, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
-    assert not torch.equal(first, other)
+    assert torch.equal(first, other) == (settings == only("clahe"))  # which draws nothing but whom it takes
 
 
 def test_randomness_comes_from_the_generator_alone() -> None:
-    before = torch.get_rng_state()
-    augment(pictures(), Augmentation(), seeded())
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002 (to see it left alone)
+    augment(pictures(), ALL, seeded())
     assert torch.equal(torch.get_rng_state(), before)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
 
 
-def test_flip_mirrors_left_and_right() -> None:
-    images = pictures(3, frames=2)
-    assert torch.equal(augment(images, only("flip"), seeded()), images.flip(-1))
+@pytest.mark.parametrize("stop", [1, 2])
+def test_it_goes_on_from_the_generator_s_state(stop: int) -> None:
+    """What an interrupted training needs: the state alone decides all batches that follow, to the last bit."""
+    batches = [pictures(count, seed=count) for count in (5, 64, 3)]
+    generator = seeded(3)
+    whole = [augment(images, ALL, generator) for images in batches]
+    generator = seeded(3)
+    for images in batches[:stop]:
+        augment(images, ALL, generator)
+    resumed = torch.Generator()
+    resumed.set_state(generator.get_state())
+    for images, changed in zip(batches[stop:], whole[stop:], strict=True):
+        assert torch.equal(augment(images, ALL, resumed), changed)
+
+
+@pytest.mark.parametrize("settings", [only("affine"), only("photometric"), only("photometric", **DULL | {"hue": 0.1})])
+def test_no_two_samples_share_a_draw(settings: Augmentation) -> None:
+    changed = augment(pictures(1).repeat(64, 1, 1, 1), settings, seeded())
+    assert len({tuple(sample.flatten().tolist()) for sample in changed}) == 64
+
+
+@pytest.mark.parametrize("step", ["flip", "clahe"])
+def test_samples_are_chosen_each_by_itself(step: str) -> None:
+    changed = augment(pictures(1).repeat(64, 1, 1, 1), only(step, **{step: 0.5}), seeded())
+    assert len({tuple(sample.flatten().tolist()) for sample in changed}) == 2
+
+
+@pytest.mark.parametrize("settings", [ALL, *map(only, STEPS)])
+def test_frames_of_a_window_share_its_change(settings: Augmentation) -> None:
+    changed = augment(pictures(32).repeat(1, 4, 1, 1), settings, seeded()).unflatten(1, (4, 3))
+    for later in changed.unbind(1):
+        torch.testing.assert_close(later, changed[:, 0])
+
+
+@pytest.mark.parametrize("settings", [only("flip"), only("affine"), only("photometric", contrast=0), only("clahe")])
+def test_frames_keep_their_order(settings: Augmentation) -> None:
+    """Each frame comes out as it would by itself; contrast alone looks at the whole window."""
+    windows = pictures(4, frames=3)
+    changed = augment(windows, settings, seeded())
+    for frame in range(3):
+        of_frame = slice(3 * frame, 3 * frame + 3)
+        torch.testing.assert_close(changed[:, of_frame], augment(windows[:, of_frame], settings, seeded()))
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_steps_are_taken_as_often_as_asked(step: str) -> None:
+    images = pictures(1, size=(16, 8)).repeat(2000, 1, 1, 1)
+    changed = augment(images, only(step, **{step: 0.3}), seeded())
+    share = (changed != images).flatten(1).any(1).float().mean().item()
+    assert share == pytest.approx(0.3, abs=0.04)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("settings", [ALL, *map(only, STEPS)])
+def test_a_gpu_computes_the_same(settings: Augmentation) -> None:
+    images = pictures(64, frames=2)
+    there = augment(images.cuda(), settings, seeded())
+    assert there.is_cuda
+    torch.testing.assert_close(there.cpu(), augment(images, settings, seeded()), atol=1e-5, rtol=0)
+    own = torch.Generator("cuda").manual_seed(0)
+    assert augment(images.cuda(), settings, own).isfinite().all()
 
 
 @pytest.mark.parametrize(
-    "settings", [Augmentation(flip=0.5, affine=0, photometric=0), only("affine"), only("photometric")]
+    "settings",
+    [
+        {"flip": 1.5},
+        {"affine": -0.1},
+        {"scale": 1},
+        {"shift": 0.6},
+        {"rotation_degrees": 181},
+        {"hue": 0.6},
+        {"blur": 1},
+    ],
 )
-def test_samples_draw_their_own_change_and_frames_share_it(settings: Augmentation) -> None:
-    frame = pictures(1)
-    changed = augment(frame.repeat(32, 4, 1, 1), settings, seeded()).unflatten(1, (4, 3))
-    for later in changed.unbind(1):
-        torch.testing.assert_close(later, changed[:, 0])
-    kinds = {tuple(sample.flatten().tolist()) for sample in changed}
-    assert len(kinds) == (2 if settings.flip else 32)
+def test_settings_that_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="Augmentation"):
+        Augmentation.model_validate(settings)
 
 
-def test_steps_are_taken_as_often_as_asked() -> None:
-    images = pictures(1).repeat(2000, 1, 1, 1)
-    for step in ("flip", "affine", "photometric"):
-        changed = augment(images, only(step, **{step: 0.3}), seeded())
-        share = (changed != images).flatten(1).any(1).float().mean().item()
-        assert share == pytest.approx(0.3, abs=0.04)
+# Place
 
 
-@pytest.mark.parametrize("size", [(32, 32), (40, 24), (21, 33)])
 @pytest.mark.parametrize("frames", [1, 2])
-def test_a_rotated_disc_stays_where_it_is(size: tuple[int, int], frames: int) -> None:
-    images = disc(size, 7).repeat(8, frames, 1, 1)
-    turned = augment(images, only("affine", **STILL | {"rotation_degrees": 180}), seeded())
-    assert (turned - images).abs().max() < 0.15  # what bilinear sampling blurs
-    for picture in turned:
-        assert centre(picture) == pytest.approx((0, 0), abs=0.05)
+def test_flip_mirrors_left_and_right(frames: int) -> None:
+    images = pictures(3, frames)
+    flipped = augment(images, only("flip"), seeded())
+    assert torch.equal(flipped, images.flip(-1))
+    assert torch.equal(augment(flipped, only("flip"), seeded()), images)
+
+
+def test_a_sample_that_is_moved_is_flipped_as_well() -> None:
+    images = pictures(3, 2)
+    flipped = augment(images, only("flip", affine=1, **STILL), seeded())
+    torch.testing.assert_close(flipped, images.flip(-1), rtol=0, atol=3e-6)
+
+
+@pytest.mark.parametrize("turns", [-2, -1, 1, 2])
+def test_quarter_turns(turns: int) -> None:
+    images = pictures(3, frames=2, size=(14, 14))
+    turned = moved(images, angle=turns * math.pi / 2)
+    torch.testing.assert_close(turned, images.rot90(turns, (2, 3)), rtol=0, atol=1e-5)
+
+
+def test_half_a_turn_of_an_oblong_picture() -> None:
+    images = pictures(3, size=(12, 20))
+    torch.testing.assert_close(moved(images, angle=math.pi), images.flip(2, 3), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("right", "down"), [(3, 0), (0, 2), (-4, 1), (2, -12)])
+def test_shift_by_whole_pixels(right: int, down: int) -> None:
+    height, width = 12, 10
+    images = pictures(3, size=(height, width))
+    rows = (torch.arange(height) - down).clamp(0, height - 1)
+    columns = (torch.arange(width) - right).clamp(0, width - 1)
+    expected = images[:, :, rows][:, :, :, columns]
+    shifted = moved(images, right=2 * right / width, down=2 * down / height)
+    torch.testing.assert_close(shifted, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_growth_repeats_pixels_between_their_neighbours(factor: int) -> None:
+    """As a library enlarges the middle of the picture."""
+    side = 6 * factor
+    images = pictures(2, size=(side, side))
+    first = (side - side // factor) // 2
+    middle = images[:, :, first - 1 : first + 7, first - 1 : first + 7]
+    larger = torch.nn.functional.interpolate(middle, scale_factor=factor, mode="bilinear")[
+        :, :, factor:-factor, factor:-factor
+    ]
+    torch.testing.assert_close(moved(images, growth=factor - 1), larger, rtol=0, atol=1e-5)
+
+
+@settings(deadline=None)
+@given(
+    st.tuples(st.integers(8, 24), st.integers(8, 24)),
+    st.booleans(),
+    st.floats(-math.pi, math.pi),
+    st.floats(-0.5, 1),
+    st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
+)
+def test_every_pixel_comes_from_where_it_should(
+    size: tuple[int, int], flipped: bool, angle: float, growth: float, way: tuple[float, float]
+) -> None:
+    """A picture of its own coordinates, read by a formula in pixels and complex numbers."""
+    rows, columns = (np.arange(side) - (side - 1) / 2 for side in size)
+    plane = columns + 1j * rows[:, None]
+    half = np.array(size)[::-1] / 2
+    source = plane * np.exp(1j * angle) / (1 + growth) - (way[0] * half[0] + 1j * way[1] * half[1])
+    x = np.clip(-source.real if flipped else source.real, columns[0], columns[-1])
+    y = np.clip(source.imag, rows[0], rows[-1])
+    images = torch.from_numpy(np.stack([plane.real, plane.imag, plane.real * 0]).astype(np.float32))[None]
+    found = move(images, np.array([flipped]), changes(angle, growth, *way))[0].numpy()
+    np.testing.assert_allclose(found[:2], [x, y], atol=2e-4)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 24)])
-def test_rotation_turns_by_at_most_the_angle(size: tuple[int, int]) -> None:
-    """A dot beside the centre keeps its distance, and moves by no more than 30 degrees."""
-    rows, columns = (torch.arange(side) - (side - 1) / 2 for side in size)
-    dot = torch.exp(-(rows[:, None] ** 2 + (columns[None, :] - 6) ** 2) / 2).expand(64, 3, *size)
-    turned = augment(dot, only("affine", **STILL | {"rotation_degrees": 30}), seeded())
-    angles = []
-    for picture in turned:
-        y, x = centre(picture)
-        assert (x**2 + y**2) ** 0.5 == pytest.approx(6, abs=0.2)
-        angles.append(float(torch.rad2deg(torch.atan2(torch.tensor(y), torch.tensor(x)))))
-    assert -31 < min(angles) < -20
-    assert 20 < max(angles) < 31
+def test_rotation_is_opencv_s(size: tuple[int, int]) -> None:
+    height, width = size
+    picture = cv2.GaussianBlur(pictures(1, size=size)[0].permute(1, 2, 0).numpy(), (0, 0), 3)
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), 25, 1.1)
+    expected = cv2.warpAffine(picture, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+    images = torch.from_numpy(picture).permute(2, 0, 1)[None]
+    turned = moved(images, angle=math.radians(25), growth=0.1)[0].permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(turned, expected, atol=0.003)  # OpenCV interpolates in steps of 1/32 pixel
 
 
-def test_shift_moves_by_a_fraction_of_the_side() -> None:
-    moved = augment(disc((40, 20), 3).repeat(64, 1, 1, 1), only("affine", **STILL | {"shift": 0.1}), seeded())
-    centres = torch.tensor([centre(picture) for picture in moved]).abs()
-    assert centres[:, 0].max() == pytest.approx(4, abs=0.5)
-    assert centres[:, 1].max() == pytest.approx(2, abs=0.25)
+def test_the_affine_step_goes_as_far_as_asked_and_no_further() -> None:
+    """Read off a picture of its own coordinates, in the centre: the slope is turn and size, the level the way."""
+    height, width = 32, 24
+    down, across = torch.meshgrid(torch.arange(height) / height, torch.arange(width) / width, indexing="ij")
+    images = torch.stack([across, down, across * 0]).repeat(500, 1, 1, 1)
 
+    def centre(**settings: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Steps of one column, of one row, and the level, in sides: (500, 2) each."""
+        middle = augment(images, only("affine", **STILL | settings), seeded())[:, :2, 15:17, 11:13]
+        return (
+            (middle[..., 1] - middle[..., 0])[:, :, 0],
+            (middle[..., 1, :] - middle[..., 0, :])[:, :, 0],
+            middle.mean((2, 3)),
+        )
 
-def test_scale_is_of_the_size() -> None:
-    image = disc((40, 40), 8)
-    scaled = augment(image.repeat(64, 1, 1, 1), only("affine", **STILL | {"scale": 0.2}), seeded())
-    sides = (scaled.sum((1, 2, 3)) / image.sum()).sqrt()
-    assert sides.min() == pytest.approx(0.8, abs=0.03)
-    assert sides.max() == pytest.approx(1.2, abs=0.03)
+    level = images[0, :2, 15:17, 11:13].mean((1, 2))
+    gone = (centre(shift=0.1)[2] - level).abs().amax(0)
+    assert gone.tolist() == pytest.approx([0.1, 0.1], abs=0.002)
+    column, row, same = centre(rotation_degrees=30)
+    angle = torch.rad2deg(torch.atan2(column[:, 1] * height, column[:, 0] * width))
+    assert angle.min().item() == pytest.approx(-30, abs=0.5)
+    assert angle.max().item() == pytest.approx(30, abs=0.5)
+    assert (same - level).abs().max() < 1e-5
+    column, row, _ = centre(scale=0.2)
+    sides = 1 / torch.stack([column[:, 0] * width, row[:, 1] * height])
+    assert sides.amin(1).tolist() == pytest.approx([0.8, 0.8], abs=0.01)
+    assert sides.amax(1).tolist() == pytest.approx([1.2, 1.2], abs=0.01)
 
 
 def test_what_comes_in_from_outside_repeats_the_border() -> None:
     white = torch.ones(8, 3, 10, 10)
-    moved = augment(white, only("affine", shift=0.5, rotation_degrees=90), seeded())
-    torch.testing.assert_close(moved, white)
+    changed = augment(white, only("affine", shift=0.5, rotation_degrees=90), seeded())
+    torch.testing.assert_close(changed, white)
 
 
-def test_photometric_keeps_grey_grey_and_shapes_in_place() -> None:
-    images = torch.rand(8, 1, 10, 10).mul(0.4).add(0.3).expand(8, 3, 10, 10)
-    changed = augment(images, only("photometric", brightness=0.05), seeded())
-    torch.testing.assert_close(changed[:, 0], changed[:, 1])
-    torch.testing.assert_close(changed[:, 0], changed[:, 2])
-    for before, after in zip(images[:, 0].flatten(1), changed[:, 0].flatten(1), strict=True):
-        assert torch.equal(before.argsort(), after.argsort())
+# Light
+
+fraction = st.floats(-0.3, 0.3)
+
+
+@settings(deadline=None)
+@given(fraction, fraction, fraction, st.floats(-math.pi, math.pi), st.integers(1, 3))
+def test_light_is_the_formula(brightness: float, contrast: float, saturation: float, hue: float, frames: int) -> None:
+    """Step by step, in YIQ, in double precision."""
+    images = pictures(2, frames, (6, 5)) * 0.3 + 0.35
+    rgb = images.unflatten(1, (-1, 3)).double().numpy()
+    inside = np.einsum("ij,ntjhw->nithw", YIQ, rgb)
+    y, color = inside[:, 0], (inside[:, 1] + 1j * inside[:, 2]) * np.exp(1j * hue) * (1 + saturation)
+    mean = rgb.mean((1, 2, 3, 4))[:, None, None, None]
+    y, color = mean + (y - mean) * (1 + contrast) + brightness, color * (1 + contrast)
+    expected = np.einsum("ij,njthw->ntihw", np.linalg.inv(YIQ), np.stack([y, color.real, color.imag], 1))
+    changed = lit(images, brightness, contrast, saturation, hue).unflatten(1, (-1, 3)).numpy()
+    np.testing.assert_allclose(changed, expected.clip(0, 1), atol=2e-6)
+
+
+@settings(deadline=None)
+@given(fraction, fraction, fraction, st.floats(-math.pi, math.pi))
+def test_light_keeps_grey_grey(brightness: float, contrast: float, saturation: float, hue: float) -> None:
+    grey = luma(pictures(2, 2)).repeat_interleave(3, 1)
+    changed = lit(grey, brightness, contrast, saturation, hue).unflatten(1, (-1, 3))
+    torch.testing.assert_close(changed, changed[:, :, :1].expand_as(changed), rtol=0, atol=2e-6)
+
+
+@settings(deadline=None)
+@given(fraction, fraction, st.floats(-math.pi, math.pi))
+def test_color_keeps_luma_and_contrast_keeps_the_mean(contrast: float, saturation: float, hue: float) -> None:
+    images = pictures(2, 2) * 0.1 + 0.45
+    torch.testing.assert_close(luma(lit(images, 0, 0, saturation, hue)), luma(images), rtol=0, atol=2e-6)
+    steeper = lit(images, 0, contrast, 0, 0)
+    torch.testing.assert_close(steeper.mean((1, 2, 3)), images.mean((1, 2, 3)), rtol=0, atol=2e-6)
+
+
+def test_no_change_of_light_is_none_at_all() -> None:
+    images = pictures(5, 2)
+    assert torch.equal(lit(images, 0, 0, 0, 0), images)
+
+
+def test_hue_turns_as_television_does() -> None:
+    """Against the standard library's YIQ, whose numbers differ a little."""
+    color = (0.6, 0.45, 0.4)
+    images = torch.tensor(color).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    (y, i, q), (new_y, new_i, new_q) = (
+        colorsys.rgb_to_yiq(*picture[0, :, 0, 0].tolist()) for picture in (images, lit(images, 0, 0, 0, math.pi / 3))
+    )
+    turned = np.angle((new_i + 1j * new_q) / (i + 1j * q))
+    assert new_y == pytest.approx(y, abs=0.003)
+    assert float(turned) == pytest.approx(math.pi / 3, abs=0.05)
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3))
+def test_two_turns_of_the_hue_are_one(first: float, second: float) -> None:
+    images = pictures() * 0.1 + 0.45
+    once = lit(images, 0, 0, 0, first + second)
+    torch.testing.assert_close(lit(lit(images, 0, 0, 0, first), 0, 0, 0, second), once, rtol=0, atol=3e-6)
 
 
 def test_contrast_is_about_the_whole_window() -> None:
@@ -178,16 +403,47 @@ def test_contrast_is_about_the_whole_window() -> None:
         torch.testing.assert_close(after, after[0] + slope * (before - before[0]), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"flip": 1.5}, {"affine": -0.1}, {"scale": 1}, {"shift": 0.6}, {"rotation_degrees": 181}, {"blur": 1}]
-)
-def test_settings_that_are_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="Augmentation"):
-        Augmentation.model_validate(settings)
+def test_the_photometric_step_goes_as_far_as_asked_and_no_further() -> None:
+    images = (pictures(1) * 0.2 + 0.4).repeat(500, 1, 1, 1)
+
+    def changed(**settings: float) -> Tensor:
+        return augment(images, only("photometric", **DULL | settings), seeded())
+
+    brighter = (changed(brightness=0.1) - images).mean((1, 2, 3))
+    assert (brighter.min().item(), brighter.max().item()) == pytest.approx((-0.1, 0.1), abs=0.001)
+    steeper = changed(contrast=0.2).flatten(1).std(1) / images.flatten(1).std(1)
+    assert (steeper.min().item(), steeper.max().item()) == pytest.approx((0.8, 1.2), abs=0.005)
+    stronger = np.abs(chroma(changed(saturation=0.3)) / chroma(images))
+    assert (stronger.min(), stronger.max()) == pytest.approx((0.7, 1.3), abs=0.005)
+    turned = np.angle(chroma(changed(hue=0.1)) / chroma(images)) / math.tau
+    assert (turned.min(), turned.max()) == pytest.approx((-0.1, 0.1), abs=0.001)
 
 
-def test_the_memory_layout_is_kept() -> None:
-    """A network fed channels-first after channels-last trains a sixth slower."""
-    images = torch.rand(8, 3, 16, 12).contiguous(memory_format=torch.channels_last)
-    changed = augment(images, Augmentation(flip=1, affine=1, photometric=1), torch.Generator().manual_seed(0))
-    assert changed.is_contiguous(memory_format=torch.channels_last)
+# CLAHE
+
+
+def equalized(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return cv2.createCLAHE(CLAHE_CLIP, CLAHE_TILES).apply(levels)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (21, 30)])
+def test_clahe_of_grey_is_opencv_s(size: tuple[int, int]) -> None:
+    levels = np.random.default_rng(0).integers(60, 120, (3, 2, *size), np.uint8)
+    images = torch.from_numpy(levels / np.float32(255)).repeat_interleave(3, 1)
+    changed = augment(images, only("clahe"), seeded()).unflatten(1, (2, 3)).numpy()
+    expected = np.stack([[equalized(frame) for frame in window] for window in levels])
+    assert (expected != levels).mean() > 0.5
+    for channel in range(3):
+        np.testing.assert_array_equal(np.rint(changed[:, :, channel] * 255), expected)
+
+
+def test_clahe_changes_luma_and_leaves_color() -> None:
+    images = pictures(2, 2, (16, 16)) * 0.1 + 0.45
+    changed = even_out(images)
+    levels = np.rint(luma(images).numpy() * 255).astype(np.uint8)
+    expected = np.stack([[equalized(frame) for frame in window] for window in levels])
+    kept = ((changed > 0) & (changed < 1)).unflatten(1, (2, 3)).all(2)
+    assert kept.float().mean() > 0.5
+    np.testing.assert_allclose(luma(changed)[kept] * 255, expected[kept.numpy()], atol=1e-3)
+    before, after = (each.unflatten(1, (2, 3)) for each in (images, changed))
+    torch.testing.assert_close((after[:, :, 0] - after[:, :, 2])[kept], (before[:, :, 0] - before[:, :, 2])[kept])

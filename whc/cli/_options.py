@@ -29,6 +29,22 @@ threads = click.option(
 )
 
 
+class _RuntimeName(click.types.StringParamType):
+    """A runtime's name; the folder is listed when help is shown, and what is wrong with a name is said by `choose`."""
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        """All the names."""
+        from whc.plugins import names
+
+        return f"[{'|'.join(names('runtimes'))}]"
+
+
+RUNTIME = "onnxruntime_cpu"
+runtime = click.option(
+    "--runtime", type=_RuntimeName(), default=RUNTIME, show_default=True, help="What runs an .onnx file."
+)
+
+
 def file(*names: str, **settings: Any) -> Callable[[Function], Function]:
     """An option that takes a path; whether it exists is said by the command, in the house form."""
     return click.option(*names, type=click.Path(path_type=Path), **settings)

@@ -20,6 +20,7 @@ from whc.cli import _options
 @_options.file("--csv", help="CSV file to write, a row for each frame.")
 @_options.region
 @click.option("--headless", is_flag=True, help="Open no window.")
+@_options.runtime
 @_options.threads
 @_options.as_json
 def command(
@@ -29,6 +30,7 @@ def command(
     csv: Path | None,
     region: str | None,
     headless: bool,
+    runtime: str,
     threads: int,
     as_json: bool,
 ) -> None:
@@ -44,6 +46,7 @@ def command(
         csv=csv,
         display=not headless and _has_display(),
         region=looked_at,
+        runtime=runtime,
         threads=threads,
     )
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())

@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 @_options.file("--out", required=True, help="CSV file to write, a row for each decision.")
 @click.option("--split", help="Take this split of a Parquet file alone.")
 @_options.region
+@_options.runtime
 @_options.threads
 @_options.as_json
 def command(
-    model: str, source: Path, out: Path, split: str | None, region: str | None, threads: int, as_json: bool
+    model: str,
+    source: Path,
+    out: Path,
+    split: str | None,
+    region: str | None,
+    runtime: str,
+    threads: int,
+    as_json: bool,
 ) -> None:
     """Run a model over many pictures and write what it calls them.
 
@@ -39,17 +47,21 @@ def command(
     from whc.demo.regions import WHOLE, parse
 
     looked_at = parse(region) if region else WHOLE
-    loaded = _load(_options.model_file(model), threads)
+    loaded = _load(_options.model_file(model), runtime, threads)
     with _options.progress(_options.messages(), "predicting") as told:
         summary = predict(loaded, source, out, split=split, region=looked_at, on_progress=told)
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
 
 
-def _load(path: Path, threads: int) -> Classifier:
+def _load(path: Path, runtime: str, threads: int) -> Classifier:
     from whc.demo import classifier
+    from whc.errors import UsageError, problem
 
     if path.suffix == ".onnx":
-        return classifier.load(path, threads=threads)
+        return classifier.load(path, runtime, threads)
+    if runtime != _options.RUNTIME:
+        advice = "export it first, or leave --runtime out"
+        raise UsageError(problem("--runtime", f"needs an .onnx file, as PyTorch runs {path}", runtime, advice))
     from whc.trials import predict
 
     return classifier.checked(predict.load(path, threads))

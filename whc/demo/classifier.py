@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from whc import plugins
 from whc.data.preprocess import INTERPOLATIONS, LAYOUTS, RESIZE, Image, resize, to_input
-from whc.errors import ArtifactError, UsageError, problem
+from whc.errors import ArtifactError, problem
 from whc.records import ModelMetadata
-from whc.runtimes import Session
+from whc.runtimes import Session, choose
 
 
 class Verdict(NamedTuple):
@@ -94,17 +94,14 @@ def load(path: Path, runtime: str = "onnxruntime_cpu", threads: int = 1) -> Clas
     Args:
         path: an ONNX file exported by whc.
         runtime: name of a runtime plug-in.
-        threads: threads of one forward pass.
+        threads: threads of one forward pass, where the runtime lets one choose.
 
     Raises:
-        UsageError: no such runtime.
+        UsageError: no such runtime, or not on this machine.
         ArtifactError: the file cannot be loaded, or as `checked`.
     """
-    try:
-        backend = plugins.load("runtimes", runtime)
-    except ValueError as error:
-        raise UsageError(f"runtime: {error}") from error
-    return checked(backend.load(path, backend.Config(threads=threads)))
+    choice = choose(runtime, threads)
+    return checked(plugins.load("runtimes", choice.name).load(path, choice.config))
 
 
 def checked(session: Session) -> Classifier:

@@ -5,28 +5,46 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import onnx
 import onnxsim
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from whc import plugins
+from whc.errors import ArtifactError, UsageError, problem
 from whc.export.fold import fold
+from whc.export.operators import TRANSLATIONS, as_operators
 from whc.plugins import PluginConfig
 from whc.records import ModelMetadata
 
 INPUT = "images"
+# Where the input (with its batch) has its frames, in the layouts whose networks take any number of them.
+FRAMES_AXIS = {"lstm": 1, "cnn3d": 2}
+_CANNOT_SIMPLIFY = (RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError)
 
 log = logging.getLogger(__name__)
 
 
 class Config(PluginConfig):
-    """`opset`: version of the operator set; the exporter gives 18 or higher."""
+    """How the file is made.
 
-    opset: int = Field(18, ge=18, le=23)
+    `opset` is the version of the operator set; `static` fixes every size, the batch to 1; `dynamic_sequence` leaves the
+    number of frames open. By default the batch alone is open.
+    """
+
+    opset: int = Field(18, ge=18, le=25)
+    static: bool = False
+    dynamic_sequence: bool = False
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Config:
+        if self.static and self.dynamic_sequence:
+            raise ValueError("static and dynamic_sequence exclude each other, got both; choose one")
+        return self
 
 
 class _Probabilities(nn.Module):
@@ -44,48 +62,99 @@ class _Probabilities(nn.Module):
 def export(
     network: nn.Module, path: Path, metadata: ModelMetadata, input_shape: tuple[int, ...], config: Config
 ) -> None:
-    """Write `network` as an ONNX file: input `images` (N, *input_shape), output as the task names it, any batch size.
+    """Write `network` as an ONNX file: input `images` (N, *input_shape), output as the task names it.
 
-    The file is renamed into place when it is complete.
+    The file is renamed into place when it is complete; what fails leaves nothing behind.
+
+    Raises:
+        UsageError: a dynamic number of frames is asked of a network that takes a fixed one.
+        ArtifactError: the exporter does not give the operator set asked for.
     """
     task = plugins.load("tasks", metadata.task)
-    whole = _Probabilities(fold(network).cpu(), task.probabilities).eval()
+    whole = _Probabilities(as_operators(fold(network)).cpu(), task.probabilities).eval()
+    open_sizes = _open_sizes(metadata.layout, config)
+    plain = _trace(whole, task.output_name(metadata.labels), input_shape, open_sizes, config.opset)
+    model = _without_traces(_simplify(plain, path, (1, *input_shape)))
+    _check(model, path, open_sizes, config.opset)
+    onnx.helper.set_model_props(model, metadata.to_properties())
     temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        onnx.save(model, str(temporary))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _open_sizes(layout: str, config: Config) -> dict[int, str]:
+    """Names of the sizes of the input that are not fixed, by axis; what runs the file knows `frames` by its name."""
+    if config.static:
+        return {}
+    if not config.dynamic_sequence:
+        return {0: "batch"}
+    if layout not in FRAMES_AXIS:
+        rule = f"needs a network that takes any number of frames ({', '.join(FRAMES_AXIS)})"
+        raise UsageError(problem("export: dynamic_sequence", rule, layout, "leave it out"))
+    return {0: "batch", FRAMES_AXIS[layout]: "frames"}
+
+
+def _trace(
+    network: nn.Module, output: str, input_shape: tuple[int, ...], open_sizes: dict[int, str], opset: int
+) -> onnx.ModelProto:
+    """The graph as the exporter writes it."""
+    images = torch.zeros(2 if open_sizes else 1, *input_shape)  # the exporter takes a size of 1 for fixed
+    dynamic = {axis: torch.export.Dim(name) for axis, name in open_sizes.items()}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names operators of packages we do not use
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations inside the exporter, nothing a caller can mend
-        torch.onnx.export(
-            whole,
-            (torch.zeros(2, *input_shape),),
-            str(temporary),
+        program = torch.onnx.export(
+            network,
+            (images,),
             dynamo=True,
             input_names=[INPUT],
-            output_names=[task.output_name(metadata.labels)],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            opset_version=config.opset,
-            external_data=False,
+            output_names=[output],
+            dynamic_shapes=(dynamic,) if dynamic else None,
+            opset_version=opset,
+            custom_translation_table=TRANSLATIONS,
             verbose=False,
         )
-    model = _simplify(onnx.load(str(temporary)), path)
-    del model.metadata_props[:]
-    onnx.helper.set_model_props(model, metadata.to_properties())
-    onnx.checker.check_model(model)
-    onnx.save(model, str(temporary))
-    temporary.replace(path)
+    assert program is not None  # noqa: S101 (the exporter that gives one is the one asked for)
+    return program.model_proto
 
 
-def _simplify(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+def _simplify(plain: onnx.ModelProto, path: Path, checked_shape: tuple[int, ...]) -> onnx.ModelProto:
+    """The graph in fewer operations, if it then still computes the same on a random input of `checked_shape`."""
     try:
-        simplified, _ = onnxsim.simplify(model)
-    except (RuntimeError, ValueError) as error:
-        log.warning("%s: onnxsim could not simplify the graph (%s); the plain graph is kept", path, error)
-        simplified = model
-    # Stack traces and the paths of the machine that exported: of no use to a runner.
-    for item in (*simplified.graph.node, *simplified.graph.initializer, *simplified.graph.input):
+        with redirect_stdout(None):  # it counts its checks aloud
+            simplified, same = onnxsim.simplify(plain, check_n=1, test_input_shapes={INPUT: list(checked_shape)})
+    except _CANNOT_SIMPLIFY as error:
+        reason = str(error)
+    else:
+        if same:
+            return simplified
+        reason = "what it made computes something else"
+    log.warning("%s: onnxsim could not simplify the graph (%s); the plain graph is kept", path, reason)
+    return plain
+
+
+def _check(model: onnx.ModelProto, path: Path, open_sizes: dict[int, str], opset: int) -> None:
+    """Refuse what the exporter changed on its own: it says so in a log alone."""
+    given = {item.domain: item.version for item in model.opset_import}
+    if given != {"": opset}:
+        raise ArtifactError(problem(str(path), f"must have opset {opset}", given, "choose another opset"))
+    shape = model.graph.input[0].type.tensor_type.shape.dim
+    left_open = {axis: size.dim_param for axis, size in enumerate(shape) if size.dim_param}
+    if left_open != open_sizes:
+        rule = f"must leave {sorted(open_sizes.values())} open"
+        raise ArtifactError(problem(str(path), rule, left_open, "export it with fixed sizes"))
+    onnx.checker.check_model(model)
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Stack traces and the paths of the machine that exported go: of no use to a runner."""
+    graph = model.graph
+    for item in (*graph.node, *graph.initializer, *graph.input, *graph.output):
         del item.metadata_props[:]
         item.doc_string = ""
-    for output in simplified.graph.output:
-        del output.metadata_props[:]
-    del simplified.graph.metadata_props[:]
-    del simplified.graph.value_info[:]
-    return simplified
+    for properties in (graph.metadata_props, graph.value_info, model.metadata_props):
+        del properties[:]
+    return model

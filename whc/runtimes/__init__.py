@@ -1,16 +1,21 @@
 """Runtimes: one file each. A runtime loads an artifact and runs it; none of them imports torch.
 
-A file defines `Config` and `load(path, config) -> Session`.
+A file defines `Config` and `load(path, config) -> Session`. It imports its library within `load`, so that a
+configuration can be read where the runtime is missing; `load` then raises RuntimeUnavailable.
 """
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from whc.errors import UsageError
+from whc.plugins import Choice, ChoiceOf
+from whc.plugins import load as load_plugin
 from whc.records import ModelMetadata
 
 
@@ -30,3 +35,36 @@ class Session(Protocol):
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities for a batch: (N,) for two classes, (N, C) for more."""
+
+
+class RuntimeUnavailable(UsageError):
+    """A runtime's library or device is missing on this machine, or fails."""
+
+
+def choose(name: str, threads: int = 1) -> Choice:
+    """A runtime by its name; `threads` is for those that have such a parameter.
+
+    Raises:
+        UsageError: no such runtime.
+    """
+    try:
+        fields = load_plugin("runtimes", name).Config.model_fields
+        return ChoiceOf("runtimes").parse({name: {"threads": threads} if "threads" in fields else {}})
+    except ValueError as error:
+        raise UsageError(f"runtime: {error}") from error
+
+
+def library(runtime: str, module: str) -> Any:
+    """Import a module that the runtime's extra installs.
+
+    Raises:
+        RuntimeUnavailable: it is not installed, or lacks a library of its own.
+    """
+    try:
+        return importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        missing = f"no module {error.name!r}" if isinstance(error, ModuleNotFoundError) else ""
+        reason = missing or str(error).splitlines()[0]
+        raise RuntimeUnavailable(
+            f"runtime {runtime}: must be installed, got {reason}; install whc[{runtime}]"
+        ) from error

@@ -1,23 +1,47 @@
-"""Augmentation of whole batches on tensors: every sample draws its own change, all frames of a window share it."""
+"""Augmentation of whole batches on tensors: every sample draws its own change, all frames of a window share it.
+
+What to do is computed in numpy, a few numbers a sample, where an operation costs a fraction of torch's. What is done to
+pixels is tensor code on their device, each step one operation for all samples that take it.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import cache
 
+import cv2
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 
 from whc.config import Settings
 from whc.models.color import LUMA
+
+Floats = NDArray[np.float32]
+
+CLAHE_CLIP = 4.0
+CLAHE_TILES = (4, 4)  # OpenCV's own 8x8 would leave 16 pixels to a tile of 32x32
+
+# Maps of RGB to RGB: to grey of the same luma, to what is left (chroma), and that turned by 90 degrees of hue, in the
+# plane of NTSC's I and Q. Contrast, saturation and hue of any strength add a weighted sum of the three.
+_YIQ = np.array([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+_GREY = np.tile(_YIQ[0], (3, 1))
+_QUARTER = np.linalg.inv(_YIQ) @ np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]]) @ _YIQ
+_COLOR_MAPS = np.stack([_GREY, np.eye(3) - _GREY, _QUARTER]).reshape(3, 9).astype(np.float32)
+_IDENTITY = np.eye(3, dtype=np.float32).ravel()
+_LUMA = np.array(LUMA, np.float32)
 
 
 class Augmentation(Settings):
     """What a training sample may go through.
 
-    `flip`, `affine` and `photometric` are the probabilities of each step. `shift` is a fraction of the side, `scale` of
-    the size, `rotation_degrees` goes both ways; `brightness`, `contrast` and `saturation` are fractions of full range.
+    `flip`, `affine`, `photometric` and `clahe` are the probabilities of each step. `shift` is a fraction of the side,
+    `scale` of the size, `rotation_degrees` goes both ways; `brightness`, `contrast` and `saturation` are fractions of
+    full range, `hue` is a fraction of a whole turn. `clahe` evens out contrast from place to place, with OpenCV.
     """
 
     flip: float = Field(0.5, ge=0, le=1)
@@ -29,67 +53,135 @@ class Augmentation(Settings):
     brightness: float = Field(0.15, ge=0, le=1)
     contrast: float = Field(0.2, ge=0, lt=1)
     saturation: float = Field(0.2, ge=0, le=1)
+    hue: float = Field(0.0, ge=0, le=0.5)
+    clahe: float = Field(0.0, ge=0, le=1)
 
 
 def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
     """Change a batch at random.
 
     Args:
-        images: (N, T*3, H, W) float in 0..1, RGB frames stacked as channels.
+        images: (N, T*3, H, W) float in 0..1, RGB frames stacked as channels; fastest when contiguous.
         settings: what may happen.
-        generator: source of randomness, on the device of `images`.
+        generator: the only source of randomness, on any device; one on the CPU never makes a GPU wait.
 
     Returns:
-        A tensor of the same shape and range.
+        A new tensor of the same shape and range, contiguous.
     """
-    count, device = len(images), images.device
-
-    def chosen(probability: float) -> Tensor:
-        return torch.rand(count, generator=generator, device=device) < probability
-
-    flipped = chosen(settings.flip)[:, None, None, None]
-    images = torch.where(flipped, images.flip(-1), images)
-    # Written back in place: a copy would lose the channels-last layout, and the network's speed with it.
-    moved = chosen(settings.affine).nonzero().squeeze(1)
-    if len(moved):
-        images[moved] = _affine(images[moved], settings, generator)
-    lit = chosen(settings.photometric).nonzero().squeeze(1)
-    if len(lit):
-        images[lit] = _photometric(images[lit], settings, generator)
+    chances, reaches = _limits(settings)
+    drawn = torch.rand(12, len(images), generator=generator, device=generator.device).cpu().numpy()
+    lit, flipped, moved, evened = drawn[:4] < chances
+    change = (2 * drawn[4:] - 1) * reaches
+    # The first step makes the copy that the others change in place, and leaves each channel by itself in memory: all
+    # that follows is twice as fast then, the way back included. A sample that is not lit goes through the identity:
+    # to part the batch would cost as much.
+    if settings.photometric:
+        images = light(images, change[:4] * lit)
+    else:
+        images = images.clone(memory_format=torch.contiguous_format)
+    _replace(images, flipped & ~moved, lambda some: some.flip(-1))
+    _replace(images, moved, lambda some: move(some, flipped[moved], change[4:, moved]))
+    _replace(images, evened, even_out)
     return images
 
 
-def _uniform(count: int, reach: float, generator: torch.Generator) -> Tensor:
-    """(count,) within -reach..reach."""
-    return (torch.rand(count, generator=generator, device=generator.device) * 2 - 1) * reach
+def _replace(images: Tensor, chosen: NDArray[np.bool_], step: Callable[[Tensor], Tensor]) -> None:
+    """Take a step with some of the samples, in place."""
+    rows = chosen.nonzero()[0]
+    if len(rows):
+        index = _on(images, rows)
+        images.index_copy_(0, index, step(images.index_select(0, index)))
 
 
-def _affine(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
-    """Rotate, scale and shift about the centre; what comes in from outside repeats the border."""
+@cache
+def _limits(settings: Augmentation) -> tuple[Floats, Floats]:
+    """(4, 1) probabilities of being lit, flipped, moved, evened out; (8, 1) how far `light` and `move` may go."""
+    chances = settings.photometric, settings.flip, settings.affine, settings.clahe
+    colors = settings.brightness, settings.contrast, settings.saturation, math.tau * settings.hue
+    places = math.radians(settings.rotation_degrees), settings.scale, 2 * settings.shift, 2 * settings.shift
+    return np.array(chances, np.float32)[:, None], np.array(colors + places, np.float32)[:, None]
+
+
+def light(images: Tensor, changes: Floats) -> Tensor:
+    """Change hue and saturation at the same luma, contrast about the window's mean, and brightness.
+
+    Hue turns about grey, in the plane of NTSC's I and Q; all but brightness are one 3x3 matrix a sample.
+
+    Args:
+        images: (N, T*3, H, W) in 0..1.
+        changes: (4, N) fractions for brightness (added), contrast and saturation (both multiply by 1 more), and hue in
+            radians; all zero is the identity, to the last bit.
+
+    Returns:
+        A new tensor of the same shape, clipped to 0..1, contiguous.
+    """
+    count, channels, height, width = images.shape
+    brightness, contrast, saturation, hue = changes
+    chroma = (1 + contrast) * (1 + saturation)
+    weights = np.array([contrast, chroma * np.cos(hue) - 1, chroma * np.sin(hue)])
+    matrix = _on(images, (_IDENTITY + weights.T @ _COLOR_MAPS).reshape(count, 3, 3))
+    offset = torch.addcmul(_on(images, brightness), images.flatten(1).mean(1), _on(images, -contrast))[:, None, None]
+    if (frames := channels // 3) > 1:
+        matrix, offset = (each.repeat_interleave(frames, 0) for each in (matrix, offset))
+    pixels = images.reshape(count * frames, 3, height * width)
+    return torch.baddbmm(offset, matrix, pixels).clamp_(0, 1).view(images.shape)
+
+
+def move(images: Tensor, flipped: NDArray[np.bool_], changes: Floats) -> Tensor:
+    """Mirror, shift, then rotate and scale about the centre; what comes in from outside repeats the border.
+
+    Args:
+        images: (N, T*3, H, W).
+        flipped: (N,) whether left and right are swapped first.
+        changes: (4, N) angle in radians, counterclockwise; growth (0.1 makes a tenth larger); the way to the right and
+            down in half sides. All zero is the identity, to the last bit where both sides are powers of 2.
+
+    Returns:
+        A new tensor of the same shape, sampled bilinearly, contiguous.
+    """
     count, _, height, width = images.shape
-    angle = _uniform(count, math.radians(settings.rotation_degrees), generator)
-    zoom = 1 / (1 + _uniform(count, settings.scale, generator))
-    cos, sin = angle.cos() * zoom, angle.sin() * zoom
-    # grid_sample's coordinates run -1..1 on both axes, so a rotation must be corrected for the aspect.
-    aspect = height / width
-    across, down = (2 * _uniform(count, settings.shift, generator) for _ in range(2))
-    top = torch.stack([cos, -sin * aspect, across], dim=1)
-    bottom = torch.stack([sin / aspect, cos, down], dim=1)
-    grid = affine_grid(torch.stack([top, bottom], dim=1), list(images.shape), align_corners=False)
-    return grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    angle, growth, across, down = changes
+    cos, sin = np.cos(angle) / (1 + growth), np.sin(angle) / (1 + growth)
+    side = 1 - 2 * flipped
+    # Coordinates run from -1 to 1 on both axes, so that a rotation must be corrected for the aspect.
+    to_column = side * cos, side * sin * (-height / width), -side * across
+    to_row = sin * (width / height), cos, -down
+    sources = np.array([*to_column, *to_row], np.float32).T.reshape(-1, 3)
+    # Where a pixel comes from is a part that its column decides and a part that its row decides.
+    parts = _on(images, (sources @ _axes(height, width)).reshape(count, 2, -1))
+    grid = parts[:, :, None, :width] + parts[:, :, width:, None]
+    return grid_sample(images, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
 
-def _photometric(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
-    """Brightness, contrast about the window's mean, and saturation about each pixel's luma."""
-    count = len(images)
-    frames = images.view(count, -1, 3, *images.shape[2:])
+@cache
+def _axes(height: int, width: int) -> Floats:
+    """(3, W + H): x of every column, then y of every row and a one; both between -1 and 1."""
+    axes = np.zeros((3, width + height), np.float32)
+    axes[0, :width] = np.arange(1, 2 * width, 2) / width - 1
+    axes[1, width:] = np.arange(1, 2 * height, 2) / height - 1
+    axes[2, width:] = 1
+    return axes
 
-    def factor(reach: float) -> Tensor:
-        return _uniform(count, reach, generator).view(-1, 1, 1, 1, 1)
 
-    luma = torch.tensor(LUMA, device=images.device).view(1, 1, 3, 1, 1)
-    grey = (frames * luma).sum(2, keepdim=True)
-    frames = grey + (frames - grey) * (1 + factor(settings.saturation))
-    mean = frames.mean((1, 2, 3, 4), keepdim=True)
-    frames = mean + (frames - mean) * (1 + factor(settings.contrast)) + factor(settings.brightness)
-    return frames.clamp(0, 1).reshape(images.shape)
+def even_out(images: Tensor) -> Tensor:
+    """CLAHE (Zuiderveld 1994) of the luma of every frame, by OpenCV on the CPU; colour differences stay, within 0..1.
+
+    Args:
+        images: (N, T*3, H, W) in 0..1, on any device.
+
+    Returns:
+        A new tensor of the same shape.
+    """
+    changed = images.cpu().clone(memory_format=torch.contiguous_format)
+    frames = changed.view(-1, 3, *images.shape[2:]).numpy()
+    luma = (_LUMA @ frames.reshape(len(frames), 3, -1)).reshape(len(frames), *images.shape[2:])
+    cv2.setNumThreads(1)  # for pictures this small other threads are not worth waking, and not ours to take
+    clahe = cv2.createCLAHE(CLAHE_CLIP, CLAHE_TILES)
+    evened = np.stack([clahe.apply(levels) for levels in np.rint(luma * 255).astype(np.uint8)])
+    frames += (evened / np.float32(255) - luma)[:, None]
+    return changed.clamp_(0, 1).to(images.device)
+
+
+def _on(images: Tensor, numbers: NDArray[np.generic]) -> Tensor:
+    """Numbers of the batch, on the device of its images."""
+    return torch.from_numpy(numbers).to(images.device)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pickle
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
 from whc.data.preprocess import INTERPOLATION
@@ -16,7 +19,20 @@ from whc.errors import ArtifactError, problem
 from whc.training import originals
 
 SCHEMA = 1
-_CANNOT_LOAD = (zipfile.BadZipFile, pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError)
+# A file may be cut, worn or forged: each of these has been seen.
+_CANNOT_LOAD = (
+    zipfile.BadZipFile,
+    zlib.error,
+    pickle.UnpicklingError,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,8 @@ class Checkpoint:
     None; `interpolation` is how the images it learnt from were resized. `progress` is what training goes on from
     (`whc.training.loop.Trainer.state`), None in a file that holds weights alone.
     """
+
+    __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     config: dict[str, Any]
     weights: dict[str, Tensor]
@@ -65,20 +83,31 @@ def load(path: Path) -> Checkpoint:
     except OSError as error:
         raise ArtifactError(f"{path}: must be a readable checkpoint, got {error.strerror}; check the path") from error
     except _CANNOT_LOAD as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ArtifactError(
-            f"{path}: must be a checkpoint written by whc, got: {reason[:100]}; train it again"
-        ) from error
-    if isinstance(content, dict) and content.keys() >= originals.KEYS:
+        raise _no_checkpoint(path, _reason(error)) from error
+    if not isinstance(content, dict):
+        raise _no_checkpoint(path, type(content).__name__)
+    if "schema" not in content:
+        lacking = originals.KEYS - content.keys()
+        if lacking:
+            theirs = f"an original's without {', '.join(sorted(lacking))}"
+            raise _no_checkpoint(path, theirs if lacking < originals.KEYS else "dict")
         return Checkpoint(**originals.translate(content, str(path)))
-    if not isinstance(content, dict) or "schema" not in content:
-        raise ArtifactError(
-            problem(str(path), "must be a checkpoint written by whc", type(content).__name__, "train it again")
-        )
     schema = content.pop("schema")
     if not isinstance(schema, int) or schema > SCHEMA:
         raise ArtifactError(problem(str(path), f"checkpoint schema must be at most {SCHEMA}", schema, "upgrade whc"))
     try:
-        return Checkpoint(**content)
-    except TypeError as error:
-        raise ArtifactError(f"{path}: must hold all fields of a checkpoint, got: {error}; train it again") from error
+        return TypeAdapter(Checkpoint).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ArtifactError(f"{path}: must hold all fields of a checkpoint, got: {reason}; train it again") from error
+
+
+def _no_checkpoint(path: Path, got: str) -> ArtifactError:
+    return ArtifactError(problem(str(path), "must be a checkpoint written by whc", got, "train it again"))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):
+        return "not weights and plain values alone (code is never run)"
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -72,9 +72,9 @@ class _File(_Part):
     state: dict[str, Tensor] = Field(alias="model_state")
     normalization: _Normalization
     label_map: dict[int, str]
-    epoch: int = 0
-    val_metrics: dict[str, Any] = {}
-    train_config: dict[str, Any] = {}
+    epoch: int | None = None
+    val_metrics: dict[str, Any] | None = None
+    train_config: dict[str, Any] | None = None
 
 
 def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -101,11 +101,12 @@ def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
     normalization, labels = file.normalization, dict(sorted(file.label_map.items()))
     plain = not any(normalization.mean) and set(normalization.std) == {1.0}
     require(plain, "normalization", "must be mean 0 and std 1", (normalization.mean, normalization.std))
-    require(list(labels) == [0, 1], "label_map", "must name the classes 0 and 1", file.label_map)
+    named = list(labels) == [0, 1] and len({*labels.values()} - {""}) == 2
+    require(named, "label_map", "must give the classes 0 and 1 a name each", file.label_map)
     colors = [theirs for theirs in _COLORS if getattr(file.architecture, theirs)]
     require(len(colors) <= 1, "model_config", "must name at most one colour space", colors)
-    resampling = file.train_config.get("train_resampling")
-    f1 = file.val_metrics.get("f1")
+    resampling = (file.train_config or {}).get("train_resampling")
+    f1 = (file.val_metrics or {}).get("f1")
     return {
         "config": {
             "model": _model(file.architecture, normalization.image_size),
@@ -116,7 +117,7 @@ def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
         "frame_rate": None,
         "data_fingerprint": "",
         "code_version": "",
-        "epoch": file.epoch,
+        "epoch": file.epoch or 0,
         "val_f1": float(f1) if isinstance(f1, int | float) else 0.0,
         "interpolation": INTERPOLATION,
     }

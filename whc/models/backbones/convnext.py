@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
@@ -12,6 +15,11 @@ from whc.plugins import PluginConfig
 
 class Config(PluginConfig):
     """No parameters of its own."""
+
+
+def _gelu_in_steps(x: Tensor) -> Tensor:
+    """`gelu`, its products in the order that ONNX Runtime knows again as a gelu, and runs as one operation."""
+    return x * (torch.erf(x / math.sqrt(2)) + 1) * 0.5
 
 
 class _ChannelNorm(nn.Module):
@@ -44,9 +52,11 @@ class _Block(nn.Module):
         self.pwconv1 = nn.Linear(channels, 4 * channels)
         self.pwconv2 = nn.Linear(4 * channels, channels)
         self.gamma: nn.Parameter | None = nn.Parameter(torch.full((channels,), 1e-6))
+        self.activation: Callable[[Tensor], Tensor] = gelu
 
     def fold(self) -> None:
         """The layer scale is linear, and so part of the linear layer before it."""
+        self.activation = _gelu_in_steps
         if self.gamma is not None:
             with torch.no_grad():
                 self.pwconv2.weight.mul_(self.gamma[:, None])
@@ -57,7 +67,7 @@ class _Block(nn.Module):
         # Channels last once, for the norm and both linears.
         mixed = self.norm.norm(self.dwconv(x).permute(0, 2, 3, 1))
         # One row a pixel: a Gemm with its bias, where four dimensions would export as MatMul and Add.
-        out: Tensor = self.pwconv2(gelu(self.pwconv1(mixed.flatten(0, 2)))).view(mixed.shape)
+        out: Tensor = self.pwconv2(self.activation(self.pwconv1(mixed.flatten(0, 2)))).view(mixed.shape)
         if self.gamma is not None:
             out = self.gamma * out
         return x + out.permute(0, 3, 1, 2)

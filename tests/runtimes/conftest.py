@@ -1,0 +1,106 @@
+"""ONNX files of every kind that a runtime may meet: tiny ones by hand, and what the exporter makes of networks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from whc.export import onnx as exporter
+from whc.models.assemble import ModelConfig
+from whc.models.assemble import build as network
+from whc.records import ModelMetadata
+
+Build = Callable[..., Path]
+
+# Every backbone, head and layout.
+NETWORKS = {
+    "still": {"backbone": "baseline", "head": "avgmax_mlp"},
+    "stack": {"backbone": "inverted_se", "head": "mlp_mixer", "sequence": "frame_stack"},
+    "convnext": {"backbone": "convnext", "head": "transformer"},
+    "lstm": {"backbone": "baseline", "head": "avg", "sequence": "lstm"},
+    "cnn3d": {"sequence": "cnn3d"},
+}
+
+
+@pytest.fixture
+def metadata() -> ModelMetadata:
+    return ModelMetadata(
+        task="classification",
+        labels=["neutral", "lächelnd"],
+        positive="lächelnd",
+        layout="still",
+        frames=1,
+        frame_rate=None,
+        height=4,
+        width=6,
+        resize="stretch",
+        interpolation="area",
+        threshold=0.4,
+        data_fingerprint="f00d",
+        code_version="test",
+    )
+
+
+@pytest.fixture
+def build(tmp_path: Path, metadata: ModelMetadata) -> Build:
+    """Writes m.onnx, whose output is the mean of each image."""
+
+    def write(
+        shape: Sequence[int | str | None] = ("batch", 3, 4, 6),
+        properties: dict[str, str] | None = None,
+        extra_input: bool = False,
+        operator: str = "ReduceMean",
+    ) -> Path:
+        inputs = [helper.make_tensor_value_info("images", TensorProto.FLOAT, list(shape))]
+        if extra_input:
+            inputs.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
+        graph = helper.make_graph(
+            [helper.make_node(operator, ["images", "axes"], ["prob"], keepdims=0)],
+            "mean",
+            inputs,
+            [helper.make_tensor_value_info("prob", TensorProto.FLOAT, [shape[0]])],
+            [helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3])],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+        helper.set_model_props(model, metadata.to_properties() if properties is None else properties)
+        onnx.save(model, tmp_path / "m.onnx")
+        return tmp_path / "m.onnx"
+
+    return write
+
+
+@pytest.fixture(scope="session", params=NETWORKS)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network as the exporter writes it, with weights of which the output depends on the input."""
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate(NETWORKS[request.param] | {"width": 6, "depth": 1, "image_size": "16x24"})
+    whole = network(config, 1)
+    with torch.no_grad():
+        for parameter in whole.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+        whole.train()
+        for _ in range(5):  # statistics for BatchNorm
+            whole(torch.rand(16, *config.input_shape))
+    described = ModelMetadata(
+        task="classification",
+        labels=["still", "waving"],
+        positive="waving",
+        layout=config.layout,
+        frames=config.frames,
+        frame_rate=None,
+        height=config.image_size[0],
+        width=config.image_size[1],
+        resize="stretch",
+        interpolation="area",
+        threshold=0.5,
+        data_fingerprint="f",
+        code_version="test",
+    )
+    path = tmp_path_factory.mktemp("exported") / f"{request.param}.onnx"
+    exporter.export(whole.eval(), path, described, config.input_shape, exporter.Config())
+    return path

@@ -1,0 +1,80 @@
+"""ONNX operators for what PyTorch's exporter would write in a form that ONNX Runtime runs slower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from onnxscript import opset18 as op
+from torch import Tensor, nn
+
+
+# Tensors here are the exporter's symbols, of no public type.
+def _mean(x: Any, dim: Sequence[int], keepdim: bool = False, dtype: Any = None) -> Any:
+    """A mean over all of space (and time) is a pooling, which takes ONNX Runtime's blocked layout as it comes."""
+    del dtype  # networks are float32 throughout
+    rank = len(x.shape)
+    if {axis % rank for axis in dim} != set(range(2, rank)):
+        axes: Any = op.Constant(value_ints=list(dim))
+        return op.ReduceMean(x, axes, keepdims=int(keepdim))
+    pooled = op.GlobalAveragePool(x)
+    return pooled if keepdim else op.Flatten(pooled)
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.aten.mean.dim: _mean}
+
+
+class _Lstm(nn.Module):
+    """An LSTM that is one ONNX operator, over any number of frames.
+
+    PyTorch's exporter does as well or unrolls it, depending on what the process exported before (2.13).
+    """
+
+    weight: Tensor
+    recurrence: Tensor
+    bias: Tensor
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        self.lstm = lstm
+
+        def gates(name: str) -> Tensor:
+            """ONNX has them as input, output, forget, cell; PyTorch as input, forget, cell, output."""
+            i, f, c, o = lstm.get_parameter(name).detach().chunk(4)
+            return torch.cat([i, o, f, c])[None]
+
+        self.register_buffer("weight", gates("weight_ih_l0"))
+        self.register_buffer("recurrence", gates("weight_hh_l0"))
+        self.register_buffer("bias", torch.cat([gates("bias_ih_l0"), gates("bias_hh_l0")], dim=1))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """As nn.LSTM: (N, T, F) to all steps (N, T, H), and the last step and cell, each (1, N, H)."""
+        if not torch.compiler.is_exporting():
+            steps: tuple[Tensor, tuple[Tensor, Tensor]] = self.lstm(x)
+            return steps
+        count, frames, hidden = x.shape[0], x.shape[1], self.lstm.hidden_size
+        every, last, cell = torch.onnx.ops.symbolic_multi_out(
+            "LSTM",
+            (x.transpose(0, 1), self.weight, self.recurrence, self.bias),
+            {"hidden_size": hidden},
+            dtypes=(x.dtype,) * 3,
+            shapes=((frames, 1, count, hidden), (1, count, hidden), (1, count, hidden)),
+            version=18,
+        )
+        return every.squeeze(1).transpose(0, 1), (last, cell)
+
+
+def as_operators(network: nn.Module) -> nn.Module:
+    """`network` with those of its layers exchanged that the exporter might not write as the ONNX operator they are."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.LSTM) and _is_plain(child):
+            setattr(network, name, _Lstm(child))
+        else:
+            as_operators(child)
+    return network
+
+
+def _is_plain(lstm: nn.LSTM) -> bool:
+    """One layer in one direction, (N, T, F), with biases."""
+    return lstm.num_layers == 1 and lstm.batch_first and lstm.bias and not lstm.bidirectional and not lstm.proj_size

@@ -1,0 +1,131 @@
+"""What the runtimes of ONNX files share: a file's own account of itself, and batches larger than a pass takes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whc.errors import ArtifactError, problem
+from whc.records import ModelMetadata
+
+
+@dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX file with one input; an open size is its name, or None where it has none.
+
+    The batch may be open, and the frames under the name `frames`: the metadata says how many the network learnt.
+    """
+
+    path: Path
+    input: str
+    shape: tuple[int | str | None, ...]
+    output: str
+    properties: Mapping[str, str]
+
+    @property
+    def batch(self) -> int | None:
+        """The only batch that it takes; None where any will do."""
+        return first if self.shape and isinstance(first := self.shape[0], int) else None
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, with batch size 1 where it is open.
+
+        Raises:
+            ArtifactError: another size is open.
+        """
+        sizes = [self.batch or 1, *self.shape[1:]]
+        if "frames" in sizes and self.properties:
+            frames = self.metadata().frames
+            sizes = [frames if size == "frames" else size for size in sizes]
+        fixed = tuple(size for size in sizes if isinstance(size, int))
+        if len(fixed) != len(self.shape):
+            rule = "must have fixed sizes, but for the batch (and frames, where whc's metadata says how many)"
+            raise ArtifactError(problem(str(self.path), rule, list(self.shape), "export it so, or by `whc export`"))
+        return fixed
+
+    def metadata(self) -> ModelMetadata:
+        """What the file says of itself; raises ArtifactError when it is not one of ours."""
+        return ModelMetadata.from_properties(self.properties, str(self.path))
+
+
+class OnnxSession(ABC):
+    """A `whc.runtimes.Session` of an ONNX file; `largest_batch` is the most that one pass takes, None for any."""
+
+    def __init__(self, file: OnnxFile, largest_batch: int | None) -> None:
+        self.file = file
+        self.largest_batch = largest_batch
+
+    @property
+    def path(self) -> Path:
+        """The file it came from."""
+        return self.file.path
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input; raises ArtifactError when more than its batch and frames is open."""
+        return self.file.input_shape
+
+    def metadata(self) -> ModelMetadata:
+        """What the file says of itself; raises ArtifactError when it is not one of ours."""
+        return self.file.metadata()
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities for a batch: (N,) for two classes, (N, C) for more."""
+        most = self.largest_batch
+        if most is None or len(images) <= most:
+            return self.forward(images)
+        return np.concatenate([self.forward(images[i : i + most]) for i in range(0, len(images), most)])
+
+    @abstractmethod
+    def forward(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One pass, over a batch that it takes; the result is the caller's to keep."""
+
+
+def refused(path: Path, by: str, reason: str) -> ArtifactError:
+    """The error for a file that a library cannot take."""
+    return ArtifactError(f"{path}: must be an ONNX file that {by} can run, got: {reason}; export it again")
+
+
+def check_present(path: Path) -> None:
+    """Raise ArtifactError where there is no file."""
+    if not path.is_file():
+        raise ArtifactError(f"{path}: must be an ONNX file, got nothing there; check the path")
+
+
+def check_inputs(path: Path, inputs: list[tuple[str, str]], float32: str) -> None:
+    """Raise ArtifactError unless the inputs (name, type) are one, of the type called `float32` here."""
+    if [kind for _, kind in inputs] != [float32]:
+        raise ArtifactError(problem(str(path), "must have one float32 input", inputs, "export the network alone"))
+
+
+def read(path: Path) -> tuple[OnnxFile, Any]:
+    """The file's account of itself, and its `onnx.ModelProto`; for runtimes that do not tell of the file they run.
+
+    Raises:
+        ArtifactError: the file is missing, is not ONNX, or has several inputs.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    check_present(path)
+    try:
+        model = onnx.load(path)
+    except (DecodeError, onnx.checker.ValidationError) as error:
+        raise refused(path, "any runtime", str(error).splitlines()[0]) from error
+    if not model.graph.output:
+        raise refused(path, "any runtime", "no network in it")
+    weights = {item.name for item in model.graph.initializer}
+    inputs = [item for item in model.graph.input if item.name not in weights]
+    kinds = [(item.name, onnx.TensorProto.DataType.Name(item.type.tensor_type.elem_type)) for item in inputs]
+    check_inputs(path, kinds, "FLOAT")
+    sizes = inputs[0].type.tensor_type.shape.dim
+    shape = tuple(size.dim_value if size.HasField("dim_value") else size.dim_param or None for size in sizes)
+    properties = {item.key: item.value for item in model.metadata_props}
+    return OnnxFile(path, inputs[0].name, shape, model.graph.output[0].name, properties), model

@@ -1,0 +1,71 @@
+"""What the runtimes that are ONNX Runtime share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from whc.errors import problem
+from whc.runtimes import RuntimeUnavailable
+from whc.runtimes.onnx_file import OnnxFile, OnnxSession, check_inputs, check_present, refused
+
+_CANNOT_LOAD = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+class OrtSession(OnnxSession):
+    """A file in ONNX Runtime."""
+
+    def __init__(self, file: OnnxFile, session: ort.InferenceSession) -> None:
+        super().__init__(file, largest_batch=1 if file.batch == 1 else None)
+        self._session = session
+
+    def forward(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """One pass."""
+        return np.asarray(self._session.run([self.file.output], {self.file.input: images})[0], np.float32)
+
+
+def load(path: Path, runtime: str, provider: str, options: dict[str, str], threads: int) -> OrtSession:
+    """Load an ONNX file.
+
+    Args:
+        path: the file.
+        runtime: name of the runtime plug-in.
+        provider: ONNX Runtime's name of what must run the file.
+        options: the provider's own options.
+        threads: threads of one forward pass, for what runs on the CPU.
+
+    Raises:
+        ArtifactError: the file is missing, is not ONNX, cannot run here, or has several inputs.
+        RuntimeUnavailable: another provider would run it.
+    """
+    check_present(path)
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 4  # what goes wrong is raised, and told once
+    try:
+        # Without `enable_fallback`, a provider that fails is an error rather than a line on stdout and the CPU.
+        session = ort.InferenceSession(str(path), settings, providers=[(provider, options)], enable_fallback=0)
+    except _CANNOT_LOAD as error:
+        raise refused(path, "ONNX Runtime", str(error).splitlines()[0]) from error
+    running = session.get_providers()
+    if running[0] != provider:
+        advice = "check the device's driver and libraries"
+        raise RuntimeUnavailable(problem(f"runtime {runtime}", f"must run on {provider}", running, advice))
+    inputs = session.get_inputs()
+    check_inputs(path, [(item.name, item.type) for item in inputs], "tensor(float)")
+    properties = dict(session.get_modelmeta().custom_metadata_map)
+    file = OnnxFile(path, inputs[0].name, tuple(inputs[0].shape), session.get_outputs()[0].name, properties)
+    return OrtSession(file, session)

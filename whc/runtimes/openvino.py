@@ -1,0 +1,58 @@
+"""OpenVINO on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from whc.plugins import PluginConfig
+from whc.runtimes import library
+from whc.runtimes.onnx_file import OnnxFile, OnnxSession, read, refused
+
+
+class Config(PluginConfig):
+    """`threads`: threads of one forward pass."""
+
+    threads: int = Field(1, ge=1)
+
+
+class _Session(OnnxSession):
+    def __init__(self, file: OnnxFile, openvino: Any, request: Any) -> None:
+        super().__init__(file, largest_batch=1 if file.batch == 1 else None)
+        self._openvino = openvino
+        self._request = request
+
+    def forward(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        # By tensors: the request's own way with arrays takes half as long again for a small network.
+        images = np.ascontiguousarray(images)  # held until the pass is over: the tensor only points to it
+        self._request.set_input_tensor(0, self._openvino.Tensor(images, shared_memory=True))
+        self._request.infer()
+        return np.array(self._request.get_output_tensor(0).data, np.float32)
+
+
+def load(path: Path, config: Config) -> _Session:
+    """Load an ONNX file.
+
+    Raises:
+        RuntimeUnavailable: OpenVINO is not installed.
+        ArtifactError: the file is missing, is not ONNX, cannot run here, or has several inputs.
+    """
+    openvino = library("openvino", "openvino")
+    file, _ = read(path)
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": config.threads,
+        "INFERENCE_PRECISION_HINT": "f32",  # left to itself it takes bfloat16 where the processor has it
+        "ENABLE_CPU_PINNING": False,  # which cores to use is for whoever started us to say
+    }
+    core = openvino.Core()
+    try:
+        compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
+    except RuntimeError as error:
+        raise refused(path, "OpenVINO", str(error).strip().splitlines()[-1]) from error
+    return _Session(file, openvino, compiled.create_infer_request())
