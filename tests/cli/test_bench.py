@@ -117,7 +117,7 @@ def session(noisy: bool) -> LatencySession:
 def test_noise_is_told(noisy: bool, capsys: pytest.CaptureFixture[str]) -> None:
     Console(width=120).print(bench._table(session(noisy)), soft_wrap=True)
     shown = capsys.readouterr().out
-    assert "reference network 0.0200 ms, against itself 1.250 (1.200 to 1.300)" in shown
+    assert "reference network, 0.0200 ms, against itself 1.250 (1.200 to 1.300)" in shown
     assert ("too noisy" in shown) is noisy
 
 

@@ -95,7 +95,7 @@ def test_bench_of_open_frames_needs_to_know_how_many(home: Path, whc_command: Ru
     assert ended.code == 1
     (line,) = ended.err.splitlines()
     assert line.startswith("error: unknown.onnx: must have fixed sizes, ")
-    assert line.endswith("; export it so, or by `whc export`")
+    assert line.endswith("; fix 'frames' by `whc export` or onnxruntime.tools.make_dynamic_shape_fixed")
     assert '"known.onnx"' in ended.out
 
 

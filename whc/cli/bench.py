@@ -60,7 +60,7 @@ def _table(found: LatencySession) -> Group:
     title = f"batch 1, {found.threads} thread(s), {found.runtime}, {found.host}"
     table = Table(title=title, title_justify="left")
     table.add_column("file", overflow="fold")
-    for heading in ("ms", "± 95 %", "p90", "p99", "x reference", "x first", "± 95 %"):
+    for heading in ("ms", "±", "p90", "p99", "x ref", "x first", "±"):
         table.add_column(heading, justify="right", no_wrap=True)
     for file in found.files:
         latency, ratio = file.latency, file.ratio_to_first
@@ -84,7 +84,7 @@ def _half_width(value: float, low: float, high: float) -> float:
 def _caption(found: LatencySession) -> str:
     """How long the reference network took, and how far to believe all this."""
     twin = f"{found.aa_ratio:.3f} ({found.aa_low:.3f} to {found.aa_high:.3f})"
-    told = f"reference network {found.reference_ms:.4f} ms, against itself {twin}"
+    told = f"±: half of the 95 % interval; ref: reference network, {found.reference_ms:.4f} ms, against itself {twin}"
     if not found.noisy:
         return told
     return f"{told}\nThe machine was too noisy for these figures: close other programs and measure again."

@@ -47,7 +47,9 @@ class OnnxFile:
         fixed = tuple(size for size in sizes if isinstance(size, int))
         if len(fixed) != len(self.shape):
             rule = "must have fixed sizes, but for the batch (and frames, where whc's metadata says how many)"
-            raise ArtifactError(problem(str(self.path), rule, list(self.shape), "export it so, or by `whc export`"))
+            opened = [repr(size or f"size {place}") for place, size in enumerate(sizes) if not isinstance(size, int)]
+            next_step = f"fix {', '.join(opened)} by `whc export` or onnxruntime.tools.make_dynamic_shape_fixed"
+            raise ArtifactError(problem(str(self.path), rule, list(self.shape), next_step))
         return fixed
 
     def metadata(self) -> ModelMetadata:
