@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,9 +27,9 @@ RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
 QUICK = Protocol(block_ms=0.2, warmup_ms=1, min_rounds=5, max_rounds=5, timeout_s=30)
 
 
-def children() -> list[psutil.Process]:
-    """Timing processes of this one."""
-    return [child for child in psutil.Process().children() if "whc.latency.child" in child.cmdline()]
+def children(parent: int | None = None) -> list[psutil.Process]:
+    """Timing processes of a process, by default this one."""
+    return [child for child in psutil.Process(parent).children() if "whc.latency.child" in child.cmdline()]
 
 
 @contextmanager
@@ -112,25 +114,23 @@ def test_several_bad_files_are_told_each(good: Path, bad: Bad) -> None:
     assert series.times_ms.keys() == {"good", REFERENCE, TWIN}
 
 
-def test_ctrl_c_takes_the_child_with_it(bad: Bad) -> None:
-    with killer_of_this_process(), pytest.raises(KeyboardInterrupt):
-        collect({"bad": bad("endless")}, RUNTIME, QUICK)
-    assert children() == []
+BENCH = "import sys; from whc.cli import main; sys.argv = ['whc', 'bench', sys.argv[1]]; main()"
 
 
-@contextmanager
-def killer_of_this_process() -> Iterator[None]:
-    """Ctrl-C as soon as there is a timing process."""
-
-    def press() -> None:
-        while not children():
-            time.sleep(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=press)
-    thread.start()
-    yield
-    thread.join()
+@pytest.mark.parametrize("wait_s", [0, 1])  # the child still starts; it runs
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_the_child_goes_with_its_parent(bad: Bad, number: int, code: int, wait_s: float, tmp_path: Path) -> None:
+    """Ctrl-C, and the death that no process can do anything about; in a process of its own, for it has to end."""
+    command, scratch = [sys.executable, "-c", BENCH, str(bad("endless"))], {"TMPDIR": str(tmp_path)}
+    whc = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | scratch)
+    while not (found := children(whc.pid)):
+        time.sleep(0.02)
+    time.sleep(wait_s)
+    whc.send_signal(number)
+    _, said = whc.communicate(timeout=10)
+    assert (whc.returncode, said.strip()) == (code, "interrupted" if code == 130 else "")
+    _, alive = psutil.wait_procs(found, timeout=5)
+    assert all(child.status() == psutil.STATUS_ZOMBIE for child in alive)
 
 
 def test_a_runtime_that_cannot_run_the_reference(monkeypatch: pytest.MonkeyPatch, bad: Bad) -> None:

@@ -343,7 +343,7 @@ def files(draw: Any) -> tuple[Config, tuple[int, int], bool]:
         se_reduction=draw(st.sampled_from([0, 4, 8])),
         token_mixer_layers=draw(st.integers(1, 3)),
         use_sequence=sequence,
-        sequence_len=draw(st.integers(2, 6)) if sequence else 1,
+        sequence_len=draw(st.integers(1, 6)) if sequence else 1,
     )
     color = draw(st.sampled_from(["", *COLORS]))
     if color:

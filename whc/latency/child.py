@@ -34,13 +34,17 @@ PR_SET_PDEATHSIG = 1
 
 
 class Job(Settings):
-    """What to time: name -> file, in the order in which `beat` counts them. `memory_bytes` is all there is of it."""
+    """What to time: name -> file, in the order in which `beat` counts them.
+
+    `memory_bytes` is all there is of it; `parent` is the process that waits for the result.
+    """
 
     files: dict[str, Path]
     runtime: Annotated[Choice, ChoiceOf("runtimes")]
     protocol: Protocol
     cores: list[int]
     memory_bytes: int
+    parent: int
 
 
 class Result(Settings):
@@ -75,7 +79,9 @@ def main(folder: Path) -> None:
     """Time the files of a job."""
     sys.excepthook = _last_words
     job = Job.model_validate_json((folder / "job.json").read_bytes())
-    _die_alone(job.memory_bytes)
+    if sys.platform == "linux":
+        _die_alone(job.memory_bytes)
+        _die_with(job.parent)
     pin(job.cores)
     write_atomic(folder / "result.json", _work(job, beat(folder)).model_dump_json())
     os._exit(0)  # a runtime that falls over its own tidying up has still given its times
@@ -118,8 +124,6 @@ def _last_words(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 def _die_alone(memory_bytes: int) -> None:
     """Fail at a model that needs more memory than there is, instead of the system choosing whom to kill."""
-    if sys.platform != "linux":
-        return
     import resource
 
     # Not the address space, of which a GPU's driver reserves far more than there is memory.
@@ -128,8 +132,13 @@ def _die_alone(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     with suppress(OSError):  # not every container lets a process offer itself
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    # A hung model must not outlive a parent that was killed.
+
+
+def _die_with(parent: int) -> None:
+    """Not to outlive, in a hung model, a parent that was killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before it could be watched
+        os._exit(1)
 
 
 if __name__ == "__main__":

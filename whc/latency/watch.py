@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -58,7 +59,14 @@ def collect(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> t
 def _job(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> Job:
     cores = idlest(getattr(runtime.config, "threads", 1))
     memory_bytes = psutil.virtual_memory().available
-    return Job(files=files, runtime=runtime, protocol=protocol, cores=cores, memory_bytes=memory_bytes)
+    return Job(
+        files=files,
+        runtime=runtime,
+        protocol=protocol,
+        cores=cores,
+        memory_bytes=memory_bytes,
+        parent=os.getpid(),
+    )
 
 
 def _attend(job: Job, folder: Path) -> Result:

@@ -20,7 +20,7 @@ UNUSED = ("backbone", "head", "depth", "dropout")
 class Config(PluginConfig):
     """`frames`: consecutive frames in one input."""
 
-    frames: int = Field(4, ge=2, le=64)
+    frames: int = Field(4, ge=1, le=64)
 
 
 def frames(config: Config) -> int:
