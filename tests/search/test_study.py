@@ -38,7 +38,10 @@ def test_read(tmp_path: Path) -> None:
         (GOOD + "workers: 0", "workers: must be greater than or equal to 1, got 0; change the value"),
         (GOOD + "trails: 3", "trails: unknown key; did you mean 'trials'?"),
         (GOOD + "limits: {latency: 3}", "limits.latency: unknown key; did you mean 'latency_ms'?"),
-        (GOOD + "runtime: litert", "runtime: must be one of onnxruntime_cpu, onnxruntime_cuda, openvino, tensorrt, got "),
+        (
+            GOOD + "runtime: litert",
+            "runtime: must be one of onnxruntime_cpu, onnxruntime_cuda, openvino, tensorrt, got ",
+        ),
         (GOOD + "runtime: {onnxruntime_cpu: {threads: 0}}", "runtime.onnxruntime_cpu.threads: must be greater than "),
         ("name: hands\nrecipe: tiny\n", "space: required, got nothing; add it"),
         ("name: hands\nrecipe: tiny\nspace: [1]\n", "space: must be a valid dictionary, got [1]; change the value"),
