@@ -15,6 +15,7 @@ from torch import Tensor
 from whc.data.dataset import Corpus
 from whc.data.preprocess import LAYOUTS, to_input
 from whc.models.assemble import ModelConfig, build
+from whc.training import batches as module
 from whc.training.batches import Batches
 
 SIZE = (8, 12)
@@ -143,6 +144,26 @@ def test_what_was_scored_first_can_be_learnt_from() -> None:
     network.train()(source.batch(some("still"), same)).sum().backward()
     assert scored.is_inference()
     assert all(weight.grad is not None for weight in network.parameters())
+
+
+@pytest.mark.parametrize("layout", FRAMES)
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_a_stream_is_one_batch_after_another(layout: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = some(layout)
+    monkeypatch.setitem(module.PIXELS_AT_ONCE, "cpu", at_once * index[:2].size * 8 * 12)
+    indices = [index[:2], index[2:3], index[3:], index[:2], index[1:2]]
+    made: list[int] = []
+
+    def count(frames: Tensor) -> Tensor:
+        made.append(len(frames))
+        return frames
+
+    source = batches(layout)
+    streamed = list(source.stream(indices, count))
+    for batch, rows in zip(streamed, indices, strict=True):
+        assert torch.equal(batch, source.batch(rows))
+        assert batch.movedim(2 if layout == "lstm" else 1, -1).is_contiguous()
+    assert made == {1: [2, 1, 1, 2, 1], 2: [3, 3, 1], 100: [7]}[at_once]
 
 
 @pytest.mark.gpu

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,6 +15,9 @@ from torch import Tensor
 from whc.data.dataset import Corpus, Size
 from whc.data.preprocess import LAYOUTS
 from whc.data.windows import Windows, windows
+
+# Prepared together: on a CPU what fits its cache, on a GPU what makes launches few.
+PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,14 @@ class Batches:
         if change is not None:
             frames = change(frames.flatten(1, 2)).reshape(frames.shape)
         return _channels_last(LAYOUTS[self.layout](frames), self.layout)
+
+    def stream(self, indices: Sequence[NDArray[np.int64]], change: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        """One batch after another, each as `batch` gives it; small ones are made several at once, for half the cost."""
+        height, width = self.size
+        at_once = max(1, PIXELS_AT_ONCE[self.device.type] // (indices[0].size * height * width))
+        for start in range(0, len(indices), at_once):
+            some = indices[start : start + at_once]
+            yield from self.batch(np.concatenate(some), change).split([len(index) for index in some])  # type: ignore[no-untyped-call]
 
     def _gather(self, index: NDArray[np.int64]) -> Tensor:
         """Windows as they are kept: uint8 (N, T, H, W, 3)."""
