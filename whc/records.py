@@ -5,6 +5,7 @@ Search and factory never call each other or the registry; they meet here.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -288,6 +289,12 @@ def write_atomic(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save(record: _Record, path: Path) -> None:

@@ -247,7 +247,9 @@ def test_confidence_decides_how_many_are_told_apart(study: Path, recipe: str, tm
     table, _ = build_table(study, str(sure), [], lambda _: None)
     assert len(table.variants) == 1 <= len(loose.variants)
     merged = [row.reason for row in table.left_out if "not told apart" in row.reason]
-    assert len(merged) == len([row for row in table.left_out if "dominated" not in row.reason])
+    # Which trials reach the front is the timing's to say; what keeps each of the others out is not.
+    others = [row.reason for row in table.left_out if row.reason not in merged]
+    assert all("dominated by" in reason or "constant predictor" in reason for reason in others)
     assert all("a gain of 0.3 F1 over trial" in reason and "(must be 100%)" in reason for reason in merged)
 
 

@@ -15,7 +15,7 @@ import pytest
 from whc import records
 from whc.errors import ArtifactError
 from whc.latency import bench as module
-from whc.latency.bench import bench, session, sha256
+from whc.latency.bench import bench, session
 from whc.latency.child import runner
 from whc.latency.host import host
 from whc.latency.timing import REFERENCE, Protocol, Series
@@ -126,7 +126,7 @@ def test_a_session_keeps_what_was_and_what_was_not_timed(good: Path, bad: Bad, t
     assert {file.sha256 for file in found.files} == {digest}
     assert found.files[0].ratio_to_first == 1
     told = [(file.path, file.sha256) for file in found.failed]
-    assert told == [(str(missing), ""), (str(broken), sha256(broken))]
+    assert told == [(str(missing), ""), (str(broken), records.sha256(broken))]
     assert found.reference_ms > 0
     assert (found.runtime, found.threads, found.host) == ("onnxruntime_cpu", 1, host())
     records.save(found, tmp_path / "kept.json")

@@ -12,10 +12,9 @@ import pytest
 from whc import records
 from whc.data.dataset import Corpus
 from whc.export.parity import Parity, ParityLimits
-from whc.records import CurvePoint, TrialRecord
+from whc.records import CurvePoint, TrialRecord, sha256
 from whc.trials import quiet_slot
 from whc.trials import run as runs
-from whc.trials.artifacts import sha256
 from whc.trials.config import TrialConfig
 from whc.trials.run import Assignment, Limits, run
 

@@ -18,9 +18,9 @@ from whc.factory.evidence import Evidence
 from whc.factory.refit import Fitted
 from whc.pareto import Point, front
 from whc.plugins import Choice
-from whc.records import Latency, LatencySession, LeftOut, TrialRecord
+from whc.records import Latency, LatencySession, LeftOut, TrialRecord, sha256
 from whc.training import checkpoint
-from whc.trials.artifacts import export, parity, predictions, restore, sha256
+from whc.trials.artifacts import export, parity, predictions, restore
 from whc.trials.config import TrialConfig
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from whc.latency.statistics import Estimate, Timing, disagrees, disturbed
 from whc.latency.timing import REFERENCE, Protocol, Series
 from whc.latency.watch import TWIN, collect
 from whc.plugins import Choice
-from whc.records import FailedFile, Latency, LatencySession, TimedFile
+from whc.records import FailedFile, Latency, LatencySession, TimedFile, sha256
 
 
 @dataclass(frozen=True)
@@ -69,13 +68,13 @@ def session(
     first = next((name for name in files if name in found.latencies), "")
     for name, path in files.items():
         if name in found.failed:
-            failed.append(FailedFile(path=str(path), sha256=sha256(path), reason=found.failed[name]))
+            failed.append(FailedFile(path=str(path), sha256=_hash(path), reason=found.failed[name]))
             continue
         ratio = found.series.ratio(name, first)
         timed.append(
             TimedFile(
                 path=str(path),
-                sha256=sha256(path),
+                sha256=_hash(path),
                 latency=found[name],
                 ratio_to_first=ratio.value,
                 ratio_to_first_low=ratio.low,
@@ -97,11 +96,10 @@ def session(
     )
 
 
-def sha256(path: Path) -> str:
+def _hash(path: Path) -> str:
     """Hash of a file's content; empty when it cannot be read."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(path)
     except OSError:
         return ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -19,7 +18,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from whc.errors import RegistryError, problem
-from whc.records import LadderTable, VariantRow
+from whc.records import LadderTable, VariantRow, sha256
 from whc.registry import store
 from whc.registry.card import model_card
 from whc.registry.location import Location
@@ -129,7 +128,7 @@ class Registry:
         for folder in (Path(version.source), moved):
             path = folder / file_name
             if path.is_file():
-                if _sha256(path) != version.tags.get("onnx_sha256"):
+                if sha256(path) != version.tags.get("onnx_sha256"):
                     raise RegistryError(f"{path}: must be the file that was registered, got other bytes; {mended}")
                 return path
         missing = Path(version.source) / file_name
@@ -187,7 +186,7 @@ def _entry(row: VariantRow, table: LadderTable, folder: Path) -> _Entry:
         "trial": row.trial_id,
         "data_fingerprint": table.data_fingerprint,
         "code_version": table.code_version,
-        "onnx_sha256": _sha256(onnx),
+        "onnx_sha256": sha256(onnx),
     }
     return _Entry(row, onnx, model_card(row, table, onnx), tags)
 
@@ -264,7 +263,3 @@ def _nearest(name: str, known: list[str]) -> str:
         return "none is registered yet: run `whc factory build-table`, or give a path to an .onnx file"
     near = get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(near)}?" if near else f"registered: {', '.join(sorted(known))}"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,8 +155,3 @@ def parity(
     batches = batches_of(config, corpus, torch.device("cpu"))
     ours, theirs = loop.evaluate(network, batches, "val", task), predictions(artifact, corpus, "val", runtime)
     return compare(ours, theirs, batches.windows("val").class_ids, task, config.threshold, limits)
-
-
-def sha256(path: Path) -> str:
-    """Hash of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -20,7 +20,7 @@ from whc.records import CurvePoint, TrialRecord
 from whc.training import checkpoint
 from whc.training.checkpoint import Checkpoint
 from whc.trials import quiet_slot
-from whc.trials.artifacts import export, parity, restore, sha256, to_checkpoint, trainer, untrained
+from whc.trials.artifacts import export, parity, restore, to_checkpoint, trainer, untrained
 from whc.trials.config import TrialConfig
 
 Report = Callable[[CurvePoint], None]
@@ -89,7 +89,7 @@ def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Rep
         seed=config.training.seed,
         data_fingerprint=corpus.fingerprint,
         code_version=records.code_version(),
-        files={name: sha256(folder / name) for name in names},
+        files={name: records.sha256(folder / name) for name in names},
         **facts,
     )
     records.save(record, folder / "record.json")
