@@ -210,7 +210,7 @@ def test_ctrl_c_leaves_nothing_behind(home: Path) -> None:
     ]
     with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "reading\n"
+        assert process.stdout.readline().startswith("reading")  # several threads print
         os.kill(process.pid, signal.SIGINT)
         begun = time.monotonic()
         _, err = process.communicate(timeout=60)
