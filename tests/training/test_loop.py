@@ -127,7 +127,7 @@ def test_the_best_epoch_s_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_it_learns_in_training_mode_and_scores_in_evaluation_mode() -> None:
-    made = trainer(corpus(rows=16), training(epochs=2))
+    made = trainer(corpus(rows=16), training(epochs=2, ema=0))
     modes: list[tuple[bool, bool]] = []
     made.network.register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_grad_enabled())))
     list(made.epochs())

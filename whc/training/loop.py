@@ -18,13 +18,13 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from whc.config import Settings
 from whc.data.resampling import Resampling, class_weights, epoch_order
 from whc.errors import WhcError, problem
 from whc.records import CurvePoint
 from whc.training.augmentation import Augmentation, augment
+from whc.training.average import Average
 from whc.training.batches import Batches
 from whc.training.schedule import Schedule, ScheduleName
 
@@ -48,7 +48,7 @@ class TrainingConfig(Settings):
     schedule: ScheduleName = "one_cycle"
     warmup: float = Field(0.25, gt=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
-    ema: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(0.98, ge=0, lt=1)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     resampling: Resampling = "none"
     augmentation: Augmentation = Augmentation()
@@ -189,13 +189,17 @@ class Trainer:
             self._optimizer, config.schedule, config.lr, config.warmup, self._steps * config.epochs
         )
         self._scaler = torch.amp.GradScaler(batches.device.type, enabled=config.precision == "fp16")
-        average = get_ema_multi_avg_fn(config.ema)  # type: ignore[no-untyped-call]
-        self._average = AveragedModel(network, multi_avg_fn=average, use_buffers=True) if config.ema else None
+        self._average = Average(network, config.ema) if config.ema else None
 
     @property
     def scored(self) -> nn.Module:
         """The network that is scored and kept: the average of the weights where there is one."""
-        return self._average.module if self._average else self.network
+        return self._average.network if self._average else self.network
+
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Begin with these weights instead of those drawn; raises RuntimeError when they are of another network."""
+        self.network.load_state_dict(weights)
+        self.scored.load_state_dict(weights)
 
     def epochs(self, on_images: Callable[[int], None] = lambda count: None) -> Iterator[Epoch]:
         """Train epoch by epoch, from the state at hand to the end of the configuration.
@@ -265,7 +269,7 @@ class Trainer:
         self._scaler.update()
         self._schedule.step_ended()
         if self._average:
-            self._average.update_parameters(self.network)
+            self._average.update()
         return loss.detach(), logits.detach()
 
     def _validate(self) -> tuple[float, Outcome]:

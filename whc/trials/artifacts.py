@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,6 @@ from whc.data.dataset import Corpus
 from whc.data.preprocess import RESIZE, to_input
 from whc.data.windows import windows
 from whc.errors import ArtifactError, UsageError, problem
-from whc.export import onnx as onnx_export
 from whc.export.parity import Parity, ParityLimits, compare
 from whc.models.assemble import build
 from whc.plugins import Choice
@@ -25,6 +25,9 @@ from whc.training import loop
 from whc.training.batches import Batches
 from whc.training.checkpoint import Checkpoint
 from whc.trials.config import TrialConfig
+
+if TYPE_CHECKING:
+    from whc.export import onnx as exporter
 
 
 def device() -> torch.device:
@@ -95,7 +98,7 @@ def export(
     network: nn.Module,
     origin: Checkpoint,
     path: Path,
-    options: onnx_export.Config | None = None,
+    options: exporter.Config | None = None,
 ) -> None:
     """Write a network as ONNX with all its metadata.
 
@@ -103,8 +106,10 @@ def export(
         UsageError: `options` (by default the exporter's own) ask for what this network cannot have.
         ArtifactError: the exporter cannot give what they ask for.
     """
+    from whc.export import onnx as exporter  # takes a second to import, and training must not wait for it
+
     shape = config.model.input_shape
-    onnx_export.export(network, path, describe(config, origin), shape, options or onnx_export.Config())
+    exporter.export(network, path, describe(config, origin), shape, options or exporter.Config())
 
 
 def describe(config: TrialConfig, origin: Checkpoint) -> ModelMetadata:

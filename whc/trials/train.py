@@ -154,7 +154,7 @@ def _trainer(start: Start, corpus: Corpus, out: Path) -> Trainer:
     trainer = artifacts.trainer(start.config, corpus)
     if start.weights is not None:
         try:
-            trainer.network.load_state_dict(start.weights)
+            trainer.start_from(start.weights)
         except RuntimeError as error:
             rule, reason = "weights must fit model and labels", str(error).splitlines()[-1].strip()
             next_step = "leave model out of the configuration, or start without --init"
