@@ -22,7 +22,20 @@ def _mean(x: Any, dim: Sequence[int], keepdim: bool = False, dtype: Any = None) 
     return pooled if keepdim else op.Flatten(pooled)
 
 
-TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {torch.ops.aten.mean.dim: _mean}
+def _amax(x: Any, dim: Sequence[int] = (), keepdim: bool = False) -> Any:
+    """The same of a maximum."""
+    rank = len(x.shape)
+    if {axis % rank for axis in dim} != set(range(2, rank)):
+        axes: Any = op.Constant(value_ints=list(dim))
+        return op.ReduceMax(x, axes, keepdims=int(keepdim))
+    pooled = op.GlobalMaxPool(x)
+    return pooled if keepdim else op.Flatten(pooled)
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten.mean.dim: _mean,
+    torch.ops.aten.amax.default: _amax,
+}
 
 
 class _Lstm(nn.Module):
