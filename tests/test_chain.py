@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import psutil
 import pytest
 
 from whc import records
@@ -136,3 +137,34 @@ def test_kill_9_loses_no_finished_trial_and_resume_runs_none_twice(folder: Path,
     states = [trial.state.name for trial in optuna.load_study(study_name="killed", storage=journal).trials]
     assert "RUNNING" not in states
     assert states.count("COMPLETE") == resumed["states"]["finished"]
+
+
+def test_a_killed_worker_costs_no_trial(folder: Path, tmp_path: Path) -> None:
+    write_space(folder, epochs=40)
+    command = [sys.executable, "-c", "from whc.cli import main; main()"]
+    arguments = ["search", "--space", "space.yaml", "--data", "data/dataset.parquet", "--study", "orphaned"]
+    with (tmp_path / "log").open("w") as log:
+        driver = subprocess.Popen([*command, *arguments], cwd=folder, stdout=log, stderr=log)
+    try:
+        worker = training(driver)
+        while not worker:
+            assert driver.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+            worker = training(driver)
+        worker.kill()
+        assert driver.wait(timeout=240) == 0, (tmp_path / "log").read_text()
+    finally:
+        driver.kill()
+        driver.wait()
+    ended = list(records.trial_records(folder / "runs" / "orphaned"))
+    assert len(ended) == 3
+    assert {one.state for one in ended} <= {"finished", "stopped"}
+
+
+def training(driver: subprocess.Popen[bytes]) -> psutil.Process | None:
+    """A worker of a search that trains: it has used some seconds of its core."""
+    try:
+        workers = psutil.Process(driver.pid).children(recursive=True)
+        return next((one for one in workers if one.name().startswith("ray::Impl") and one.cpu_times().user > 4), None)
+    except psutil.NoSuchProcess:
+        return None

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from whc.pareto import Point, best_subset, dominates, front, hypervolume
+from whc.pareto import Point, best_subset, dominates, front, hypervolume, ranks
 
 # Coarse values, so that ties are common.
 QUALITIES = st.integers(0, 12).map(lambda i: i / 12)
@@ -153,3 +153,13 @@ WAVE = [("S", 0.9821, 0.31), ("M", 0.9916, 0.46), ("L", 0.9940, 0.37)]
 def test_published_tables_lose_their_dominated_rows(rows: list[tuple[str, float, float]], expected: str) -> None:
     points = [Point(f1, ms) for _, f1, ms in rows]
     assert "".join(rows[i][0] for i in front(points)) == expected
+
+
+@given(POINTS | SMOOTH)
+def test_a_rank_counts_the_fronts_that_must_go_before_a_point_is_on_one(points: list[Point]) -> None:
+    found = ranks(points)
+    left, layer = set(range(len(points))), 0
+    while left:
+        first = {i for i in left if not any(dominates(points[j], points[i]) for j in left)}
+        assert {i for i in left if found[i] == layer} == first
+        left, layer = left - first, layer + 1

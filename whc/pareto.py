@@ -6,6 +6,7 @@ Hypervolume is over (quality, log cost), so that halving the cost is worth the s
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -95,3 +96,23 @@ def best_subset(points: Sequence[Point], size: int, reference: Point) -> list[in
     for k in range(size - 1, 0, -1):
         path.append(came_from[k][path[-1]])
     return [order[i] for i in reversed(path)]
+
+
+def ranks(points: Sequence[Point]) -> list[int]:
+    """Non-dominated rank of each point: 0 on the front, 1 on the front of the others, and so on; equal points share it.
+
+    Exact in n log n: by rising cost, a point belongs to the first layer whose best quality so far is below its own
+    (Jensen 2003, "Reducing the run-time complexity of multiobjective EAs").
+    """
+    order = sorted(range(len(points)), key=lambda i: (points[i].cost, -points[i].quality))
+    found = [0] * len(points)
+    best: list[float] = []  # negated quality, by layer: rising
+    seen: dict[Point, int] = {}
+    for i in order:
+        point = points[i]
+        if point not in seen:
+            layer = bisect_right(best, -point.quality)
+            seen[point] = layer
+            best[layer : layer + 1] = [-point.quality]
+        found[i] = seen[point]
+    return found

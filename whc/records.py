@@ -23,7 +23,7 @@ from whc.config import dump_yaml, load_yaml, validate
 from whc.errors import ArtifactError, StudyError, UsageError, problem
 
 SCHEMA = 1
-State = Literal["finished", "stopped", "infeasible", "failed"]
+State = Literal["finished", "stopped", "infeasible", "failed", "waiting"]  # the last one is not over
 
 
 class _Record(BaseModel):
@@ -111,7 +111,9 @@ class LatencySession(_Record):
 class TrialRecord(_Record):
     """One trial: `record.json` in its folder. The trial is over when this file is renamed into place.
 
-    `drawn` holds what the sampler drew, by dotted key; `config` is the whole configuration that came of it.
+    `drawn` holds what the sampler drew, by dotted key; `config` is the whole configuration that came of it. `before_s`
+    counts the seconds before training (export, latency); `elapsed_s` those of searching until the trial ended, pauses
+    of the whole search left out.
     """
 
     schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
@@ -128,6 +130,8 @@ class TrialRecord(_Record):
     size_bytes: int | None = None
     params: int | None = None
     peak_memory_bytes: int | None = None
+    before_s: float = 0.0
+    elapsed_s: float = 0.0
     seed: int
     data_fingerprint: str
     code_version: str
@@ -343,7 +347,8 @@ class StudyRecord(_Record):
 
     `space` is the space as written; `data` the path of the data set; `reference_ms` the reference network's
     milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`); `constant_f1` is
-    what the constant predictor scores on the validation split.
+    what the constant predictor scores on the validation split. `sampler`, `scheduler`, `drop_slower`, `minutes` and
+    `patience` are those of the search file, `warm_start` the studies that the sampler learnt from before.
     """
 
     study: str
@@ -361,6 +366,12 @@ class StudyRecord(_Record):
     constant_f1: float
     host: str
     code_version: str
+    sampler: str = "auto"
+    scheduler: dict[str, int] = {}
+    drop_slower: float | None = None
+    minutes: float | None = None
+    patience: int | None = None
+    warm_start: list[str] = []
 
     def save(self, folder: Path) -> None:
         """Write study.yaml."""

@@ -115,6 +115,11 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     space("unknown_key.yaml", trails=3)
     space("ranges.yaml", space={"training": {"lr": {"float": [0.1, 0.01]}, "epochs": {"int": [2, 7], "step": 2}}})
     space("log_range.yaml", space={"training": {"lr": {"float": [0, 0.01], "log": True}}})
+    text("loop.yaml", "include: loop_back.yaml\n")
+    text("loop_back.yaml", "include: loop.yaml\n")
+    text("include_gone.yaml", "include: gone.yaml\n")
+    text("include_mistake.yaml", "include: unknown_key.yaml\ntrials: 0\n")
+    space("rules.yaml", space={"model": {"width": [4, 8]}, "rules": ["model.width >= 8", "model.width <= 4"]})
     text("list.yaml", "- a\n- b\n")
     text("broken.yaml", "name: hands\nspace: {model: [\n")
     text("twice.yaml", "name: a\nname: b\n")
@@ -248,6 +253,31 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
         ],
     ),
     "log range from 0": (f"{SEARCH} log_range.yaml", 2, [("log_range.yaml: space.training.lr: impossible", "write")]),
+    "includes in a loop": (
+        f"{SEARCH} loop.yaml",
+        2,
+        [
+            (
+                "loop_back.yaml: include: must not lead back to a file above it, got loop.yaml -> loop_back.yaml -> ",
+                "leave",
+            )
+        ],
+    ),
+    "include is gone": (
+        f"{SEARCH} include_gone.yaml",
+        2,
+        [("include_gone.yaml: include: search_spaces: no su", "or a")],
+    ),
+    "include has mistakes": (
+        f"{SEARCH} include_mistake.yaml",
+        2,
+        [("include_mistake.yaml: trials: must be", "change"), ("unknown_key.yaml: trails: unknown key", "'trials'?")],
+    ),
+    "rules that nothing keeps": (
+        f"{SEARCH} rules.yaml",
+        2,
+        [("rules.yaml: space.rules: must leave something", "loose")],
+    ),
     "space without data": (f"{SEARCH} no_data.yaml", 2, [("--data: required, as no_data.yaml names no data", "give")]),
     "data of the space is gone": (f"{SEARCH} no_file.yaml", 1, [("gone.parquet: must be a Parquet file", "check")]),
     "study exists": (f"{SEARCH} good.yaml --study old", 1, [("runs/old: a new study's name must be free", "--resume")]),
@@ -265,7 +295,7 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
     "unknown recipe": (
         "factory build-table --study old --recipe gone --no-register",
         2,
-        [("factory: no such file, got 'gone'", "shipped ones: smile.yaml, tiny.yaml")],
+        [("factory: no such file, got 'gone'", "shipped ones: full.yaml, sequence.yaml, smile.yaml, tiny.yaml")],
     ),
     "recipe has mistakes": (
         "factory build-table --study old --recipe recipe.yaml --no-register",

@@ -14,7 +14,7 @@ import pytest
 import whc.cli
 from whc.cli import Folder
 
-HEAVY = ("torch", "ray", "mlflow", "cv2", "pandas", "onnxruntime", "numpy")
+HEAVY = ("torch", "ray", "mlflow", "optuna", "plotly", "cv2", "pandas", "onnxruntime", "numpy")
 WITHOUT_RESULTS = {"ui"}
 
 # Runs where nothing was imported before; walks the commands itself, so that a new one is in it.

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
 from whc.records import StudyRecord, TrialRecord
-from whc.search.display import FRONT_ROWS, Display, front_table, summary
+from whc.search.display import (
+    FRONT_ROWS,
+    PLOT_COLUMNS,
+    PLOT_ROWS,
+    Display,
+    front_plot,
+    front_table,
+    front_trials,
+    hypervolume_of,
+    reference,
+    summary,
+)
 from whc.trials.config import TrialConfig
 
 Record = Callable[..., TrialRecord]
-COLUMNS = 100
+COLUMNS, LINES = 100, 30
 
 
-def terminal(width: int = COLUMNS) -> tuple[Console, io.StringIO]:
+def terminal(width: int = COLUMNS, height: int = LINES) -> tuple[Console, io.StringIO]:
     out = io.StringIO()
-    return Console(file=out, force_terminal=True, width=width, legacy_windows=False), out
+    return Console(file=out, force_terminal=True, width=width, height=height, legacy_windows=False), out
+
+
+def view(display: Display) -> list[str]:
+    """The lines of a live view, without their colours."""
+    lines = display._console.render_lines(display._render(), pad=False)
+    return ["".join(part.text for part in line) for line in lines]
 
 
 def plain(width: int = COLUMNS) -> tuple[Console, io.StringIO]:
@@ -84,6 +104,94 @@ def test_a_long_front_shows_its_most_accurate_end(record: Record) -> None:
     assert "00002 " not in out.getvalue()
 
 
+def test_all_of_a_long_front_can_be_had(record: Record) -> None:
+    many = [record(f"{i:05d}", "finished", latency_ms=0.1 + i, val_f1=0.5 + i / 100) for i in range(FRONT_ROWS + 3)]
+    (table,) = front_table(many, rows=len(many))
+    assert table.row_count == len(many)
+    assert table.caption is None
+
+
+def test_hypervolume_is_of_finished_trials_alone(study: StudyRecord, ended: list[TrialRecord]) -> None:
+    # F1 above 0.5, latency below 1 ms: two steps, at 0.2 ms and at 0.4 ms.
+    assert hypervolume_of(study, ended) == pytest.approx(0.2 * math.log(1 / 0.2) + 0.2 * math.log(1 / 0.4))
+    assert hypervolume_of(study, ended[3:]) == 0
+    assert [one.trial_id for one in front_trials(ended)] == ["00000", "00002"]
+
+
+def test_without_a_limit_the_slowest_finished_trial_bounds_hypervolume(
+    study: StudyRecord, ended: list[TrialRecord]
+) -> None:
+    free = study.model_copy(update={"limits": {"size_bytes": 1e6}})
+    assert reference(free, ended).cost == 0.4
+    assert hypervolume_of(free, ended) == pytest.approx(0.2 * math.log(0.4 / 0.2))
+    assert hypervolume_of(free, []) == 0
+
+
+def cells(plot: str) -> list[str]:
+    """The plot itself, without legend, scale and axis."""
+    lines = [line.partition("|") for line in plot.splitlines()[1:-1]]
+    assert all(bar for _, bar, _ in lines)
+    return [inside for _, _, inside in lines]
+
+
+def test_the_plot_puts_each_trial_in_its_place(record: Record) -> None:
+    ended = [
+        record("00000", "finished", latency_ms=0.01, val_f1=0.5),
+        record("00001", "finished", latency_ms=1.0, val_f1=0.9),
+        record("00002", "finished", latency_ms=0.1, val_f1=0.5),  # halfway: latency is drawn as its log
+        record("00003", "stopped", latency_ms=1.0, val_f1=0.7),
+        record("00004", "infeasible", latency_ms=100.0),
+        record("00005", "failed", latency_ms=None),
+    ]
+    (plot,) = front_plot(ended, floor=0.2, rows=5)
+    found = {(y, x): mark for y, line in enumerate(cells(plot.plain)) for x, mark in enumerate(line) if mark != " "}
+    last = PLOT_COLUMNS - 1
+    assert found == {(4, 0): "●", (0, last): "●", (4, round(last / 2)): "○", (2, last): "·"}
+    legend, top, *_, bottom, axis = plot.plain.splitlines()
+    assert legend == "val_f1  ● front  ○ other finished  · stopped"
+    assert top.startswith("0.9000 |")
+    assert bottom.startswith("0.5000 |")
+    assert axis.split() == ["0.0100", "1.0000", "ms"]
+
+
+def test_what_is_no_better_than_the_constant_predictor_lies_on_the_lowest_line(record: Record) -> None:
+    ended = [
+        record("00000", "finished", latency_ms=0.1, val_f1=0.01),
+        record("00001", "finished", latency_ms=0.2, val_f1=0.6),
+        record("00002", "finished", latency_ms=0.4, val_f1=0.8),
+    ]
+    (plot,) = front_plot(ended, floor=0.6, rows=3)
+    top, middle, bottom = cells(plot.plain)
+    assert (top.count("●"), middle.count("●"), bottom.count("●")) == (1, 0, 2)
+    assert "0.6000 |" in plot.plain
+
+
+def test_nothing_is_plotted_while_none_has_finished(ended: list[TrialRecord]) -> None:
+    for none in ([], ended[3:]):
+        assert front_plot(none, 0.5) == []
+
+
+finite = st.floats(1e-3, 1e3)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    trials=st.lists(st.tuples(st.sampled_from(["finished", "stopped"]), finite, st.floats(0, 1)), max_size=30),
+    floor=st.floats(0, 1),
+    rows=st.integers(2, 12),
+)
+def test_a_plot_keeps_its_size_and_shows_the_front(
+    trials: list[tuple[str, float, float]], floor: float, rows: int, record: Record
+) -> None:
+    ended = [record(f"{i:05d}", state, latency_ms=ms, val_f1=f1) for i, (state, ms, f1) in enumerate(trials)]
+    plots = front_plot(ended, floor, rows)
+    assert bool(plots) == any(state == "finished" for state, _, _ in trials)
+    for plot in plots:
+        inside = cells(plot.plain)
+        assert [len(line) for line in inside] == [PLOT_COLUMNS] * rows
+        assert 1 <= "".join(inside).count("●") <= len(front_trials(ended))
+
+
 def test_one_plain_line_a_trial_when_not_on_a_terminal(study: StudyRecord, ended: list[TrialRecord]) -> None:
     console, out = plain(40)
     with Display(study, console) as display:
@@ -98,6 +206,60 @@ def test_one_plain_line_a_trial_when_not_on_a_terminal(study: StudyRecord, ended
     assert lines[2] == f"[4/4] 00003 infeasible: it infeasible, 2.0000 ms, {network}"
     assert lines[3] == f"[5/4] 00004 failed: it failed, no latency, {network}"
     assert "\x1b" not in out.getvalue()
+
+
+def test_a_pause_is_a_plain_line(study: StudyRecord, record: Record) -> None:
+    console, out = plain(40)
+    with Display(study, console) as display:
+        display.running("00012", "epoch 4 val_f1 0.812")
+        display.paused("00012", "after 4 of 12 epochs: val_f1 0.8123, 0.0231 ms")
+        display.running("00012", "starts")
+        display.paused("00012", "after 8 of 12 epochs: val_f1 [0.9], 0.0231 ms")
+        display.ended(record("00012", "stopped", latency_ms=0.0231, val_f1=0.9))
+    waits, again, end = out.getvalue().splitlines()
+    assert waits == "00012 waits after 4 of 12 epochs: val_f1 0.8123, 0.0231 ms"
+    assert again == "00012 waits after 8 of 12 epochs: val_f1 [0.9], 0.0231 ms"
+    assert end == "[1/4] 00012 stopped: val_f1 0.9000, 0.0231 ms, baseline/avg rgb w32 d4 32px"
+
+
+def test_who_waits_does_not_run(study: StudyRecord, record: Record) -> None:
+    display = Display(study, terminal()[0])
+    display.running("00000", "epoch 4")
+    display.running("00001", "epoch 2")
+
+    def still() -> str:
+        (line,) = (line for line in view(display) if "hypervolume" in line)
+        return line.partition(";")[0]
+
+    assert still() == "2 running, 0 paused"
+    display.paused("00000", "after 4 of 12 epochs")
+    assert still() == "1 running, 1 paused"
+    assert "00000" not in "\n".join(view(display))
+    display.running("00000", "starts")
+    assert still() == "2 running, 0 paused"
+    display.paused("00000", "after 8 of 12 epochs")
+    display.ended(record("00000", "stopped", val_f1=0.7))
+    assert still() == "1 stopped, 1 running, 0 paused"
+
+
+@pytest.mark.parametrize(("height", "rows"), [(LINES, PLOT_ROWS), (24, 4), (20, 0)])
+def test_the_view_fits_the_terminal(height: int, rows: int, study: StudyRecord, record: Record) -> None:
+    display = Display(study, terminal(height=height)[0])
+    for i in range(FRONT_ROWS + 3):
+        display.ended(record(f"{i:05d}", "finished", latency_ms=0.1 + i / 100, val_f1=0.5 + i / 100))
+    display.running("00099", "epoch 1 val_f1 0.500")
+    lines = view(display)
+    assert len(lines) < height
+    assert sum(line[7:8] == "|" for line in lines) == rows
+
+
+def test_a_terminal_without_unicode_gets_plain_marks(study: StudyRecord, ended: list[TrialRecord]) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    display = Display(study, Console(file=out, force_terminal=True, color_system=None, width=COLUMNS, height=LINES))
+    display.earlier(ended)
+    display._console.print(display._render())
+    out.flush()
+    assert "# front  o other finished  . stopped" in out.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
 
 
 def test_brackets_in_a_reason_are_shown_as_they_are(study: StudyRecord, record: Record) -> None:
@@ -130,12 +292,12 @@ def test_lines_fit_a_terminal(study: StudyRecord, ended: list[TrialRecord], reco
             display.running(trial_id, "epoch 12 val_f1 0.512")
         shown, still = terminal()
         shown.print(display._render())
-    lines = Console(file=io.StringIO(), width=COLUMNS).render_lines(display._render())
-    assert all(sum(cell_len(part.text) for part in line) <= COLUMNS for line in lines)
-    text = "\n".join("".join(part.text for part in line).rstrip() for line in lines)
+    lines = view(display)
+    assert all(cell_len(line) <= COLUMNS for line in lines)
+    text = "\n".join(line.rstrip() for line in lines)
     assert "a-study-of-hands-12" in text
     assert "7/200" in text
-    assert "4 finished, 1 rejected before training, 1 failed, 2 running" in text
+    assert "4 finished, 1 stopped, 1 rejected, 1 failed, 2 running, 0 paused; hypervolume 0.5" in text
     assert "00007 epoch 12 val_f1 0.512; 00008 epoch 12 val_f1 0.512" in text
     assert "inverted_se/avgmax_mlp luma w128 d4 128x120px x16" in text  # on one line
     assert "\x1b" in out.getvalue()

@@ -14,10 +14,12 @@ from rich.console import Console
 
 from whc import records
 from whc.errors import StudyError
-from whc.records import StudyRecord, TrialRecord
+from whc.records import CurvePoint, StudyRecord, TrialRecord
 from whc.search import space
 from whc.search.display import Display
 from whc.search.driver import Driver
+from whc.search.plan import ENOUGH
+from whc.trials.run import end
 
 Record = Callable[..., TrialRecord]
 
@@ -79,10 +81,10 @@ def test_trials_are_handed_out_and_taken_in(
     begin: Callable[[], Driver], folder: Path, calls: list[tuple[str, ...]], record: Record, study: StudyRecord
 ) -> None:
     driver = begin()
-    assert driver.open_trials == study.trials == 4
+    assert driver._plan.open_trials == study.trials == 4
     jobs = [driver.next_job() for _ in range(2)]
     assert [job["assignment"].trial_id for job in jobs] == ["00000", "00001"]
-    assert driver.open_trials == 2
+    assert driver._plan.open_trials == 2
     first = jobs[0]["assignment"]
     assert first.limits.model_dump(exclude_none=True) == study.limits
     assert (first.runtime.name, first.reference_ms, first.study) == ("onnxruntime_cpu", 0.1, "hands")
@@ -92,7 +94,7 @@ def test_trials_are_handed_out_and_taken_in(
 
     driver.ended(leave(folder, jobs[1], record, val_f1=0.8))
     driver.ended(leave(folder, jobs[0], record, "infeasible", latency_ms=2.0))
-    assert driver.open_trials == 2
+    assert driver._plan.open_trials == 2
     assert {trial_id: one.state for trial_id, one in driver.records.items()} == {
         "00001": "finished",
         "00000": "infeasible",
@@ -117,16 +119,19 @@ def test_a_worker_that_died_leaves_a_failed_trial(
     jobs = [driver.next_job() for _ in range(2)]
     driver.ended("00000", "the worker died")
     driver.ended("00001")
+    assert [driver.next_job() for _ in range(2)] == jobs
+    driver.ended("00000", "the worker died")
+    driver.ended("00001")
     on_disk = {one.trial_id: one for one in records.trial_records(folder)}
     assert {trial_id: (one.state, one.reason) for trial_id, one in on_disk.items()} == {
-        "00000": ("failed", "the worker died"),
-        "00001": ("failed", "the worker ended without a record"),
+        "00000": ("failed", "the worker died, twice"),
+        "00001": ("failed", "the worker left no record, twice"),
     }
     assert on_disk["00000"].config == jobs[0]["config"]
     assert on_disk["00000"].drawn == jobs[0]["assignment"].drawn
     assert on_disk["00000"].data_fingerprint == "f00d"
     assert calls[2:4] == [("first", "failed", "00000"), ("second", "failed", "00000")]
-    assert driver.open_trials == 2
+    assert driver._plan.open_trials == 2
 
 
 def test_a_record_outlives_the_worker_that_died_after_it(
@@ -153,7 +158,7 @@ def test_a_restart_keeps_what_ended_and_clears_what_broke_off(
     again = begin()
     assert not torn.exists()
     assert sorted(again.records) == ["00000", "00002"]
-    assert again.open_trials == 2
+    assert again._plan.open_trials == 2
     assert calls == [
         ("first", "started", "hands"),
         ("first", "finished", "00000"),
@@ -194,7 +199,9 @@ def test_finish_writes_a_row_for_each_trial(begin: Callable[[], Driver], folder:
     for state, numbers in leave_and_end:
         driver.ended(leave(folder, driver.next_job(), record, state, **numbers))
     driver.next_job()
-    driver.ended("00003", "the worker died")
+    for _ in range(2):
+        driver.ended("00003", "the worker died")
+        driver.next_job()
     driver.finish()
     table = pd.read_parquet(folder / "trials.parquet").set_index("trial_id")
     assert table["state"].to_dict() == {
@@ -213,3 +220,151 @@ def test_finish_writes_a_row_for_each_trial(begin: Callable[[], Driver], folder:
 def test_finish_before_any_trial_has_ended(begin: Callable[[], Driver], folder: Path) -> None:
     begin().finish()
     assert len(pd.read_parquet(folder / "trials.parquet")) == 0
+
+
+HALVED = {"scheduler": {"eta": 2, "rungs": 2}, "drop_slower": 2.0}
+
+
+@pytest.fixture
+def halved(
+    folder: Path, study: StudyRecord, tree: space.Section, calls: list[tuple[str, ...]]
+) -> Callable[..., Driver]:
+    """Gives a started driver whose trials wait after 1 of 2 epochs until they are in a band's better half."""
+
+    def made(**changes: Any) -> Driver:
+        display = Display(study, Console(file=io.StringIO()))
+        changed = study.model_copy(update={**HALVED, **changes})
+        driver = Driver(changed, folder, tree, [Stub("one", calls)], display)
+        driver.start()
+        return driver
+
+    return made
+
+
+def wait(folder: Path, job: dict[str, Any], record: Record, val_f1: float, latency_ms: float = 0.5) -> str:
+    """What a worker leaves of a job at the first rung."""
+    assignment = job["assignment"]
+    assert assignment.until == 1
+    made = record(assignment.trial_id, "waiting", drawn=assignment.drawn, val_f1=val_f1, latency_ms=latency_ms)
+    curve = [CurvePoint(epoch=1, val_f1=val_f1, seconds=1.0)]
+    changes = {"config": job["config"], "curve": curve, "reason": "after 1 of 2 epochs"}
+    records.save(made.model_copy(update=changes), assignment.folder / "rung.json")
+    (assignment.folder / "rung.pt").write_bytes(b"weights")
+    return str(assignment.trial_id)
+
+
+def finish(folder: Path, job: dict[str, Any], record: Record, val_f1: float) -> str:
+    """What a worker leaves of a job that trained to its end."""
+    assignment = job["assignment"]
+    assert assignment.until == 2
+    made = record(assignment.trial_id, "finished", drawn=assignment.drawn, val_f1=val_f1)
+    curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=1.0) for epoch in (1, 2)]
+    end(made.model_copy(update={"config": job["config"], "curve": curve}), assignment.folder)
+    return str(assignment.trial_id)
+
+
+def test_the_better_half_goes_on_and_the_rest_is_stopped_at_the_end(
+    halved: Callable[..., Driver], folder: Path, calls: list[tuple[str, ...]], record: Record
+) -> None:
+    driver = halved()
+    for val_f1 in (0.6, 0.8):
+        driver.ended(wait(folder, driver.next_job(), record, val_f1))
+    assert driver.records == {}
+    on = driver.next_job()
+    assert (on["assignment"].trial_id, on["assignment"].until) == ("00001", 2)
+    assert on["assignment"].drawn.keys() <= space.distributions(space.compile_space(driver.study.space, "")).keys()
+    driver.ended(finish(folder, on, record, 0.9))
+    for val_f1 in (0.7, 0.5):
+        driver.ended(wait(folder, driver.next_job(), record, val_f1))
+    assert not driver.over
+    on = driver.next_job()
+    assert on["assignment"].trial_id == "00002"
+    assert driver.next_job() is None
+    assert not driver.over  # the one that runs may still make another go on
+    driver.ended(finish(folder, on, record, 0.85))
+    assert driver.next_job() is None
+    assert driver.over
+    driver.finish()
+    states = {trial_id: one.state for trial_id, one in driver.records.items()}
+    assert states == {"00000": "stopped", "00001": "finished", "00002": "finished", "00003": "stopped"}
+    assert driver.records["00000"].reason == "stopped after 1 of 2 epochs"
+    assert not list(folder.glob("trials/*/rung.*"))
+    assert ("one", "stopped", "00000") in calls
+
+
+def test_a_restart_goes_on_from_the_rungs(halved: Callable[..., Driver], folder: Path, record: Record) -> None:
+    driver = halved()
+    for job, val_f1 in [(driver.next_job(), val_f1) for val_f1 in (0.6, 0.8, 0.7)]:
+        driver.ended(wait(folder, job, record, val_f1))
+    driver.next_job()  # 00001 trains on when the driver dies
+    again = halved()
+    assert again._plan.open_trials == 1
+    on = again.next_job()
+    assert (on["assignment"].trial_id, on["assignment"].until) == ("00001", 2)
+    assert [again.next_job()["assignment"].trial_id] == ["00003"]
+    assert again.next_job()["assignment"].trial_id == "00002"  # no new one will come: the band's better half is two
+
+
+def test_an_interrupted_search_keeps_what_waits(halved: Callable[..., Driver], folder: Path, record: Record) -> None:
+    driver = halved()
+    driver.ended(wait(folder, driver.next_job(), record, 0.6))
+    driver.finish()
+    assert driver.records == {}
+    assert (folder / "trials" / "00000" / "rung.pt").is_file()
+
+
+def test_a_worker_that_died_is_tried_again_before_anything_else(
+    halved: Callable[..., Driver], folder: Path, record: Record
+) -> None:
+    driver = halved()
+    job = driver.next_job()
+    driver.ended("00000", "the worker died")
+    assert not driver.over
+    assert driver.next_job() == job
+    driver.ended(wait(folder, job, record, 0.6))
+    assert driver.next_job()["assignment"].trial_id == "00001"
+
+
+def test_a_rung_of_before_is_not_taken_for_the_next_one(
+    halved: Callable[..., Driver], folder: Path, record: Record
+) -> None:
+    driver = halved()
+    for val_f1 in (0.6, 0.8):
+        driver.ended(wait(folder, driver.next_job(), record, val_f1))
+    for _ in range(2):
+        driver.ended(driver.next_job()["assignment"].trial_id, "the worker died")
+    assert driver.records["00001"].state == "failed"
+    assert not list((folder / "trials" / "00001").glob("rung.*"))
+
+
+def test_no_new_trial_after_the_minutes_or_when_nothing_improves(
+    halved: Callable[..., Driver], folder: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = halved(minutes=10.0, scheduler={"rungs": 1})
+    job = driver.next_job()
+    monkeypatch.setattr(driver._plan, "_clock", lambda: 601.0)
+    assert driver.next_job() is None
+    assert not driver.over
+    driver.ended(finish(folder, job, record, 0.9))
+    assert driver.over
+
+
+def test_a_search_that_does_not_improve_ends_early(halved: Callable[..., Driver], folder: Path, record: Record) -> None:
+    driver = halved(patience=2, scheduler={"rungs": 1}, trials=100)
+    driver.ended(finish(folder, driver.next_job(), record, 0.9))
+    driver.ended(finish(folder, driver.next_job(), record, 0.8))
+    assert not driver.over
+    driver.ended(finish(folder, driver.next_job(), record, 0.7))
+    assert driver.over
+    assert driver.next_job() is None
+
+
+def test_what_is_hopeless_is_known_once_enough_have_finished(
+    halved: Callable[..., Driver], folder: Path, record: Record
+) -> None:
+    driver = halved(scheduler={"rungs": 1}, trials=100)
+    for number in range(ENOUGH):
+        job = driver.next_job()
+        assert job["assignment"].hopeless_ms is None
+        driver.ended(finish(folder, job, record, 0.6 + number / 100))
+    assert driver.next_job()["assignment"].hopeless_ms == pytest.approx(2.0 * 0.5)

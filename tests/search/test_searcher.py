@@ -14,9 +14,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from whc.errors import StudyError
-from whc.records import StudyRecord, TrialRecord
+from whc.records import CurvePoint, StudyRecord, TrialRecord
 from whc.search import space
-from whc.search.searcher import CLEARLY, Sampler, constraints, objectives
+from whc.search.searcher import CLEARLY, SAMPLERS, Sampler, constraints, objectives
 
 Record = Callable[..., TrialRecord]
 
@@ -239,3 +239,54 @@ def test_a_grid_that_does_not_fit_is_redrawn(study: StudyRecord, journal: Path) 
     seen = {made.ask(f"{number:05d}")[0].model.model_dump_json(include={"head", "image_size"}) for number in range(20)}
     assert len(seen) == 3
     assert not any("5x5" in one for one in seen)
+
+
+def waiting(record: Record, sampler: Sampler, trial_id: str, val_f1: float) -> TrialRecord:
+    config, drawn = sampler.ask(trial_id)
+    longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 4})})
+    made = record(trial_id, "waiting", longer, drawn, 0.5, val_f1)
+    return made.model_copy(update={"curve": [CurvePoint(epoch=1, val_f1=val_f1, seconds=1.0)]})
+
+
+def test_one_that_waits_runs_in_the_journal_and_is_known_to_the_sampler(
+    sampler: Sampler, journal: Path, record: Record
+) -> None:
+    made = waiting(record, sampler, "00000", 0.7)
+    sampler.tell(made)
+    assert trials(journal)["00000"].state == TrialState.RUNNING
+    (seen,) = sampler._study.get_trials(states=(TrialState.PRUNED,))  # type: ignore[union-attr]
+    assert seen.constraints["unfinished"] == pytest.approx(0.75)
+    assert seen.values is None
+    sampler.tell(made.model_copy(update={"state": "finished", "val_f1": 0.9}))
+    told = trials(journal)["00000"]
+    assert (told.state, told.values) == (TrialState.COMPLETE, [0.9, 0.5])
+    assert "unfinished" not in told.constraints
+
+
+def test_one_that_waits_outlives_a_restart(
+    sampler: Sampler, journal: Path, record: Record, tree: space.Section, study: StudyRecord
+) -> None:
+    made = waiting(record, sampler, "00000", 0.7)
+    again = Sampler(tree, study, journal)
+    again.start([made])
+    assert trials(journal)["00000"].state == TrialState.RUNNING
+    again.tell(made.model_copy(update={"state": "stopped"}))
+    told = trials(journal)["00000"]
+    assert told.state == TrialState.PRUNED
+    assert told.constraints["unfinished"] == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLERS))
+def test_every_sampler_goes_on_after_every_end(
+    name: str, tree: space.Section, study: StudyRecord, journal: Path, record: Record
+) -> None:
+    made = Sampler(tree, study.model_copy(update={"sampler": name}), journal)
+    made.start([])
+    run_all(made, record, ENDS)
+    made.tell(waiting(record, made, "w", 0.7))
+    for number in range(8):
+        config, drawn = made.ask(f"{number}")
+        made.tell(record(f"{number}", "finished", config, drawn, 0.4, 0.8))
+    states = [trial.state for trial in trials(journal).values()]
+    assert states.count(TrialState.COMPLETE) == 8 + 3
+    assert states.count(TrialState.RUNNING) == 1

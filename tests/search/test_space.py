@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,7 @@ def test_every_draw_lies_within_the_space(written: dict[str, Any], seed: int) ->
     tree = space.compile_space(written, "s.yaml")
     config, drawn = draw(tree, seed)
     assert lies_within(config, written)
+    assert lies_within(space.suggest(tree, space.at_random(tree, random.Random(seed))), written)
     known = space.distributions(tree)
     assert drawn.keys() <= known.keys()
     # Optuna refuses a value that its distribution does not hold.
@@ -297,6 +299,112 @@ def test_every_draw_lies_within_the_space(written: dict[str, Any], seed: int) ->
     backbone = config.get("model", {}).get("backbone", {})
     missing = known.keys() - drawn.keys()
     assert all(key.split(".")[2] not in backbone for key in missing)
+
+
+def test_parameters_are_told_with_what_they_hang_on(tmp_path: Path) -> None:
+    text = """
+        model:
+          backbone: {baseline: {}, inverted_se: {expansion: [2, 4], se_reduction: 0}}
+          head: [avg, {transformer: {layers: [1, 2]}}]
+          depth: {int: [2, 6], step: 2}
+          sequence: {none: {}, lstm: {frames: [2, 3]}, 3dcnn: {frames: 4}}
+          dropout: 0.1
+        training: {lr: {float: [1e-3, 1e-2], log: true}}
+    """
+    told = {one.key: one for one in space.parameters(compiled(tmp_path, text))}
+    assert told["model.backbone"].when == told["model.depth"].when == "model.sequence is none or lstm"
+    assert told["model.backbone.inverted_se.expansion"].when == (
+        "model.sequence is none or lstm and model.backbone is inverted_se"
+    )
+    assert told["model.head.transformer.layers"].when == "model.sequence is none and model.head is transformer"
+    assert told["model.sequence.lstm.frames"].when == "model.sequence is lstm"
+    assert told["model.sequence"].when == told["training.lr"].when == ""
+    fixed = {key for key, one in told.items() if not one.distribution}
+    assert fixed == {"model.backbone.inverted_se.se_reduction", "model.sequence.3dcnn.frames", "model.dropout"}
+    assert list(told["model.depth"].values) == [2, 4, 6]
+    assert list(told["training.lr"].values) == [1e-3, 1e-2]
+    assert list(told["model.dropout"].values) == [0.1]
+    assert list(told["model.head"].values) == ["avg", "transformer"]
+
+
+def test_a_sequence_model_alone_says_what_is_never_drawn(tmp_path: Path) -> None:
+    tree = compiled(tmp_path, "model: {head: [avg, avgmax_mlp], sequence: {cnn3d: {frames: [2, 3]}}}")
+    when = {one.key: one.when for one in space.parameters(tree)}
+    assert when == {"model.head": "model.sequence is another", "model.sequence": "", "model.sequence.cnn3d.frames": ""}
+
+
+RULES = """
+    model: {depth: {int: [2, 6]}, image_size: [16, 24x32, 48], width: [4, 8], backbone: [baseline, convnext]}
+    training: {batch_size: [32, 64], lr: {float: [1e-3, 1e-2]}}
+    rules: [%s]
+"""
+
+
+def test_a_draw_that_breaks_a_rule_is_drawn_again(tmp_path: Path) -> None:
+    tree = compiled(tmp_path, RULES % "model.depth <= 3 where model.image_size <= 16")
+    kept, refused = set(), set()
+    for seed in range(60):
+        study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed))
+        trial = study.ask()
+        try:
+            model = space.suggest(tree, trial)["model"]
+        except space.Redraw as error:
+            assert str(error) == "the rule 'model.depth <= 3 where model.image_size <= 16' is broken"
+            refused.add((trial.params["model.image_size"], trial.params["model.depth"]))
+        else:
+            kept.add((model["image_size"], model["depth"]))
+    assert refused == {(16, 4), (16, 5), (16, 6)}
+    assert {(16, 2), (16, 3), (48, 6), ("24x32", 6)} <= kept
+    assert not kept & refused
+
+
+RULED = "s.yaml: space.rules: "
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (
+            "model.dept <= 3",
+            "'model.dept' must be a key of the space, got 'model.dept <= 3'; did you mean 'model.depth'?",
+        ),
+        (
+            "model.depth <= 3 where model.backbone is convnxt",
+            "model.backbone: must be one of baseline, convnext, inverted_se, got 'convnxt'; did you mean 'convnext'?",
+        ),
+        ("model.depth <= 3 where model.depth is four", "model.depth: must be a valid integer, unable to parse string"),
+    ],
+)
+def test_a_rule_with_a_mistake(tmp_path: Path, rule: str, told: str) -> None:
+    with pytest.raises(UsageError) as error:
+        compiled(tmp_path, RULES % rule)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith(RULED + told)
+
+
+@pytest.mark.parametrize("rules", ["3", "{model.depth: 3}", "model.depth <= 3", "null"])
+def test_rules_are_a_list(tmp_path: Path, rules: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"s\.yaml: space\.rules: must be a list of rules, got .*; write `model\.depth"
+    ):
+        compiled(tmp_path, f"rules: {rules}")
+
+
+def test_rules_that_leave_nothing_to_draw(tmp_path: Path) -> None:
+    rules = "model.depth <= 3 where model.width <= 4, model.depth >= 5, model.width <= 4"
+    with pytest.raises(UsageError) as error:
+        compiled(tmp_path, RULES % rules)
+    assert str(error.value).startswith(
+        "s.yaml: space.rules: must leave something to draw, got nothing in 1000 draws; loosen one, most often the rule"
+    )
+
+
+def test_a_mistake_elsewhere_is_not_told_of_the_rules_too(tmp_path: Path) -> None:
+    text = "model: {depth: {int: [6, 2]}}\nrules: [model.depth <= 3]"
+    with pytest.raises(UsageError) as error:
+        compiled(tmp_path, text)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith("s.yaml: space.model.depth: impossible range")
 
 
 @pytest.mark.parametrize(
@@ -324,4 +432,4 @@ def test_shipped_spaces(path: Path) -> None:
 
 
 def test_there_are_shipped_spaces() -> None:
-    assert [path.stem for path in SHIPPED] == ["smile", "tiny"]
+    assert [path.stem for path in SHIPPED] == ["full", "sequence", "smile", "tiny"]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from whc.cli import _options
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from whc.search.preview import Cost, Preview
     from whc.search.run import Outcome, Request
+
+EXAMPLE = "give a search file such as search_spaces/tiny.yaml"
 
 
 @click.command()
@@ -18,20 +23,37 @@ if TYPE_CHECKING:
 @_options.file("--data", help="Parquet file of labelled crops.  [default: the one that the search file names]")
 @click.option("--study", help="Name of the study.  [default: <space>-<number>]")
 @click.option("--trials", type=click.IntRange(min=1), help="Trials in all.  [default: the search file's]")
-@click.option("--resume", is_flag=True, help="Go on with a study that was interrupted.")
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Minutes of searching in all.")
+@click.option("--resume", is_flag=True, help="Go on with a study that was interrupted, or with --trials that ended.")
+@click.option("--warm-start", multiple=True, metavar="STUDY", help="Learn from an earlier study first (repeatable).")
+@_options.file("--replay", help="Play the search on a trials.parquet, in simulated time: nothing trains.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be drawn, and with data what it would take.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of search files, for editors.")
 @_options.runs
 @_options.as_json
 def command(
     space: Path | None,
     data: Path | None,
-    study: str | None,
-    trials: int | None,
-    resume: bool,
+    replay: Path | None,
+    dry_run: bool,
+    schema: bool,
     runs: Path,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Search for networks that are both accurate and fast."""
-    request = _request(space, data, study, trials, resume, runs)
+    if schema:
+        from whc.search.schema import text
+
+        click.echo(text(), nl=False)
+        return
+    if dry_run:
+        _preview(space, data, asked["trials"], as_json)
+        return
+    if replay:
+        _replay(replay, space, asked["trials"], as_json)
+        return
+    request = _request(space, data, runs, **asked)
     from whc.registry.location import read_location
     from whc.registry.studies import StudyLog
     from whc.search.run import search
@@ -46,7 +68,15 @@ def command(
 
 
 def _request(
-    space: Path | None, data: Path | None, study: str | None, trials: int | None, resume: bool, runs: Path
+    space: Path | None,
+    data: Path | None,
+    runs: Path,
+    *,
+    study: str | None,
+    trials: int | None,
+    minutes: float | None,
+    resume: bool,
+    warm_start: tuple[str, ...],
 ) -> Request:
     from whc.config import shipped
     from whc.errors import UsageError, problem
@@ -57,13 +87,14 @@ def _request(
     settings = studies.read(shipped("search_spaces", str(space)))[0] if space else None
     if resume:
         name = study or existing_study(runs, None).name
-        return Request(name, runs, settings, data, resume, trials)
+        return Request(name, runs, settings, data, resume, trials, minutes, warm_start)
     if settings is None:
-        raise UsageError(problem("--space", "required", None, "give a search file such as search_spaces/tiny.yaml"))
+        raise UsageError(problem("--space", "required", None, EXAMPLE))
     data = data or (Path(settings.data) if settings.data else None)
     if data is None:
         raise UsageError(problem("--data", f"required, as {space} names no data", None, "give a Parquet file"))
-    return Request(study or studies.new_name(runs, settings.name), runs, settings, data, resume, trials)
+    name = study or studies.new_name(runs, settings.name)
+    return Request(name, runs, settings, data, resume, trials, minutes, warm_start)
 
 
 def _tell(outcome: Outcome, as_json: bool) -> None:
@@ -71,23 +102,99 @@ def _tell(outcome: Outcome, as_json: bool) -> None:
 
     from rich.console import Group
 
-    from whc.pareto import Point, front
-    from whc.search.display import front_table
+    from whc.search.display import front_table, front_trials
 
     counts = Counter(record.state for record in outcome.records)
-    finished = [record for record in outcome.records if record.state == "finished" and record.latency]
-    best = front([Point(record.val_f1 or 0.0, record.latency.ms) for record in finished if record.latency])
+    shown = {"trial_id", "val_f1", "latency", "config"}
     result = {
         "study": outcome.study.study,
         "folder": str(outcome.folder),
         "complete": outcome.complete,
         "states": dict(counts),
-        "front": [
-            finished[i].model_dump(mode="json", include={"trial_id", "val_f1", "latency", "config"}) for i in best
-        ],
+        "front": [record.model_dump(mode="json", include=shown) for record in front_trials(outcome.records)],
     }
     states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     command = "factory build-table" if outcome.complete else "search --resume"
     next_step = f"next: whc {command} --study {outcome.study.study}"
     lines = (f"{outcome.folder}: {states or 'no trial has ended'}", next_step)
     _options.emit(result, as_json, Group(*front_table(outcome.records), *lines))
+
+
+def _replay(recorded: Path, space: Path | None, trials: int | None, as_json: bool) -> None:
+    from collections import Counter
+
+    from rich.console import Group
+
+    from whc.config import shipped
+    from whc.errors import UsageError, problem
+    from whc.search import study as studies
+    from whc.search.display import front_table, hypervolume_of
+    from whc.search.replay import Table, replay
+
+    if space is None:
+        raise UsageError(problem("--space", "required", None, EXAMPLE))
+    settings, tree = studies.read(shipped("search_spaces", str(space)))
+    table = Table(recorded, tree)
+    facts = table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "constant_f1"})
+    study = studies.begin(settings, settings.name, Path(table.study.data), facts)
+    study = study.model_copy(update={"trials": trials or study.trials})
+    played = replay(study, tree, table)
+    states = Counter(one.state for one in played)
+    minutes, volume = max(one.elapsed_s for one in played) / 60, hypervolume_of(study, played)
+    told = f"{minutes:.1f} simulated minutes: {', '.join(f'{n} {state}' for state, n in states.most_common())}"
+    result = {"minutes": minutes, "states": dict(states), "hypervolume": volume, "recorded": len(table)}
+    _options.emit(result, as_json, Group(*front_table(played), f"{told}; hypervolume {volume:.4f}"))
+
+
+def _preview(space: Path | None, data: Path | None, trials: int | None, as_json: bool) -> None:
+    from rich.console import Group
+
+    from whc.config import shipped
+    from whc.data.dataset import load
+    from whc.errors import UsageError, problem
+    from whc.search import preview
+    from whc.search import study as studies
+    from whc.search.space import image_sizes
+
+    if space is None:
+        raise UsageError(problem("--space", "required", None, EXAMPLE))
+    path = shipped("search_spaces", str(space))
+    settings, tree = studies.read(path)
+    # Data that the file names may be still to come; data that was asked for may not.
+    data = data or (Path(settings.data) if settings.data and Path(settings.data).is_file() else None)
+    console, corpus = _options.messages(), None
+    if data:
+        with _options.progress(console, "decoding") as told:
+            corpus = load(data, image_sizes(tree), told)
+    found = preview.preview(settings, tree, str(path), corpus, trials)
+    samples = [f"  {preview.describe(sample)}" for sample in found.samples]
+    limits = [f"{count} of {found.counted} drawn are over the limit on {name}" for name, count in found.over.items()]
+    drawn = f"and {found.fixed} fixed; {len(samples)} of what could be drawn:"
+    _options.emit(found.as_json(), as_json, Group(_parameters(found), drawn, *samples, *limits, _cost(found.cost)))
+
+
+def _parameters(found: Preview) -> Table:
+    from rich.table import Table
+
+    from whc.search.ranges import spell
+
+    title = f"{found.name}: {len(found.parameters)} parameters"
+    table = Table(title=title, title_justify="left")
+    for heading in ("parameter", "drawn from", "when"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "parameter")
+    for one in found.parameters:
+        assert one.distribution  # noqa: S101 (a preview's are drawn)
+        table.add_row(one.key, spell(one.distribution), one.when or "always")
+    return table
+
+
+def _cost(cost: Cost | None) -> str:
+    if cost is None:
+        return "what it would take can be told with --data"
+    (slow, fast), (short, long) = cost.images_per_second, cost.trial_seconds
+    minutes = f"{cost.minutes:.1f}" if cost.minutes < 10 else f"{cost.minutes:.0f}"
+    return (
+        f"at most about {minutes} minutes of training: {cost.trials} trials of {short:.0f} to {long:.0f} s, "
+        f"{cost.workers} at a time, up to {cost.rows} images an epoch at {slow:.0f} to {fast:.0f} images/s "
+        f"({cost.timed} networks, a thread each); exporting and timing are left out, trials that end early are not"
+    )

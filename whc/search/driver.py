@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,21 @@ import pandas as pd
 from whc import records
 from whc.plugins import Choice
 from whc.records import SearchObserver, StudyRecord, TrialRecord
-from whc.search import space
+from whc.search import space, warm_start
 from whc.search.display import Display
-from whc.search.searcher import Sampler
+from whc.search.plan import Plan
 from whc.search.study import RUNTIMES
 from whc.trials import dispatch
 from whc.trials.config import TrialConfig
-from whc.trials.run import Assignment, Limits
+from whc.trials.run import RUNG, Assignment, Limits, end
 
 
 class Driver:
-    """One running search: hands out trials and takes in records; nobody else writes to journal and observers."""
+    """One running search: plays its plan on workers; nobody else writes to journal and observers.
+
+    Call `start`; then `next_job` whenever a worker is free and `ended` whenever one is done, until `over`; then, in any
+    case, `finish`.
+    """
 
     def __init__(
         self,
@@ -37,23 +42,27 @@ class Driver:
         self.folder = folder
         self.display = display
         self._observers = observers
+        self._tree = tree
         self._runtime: Choice = RUNTIMES.parse(study.runtime)
-        self._sampler = Sampler(tree, study, folder / "optuna.journal")
-        self.records: dict[str, TrialRecord] = {}
+        self._plan = Plan(study, tree, folder / "optuna.journal", self.elapsed_s)
         self._jobs: dict[str, tuple[TrialConfig, Assignment]] = {}
-        self._next = 0
+        self._began = time.time()
 
     def start(self) -> None:
-        """Take in what has ended before, and clear away what broke off."""
-        for path in (self.folder / "trials").glob("*"):
+        """Take in what has ended or waits, and clear away what broke off."""
+        known, number = [], 0
+        for path in sorted((self.folder / "trials").glob("*")):
             if not path.name.isdigit():
                 continue
-            self._next = max(self._next, int(path.name) + 1)
-            if not (path / "record.json").is_file():
+            number = max(number, int(path.name) + 1)
+            record = _left(path)
+            if record is None:
                 shutil.rmtree(path)
-        for record in records.trial_records(self.folder):
-            self.records[record.trial_id] = record
-        self._sampler.start(self.records.values())
+            else:
+                known.append(record)
+        self._began = time.time() - max((record.elapsed_s for record in known), default=0.0)
+        learnt = warm_start.earlier(self.study.warm_start, self.folder.parent, self.study, self._tree)
+        self._plan.start(known, learnt, number)
         self.display.earlier(list(self.records.values()))
         for observer in self._observers:
             observer.study_started(self.study.study, self.study.model_dump(mode="json"))
@@ -61,66 +70,108 @@ class Driver:
                 observer.trial_ended(record)
 
     @property
-    def open_trials(self) -> int:
-        """Trials still to be handed out."""
-        return self.study.trials - len(self.records) - len(self._jobs)
+    def records(self) -> dict[str, TrialRecord]:
+        """The trials that are over."""
+        return self._plan.records
 
-    def next_job(self) -> dict[str, Any]:
-        """The next trial, under the next free number."""
-        trial_id = f"{self._next:05d}"
-        self._next += 1
-        config, drawn = self._sampler.ask(trial_id)
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do."""
+        return self._plan.over
+
+    def elapsed_s(self) -> float:
+        """Seconds of searching so far, pauses of the whole search left out."""
+        return time.time() - self._began
+
+    def next_job(self) -> dict[str, Any] | None:
+        """What a free worker shall do; None while there is nothing."""
+        stretch = self._plan.next()
+        if stretch is None:
+            return None
         assignment = Assignment(
-            trial_id=trial_id,
+            trial_id=stretch.trial_id,
             study=self.study.study,
-            folder=self.folder / "trials" / trial_id,
+            folder=self.folder / "trials" / stretch.trial_id,
             limits=Limits(**self.study.limits),
             runtime=self._runtime,
             reference_ms=self.study.reference_ms,
             cache=self.folder.parent / ".latency",
-            drawn=drawn,
+            drawn=stretch.drawn,
+            until=stretch.until,
+            hopeless_ms=stretch.hopeless_ms,
+            began=self._began,
         )
-        self._jobs[trial_id] = (config, assignment)
-        return dispatch.job(config, assignment)
+        self._jobs[stretch.trial_id] = (stretch.config, assignment)
+        return dispatch.job(stretch.config, assignment)
 
     def ended(self, trial_id: str, error: str = "") -> None:
-        """Take in the record of a trial whose worker is done with it; a worker that died leaves none, so write one."""
+        """Take in what a worker left of a trial; one that died is tried once more, from its last rung."""
         config, assignment = self._jobs.pop(trial_id)
-        path = assignment.folder / "record.json"
-        if not path.is_file():
-            record = TrialRecord(
-                trial_id=trial_id,
-                study=self.study.study,
-                config=config.resolved(),
-                config_hash=config.hash,
-                drawn=assignment.drawn,
-                state="failed",
-                reason=error or "the worker ended without a record",
-                seed=config.training.seed,
-                data_fingerprint=self.study.data_fingerprint,
-                code_version=records.code_version(),
-            )
-            records.save(record, path)
-        record = records.load(TrialRecord, path)
-        self.records[trial_id] = record
-        self._sampler.tell(record)
+        record = _left(assignment.folder)
+        if record is None or (record.state == "waiting" and len(record.curve) != assignment.until):
+            reason = error or "the worker left no record"
+            if self._plan.died(trial_id):
+                self.display.running(trial_id, f"{reason}, tried again")
+                return
+            record = self._failed(trial_id, config, assignment, f"{reason}, twice")
+            end(record, assignment.folder)
+        self._plan.ended(record)
+        if record.state == "waiting":
+            assert record.latency and record.val_f1 is not None  # noqa: S101 (it has trained)
+            self.display.paused(trial_id, f"{record.reason}: val_f1 {record.val_f1:.4f}, {record.latency.ms:.4f} ms")
+        else:
+            self._tell(record)
+
+    def _failed(self, trial_id: str, config: TrialConfig, assignment: Assignment, reason: str) -> TrialRecord:
+        return TrialRecord(
+            trial_id=trial_id,
+            study=self.study.study,
+            config=config.resolved(),
+            config_hash=config.hash,
+            drawn=assignment.drawn,
+            state="failed",
+            reason=reason,
+            elapsed_s=self.elapsed_s(),
+            seed=config.training.seed,
+            data_fingerprint=self.study.data_fingerprint,
+            code_version=records.code_version(),
+        )
+
+    def _tell(self, record: TrialRecord) -> None:
+        """A trial is over: everyone hears of it."""
         self.display.ended(record)
         for observer in self._observers:
             observer.trial_ended(record)
 
     def finish(self) -> None:
-        """Write trials.parquet and tell the observers."""
+        """Write trials.parquet and the report, and tell the observers."""
+        if self.over:
+            for record in self._plan.stop_waiting():
+                end(record, self.folder / "trials" / record.trial_id)
+                self._tell(record)
         table = pd.DataFrame([_row(record) for record in self.records.values()])
+        table.attrs["study"] = self.study.model_dump(mode="json")
         temporary = self.folder / ".trials.parquet.tmp"
         table.to_parquet(temporary)
         temporary.replace(self.folder / "trials.parquet")
+        from whc.search import report  # plotly takes a second to import, and is of no use before the end
+
+        report.write(self.study, list(self.records.values()), self.folder / "report.html")
         for observer in self._observers:
             observer.study_ended(self.study.study, self.folder)
 
 
+def _left(folder: Path) -> TrialRecord | None:
+    """The record of a trial that is over or waits at a rung; None of one that broke off."""
+    for name in ("record.json", RUNG):
+        if (folder / name).is_file():
+            return records.load(TrialRecord, folder / name)
+    return None
+
+
 def _row(record: TrialRecord) -> dict[str, Any]:
     """A record as a row of trials.parquet; what is nested goes in as JSON."""
-    fields = record.model_dump(mode="json", exclude={"latency", "files", "schema_version"})
-    nested = {name: json.dumps(fields[name]) for name in ("config", "drawn", "curve")}
+    fields = record.model_dump(mode="json", exclude={"files", "schema_version"})
+    nested = {name: json.dumps(fields[name]) for name in ("config", "drawn", "curve", "latency")}
     latency = record.latency.model_dump(include={"ms", "low_ms", "high_ms", "ratio", "host"}) if record.latency else {}
     return {**fields, **nested, **{f"latency_{name}": value for name, value in latency.items()}}

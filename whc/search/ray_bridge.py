@@ -1,4 +1,7 @@
-"""Ray Tune's side of the driver: where it asks for trials, and where it tells that they moved on or ended."""
+"""Ray Tune's side of the driver: where it asks for work, and where it tells that work moved on or ended.
+
+What Ray calls a trial is one stretch of ours, from one rung to the next: Ray's own pausing would hold a worker's place.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,10 @@ class Bridge(Searcher):
         self._ours: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next job, or Ray's word for none left."""
-        if self._driver.open_trials <= 0:
-            return str(Searcher.FINISHED)
+        """The next job; None while there is none, or Ray's word for none left."""
         job = self._driver.next_job()
+        if job is None:
+            return str(Searcher.FINISHED) if self._driver.over else None
         self._ours[trial_id] = job["assignment"].trial_id
         return job
 

@@ -22,6 +22,7 @@ from whc.search import space
 from whc.search.display import Display
 from whc.search.driver import Driver
 from whc.search.study import SearchFile, begin, check_same
+from whc.search.warm_start import earlier
 from whc.trials import dispatch
 from whc.trials.config import TASKS, TrialConfig
 
@@ -40,8 +41,8 @@ class Outcome:
 class Request:
     """What to search: a new study from `settings` and `data`, or with `resume` the study `name` as it was begun.
 
-    With `resume`, `settings` and `data` may be None; what is given must agree with the study. `trials` overrides how
-    many trials the study has in all.
+    With `resume`, `settings` and `data` may be None; what is given must agree with the study. `trials` and `minutes`
+    override the study's. A new study's sampler learns from the studies named in `warm_start` first.
     """
 
     name: str
@@ -50,6 +51,13 @@ class Request:
     data: Path | None
     resume: bool
     trials: int | None = None
+    minutes: float | None = None
+    warm_start: tuple[str, ...] = ()
+
+    def over(self, study: StudyRecord) -> StudyRecord:
+        """The study with what is asked for here in place of its own."""
+        asked = {"trials": self.trials, "minutes": self.minutes, "warm_start": list(self.warm_start)}
+        return study.model_copy(update={name: value for name, value in asked.items() if value})
 
 
 def search(
@@ -75,24 +83,24 @@ def search(
         )
     folder.mkdir(parents=True, exist_ok=True)
     with records.locked(folder):
-        study, tree, corpus = _prepare(request, folder, on_decoding)
+        study, tree, corpus = _prepare(request, folder, console, on_decoding)
         if corpus.unreadable:
             console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
         display = Display(study, console)
         driver = Driver(study, folder, tree, observers, display)
         driver.start()
         try:
-            if driver.open_trials > 0:
+            if not driver.over:
                 with dispatch.cluster(study.workers, sum(array.nbytes for array in corpus.images.values())), display:
                     _tune(driver, corpus, study.workers)
         finally:
             driver.finish()
         ended = list(driver.records.values())
-        return Outcome(study, folder, ended, complete=len(ended) >= study.trials)
+        return Outcome(study, folder, ended, complete=driver.over)
 
 
 def _prepare(
-    request: Request, folder: Path, on_decoding: Callable[[int, int], None] | None
+    request: Request, folder: Path, console: Console, on_decoding: Callable[[int, int], None] | None
 ) -> tuple[StudyRecord, space.Section, Corpus]:
     """The study's record (new, or as it was begun), its space, and its data decoded."""
     if request.resume:
@@ -100,24 +108,24 @@ def _prepare(
         tree = space.compile_space(study.space, str(folder / "study.yaml"))
         corpus = dataset.load(request.data or Path(study.data), space.image_sizes(tree), on_decoding)
         check_same(study, request.settings, corpus.fingerprint)
-        if request.trials:
-            study = study.model_copy(update={"trials": request.trials})
-            study.save(folder)
+        study = request.over(study)
+        study.save(folder)
         return study, tree, corpus
     settings, data = request.settings, request.data
     assert settings is not None and data is not None  # noqa: S101 (a new study has both)
     tree = space.compile_space(settings.space, settings.name)
     corpus = dataset.load(data, space.image_sizes(tree), on_decoding)
-    reference_ms = bench({}, settings.runtime, Protocol())[REFERENCE].ms
+    reference = bench({}, settings.runtime, Protocol())[REFERENCE]
+    if reference.noisy:
+        console.print("this machine is busy: latencies are ratios to a reference network that was timed in noise")
     facts = {
         "data_fingerprint": corpus.fingerprint,
-        "reference_ms": reference_ms,
+        "reference_ms": reference.ms,
         "host": host(),
         "constant_f1": _constant_f1(tree, corpus),
     }
-    study = begin(settings, request.name, data, facts)
-    if request.trials:
-        study = study.model_copy(update={"trials": request.trials})
+    study = request.over(begin(settings, request.name, data, facts))
+    earlier(study.warm_start, request.runs, study, tree)  # what is wrong with them is told before the study exists
     study.save(folder)
     return study, tree, corpus
 
@@ -140,7 +148,7 @@ def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:
         tune.with_parameters(dispatch.trainable, corpus=corpus),
         tune_config=tune.TuneConfig(
             search_alg=Bridge(driver),
-            num_samples=driver.open_trials,
+            num_samples=-1,  # until the driver says that nothing is left
             max_concurrent_trials=workers,
             reuse_actors=True,
         ),

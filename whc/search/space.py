@@ -6,22 +6,20 @@ A space looks like a trial's configuration in which any value may be a list of o
     depth: {int: [2, 6], step: 2}
     head: [avg, avgmax_mlp]
     backbone: {baseline: {}, inverted_se: {expansion: [2, 4]}}
+
+Its `rules` link parameters to each other (rules.py); what breaks one is drawn again.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import BaseTrial, FixedTrial
 from pydantic import BaseModel
 
 from whc import plugins
@@ -29,7 +27,11 @@ from whc.config import validate
 from whc.errors import UsageError, problem
 from whc.models.assemble import ModelConfig
 from whc.plugins import ChoiceOf
+from whc.search import ranges, rules
+from whc.search.rules import Rule
 from whc.trials.config import TrialConfig
+
+MAX_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,10 @@ class Draw:
 
 @dataclass(frozen=True)
 class Section:
-    """Keys that are all present."""
+    """Keys that are all present; the outermost one keeps the rules of the whole space."""
 
     children: Mapping[str, Node]
+    rules: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,10 @@ class Branches:
 Node = Fixed | Draw | Section | Branches
 
 
+class Redraw(ValueError):
+    """What was drawn breaks a rule of the space; another draw may not."""
+
+
 def compile_space(raw: Mapping[str, Any], source: str) -> Section:
     """Read and check the `space:` part of a search file.
 
@@ -71,15 +78,47 @@ def compile_space(raw: Mapping[str, Any], source: str) -> Section:
         source: file name for messages.
 
     Raises:
-        UsageError: unknown keys, impossible ranges, values that a configuration would refuse; all told together.
+        UsageError: unknown keys, impossible ranges, values that a configuration would refuse, rules that nothing can
+            keep; all told together.
     """
     problems: list[str] = []
-    tree = _section(raw, TrialConfig, f"{source}: space", problems)
+    plain = {key: value for key, value in raw.items() if key != "rules"}
+    tree = _section(plain, TrialConfig, f"{source}: space", problems)
     for sample in _probes(tree):
         problems += _refusals(sample, source)
+    if not problems:  # a rule about a key with a mistake would only be another line about that key
+        tree = replace(tree, rules=_rules(raw.get("rules", []), tree, source, problems))
+    if not problems:
+        problems += _nothing_left(tree, source)
     if problems:
         raise UsageError("\n".join(dict.fromkeys(problems)))
     return tree
+
+
+def _rules(written: object, tree: Section, source: str, problems: list[str]) -> tuple[Rule, ...]:
+    where = f"{source}: space.rules"
+    known = {parameter.key: parameter.values for parameter in parameters(tree)}
+    found = rules.parse(written, known, where, problems)
+    for key, name in (pair for rule in found for pair in rule.names):
+        sample: Any = name
+        for part in reversed(key.split(".")):
+            sample = {part: sample}
+        problems += [line.replace(": space.", ": space.rules: ", 1) for line in _refusals(sample, source)]
+    return found
+
+
+def _nothing_left(tree: Section, source: str) -> list[str]:
+    """A problem if none of many draws keeps all rules."""
+    rng, broken = random.Random(0), Counter[str]()  # noqa: S311 (no secret)
+    for _ in range(MAX_DRAWS):
+        try:
+            suggest(tree, at_random(tree, rng))
+        except Redraw as error:
+            broken[str(error)] += 1
+        else:
+            return []
+    rule = f"must leave something to draw, got nothing in {MAX_DRAWS} draws"
+    return [f"{source}: space.rules: {rule}; loosen one, most often {broken.most_common(1)[0][0]}"]
 
 
 def _section(raw: Mapping[Any, Any], owner: type[BaseModel] | None, where: str, problems: list[str]) -> Section:
@@ -89,75 +128,35 @@ def _section(raw: Mapping[Any, Any], owner: type[BaseModel] | None, where: str, 
 
 
 def _node(value: object, owner: type[BaseModel] | None, key: str, where: str, problems: list[str]) -> Node | None:
-    field = owner.model_fields.get(key) if owner else None
-    kind = next((item.kind for item in field.metadata if isinstance(item, ChoiceOf)), None) if field else None
+    kind = choice_kind(owner, key)
     if kind:
         return _branches(value, kind, where, problems)
-    annotation = field.annotation if field else None
-    inner = annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    inner = section_model(owner, key)
     if inner and not isinstance(value, Mapping):
         problems.append(problem(where, "must be a mapping", value, f"its keys: {', '.join(inner.model_fields)}"))
         return None
-    if isinstance(value, list):
-        return _options(value, where, problems)
-    if isinstance(value, Mapping):
-        if {"float", "int"} & set(value) and not inner:
-            return _range(value, where, problems)
+    if isinstance(value, Mapping) and (inner or not {"float", "int"} & set(value)):
         return _section(value, inner, where, problems)
+    if isinstance(value, list):
+        listed = ranges.options(value, where, problems)
+        return Draw(listed) if listed and len(value) > 1 else Fixed(value[0]) if listed else None
+    if isinstance(value, Mapping):
+        drawn = ranges.interval(value, where, problems)
+        return Draw(drawn) if drawn else None
     return Fixed(value)
 
 
-def _options(values: list[Any], where: str, problems: list[str]) -> Node | None:
-    if not values or any(isinstance(value, (list, dict)) for value in values):
-        problems.append(problem(where, "must list plain values", values, "list at least one, or give a range"))
-        return None
-    if len(set(map(str, values))) != len(values):
-        problems.append(problem(where, "must not list a value twice", values, "remove the repeats"))
-        return None
-    return Fixed(values[0]) if len(values) == 1 else Draw(CategoricalDistribution(values))
+def choice_kind(owner: type[BaseModel] | None, key: str) -> str | None:
+    """The kind of plug-ins that a key of `owner` chooses among, if it does."""
+    field = owner.model_fields.get(key) if owner else None
+    return next((item.kind for item in field.metadata if isinstance(item, ChoiceOf)), None) if field else None
 
 
-def _range(value: Mapping[str, Any], where: str, problems: list[str]) -> Node | None:
-    kind = "float" if "float" in value else "int"
-    extras = {"float": {"log"}, "int": {"log", "step"}}[kind]
-    unknown = sorted(set(value) - {kind} - extras)
-    if unknown:
-        problems.append(
-            f"{where}: unknown key {unknown[0]!r} in a range; known here: {', '.join(sorted({kind} | extras))}"
-        )
-        return None
-    ends, log, step = value[kind], value.get("log", False), value.get("step", 1)
-    rule = _broken_rule(kind, ends, log, step)
-    if rule:
-        problems.append(problem(where, f"impossible range ({rule})", dict(value), f"write {{{kind}: [low, high]}}"))
-        return None
-    low, high = ends
-    if kind == "float":
-        return Draw(FloatDistribution(low, high, log=log))
-    return Draw(IntDistribution(low, high, log=log, step=step))
-
-
-def _broken_rule(kind: str, ends: object, log: object, step: object) -> str:
-    """What a range breaks, nothing if it is sound."""
-    number, words = (int, "whole numbers") if kind == "int" else ((int, float), "numbers")
-    if not (isinstance(ends, list) and len(ends) == 2 and all(_is_number(end, number) for end in ends)):
-        return f"the ends must be two {words}"
-    if not isinstance(log, bool):
-        return "log must be true or false"
-    if not (_is_number(step, int) and isinstance(step, int) and step > 0):
-        return "the step must be a whole number above 0"
-    low, high = ends
-    broken = {
-        "the first end must be less than the second": low >= high,
-        "a log range must begin above 0": log and low <= 0,
-        "a log range takes no step": log and step != 1,
-        "the step must divide the range": kind == "int" and (high - low) % step != 0,
-    }
-    return next((rule for rule, holds in broken.items() if holds), "")
-
-
-def _is_number(value: object, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)  # type: ignore[arg-type]
+def section_model(owner: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
+    """What a key's own keys are declared by, where the key is a plain section of `owner`."""
+    field = owner.model_fields.get(key) if owner else None
+    annotation = field.annotation if field else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _branches(value: object, kind: str, where: str, problems: list[str]) -> Node | None:
@@ -209,7 +208,7 @@ def _variations(node: Node) -> Iterator[Any]:
     if isinstance(node, Fixed):
         yield node.value
     elif isinstance(node, Draw):
-        yield from _values(node.distribution)
+        yield from ranges.probes(node.distribution)
     elif isinstance(node, Branches):
         for name, section in node.children.items():
             for parameters in _variations(section):
@@ -222,17 +221,6 @@ def _variations(node: Node) -> Iterator[Any]:
                 yield {**first, key: value}
 
 
-def _values(distribution: BaseDistribution) -> Iterator[Any]:
-    """Every option, or both ends of a range."""
-    if isinstance(distribution, CategoricalDistribution):
-        yield from distribution.choices
-    elif isinstance(distribution, (FloatDistribution, IntDistribution)):
-        yield from (distribution.low, distribution.high)
-        if isinstance(distribution, FloatDistribution):
-            # Also one between, as a value that must be whole would take 4.0 and 8.0.
-            yield distribution.low + (distribution.high - distribution.low) / math.e
-
-
 def _refusals(sample: dict[str, Any], source: str) -> list[str]:
     """What a configuration refuses about single values; parts that only do not fit each other are redrawn later."""
     try:
@@ -243,14 +231,26 @@ def _refusals(sample: dict[str, Any], source: str) -> list[str]:
     return []
 
 
-def suggest(tree: Section, trial: optuna.Trial) -> dict[str, Any]:
-    """Draw a configuration (not yet checked for parts that do not fit each other)."""
+def suggest(tree: Section, trial: BaseTrial) -> dict[str, Any]:
+    """Draw a configuration (not yet checked for parts that do not fit each other).
+
+    Raises:
+        Redraw: it breaks a rule of the space.
+    """
     result = _suggest(tree, "", trial)
     assert isinstance(result, dict)  # noqa: S101 (a section gives a dict)
+    broken = next((rule for rule in tree.rules if rule.broken(result)), None)
+    if broken:
+        raise Redraw(f"the rule {broken.text!r} is broken")
     return result
 
 
-def _suggest(node: Node, key: str, trial: optuna.Trial) -> Any:
+def at_random(tree: Section, rng: random.Random) -> FixedTrial:
+    """A trial without a study for `suggest`, every parameter evenly drawn."""
+    return FixedTrial({key: ranges.at_random(found, rng) for key, found in distributions(tree).items()})
+
+
+def _suggest(node: Node, key: str, trial: BaseTrial) -> Any:
     if isinstance(node, Fixed):
         return node.value
     if isinstance(node, Draw):
@@ -270,7 +270,7 @@ def _suggest(node: Node, key: str, trial: optuna.Trial) -> Any:
     return drawn
 
 
-def _draw(distribution: BaseDistribution, key: str, trial: optuna.Trial) -> Any:
+def _draw(distribution: BaseDistribution, key: str, trial: BaseTrial) -> Any:
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(key, distribution.choices)
     if isinstance(distribution, FloatDistribution):
@@ -279,21 +279,62 @@ def _draw(distribution: BaseDistribution, key: str, trial: optuna.Trial) -> Any:
     return trial.suggest_int(key, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
 
+@dataclass(frozen=True)
+class Parameter:
+    """A value of a configuration: its dotted key, what it can be, and when it is needed at all (empty: always)."""
+
+    key: str
+    node: Fixed | Draw | Branches
+    when: str
+
+    @property
+    def distribution(self) -> BaseDistribution | None:
+        """What it is drawn from; None where it is fixed."""
+        if isinstance(self.node, Branches) and len(self.node.children) > 1:
+            return CategoricalDistribution(list(self.node.children))
+        return self.node.distribution if isinstance(self.node, Draw) else None
+
+    @property
+    def values(self) -> Sequence[Any]:
+        """Everything it can be; of a range of floats both ends."""
+        if self.distribution:
+            return ranges.values(self.distribution)
+        return [self.node.value] if isinstance(self.node, Fixed) else list(_names(self.node))
+
+
+def _names(node: Node | None) -> Iterable[str]:
+    return node.children if isinstance(node, Branches) else ()
+
+
+def parameters(tree: Section) -> Iterator[Parameter]:
+    """Every value that the space speaks of, in its order."""
+    return _parameters(tree, "", ())
+
+
+def _parameters(node: Node, key: str, when: tuple[str, ...]) -> Iterator[Parameter]:
+    if not isinstance(node, Section):
+        yield Parameter(key, node, " and ".join(when))
+    if isinstance(node, (Fixed, Draw)):
+        return
+    for name, child in node.children.items():
+        needed = when
+        if isinstance(node, Branches) and len(node.children) > 1:
+            needed = (*when, f"{key} is {name}")
+        elif key == "model":
+            needed = (*when, *_users(node.children.get("sequence"), name))
+        yield from _parameters(child, f"{key}.{name}".lstrip("."), needed)
+
+
+def _users(sequence: Node | None, name: str) -> tuple[str, ...]:
+    """With which of its sequence models a space needs a key of `model`; nothing: with each."""
+    every = list(_names(sequence))
+    users = [one for one in every if name not in plugins.load("models.sequence", one).UNUSED]
+    return () if users == every else (f"model.sequence is {' or '.join(users) or 'another'}",)
+
+
 def distributions(tree: Section) -> dict[str, BaseDistribution]:
     """Every parameter that the space can draw, by dotted key."""
-    found: dict[str, BaseDistribution] = {}
-
-    def walk(node: Node, key: str) -> None:
-        if isinstance(node, Draw):
-            found[key] = node.distribution
-        elif isinstance(node, (Branches, Section)):
-            if isinstance(node, Branches) and len(node.children) > 1:
-                found[key] = CategoricalDistribution(list(node.children))
-            for name, child in node.children.items():
-                walk(child, f"{key}.{name}".lstrip("."))
-
-    walk(tree, "")
-    return found
+    return {item.key: item.distribution for item in parameters(tree) if item.distribution}
 
 
 def image_sizes(tree: Section) -> list[tuple[int, int]]:
@@ -302,8 +343,5 @@ def image_sizes(tree: Section) -> list[tuple[int, int]]:
     node = model.children.get("image_size") if isinstance(model, Section) else None
     if node is None:
         return [TrialConfig().model.image_size]
-    if isinstance(node, Draw) and isinstance(node.distribution, IntDistribution):
-        values: list[Any] = list(range(node.distribution.low, node.distribution.high + 1, node.distribution.step))
-    else:
-        values = list(_variations(node))
+    values = ranges.values(node.distribution) if isinstance(node, Draw) else list(_variations(node))
     return [ModelConfig(image_size=value).image_size for value in values]

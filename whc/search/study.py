@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from whc import records
-from whc.config import Settings, load_yaml, shipped, validate
+from whc.config import Settings, shipped, validate
 from whc.errors import StudyError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf
 from whc.records import StudyRecord
-from whc.search import space
+from whc.search import include, space
+from whc.search.scheduler import Halving
 from whc.trials.run import Limits
 
 RUNTIMES = ChoiceOf("runtimes")
@@ -25,6 +26,10 @@ class SearchFile(Settings):
 
     `data` is used without `--data`; `recipe` names the file in factory/ that turns this search into a ladder; `trials`
     counts all that end, rejected ones too; `workers` is how many train at once (default: one for each core).
+
+    `sampler` draws the configurations and `scheduler` cuts trials short. A network `drop_slower` times slower than the
+    most accurate one so far is not trained (null: it is). No trial begins or goes on after `minutes` of searching; none
+    begins once the last `patience` have added less than a hundredth to the hypervolume.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=40)
@@ -34,21 +39,26 @@ class SearchFile(Settings):
     workers: int | None = Field(None, ge=1)
     runtime: Annotated[Choice, RUNTIMES] = RUNTIMES.default("onnxruntime_cpu")
     limits: Limits = Limits()
+    sampler: Literal["auto", "tpe", "nsga2", "gp", "random"] = "auto"
+    scheduler: Halving = Halving()
+    drop_slower: float | None = Field(4.0, gt=1)
+    minutes: float | None = Field(None, gt=0)
+    patience: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
     space: dict[str, Any]
 
 
 def read(path: Path) -> tuple[SearchFile, space.Section]:
-    """Read and check a search file.
+    """Read and check a search file, with what it includes.
 
     Raises:
         UsageError: every error in the file, one a line.
     """
-    content = load_yaml(path)
-    raw = content.get("space")
+    whole = include.load(path, SearchFile)
+    raw = whole.content.get("space")
     problems = []
     try:
-        settings = validate(SearchFile, content, str(path))
+        settings = validate(SearchFile, whole.content, str(path))
     except UsageError as error:
         problems.append(str(error))
     try:
@@ -56,7 +66,7 @@ def read(path: Path) -> tuple[SearchFile, space.Section]:
     except UsageError as error:
         problems.append(str(error))
     if problems:
-        raise UsageError("\n".join(problems))
+        raise UsageError(whole.placed("\n".join(problems)))
     shipped("factory", settings.recipe)  # a recipe misspelt is better told now than after the search
     return settings, tree
 
@@ -82,6 +92,11 @@ def begin(settings: SearchFile, name: str, data: Path, facts: Mapping[str, Any])
         runtime=settings.runtime.dump(),
         limits=settings.limits.model_dump(exclude_none=True),
         seed=settings.seed,
+        sampler=settings.sampler,
+        scheduler=settings.scheduler.model_dump(),
+        drop_slower=settings.drop_slower,
+        minutes=settings.minutes,
+        patience=settings.patience,
         code_version=records.code_version(),
         **facts,
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from whc.trials.artifacts import export, parity, restore, to_checkpoint, trainer
 from whc.trials.config import TrialConfig
 
 Report = Callable[[CurvePoint], None]
+RUNG, RUNG_CHECKPOINT = "rung.json", "rung.pt"  # what a trial that waits at a rung goes on from
 
 
 class Limits(Settings):
@@ -44,8 +46,11 @@ class Limits(Settings):
 class Assignment:
     """Where and under what rules a trial runs.
 
-    `folder` takes record.json, checkpoint.pt and model.onnx; `cache` holds latencies; `reference_ms` is the reference
-    network's milliseconds on this host when idle; `drawn` is what the sampler drew, kept in the record.
+    `folder` takes record.json, checkpoint.pt and model.onnx, and while it waits at a rung rung.json and rung.pt;
+    `cache` holds latencies; `reference_ms` is the reference network's milliseconds on this host when idle; `drawn` is
+    what the sampler drew, kept in the record. `until` is the epoch after which the trial waits (None: it trains to its
+    end); `hopeless_ms` the latency above which it is not worth training (None: any is). `began` is when the search
+    began, in seconds of the system's clock, put off by its pauses.
     """
 
     trial_id: str
@@ -56,13 +61,17 @@ class Assignment:
     reference_ms: float
     cache: Path
     drawn: dict[str, Any]
+    until: int | None = None
+    hopeless_ms: float | None = None
+    began: float | None = None
 
 
 def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Report) -> TrialRecord:
-    """Run a trial to its end and put its record in place.
+    """Run a trial to its end, or to its next rung, and put its record in place.
 
-    A configuration over a limit ends before training as `infeasible`; one that cannot train or whose export fails its
-    parity gate ends as `failed`, with the reason.
+    A configuration over a limit ends before training as `infeasible`, a hopelessly slow one as `stopped`; one that
+    cannot train or whose export fails its parity gate ends as `failed`, with the reason. A trial that waits leaves
+    rung.json in place of record.json, and goes on from there, exactly, when it is run again.
 
     Args:
         config: what to train.
@@ -86,14 +95,25 @@ def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Rep
         drawn=assignment.drawn,
         state=state,
         reason=reason,
+        elapsed_s=0.0 if assignment.began is None else time.time() - assignment.began,
         seed=config.training.seed,
         data_fingerprint=corpus.fingerprint,
         code_version=records.code_version(),
         files={name: records.sha256(folder / name) for name in names},
         **facts,
     )
-    records.save(record, folder / "record.json")
+    if state == "waiting":
+        records.save(record, folder / RUNG)
+    else:
+        end(record, folder)
     return record
+
+
+def end(record: TrialRecord, folder: Path) -> None:
+    """Put the record of a trial that is over in place, and clear away what it would have gone on from."""
+    records.save(record, folder / "record.json")
+    for name in (RUNG, RUNG_CHECKPOINT):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _as_if_trained(network: nn.Module) -> nn.Module:
@@ -108,6 +128,43 @@ def _attempt(
     config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Report, facts: dict[str, Any]
 ) -> tuple[records.State, str]:
     """The chain; what is known so far is in `facts` even when it breaks off."""
+    folder = assignment.folder
+    rung, rung_checkpoint = folder / RUNG, folder / RUNG_CHECKPOINT
+    if rung.is_file():
+        before = records.load(TrialRecord, rung)
+        facts.update({name: getattr(before, name) for name in ("latency", "size_bytes", "params", "before_s")})
+    else:
+        state, reason = _before_training(config, corpus, assignment, facts)
+        if state:
+            return state, reason
+    training = trainer(config, corpus)
+    if rung_checkpoint.is_file():
+        training.restore(checkpoint.load(rung_checkpoint).progress or {})
+    facts["curve"] = training.curve
+    epochs, until = training.epochs(), assignment.until or config.training.epochs
+    while len(training.curve) < until:
+        report(next(epochs).point)
+    best = training.best
+    assert best is not None  # noqa: S101 (there is at least one epoch)
+    facts["val_f1"] = best.val_f1
+    saved = to_checkpoint(config, corpus, best, assignment.study, assignment.trial_id)
+    if until < config.training.epochs:
+        checkpoint.save(replace(saved, progress=training.state()), rung_checkpoint)
+        return "waiting", f"after {until} of {config.training.epochs} epochs"
+    checkpoint.save(saved, folder / "checkpoint.pt")
+    _, network = restore(saved, "checkpoint.pt")
+    artifact = folder / "model.onnx"
+    export(config, network, saved, artifact)
+    facts["size_bytes"] = artifact.stat().st_size
+    outcome = parity(config, network, artifact, corpus, assignment.runtime, ParityLimits())
+    return ("finished", "") if outcome.passed else ("failed", str(outcome))
+
+
+def _before_training(
+    config: TrialConfig, corpus: Corpus, assignment: Assignment, facts: dict[str, Any]
+) -> tuple[records.State | None, str]:
+    """What is known without training; a state and a reason if that is the end of it."""
+    start = time.perf_counter()
     artifact = assignment.folder / "model.onnx"
     blank = Checkpoint(config.resolved(), {}, list(corpus.labels), corpus.frame_rate, corpus.fingerprint, "", 0, 0.0)
     network = _as_if_trained(untrained(config, corpus.labels))
@@ -116,21 +173,11 @@ def _attempt(
     facts["latency"] = latency
     facts["size_bytes"] = artifact.stat().st_size
     facts["params"] = sum(parameter.numel() for parameter in network.parameters())
+    facts["before_s"] = time.perf_counter() - start
     artifact.unlink()
     exceeded = assignment.limits.exceeded(latency.ms, facts["size_bytes"], facts["params"])
     if exceeded:
         return "infeasible", ", ".join(f"{name} {over:+.0%} over its limit" for name, over in exceeded.items())
-
-    training = trainer(config, corpus)
-    facts["curve"] = training.curve
-    for epoch in training.epochs():
-        report(epoch.point)
-    assert training.best is not None  # noqa: S101 (there is at least one epoch)
-    facts["val_f1"] = training.best.val_f1
-    saved = to_checkpoint(config, corpus, training.best, assignment.study, assignment.trial_id)
-    checkpoint.save(saved, assignment.folder / "checkpoint.pt")
-    _, network = restore(saved, "checkpoint.pt")
-    export(config, network, saved, artifact)
-    facts["size_bytes"] = artifact.stat().st_size
-    outcome = parity(config, network, artifact, corpus, assignment.runtime, ParityLimits())
-    return ("finished", "") if outcome.passed else ("failed", str(outcome))
+    if assignment.hopeless_ms and latency.ms > assignment.hopeless_ms:
+        return "stopped", f"slower than {assignment.hopeless_ms:.4f} ms, the space's drop_slower times the best trial's"
+    return None, ""

@@ -1,0 +1,194 @@
+"""`whc studies` and `whc studies show`."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from whc.cli import _options
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+
+    from whc.records import StudyRecord, TrialRecord
+
+NUMBER = re.compile(r"[-+]?\d[\d.,]*(e[-+]\d+)?")
+
+
+class _ListsByDefault(click.Group):
+    """A group that lists when it is told no command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the command where there is none, as in `whc studies --json`."""
+        told = bool(args) and (not args[0].startswith("-") or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if told else ["list", *args])
+
+
+@click.group(cls=_ListsByDefault)
+def command() -> None:
+    """What searches have found: all of them in a list, which needs no command, or one of them closely."""
+
+
+@command.command(name="list")
+@_options.runs
+@_options.as_json
+def every(runs: Path, as_json: bool) -> None:
+    """Every study, the newest first."""
+    rows = [_row(folder) for folder in _folders(runs)]
+    _options.emit(rows, as_json, _listed(rows, runs))
+
+
+@command.command
+@click.argument("name")
+@_options.runs
+@_options.as_json
+def show(name: str, runs: Path, as_json: bool) -> None:
+    """One study, NAME: its facts, its front, why trials did not finish; draws its report.html again."""
+    from whc.errors import StudyError
+
+    folder = _folder(runs, name)
+    study, ended = _read(folder)
+    from whc.search import report
+    from whc.search.display import front_trials, hypervolume_of
+
+    page = folder / "report.html"
+    try:
+        report.write(study, ended, page)
+    except OSError as error:
+        raise StudyError(f"{page}: must be writable, got {error.strerror}; mind the folder's permissions") from error
+    fields = {"trial_id", "val_f1", "latency", "size_bytes", "config"}
+    result = {
+        "study": study.study,
+        "folder": str(folder),
+        "facts": study.model_dump(mode="json"),
+        "states": dict(Counter(record.state for record in ended)),
+        "reasons": _reasons(ended),
+        "front": [record.model_dump(mode="json", include=fields) for record in front_trials(ended)],
+        "hypervolume": hypervolume_of(study, ended),
+        "report": str(page),
+    }
+    _options.emit(result, as_json, _shown(study, ended, result))
+
+
+def _folders(runs: Path) -> list[Path]:
+    """Folders of the studies that have begun, the newest first."""
+    begun = sorted(runs.glob("*/study.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path.parent for path in begun]
+
+
+def _folder(runs: Path, name: str) -> Path:
+    """The folder of one study; raises StudyError that suggests the nearest name when there is none."""
+    from difflib import get_close_matches
+
+    from whc.errors import StudyError, problem
+    from whc.records import existing_study
+
+    known = [folder.name for folder in _folders(runs)]
+    near = get_close_matches(name, known, n=1)
+    if name not in known and near:
+        raise StudyError(problem(str(runs), "no such study", name, f"did you mean {near[0]!r}?"))
+    return existing_study(runs, name)
+
+
+def _read(folder: Path) -> tuple[StudyRecord, list[TrialRecord]]:
+    """A study and its trials that are over; raises StudyError, in one line, when a file of it is damaged."""
+    from whc.errors import StudyError, UsageError
+    from whc.records import StudyRecord, trial_records
+
+    try:
+        return StudyRecord.load(folder), list(trial_records(folder))
+    except UsageError as error:
+        raise StudyError(str(error).splitlines()[0]) from error
+
+
+def _row(folder: Path) -> dict[str, Any]:
+    """A study in a few numbers, or what is wrong with it."""
+    from whc.errors import StudyError
+    from whc.search.display import front_trials, hypervolume_of, scored
+
+    try:
+        study, ended = _read(folder)
+    except StudyError as error:
+        return {"study": folder.name, "folder": str(folder), "damaged": str(error)}
+    return {
+        "study": folder.name,
+        "space": study.space_name,
+        "states": dict(Counter(record.state for record in ended)),
+        "ended": len(ended),
+        "trials": study.trials,
+        "best_val_f1": max((record.val_f1 or 0.0 for record in scored(ended)), default=None),
+        "front": len(front_trials(ended)),
+        "hypervolume": hypervolume_of(study, ended),
+        "folder": str(folder),
+    }
+
+
+def _listed(rows: Sequence[dict[str, Any]], runs: Path) -> RenderableType:
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    from whc.search.display import counted
+
+    if not rows:
+        return Text(f"{runs}: no study yet; begin one with `whc search --space search_spaces/tiny.yaml`")
+    # A study's folder is named as the study, so that one folder stands for all.
+    table = Table(title=f"studies in {runs}", title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("study", "space", "ended", "states", "val_f1", "front", "hypervolume"):
+        words = heading in ("study", "space", "states")
+        table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=not words)
+    for row in rows:
+        if "damaged" in row:
+            table.add_row(row["study"], "damaged")
+            continue
+        best = "" if row["best_val_f1"] is None else f"{row['best_val_f1']:.4f}"
+        found = (best, str(row["front"]), f"{row['hypervolume']:.4f}")
+        ended, states = f"{row['ended']} of {row['trials']}", ", ".join(counted(row["states"]))
+        table.add_row(row["study"], row["space"], ended, states, *found)
+    return Group(table, *(Text(f"damaged: {row['damaged']}") for row in rows if "damaged" in row))
+
+
+def _reasons(ended: Sequence[TrialRecord]) -> dict[str, dict[str, int]]:
+    """Why trials did not finish, the commonest first, by state; reasons that differ in numbers alone are one."""
+    alike: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for record in ended:
+        if record.reason:
+            first = record.reason.partition("\n")[0]
+            alike[record.state][NUMBER.sub("…", first)].append(first)
+    return {
+        state: {
+            reasons[0] if len(set(reasons)) == 1 else pattern: len(reasons)
+            for pattern, reasons in sorted(found.items(), key=lambda item: -len(item[1]))
+        }
+        for state, found in alike.items()
+    }
+
+
+def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any]) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
+    from whc.search.display import STATES, counted, front_table
+
+    states = counted(result["states"])
+    limits = ", ".join(f"{name} {limit:g}" for name, limit in study.limits.items()) or "none"
+    made = f"seed {study.seed}, whc {study.code_version}"
+    facts = (
+        f"{result['folder']}: {len(ended)} of {study.trials} trials ended: {', '.join(states) or 'none'}",
+        f"space {study.space_name}, recipe {study.recipe}, limits: {limits}; {made}",
+        f"data {study.data} ({study.data_fingerprint}); the constant predictor scores F1 {study.constant_f1:.4f}",
+        f"host {study.host}; hypervolume {result['hypervolume']:.4f}",
+    )
+    reasons = [
+        f"{count} {STATES[state]}: {reason}"
+        for state, found in result["reasons"].items()
+        for reason, count in found.items()
+    ]
+    front = front_table(ended, rows=len(ended))
+    return Group(*map(Text, facts), *front, *map(Text, reasons), Text(f"report: {result['report']}"))

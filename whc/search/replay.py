@@ -1,0 +1,165 @@
+"""A search played on a table of recorded trainings, in simulated time: how samplers and schedulers are judged.
+
+Nothing trains: a trial's latency, its curve and the seconds that they took are those of the nearest recorded one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pyarrow.lib import ArrowException
+
+from whc.errors import UsageError, problem
+from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
+from whc.search import space
+from whc.search.plan import Plan, Stretch
+from whc.search.warm_start import as_drawn
+from whc.trials.run import Limits
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded training: its latency, curve, and the seconds before (export, timing) the curve."""
+
+    latency: Latency
+    curve: list[CurvePoint]
+    before_s: float
+    size_bytes: int
+    params: int
+
+
+class Table:
+    """Trainings recorded by a study that let every trial train to its end.
+
+    Args:
+        path: trials.parquet of that study.
+        tree: the space to be replayed; what it could not draw is left out.
+
+    Raises:
+        UsageError: no such table, or none of its trials fits.
+    """
+
+    def __init__(self, path: Path, tree: space.Section) -> None:
+        try:
+            frame = pd.read_parquet(path)
+            self.study = StudyRecord(**frame.attrs["study"])
+        except (OSError, ArrowException, KeyError, ValueError) as error:
+            rule, reason = "must be the trials.parquet of a study", str(error).splitlines()[0][:80]
+            raise UsageError(problem(f"--replay {path}", rule, reason, "give that of a finished study")) from error
+        self._known = space.distributions(tree)
+        self._trials: list[tuple[dict[str, Any], Recorded]] = []
+        for _, row in frame[frame["state"] == "finished"].iterrows():
+            try:
+                self._trials.append((as_drawn(tree, json.loads(row["config"])), _recorded(row)))
+            except ValueError:  # of another space
+                continue
+        if not self._trials:
+            rule = "must hold finished trials that the space could draw, got none"
+            raise UsageError(f"--replay {path}: {rule}; give the space that it was recorded with")
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def nearest(self, drawn: Mapping[str, Any]) -> Recorded:
+        """The recorded training whose parameters differ least, by the sum over all of 0 (the same) to 1."""
+
+        def apart(trial: tuple[dict[str, Any], Recorded]) -> float:
+            other = trial[0]
+            both = drawn.keys() & other.keys()
+            return len(drawn.keys() ^ other.keys()) + sum(
+                _apart(self._known[key], drawn[key], other[key]) for key in both
+            )
+
+        return min(self._trials, key=apart)[1]
+
+
+def _apart(known: BaseDistribution, a: Any, b: Any) -> float:
+    """How far two values of a parameter differ, 0 to 1: words entirely, numbers to choose from by their order."""
+    if a == b:
+        return 0.0
+    if isinstance(known, CategoricalDistribution):
+        if not all(isinstance(choice, int | float) for choice in known.choices):
+            return 1.0
+        order = sorted(known.choices)  # type: ignore[type-var]
+        return abs(order.index(a) - order.index(b)) / (len(order) - 1)
+    assert isinstance(known, FloatDistribution | IntDistribution)  # noqa: S101 (the three kinds there are)
+    scale = math.log if known.log else float
+    return abs(scale(a) - scale(b)) / (scale(known.high) - scale(known.low))
+
+
+def _recorded(row: pd.Series[Any]) -> Recorded:
+    latency = Latency(**json.loads(row["latency"]))
+    curve = [CurvePoint(**point) for point in json.loads(row["curve"])]
+    return Recorded(latency, curve, float(row["before_s"]), int(row["size_bytes"]), int(row["params"]))
+
+
+def replay(study: StudyRecord, tree: space.Section, table: Table) -> list[TrialRecord]:
+    """Play a search to its end.
+
+    Args:
+        study: what to search, with how many workers, sampler, scheduler and limits.
+        tree: its compiled space.
+        table: answers for the trainings.
+
+    Returns:
+        The trials, each with the simulated seconds at which it ended, in that order.
+    """
+    now = 0.0
+    plan = Plan(study, tree, None, lambda: now)
+    plan.start()
+    trained: dict[str, int] = {}  # epochs so far
+    busy: list[tuple[float, int, TrialRecord]] = []
+    order = 0
+    while not plan.over:
+        while len(busy) < study.workers and (stretch := plan.next()) is not None:
+            record, seconds = _answer(stretch, study, table, trained.get(stretch.trial_id, 0))
+            trained[stretch.trial_id] = len(record.curve)
+            order += 1
+            heapq.heappush(busy, (now + seconds, order, record))
+        now, _, record = heapq.heappop(busy)
+        plan.ended(record.model_copy(update={"elapsed_s": now}))
+    plan.stop_waiting()
+    return sorted(plan.records.values(), key=lambda record: record.elapsed_s)
+
+
+def _answer(stretch: Stretch, study: StudyRecord, table: Table, trained: int) -> tuple[TrialRecord, float]:
+    """What a worker would leave of a stretch, and the seconds that it would take."""
+    found, config, epochs = table.nearest(stretch.drawn), stretch.config, stretch.config.training.epochs
+    scale = len(found.curve) / epochs
+    whole = [found.curve[max(0, round(epoch * scale) - 1)] for epoch in range(1, epochs + 1)]
+    curve = [point.model_copy(update={"epoch": epoch}) for epoch, point in enumerate(whole[: stretch.until], start=1)]
+    seconds = sum(point.seconds for point in curve[trained:]) + (0.0 if trained else found.before_s)
+    exceeded = Limits(**study.limits).exceeded(found.latency.ms, found.size_bytes, found.params)
+    state, reason = ("finished", "") if stretch.until == epochs else ("waiting", f"after {stretch.until} epochs")
+    if exceeded:
+        state, reason = "infeasible", f"over {', '.join(exceeded)}"
+    elif stretch.hopeless_ms and found.latency.ms > stretch.hopeless_ms:
+        state, reason = "stopped", "hopelessly slow"
+    if state in ("infeasible", "stopped"):
+        curve, seconds = [], found.before_s
+    record = TrialRecord(
+        trial_id=stretch.trial_id,
+        study=study.study,
+        config=config.resolved(),
+        config_hash="",
+        drawn=stretch.drawn,
+        state=state,
+        reason=reason,
+        curve=curve,
+        val_f1=max((point.val_f1 for point in curve), default=None),
+        latency=found.latency,
+        size_bytes=found.size_bytes,
+        params=found.params,
+        seed=config.training.seed,
+        data_fingerprint=study.data_fingerprint,
+        code_version=study.code_version,
+    )
+    return record, seconds

@@ -1,0 +1,175 @@
+"""Rules link the parameters of a space: `model.depth <= 3 where model.image_size <= 16`.
+
+A rule is a clause that must hold, always or `where` others do (joined by `and`). A clause compares a dotted key with a
+value or with another key by `<=` or `>=` (numbers; of a size such as 48x30 the smaller side) or `is` or `is not`
+(anything; a choice by its name). A clause about what was not chosen neither holds nor fails.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from whc.errors import problem
+from whc.plugins import ALIASES
+
+KEY = r"[a-z]\w*(?:\.\w+)+"
+CLAUSE = rf"{KEY} *(?:<=|>=| is not | is ) *[\w.+-]+"
+RULE = rf"{CLAUSE}(?: where {CLAUSE}(?: and {CLAUSE})*)?"
+EXAMPLE = "write `model.depth <= 3 where model.image_size <= 16`"
+
+_PARTS = re.compile(rf"({KEY}) *(<=|>=| is not | is ) *([\w.+-]+)")
+_COMPARE = {"<=": operator.le, ">=": operator.ge, "is": operator.eq, "is not": operator.ne}
+_BOUNDS = ("<=", ">=")
+
+
+@dataclass(frozen=True)
+class Clause:
+    """One comparison: of `key` with `value`, or with what `other` is where that is a key."""
+
+    key: str
+    comparison: str
+    value: float | str
+    other: str
+
+    def holds(self, config: Mapping[str, Any]) -> bool | None:
+        """Whether a configuration keeps it; None where the configuration lacks a key."""
+        left, right = _look(config, self.key), _look(config, self.other) if self.other else self.value
+        return None if left is None or right is None else self._compare(left, right)
+
+    def can_hold(self, known: Mapping[str, Sequence[Any]]) -> bool:
+        """Whether any of the values that its keys can have would keep it."""
+        left, right = known[self.key], known.get(self.other, [self.value])
+        if self.comparison in _BOUNDS:
+            low, high = (left, right) if self.comparison == "<=" else (right, left)
+            return bool(min(map(_measure, low)) <= max(map(_measure, high)))
+        return any(self._compare(_canonical(a), _canonical(b)) for a in left for b in right)
+
+    def _compare(self, left: Any, right: Any) -> bool:
+        if self.comparison in _BOUNDS:
+            left, right = _measure(left), _measure(right)
+        return bool(_COMPARE[self.comparison](left, right))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A clause that must hold where all those of `where` do; `text` is the rule as written."""
+
+    text: str
+    clause: Clause
+    where: tuple[Clause, ...]
+
+    def broken(self, config: Mapping[str, Any]) -> bool:
+        """Whether a configuration breaks it."""
+        return all(clause.holds(config) for clause in self.where) and self.clause.holds(config) is False
+
+    @property
+    def names(self) -> Iterator[tuple[str, float | str]]:
+        """The keys that are compared with a name or an exact value, and that value."""
+        for clause in (self.clause, *self.where):
+            if not clause.other and clause.comparison not in _BOUNDS:
+                yield clause.key, clause.value
+
+
+def parse(written: object, known: Mapping[str, Sequence[Any]], where: str, problems: list[str]) -> tuple[Rule, ...]:
+    """Read the rules of a space.
+
+    Args:
+        written: the list as YAML gives it.
+        known: what each key of the space can be; of a range of floats both ends.
+        where: file and key for messages.
+        problems: takes a line for each mistake, and a rule with one is left out.
+    """
+    if not isinstance(written, list):
+        problems.append(problem(where, "must be a list of rules", written, EXAMPLE))
+        return ()
+    found = []
+    for text in written:
+        try:
+            found.append(_rule(text, known))
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+    circle = _circle(found)
+    if circle:
+        problems.append(f"{where}: must not bound parameters in a circle, got {' <= '.join(circle)}; remove a rule")
+    return tuple(found)
+
+
+def _rule(text: object, known: Mapping[str, Sequence[Any]]) -> Rule:
+    if not isinstance(text, str) or not re.fullmatch(RULE, text):
+        raise _mistake("a rule must compare a key with a value", text, EXAMPLE)
+    clauses = [Clause(*_clause(match)) for match in _PARTS.finditer(text)]
+    for clause in clauses:
+        _check(clause, text, known)
+    rule = Rule(text, clauses[0], tuple(clauses[1:]))
+    if not rule.clause.can_hold(known):
+        raise _mistake("a rule must be one that can hold", text, f"{rule.clause.key} is never that; change either")
+    return rule
+
+
+def _clause(match: re.Match[str]) -> tuple[str, str, float | str, str]:
+    key, comparison, value = match[1], match[2].strip(), match[3]
+    if re.fullmatch(KEY, value):
+        return key, comparison, "", value
+    for number in (int, float):
+        try:
+            return key, comparison, number(value), ""
+        except ValueError:
+            continue
+    return key, comparison, ALIASES.get(value, value), ""
+
+
+def _check(clause: Clause, text: str, known: Mapping[str, Sequence[Any]]) -> None:
+    for key in filter(None, (clause.key, clause.other)):
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+            raise _mistake(f"{key!r} must be a key of the space", text, hint)
+    if clause.comparison not in _BOUNDS:
+        return
+    right = known.get(clause.other, [clause.value])
+    for side, values in {clause.key: known[clause.key], clause.other or str(clause.value): right}.items():
+        if any(_measure(value) is None for value in values):
+            raise _mistake(f"{side!r} must be a number to be bounded", text, "compare it with `is`")
+
+
+def _mistake(rule: str, text: object, next_step: str) -> ValueError:
+    return ValueError(f"{rule}, got {text!r}; {next_step}")
+
+
+def _circle(rules: Sequence[Rule]) -> list[str]:
+    """Keys of which each must be at most the next, the first again at the end; nothing if there are none."""
+    lower: dict[str, set[str]] = {}
+    for clause in (rule.clause for rule in rules if not rule.where):
+        if clause.other and clause.comparison in _BOUNDS:
+            low, high = (clause.key, clause.other) if clause.comparison == "<=" else (clause.other, clause.key)
+            lower.setdefault(high, set()).add(low)
+    try:
+        TopologicalSorter(lower).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def _look(config: Mapping[str, Any], key: str) -> Any:
+    """What a configuration says under a dotted key, a choice by its name; None where it says nothing."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return _canonical(next(iter(value)) if isinstance(value, Mapping) else value)
+
+
+def _canonical(value: Any) -> Any:
+    return ALIASES.get(value, value) if isinstance(value, str) else value
+
+
+def _measure(value: Any) -> Any:
+    """A number as it is, of a size the smaller side; None for anything else."""
+    if isinstance(value, str) and re.fullmatch(r"\d+x\d+", value):
+        return min(map(int, value.split("x")))
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
