@@ -12,8 +12,8 @@ from torch import nn
 class Average:
     """Follows a network: after each step every number of the average moves towards the network's by 1 - decay.
 
-    In the first steps the decay is less, (1 + step) / (10 + step), so that the drawn weights are soon forgotten. PyTorch's
-    `AveragedModel` does the same, but groups all tensors anew in each step, which took a twentieth of a small network's.
+    In the first steps the decay is less, (1 + step) / (10 + step), so that the drawn weights are soon forgotten.
+    PyTorch's `AveragedModel` would do, but groups all tensors anew in each step, a twentieth of a small network's time.
 
     Args:
         network: which is followed, its statistics of batches included.

@@ -61,15 +61,12 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
 
     shown = Table(title=f"{table.study}: {len(table.variants)} variants", title_justify="left")
     shown.add_column("variant")
-    for heading in ("test F1", "95 %", "val F1", "ms", "95 %", "KB"):
-        shown.add_column(heading, justify="right")
+    for heading in ("test F1 (95 %)", "val F1", "ms (95 %)", "KB"):
+        shown.add_column(heading, justify="right", no_wrap=True)
     for row in table.variants:
-        interval = f"{row.latency_low_ms:.4f} to {row.latency_high_ms:.4f}"
-        size = f"{row.size_bytes / 1000:.1f}"
-        f1_interval = f"{row.f1_low:.3f} to {row.f1_high:.3f}"
-        shown.add_row(
-            row.name, f"{row.f1:.4f}", f1_interval, f"{row.val_f1:.4f}", f"{row.latency_ms:.4f}", interval, size
-        )
+        f1 = f"{row.f1:.4f} ({row.f1_low:.3f}-{row.f1_high:.3f})"
+        latency = f"{row.latency_ms:.4f} ({row.latency_low_ms:.4f}-{row.latency_high_ms:.4f})"
+        shown.add_row(row.name, f1, f"{row.val_f1:.4f}", latency, f"{row.size_bytes / 1000:.1f}")
     remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
     out = f"{len(table.left_out)} candidates left out; files: {folder / 'table.md'}, table.csv, table.json, front.png"
     positive = plugins.load("tasks", table.task).positive_label(table.labels)
