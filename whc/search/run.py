@@ -21,6 +21,7 @@ from whc.records import SearchObserver, StudyRecord, TrialRecord
 from whc.search import space
 from whc.search.display import Display
 from whc.search.driver import Driver
+from whc.search.limits import check_limits
 from whc.search.study import SearchFile, begin, check_same
 from whc.search.warm_start import earlier
 from whc.trials import dispatch
@@ -114,6 +115,7 @@ def _prepare(
     settings, data = request.settings, request.data
     assert settings is not None and data is not None  # noqa: S101 (a new study has both)
     tree = space.compile_space(settings.space, settings.name)
+    check_limits(tree, settings.limits, settings.name)
     corpus = dataset.load(data, space.image_sizes(tree), on_decoding)
     reference = bench({}, settings.runtime, Protocol())[REFERENCE]
     if reference.noisy:

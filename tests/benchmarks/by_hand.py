@@ -1,0 +1,86 @@
+"""What an able engineer wires by hand: Ray Tune, OptunaSearch with two metrics, every trial to its end.
+
+The same space, trainer, data sharing and workers as ours; latency is timed by each trial after its training.
+Run as `python by_hand.py SPACE DATA MINUTES SEED OUT`; writes [seconds, val_f1, latency_ms] of each trial to OUT.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+
+from whc.data.dataset import Corpus, load
+from whc.runtimes import onnxruntime_cpu
+from whc.search import space
+from whc.search import study as studies
+from whc.training.checkpoint import Checkpoint
+from whc.trials import dispatch
+from whc.trials.artifacts import export, trainer
+from whc.trials.config import TrialConfig
+
+LOOPS = 100
+
+
+def trainable(drawn: dict[str, Any], corpus: Corpus, tree: space.Section, folder: str) -> None:
+    """Train, export, and time with a loop, as is done."""
+    from ray import tune
+
+    torch.set_num_threads(1)
+    config = TrialConfig.model_validate(space.suggest(tree, optuna.trial.FixedTrial(drawn)))
+    training = trainer(config, corpus)
+    for _ in training.epochs():
+        pass
+    best = training.best
+    assert best is not None
+    training.scored.load_state_dict(best.weights)
+    path = Path(folder) / f"{tune.get_context().get_trial_id()}.onnx"
+    origin = Checkpoint(config.resolved(), {}, list(corpus.labels), None, corpus.fingerprint, "", 0, 0.0)
+    export(config, training.scored.eval(), origin, path)
+    session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
+    images = np.random.default_rng(0).random((1, *config.model.input_shape), np.float32)
+    times = []
+    for _ in range(LOOPS):
+        start = time.perf_counter()
+        session.run(images)
+        times.append(time.perf_counter() - start)
+    tune.report({"val_f1": best.val_f1, "latency_ms": 1000 * float(np.median(times)), "at": time.time()})
+
+
+def main() -> None:
+    """Search for so many minutes."""
+    path, data, minutes, seed, out = sys.argv[1:]
+    settings, tree = studies.read(Path(path))
+    corpus = load(Path(data), space.image_sizes(tree))
+    workers = settings.workers or 2
+    with dispatch.cluster(workers, sum(array.nbytes for array in corpus.images.values())):
+        from ray import tune
+        from ray.tune.search.optuna import OptunaSearch
+
+        def define(trial: optuna.Trial) -> None:
+            space.suggest(tree, trial)
+
+        folder = Path(out).resolve().parent
+        search = OptunaSearch(space=define, metric=["val_f1", "latency_ms"], mode=["max", "min"], seed=int(seed))
+        start = time.time()
+        results = tune.Tuner(
+            tune.with_parameters(trainable, corpus=corpus, tree=tree, folder=str(folder)),
+            tune_config=tune.TuneConfig(
+                search_alg=search, num_samples=-1, time_budget_s=60 * float(minutes),
+                max_concurrent_trials=workers, reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(name="by_hand", storage_path=str(folder / "ray"), verbose=0),
+        ).fit()  # fmt: skip
+    ended = [one.metrics for one in results if one.metrics and "val_f1" in one.metrics]
+    rows = [[one["at"] - start, one["val_f1"], one["latency_ms"]] for one in ended]
+    Path(out).write_text(json.dumps(sorted(rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What the search itself costs: real Ray workers and the real driver, around trials that only sleep."""
+
+from __future__ import annotations
+
+import io
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ray import cloudpickle
+from rich.console import Console
+
+from whc import records
+from whc.data.dataset import Corpus
+from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
+from whc.search import space
+from whc.search.display import Display
+from whc.search.driver import Driver
+from whc.search.run import _tune
+from whc.trials import dispatch
+
+pytestmark = pytest.mark.bench
+
+RAW = {
+    "model": {"width": [4, 8, 16], "depth": {"int": [2, 4]}},
+    "training": {"lr": {"float": [1e-3, 1e-2], "log": True}},
+}
+WORKERS = 2
+
+
+def sleeping(seconds: float) -> Any:
+    """A trial's work without the work: it sleeps, and leaves a record."""
+
+    def trainable(job: dict[str, Any], corpus: Corpus) -> None:
+        from ray import tune
+
+        del corpus
+        time.sleep(seconds)
+        assignment, config = job["assignment"], job["config"]
+        rng = random.Random(assignment.trial_id)
+        ms, f1 = 0.02 * config["model"]["width"], rng.uniform(0.5, 0.9)
+        record = TrialRecord(
+            trial_id=assignment.trial_id, study=assignment.study, config=config, config_hash="", drawn=assignment.drawn,
+            state="finished", curve=[CurvePoint(epoch=1, val_f1=f1, seconds=seconds)], val_f1=f1,
+            latency=Latency(
+                ms=ms, low_ms=ms, high_ms=ms, p90_ms=ms, p99_ms=ms, ratio=1, runtime="", threads=1, host=""
+            ),
+            seed=0, data_fingerprint="", code_version="",
+        )  # fmt: skip
+        records.save(record, assignment.folder / "record.json")
+        tune.report({"state": "finished", "val_f1": f1, "reason": ""})
+
+    return trainable
+
+
+class Noted(Display):
+    """Notes the driver's memory each time that a trial has ended."""
+
+    def __init__(self, study: StudyRecord) -> None:
+        super().__init__(study, Console(file=io.StringIO()))
+        self.megabytes: list[float] = []
+
+    def ended(self, record: TrialRecord) -> None:
+        super().ended(record)
+        self.megabytes.append(psutil.Process().memory_info().rss / 2**20)
+
+
+def searched(
+    trials: int, seconds: float, folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> tuple[float, Noted]:
+    """Seconds from the first trial to the end of the last one, the start of Ray left out, and what was noted."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(dispatch, "trainable", sleeping(seconds))
+    study = StudyRecord(
+        study="sleep", space_name="sleep", space=RAW, data="", data_fingerprint="", recipe="", trials=trials,
+        workers=WORKERS, runtime="onnxruntime_cpu", limits={"latency_ms": 1}, seed=0, reference_ms=0.1,
+        constant_f1=0.5, host="", code_version="", scheduler={"rungs": 1},
+    )  # fmt: skip
+    display = Noted(study)
+    driver = Driver(study, folder, space.compile_space(RAW, "bench"), [], display)
+    driver.start()
+    with dispatch.cluster(WORKERS, 1 << 20):
+        start = time.perf_counter()
+        _tune(driver, corpus, WORKERS)
+        wall = time.perf_counter() - start
+    assert len(driver.records) == trials
+    return wall, display
+
+
+def test_trials_of_a_second(tmp_path: Path, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials, seconds = 500, 1.0
+    wall, _ = searched(trials, seconds, tmp_path, bright_corpus, monkeypatch)
+    ideal = trials * seconds / WORKERS
+    print(f"\n{trials} trials of {seconds:.0f} s on {WORKERS} workers: {wall:.0f} s, {wall / ideal:.3f} of the ideal")
+
+
+def test_trials_of_nothing(tmp_path: Path, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = 2000
+    wall, noted = searched(trials, 0.0, tmp_path, bright_corpus, monkeypatch)
+    grown = noted.megabytes[-1] / noted.megabytes[499] - 1
+    print(f"\n{trials} trials of nothing: {wall / trials:.3f} s each; memory of the driver {grown:+.1%} after 500")
