@@ -290,3 +290,24 @@ def test_every_sampler_goes_on_after_every_end(
     states = [trial.state for trial in trials(journal).values()]
     assert states.count(TrialState.COMPLETE) == 8 + 3
     assert states.count(TrialState.RUNNING) == 1
+
+
+def test_auto_aims_at_one_latency_after_the_other(
+    tree: space.Section, study: StudyRecord, journal: Path, record: Record
+) -> None:
+    made = Sampler(tree, study.model_copy(update={"sampler": "auto"}), journal)
+    made.start([])
+    latencies = [0.05, 0.1, 0.2, 0.4, 0.8]
+    for number, ms in enumerate(latencies):
+        made.tell(record(f"{number}", "finished", *made.ask(f"{number}"), ms, 0.8))
+    slowest = set()
+    for number in range(30):
+        made.ask(f"next {number}")
+        assert made._study is not None
+        known = [trial for trial in made._study.get_trials() if trial.state.is_finished()]
+        over = {trial.values[1]: trial.constraints["aim"] for trial in known if "aim" in trial.constraints}
+        assert all(excess > 0 for excess in over.values())
+        assert list(over) == latencies[len(latencies) - len(over) :]  # what is slower than the aim, and nothing else
+        slowest.add(len(over))
+    assert slowest == {0, 1, 2, 3, 4, 5}  # from the limit of 1 ms to faster than any
+    assert not any("aim" in trial.constraints for trial in trials(journal).values())

@@ -6,6 +6,8 @@ Optuna's journal is a view of the trial records: it can be rebuilt from them at 
 from __future__ import annotations
 
 import copy
+import math
+import random
 import warnings
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -28,6 +30,8 @@ from whc.search import space
 from whc.trials.config import TrialConfig
 
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
+LATENCY = "latency_ms"
+BELOW = 1.5  # how far under the fastest latency so far a draw may aim
 MAX_REDRAWS = 200
 CLEARLY = 0.05  # F1 above the constant predictor's, what recipes ask by default
 
@@ -80,40 +84,40 @@ def _state(record: TrialRecord) -> TrialState:
 
 
 class _Memory(InMemoryStorage):
-    """A trial that waits at a rung runs; the samplers, which take no notice of those, see it as pruned."""
+    """Optuna's trials, some of which the samplers see as `shown` instead, by number."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiting: dict[int, FrozenTrial] = {}
+        self.shown: dict[int, FrozenTrial] = {}
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """The trials as samplers shall see them."""
-        return _seen(super().get_all_trials(study_id, deepcopy=False), self.waiting, deepcopy, states)
+        return _seen(super().get_all_trials(study_id, deepcopy=False), self.shown, deepcopy, states)
 
 
 class _Journal(JournalStorage):
-    """The same in a file, where those that wait go on running for other readers."""
+    """The same in a file, where other readers see them as they are."""
 
     def __init__(self, journal: Path) -> None:
         super().__init__(JournalFileBackend(str(journal)))
-        self.waiting: dict[int, FrozenTrial] = {}
+        self.shown: dict[int, FrozenTrial] = {}
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """The trials as samplers shall see them."""
-        return _seen(super().get_all_trials(study_id, deepcopy=False), self.waiting, deepcopy, states)
+        return _seen(super().get_all_trials(study_id, deepcopy=False), self.shown, deepcopy, states)
 
 
 def _seen(
     trials: Sequence[FrozenTrial],
-    waiting: Mapping[int, FrozenTrial],
+    shown: Mapping[int, FrozenTrial],
     deepcopy: bool,
     states: Container[TrialState] | None,
 ) -> list[FrozenTrial]:
-    now = [waiting.get(trial.number, trial) for trial in trials]
+    now = [shown.get(trial.number, trial) for trial in trials]
     chosen = [trial for trial in now if states is None or trial.state in states]
     return copy.deepcopy(chosen) if deepcopy else chosen
 
@@ -155,6 +159,8 @@ class Sampler:
         self._asked: dict[str, optuna.Trial] = {}
         self._study: optuna.Study | None = None
         self._storage: _Memory | _Journal | None = None
+        self._waiting: dict[int, FrozenTrial] = {}
+        self._rng = random.Random(study.seed)  # noqa: S311 (no secret)
 
     def start(self, known: Iterable[TrialRecord], earlier: Sequence[TrialRecord] = ()) -> None:
         """Open the study, its journal made anew from the records.
@@ -196,7 +202,12 @@ class Sampler:
             values=objectives(record),
             params=record.drawn,
             distributions={key: known[key] for key in record.drawn},
-            user_attrs={"study": record.study, "trial_id": record.trial_id, "state": record.state},
+            user_attrs={
+                "study": record.study,
+                "trial_id": record.trial_id,
+                "state": record.state,
+                LATENCY: record.latency.ms if record.latency else None,
+            },
             constraints=constraints(record, self._record) if over else None,
         )
 
@@ -207,6 +218,7 @@ class Sampler:
             StudyError: nothing the space draws can be built.
         """
         assert self._study is not None  # noqa: S101 (start comes first)
+        self._aim()
         reason = ""
         for _ in range(MAX_REDRAWS):
             trial = self._study.ask()
@@ -225,6 +237,30 @@ class Sampler:
             return config, dict(trial.params)
         raise StudyError(f"space: must hold networks that can be built, got none in {MAX_REDRAWS} draws; {reason}")
 
+    def _aim(self) -> None:
+        """For `auto`, let the next draw aim at a latency: what is slower counts as over a limit, by the ratio's log.
+
+        Latencies are aimed at evenly on a log scale, from somewhat below the fastest one seen to the limit. Left to
+        itself, TPE draws where hypervolume was found before, and that is at the accurate end.
+        """
+        assert self._storage is not None  # noqa: S101 (start comes first)
+        self._storage.shown = dict(self._waiting)
+        if self._record.sampler != "auto" or self._study is None:
+            return
+        timed = [trial for trial in self._study.get_trials(deepcopy=False) if trial.user_attrs.get(LATENCY)]
+        if not timed:
+            return
+        found = [trial.user_attrs[LATENCY] for trial in timed]
+        low, high = min(found) / BELOW, self._record.limits.get("latency_ms", max(found))
+        aim_ms = math.exp(self._rng.uniform(math.log(low), math.log(max(low, high))))
+        for trial in timed:
+            over = math.log(trial.user_attrs[LATENCY] / aim_ms)
+            if over > 0 and trial.state.is_finished():
+                seen = copy.copy(trial)
+                seen.system_attrs = dict(trial.system_attrs)
+                seen.set_constraint("aim", over)
+                self._storage.shown[trial.number] = seen
+
     def tell(self, record: TrialRecord) -> None:
         """What became of a trial that was asked for, or how far it is while it waits."""
         assert self._study is not None and self._storage is not None  # noqa: S101 (start comes first)
@@ -234,13 +270,16 @@ class Sampler:
         if record.state == "waiting":
             seen = copy.deepcopy(self._storage.get_trial(trial._trial_id))
             seen.state, seen.datetime_complete = TrialState.PRUNED, datetime.now()
+            seen.user_attrs = {**seen.user_attrs, LATENCY: record.latency.ms if record.latency else None}
             for name, over in constraints(record, self._record).items():
                 seen.set_constraint(name, over)
-            self._storage.waiting[trial.number] = seen
+            self._waiting[trial.number] = self._storage.shown[trial.number] = seen
             return
         del self._asked[record.trial_id]
-        self._storage.waiting.pop(trial.number, None)
+        for seen_as in (self._waiting, self._storage.shown):
+            seen_as.pop(trial.number, None)
         trial.set_user_attr("state", record.state)
+        trial.set_user_attr(LATENCY, record.latency.ms if record.latency else None)
         state = _state(record)
         if state != TrialState.FAIL:
             for name, over in constraints(record, self._record).items():
