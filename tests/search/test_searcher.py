@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from whc.errors import StudyError
 from whc.records import CurvePoint, StudyRecord, TrialRecord
 from whc.search import space
-from whc.search.searcher import CLEARLY, SAMPLERS, Sampler, constraints, objectives
+from whc.search.searcher import BELOW, CLEARLY, SAMPLERS, Sampler, constraints, objectives
 
 Record = Callable[..., TrialRecord]
 
@@ -311,3 +311,26 @@ def test_auto_aims_at_one_latency_after_the_other(
         slowest.add(len(over))
     assert slowest == {0, 1, 2, 3, 4, 5}  # from the limit of 1 ms to faster than any
     assert not any("aim" in trial.constraints for trial in trials(journal).values())
+
+
+def test_auto_explores_with_every_other_draw(
+    tree: space.Section, study: StudyRecord, journal: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Sampler(tree, study.model_copy(update={"sampler": "auto"}), journal)
+    made.start([])
+    made.tell(record("0", "finished", *made.ask("0"), 0.4, 0.8))
+    wanted: list[float] = []
+    explored = {"model.backbone": "baseline", "model.head": "avg", "model.width": 8, "model.depth": 2}
+    explored |= {"model.image_size": 16, "training.lr": 3e-3}
+
+    def draw(timed: list[tuple[dict[str, Any], float]], aim_ms: float) -> dict[str, Any]:
+        assert [ms for _, ms in timed] == [0.4]
+        wanted.append(aim_ms)
+        return explored
+
+    monkeypatch.setattr(made._explorer, "draw", draw)
+    drawn = [made.ask(f"{number}")[1] for number in range(1, 7)]
+    assert [one == explored for one in drawn] == [False, True] * 3
+    assert len(wanted) == 3
+    assert all(0.4 / BELOW <= aim_ms <= 1.0 for aim_ms in wanted)
+    assert len(set(wanted)) == 3

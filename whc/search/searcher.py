@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from whc.errors import StudyError, problem
 from whc.records import StudyRecord, TrialRecord
 from whc.search import space
+from whc.search.exploration import Explorer
 from whc.trials.config import TrialConfig
 
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
@@ -161,6 +162,8 @@ class Sampler:
         self._storage: _Memory | _Journal | None = None
         self._waiting: dict[int, FrozenTrial] = {}
         self._rng = random.Random(study.seed)  # noqa: S311 (no secret)
+        self._explorer = Explorer(tree, study.seed)
+        self._explores = False
 
     def start(self, known: Iterable[TrialRecord], earlier: Sequence[TrialRecord] = ()) -> None:
         """Open the study, its journal made anew from the records.
@@ -218,9 +221,12 @@ class Sampler:
             StudyError: nothing the space draws can be built.
         """
         assert self._study is not None  # noqa: S101 (start comes first)
-        self._aim()
+        aim_ms, timed = self._aim()
+        self._explores = not self._explores
         reason = ""
         for _ in range(MAX_REDRAWS):
+            if timed and self._explores:
+                self._study.enqueue_trial(self._explorer.draw(timed, aim_ms))
             trial = self._study.ask()
             try:
                 config = TrialConfig.model_validate(space.suggest(self._tree, trial))
@@ -237,19 +243,21 @@ class Sampler:
             return config, dict(trial.params)
         raise StudyError(f"space: must hold networks that can be built, got none in {MAX_REDRAWS} draws; {reason}")
 
-    def _aim(self) -> None:
+    def _aim(self) -> tuple[float, list[tuple[dict[str, Any], float]]]:
         """For `auto`, let the next draw aim at a latency: what is slower counts as over a limit, by the ratio's log.
 
         Latencies are aimed at evenly on a log scale, from somewhat below the fastest one seen to the limit. Left to
         itself, TPE draws where hypervolume was found before, and that is at the accurate end.
+
+        Returns:
+            The latency aimed at, in milliseconds, and what was drawn for the trials that have one, with theirs; none
+            for other samplers.
         """
-        assert self._storage is not None  # noqa: S101 (start comes first)
+        assert self._storage is not None and self._study is not None  # noqa: S101 (start comes first)
         self._storage.shown = dict(self._waiting)
-        if self._record.sampler != "auto" or self._study is None:
-            return
         timed = [trial for trial in self._study.get_trials(deepcopy=False) if trial.user_attrs.get(LATENCY)]
-        if not timed:
-            return
+        if self._record.sampler != "auto" or not timed:
+            return math.inf, []
         found = [trial.user_attrs[LATENCY] for trial in timed]
         low, high = min(found) / BELOW, self._record.limits.get("latency_ms", max(found))
         aim_ms = math.exp(self._rng.uniform(math.log(low), math.log(max(low, high))))
@@ -260,6 +268,7 @@ class Sampler:
                 seen.system_attrs = dict(trial.system_attrs)
                 seen.set_constraint("aim", over)
                 self._storage.shown[trial.number] = seen
+        return aim_ms, [(trial.params, trial.user_attrs[LATENCY]) for trial in timed]
 
     def tell(self, record: TrialRecord) -> None:
         """What became of a trial that was asked for, or how far it is while it waits."""
