@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ def trainable(drawn: dict[str, Any], corpus: Corpus, tree: space.Section, folder
     tune.report({"val_f1": best.val_f1, "latency_ms": 1000 * float(np.median(times)), "at": time.time()})
 
 
+def define(tree: space.Section, trial: optuna.Trial) -> None:
+    """Draw a configuration of the space."""
+    space.suggest(tree, trial)
+
+
 def main() -> None:
     """Search for so many minutes."""
     path, data, minutes, seed, out = sys.argv[1:]
@@ -63,11 +69,10 @@ def main() -> None:
         from ray import tune
         from ray.tune.search.optuna import OptunaSearch
 
-        def define(trial: optuna.Trial) -> None:
-            space.suggest(tree, trial)
-
         folder = Path(out).resolve().parent
-        search = OptunaSearch(space=define, metric=["val_f1", "latency_ms"], mode=["max", "min"], seed=int(seed))
+        search = OptunaSearch(
+            space=partial(define, tree), metric=["val_f1", "latency_ms"], mode=["max", "min"], seed=int(seed)
+        )
         start = time.time()
         results = tune.Tuner(
             tune.with_parameters(trainable, corpus=corpus, tree=tree, folder=str(folder)),
@@ -77,6 +82,8 @@ def main() -> None:
             ),
             run_config=tune.RunConfig(name="by_hand", storage_path=str(folder / "ray"), verbose=0),
         ).fit()  # fmt: skip
+    for error in results.errors[:1]:
+        print(error, file=sys.stderr)
     ended = [one.metrics for one in results if one.metrics and "val_f1" in one.metrics]
     rows = [[one["at"] - start, one["val_f1"], one["latency_ms"]] for one in ended]
     Path(out).write_text(json.dumps(sorted(rows)))
