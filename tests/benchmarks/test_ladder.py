@@ -59,6 +59,7 @@ def test_the_ladder_against_the_originals(shared: Path) -> None:
     print(f"\n{folder.name}{', noisy' if timed.noisy else ''}: F1 on the test split, ms on one thread, KB")
     for row, file in zip(table.variants, files, strict=True):
         print(f"  {row.name}: {row.f1:.4f}, {ms[file.stem]:.4f} ms, {row.size_bytes / 1000:.1f} KB")
+    margins = []
     for name, wanted in WANTED.items():
         f1 = original_f1(peer / f"{name}.pt", data)
         as_fast = [row for row, file in zip(table.variants, files, strict=True) if ms[file.stem] <= ms[name]]
@@ -66,13 +67,14 @@ def test_the_ladder_against_the_originals(shared: Path) -> None:
         print(
             f"  {name}: {f1:.4f}, {ms[name]:.4f} ms; no slower, ours has {best:.4f}: {best - f1:+.4f}, {wanted} asked"
         )
-        assert best > f1
+        margins.append(best - f1)
     smallest, best = table.variants[0], max(row.f1 for row in table.variants)
     print(
         f"  {len(table.variants)} variants ({LEAST_VARIANTS} asked), best {best:.4f} ({LEAST_BEST} asked), "
         f"{smallest.name} {smallest.f1:.4f} ({LEAST_P} asked) with {smallest.size_bytes} bytes ({P_BYTES}), "
         f"{ms[files[0].stem]:.4f} ms ({P_MS})"
     )
+    assert min(margins) > 0
 
 
 def test_a_second_timing_after_other_work(shared: Path) -> None:
