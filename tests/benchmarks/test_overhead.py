@@ -95,6 +95,7 @@ def test_trials_of_a_second(tmp_path: Path, bright_corpus: Corpus, monkeypatch: 
     trials, seconds = 500, 1.0
     wall, _ = searched(trials, seconds, tmp_path, bright_corpus, monkeypatch)
     ideal = trials * seconds / WORKERS
+    assert ideal < wall < 2 * ideal
     print(f"\n{trials} trials of {seconds:.0f} s on {WORKERS} workers: {wall:.0f} s, {wall / ideal:.3f} of the ideal")
 
 
@@ -102,4 +103,5 @@ def test_trials_of_nothing(tmp_path: Path, bright_corpus: Corpus, monkeypatch: p
     trials = 2000
     wall, noted = searched(trials, 0.0, tmp_path, bright_corpus, monkeypatch)
     grown = noted.megabytes[-1] / noted.megabytes[499] - 1
+    assert grown < 0.5
     print(f"\n{trials} trials of nothing: {wall / trials:.3f} s each; memory of the driver {grown:+.1%} after 500")

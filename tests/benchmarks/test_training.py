@@ -138,6 +138,7 @@ def test_start(data: Path, tmp_path: Path) -> None:
         decoding.append(time.perf_counter() - start)
         out = tmp_path / str(turn)
         starts.append(-train(data, out, "training.epochs=1") + first_step(out))
+    assert np.median(decoding) < np.median(starts)
     print(
         f"\nstart: {np.median(starts):.2f} s from the command to the first step, {np.median(decoding):.2f} s to decode"
     )

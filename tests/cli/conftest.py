@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,5 +59,17 @@ def whc_process(home: Path) -> Run:
         command = [sys.executable, "-c", "from whc.cli import main; main()", *map(str, arguments)]
         done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120, cwd=home)
         return Ended(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def result(whc_command: Callable[..., Any]) -> Callable[..., Any]:
+    """Runs a command with --json; gives the object that stdout holds, and holds alone."""
+
+    def run(*arguments: object) -> Any:
+        ended = whc_command(*arguments, "--json")
+        assert ended.code == 0, ended.err
+        return json.loads(ended.out)
 
     return run

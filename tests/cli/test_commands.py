@@ -32,18 +32,6 @@ training: {epochs: 3}
 """
 
 
-@pytest.fixture
-def result(whc_command: Callable[..., Any]) -> Callable[..., Any]:
-    """Runs a command with --json; gives the object that stdout holds, and holds alone."""
-
-    def run(*arguments: object) -> Any:
-        ended = whc_command(*arguments, "--json")
-        assert ended.code == 0, ended.err
-        return json.loads(ended.out)
-
-    return run
-
-
 def made_by(folder: Path, *arguments: object) -> Any:
     """As `result`, for what is made once for several tests."""
     out, err = io.StringIO(), io.StringIO()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -88,18 +87,6 @@ def runs(home: Path) -> Path:
     end(folder / "hands-1", 8, "failed", 0.5, reason="the worker died")
     begin(folder / "eyes-1", age=10)
     return folder
-
-
-@pytest.fixture
-def result(whc_command: Callable[..., Any]) -> Callable[..., Any]:
-    """Runs a command with --json."""
-
-    def run(*arguments: object) -> Any:
-        ended = whc_command(*arguments, "--json")
-        assert ended.code == 0, ended.err
-        return json.loads(ended.out)
-
-    return run
 
 
 @pytest.mark.parametrize("words", [("studies",), ("studies", "list")])

@@ -11,25 +11,25 @@ from torch import Tensor, nn
 
 
 # Tensors here are the exporter's symbols, of no public type.
-def _mean(x: Any, dim: Sequence[int], keepdim: bool = False, dtype: Any = None) -> Any:
-    """A mean over all of space (and time) is a pooling, which takes ONNX Runtime's blocked layout as it comes."""
-    del dtype  # networks are float32 throughout
+def _over_space(
+    x: Any, dim: Sequence[int], keepdim: bool, pool: Callable[[Any], Any], reduce: Callable[..., Any]
+) -> Any:
+    """What is taken over all of space (and time) is a pooling: it takes ONNX Runtime's blocked layout as it comes."""
     rank = len(x.shape)
     if {axis % rank for axis in dim} != set(range(2, rank)):
         axes: Any = op.Constant(value_ints=list(dim))
-        return op.ReduceMean(x, axes, keepdims=int(keepdim))
-    pooled = op.GlobalAveragePool(x)
+        return reduce(x, axes, keepdims=int(keepdim))
+    pooled = pool(x)
     return pooled if keepdim else op.Flatten(pooled)
+
+
+def _mean(x: Any, dim: Sequence[int], keepdim: bool = False, dtype: Any = None) -> Any:
+    del dtype  # networks are float32 throughout
+    return _over_space(x, dim, keepdim, op.GlobalAveragePool, op.ReduceMean)
 
 
 def _amax(x: Any, dim: Sequence[int] = (), keepdim: bool = False) -> Any:
-    """The same of a maximum."""
-    rank = len(x.shape)
-    if {axis % rank for axis in dim} != set(range(2, rank)):
-        axes: Any = op.Constant(value_ints=list(dim))
-        return op.ReduceMax(x, axes, keepdims=int(keepdim))
-    pooled = op.GlobalMaxPool(x)
-    return pooled if keepdim else op.Flatten(pooled)
+    return _over_space(x, dim, keepdim, op.GlobalMaxPool, op.ReduceMax)
 
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
