@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,27 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from whc.data.dataset import Corpus
+
+SPACE = """
+name: chain
+recipe: {recipe}
+trials: 3
+limits: {{latency_ms: 5}}
+space:
+  model:
+    backbone: [baseline, inverted_se]
+    sequence: {{frame_stack: {{frames: [4, 6]}}}}
+    color: [rgb, luma]
+    width: [4, 8]
+    depth: 2
+    image_size: [16, 24]
+    dropout: 0
+  training:
+    epochs: {epochs}
+    batch_size: 32
+    lr: {{float: [5e-3, 2e-2], log: true}}
+    resampling: [none, balanced]
+"""
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +64,15 @@ def bright_corpus() -> Corpus:
         frame_rate=10.0,
         fingerprint="bright",
     )
+
+
+@pytest.fixture(scope="session")
+def write_space() -> Callable[..., None]:
+    """Writes a space of quick trials and its recipe into a folder: `write_space(folder, epochs=6)`."""
+
+    def write(folder: Path, epochs: int) -> None:
+        recipe = "prefix: chain\nmin_gain: 0\nmin_over_constant: 0\ntiming: {min_rounds: 10, max_rounds: 30}\n"
+        (folder / "recipe.yaml").write_text(recipe)
+        (folder / "space.yaml").write_text(SPACE.format(recipe=folder / "recipe.yaml", epochs=epochs))
+
+    return write

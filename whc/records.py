@@ -267,6 +267,9 @@ class SearchObserver(Protocol):
     def study_started(self, study: str, description: Mapping[str, Any]) -> None:
         """Called once before the first trial; `description` is the resolved study.yaml."""
 
+    def trial_waits(self, record: TrialRecord) -> None:
+        """Called each time that a trial has come to a rung, with its curve so far."""
+
     def trial_ended(self, record: TrialRecord) -> None:
         """Called once for each trial, when its record is in place."""
 
@@ -348,7 +351,8 @@ class StudyRecord(_Record):
     `space` is the space as written; `data` the path of the data set; `reference_ms` the reference network's
     milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`); `constant_f1` is
     what the constant predictor scores on the validation split. `sampler`, `scheduler`, `drop_slower`, `minutes` and
-    `patience` are those of the search file, `warm_start` the studies that the sampler learnt from before.
+    `patience` are those of the search file, `warm_start` the studies that the sampler learnt from before; `storage` is
+    where workers leave trials when they share no folder with the driver.
     """
 
     study: str
@@ -372,6 +376,7 @@ class StudyRecord(_Record):
     minutes: float | None = None
     patience: int | None = None
     warm_start: list[str] = []
+    storage: str | None = None
 
     def save(self, folder: Path) -> None:
         """Write study.yaml."""

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 from ray import cloudpickle
+from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from whc import records
@@ -70,7 +71,12 @@ class Noted(Display):
 
 
 def searched(
-    trials: int, seconds: float, folder: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+    trials: int,
+    seconds: float,
+    folder: Path,
+    corpus: Corpus,
+    monkeypatch: pytest.MonkeyPatch,
+    address: str | None = None,
 ) -> tuple[float, Noted]:
     """Seconds from the first trial to the end of the last one, the start of Ray left out, and what was noted."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -83,9 +89,9 @@ def searched(
     display = Noted(study)
     driver = Driver(study, folder, space.compile_space(RAW, "bench"), [], display)
     driver.start()
-    with dispatch.cluster(WORKERS, 1 << 20):
+    with dispatch.joined(address) if address else dispatch.cluster(WORKERS, 1 << 20) as cores:
         start = time.perf_counter()
-        _tune(driver, corpus, WORKERS)
+        _tune(driver, corpus, cores or WORKERS)
         wall = time.perf_counter() - start
     assert len(driver.records) == trials
     return wall, display
@@ -105,3 +111,24 @@ def test_trials_of_nothing(tmp_path: Path, bright_corpus: Corpus, monkeypatch: p
     grown = noted.megabytes[-1] / noted.megabytes[499] - 1
     assert grown < 0.5
     print(f"\n{trials} trials of nothing: {wall / trials:.3f} s each; memory of the driver {grown:+.1%} after 500")
+
+
+def test_nodes(tmp_path: Path, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    each, seconds = 12, 3.0
+    walls = {}
+    for nodes in (1, 2, 4, 8):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        try:
+            for _ in range(nodes - 1):
+                cluster.add_node(num_cpus=1)
+            cluster.wait_for_nodes()
+            folder = tmp_path / str(nodes)
+            folder.mkdir()
+            walls[nodes], _ = searched(each * nodes, seconds, folder, bright_corpus, monkeypatch, cluster.address)
+        finally:
+            cluster.shutdown()
+    print(f"\n{each} trials of {seconds:.0f} s for each node of one core:")
+    for nodes, wall in walls.items():
+        ideal = walls[1] / wall
+        print(f"  {nodes} nodes: {wall:.1f} s, {ideal:.3f} of linear, {wall / (each * seconds):.3f} of the sleeping")
+    assert min(walls.values()) > each * seconds

@@ -100,6 +100,28 @@ def test_a_resumed_study_goes_on_in_the_same_run(location: Location, client: Mlf
     assert len(client.search_runs([experiment], "tags.`whc.kind` = 'trial'")) == 3
 
 
+def test_a_trial_that_waits_shows_its_curve_and_goes_on(
+    location: Location, client: MlflowClient, tmp_path: Path
+) -> None:
+    whole = record("t000")
+    waits = whole.model_copy(update={"state": "waiting", "reason": "after 1 of 3 epochs", "curve": whole.curve[:1]})
+    log = StudyLog(location)
+    log.study_started("hands", {})
+    log.trial_waits(waits)
+    (trial,) = runs(client, "trial").values()
+    assert (trial.info.status, trial.data.tags["state"]) == ("RUNNING", "waiting")
+    assert trial.data.metrics["latency_ms"] == 0.2
+
+    log = StudyLog(location)  # the search was killed, and goes on
+    log.study_started("hands", {})
+    log.trial_waits(waits.model_copy(update={"curve": whole.curve[:2]}))
+    log.trial_ended(whole)
+    (trial,) = runs(client, "trial").values()
+    curve = client.get_metric_history(trial.info.run_id, "val_f1")
+    assert [(point.step, point.value) for point in curve] == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.3)]
+    assert (trial.info.status, trial.data.tags["state"], trial.data.tags["reason"]) == ("FINISHED", "finished", "")
+
+
 def test_a_trial_cut_off_half_way_is_written_again_into_its_run(
     location: Location, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,9 @@ from whc.records import CurvePoint, StudyRecord, TrialRecord
 from whc.search import space
 from whc.search.display import Display
 from whc.search.driver import Driver
-from whc.search.plan import ENOUGH
+from whc.search.plan import ENOUGH, FIRST
 from whc.trials.run import end
+from whc.trials.storage import Storage
 
 Record = Callable[..., TrialRecord]
 
@@ -34,6 +37,9 @@ class Stub:
         assert description["space_name"] == "hands"
         json.dumps(description)
         self.calls.append((self.name, "started", study))
+
+    def trial_waits(self, record: TrialRecord) -> None:
+        self.calls.append((self.name, "waits", record.trial_id))
 
     def trial_ended(self, record: TrialRecord) -> None:
         self.calls.append((self.name, record.state, record.trial_id))
@@ -119,7 +125,8 @@ def test_a_worker_that_died_leaves_a_failed_trial(
     jobs = [driver.next_job() for _ in range(2)]
     driver.ended("00000", "the worker died")
     driver.ended("00001")
-    assert [driver.next_job() for _ in range(2)] == jobs
+    retried = [driver.next_job() for _ in range(2)]
+    assert retried == [{**job, "assignment": replace(job["assignment"], again=True)} for job in jobs]
     driver.ended("00000", "the worker died")
     driver.ended("00001")
     on_disk = {one.trial_id: one for one in records.trial_records(folder)}
@@ -320,7 +327,7 @@ def test_a_worker_that_died_is_tried_again_before_anything_else(
     job = driver.next_job()
     driver.ended("00000", "the worker died")
     assert not driver.over
-    assert driver.next_job() == job
+    assert driver.next_job() == {**job, "assignment": replace(job["assignment"], again=True)}
     driver.ended(wait(folder, job, record, 0.6))
     assert driver.next_job()["assignment"].trial_id == "00001"
 
@@ -368,3 +375,83 @@ def test_what_is_hopeless_is_known_once_enough_have_finished(
         assert job["assignment"].hopeless_ms is None
         driver.ended(finish(folder, job, record, 0.6 + number / 100))
     assert driver.next_job()["assignment"].hopeless_ms == pytest.approx(2.0 * 0.5)
+
+
+def test_a_search_none_of_whose_first_trials_keeps_the_limits_ends(
+    halved: Callable[..., Driver], folder: Path, record: Record
+) -> None:
+    driver = halved(trials=100)
+    for number in range(FIRST):
+        assert driver.nearest_miss is None
+        driver.ended(leave(folder, driver.next_job(), record, "infeasible", latency_ms=2.0 + (number - 7) ** 2))
+    assert driver.next_job() is None
+    assert driver.complete
+    assert driver.nearest_miss is not None
+    assert driver.nearest_miss.trial_id == "00007"
+
+
+def test_one_that_keeps_the_limits_is_enough(halved: Callable[..., Driver], folder: Path, record: Record) -> None:
+    driver = halved(trials=100, scheduler={"rungs": 1})
+    for _ in range(FIRST - 1):
+        driver.ended(leave(folder, driver.next_job(), record, "infeasible", latency_ms=2.0))
+    driver.ended(finish(folder, driver.next_job(), record, 0.6))
+    driver.ended(leave(folder, driver.next_job(), record, "infeasible", latency_ms=2.0))
+    assert driver.nearest_miss is None
+    assert driver.next_job() is not None
+
+
+def test_a_full_disk_ends_the_search_where_it_is(
+    halved: Callable[..., Driver], folder: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = halved(scheduler={"rungs": 1})
+    jobs = [driver.next_job() for _ in range(2)]
+    driver.ended(finish(folder, jobs[0], record, 0.6))
+    usage = shutil.disk_usage(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4096))
+        driver.ended("00001", "the worker died")
+    assert driver.over
+    assert not driver.complete
+    assert driver.next_job() is None
+    assert str(driver.halted).startswith(f"{folder}: the disk must have room for trials, got '4 KiB'; free some, then")
+    driver.finish()
+
+    again = halved(scheduler={"rungs": 1})
+    assert list(again.records) == ["00000"]
+    assert again._plan.open_trials == 3
+
+
+def test_trials_come_from_where_workers_leave_them(
+    halved: Callable[..., Driver], folder: Path, record: Record, tmp_path: Path
+) -> None:
+    storage = Storage(str(tmp_path / "shared"), "hands")
+    remote = {"storage": storage.uri}
+
+    def left(job: dict[str, Any], write: Callable[..., str], *numbers: float) -> str:
+        """What a worker of another machine leaves of a job."""
+        assert job["assignment"].storage == storage
+        trial_id = write(folder, job, record, *numbers)
+        storage.store(trial_id, folder / "trials" / trial_id)
+        shutil.rmtree(folder / "trials" / trial_id)
+        return trial_id
+
+    driver = halved(**remote)
+    for val_f1 in (0.6, 0.8):
+        driver.ended(left(driver.next_job(), wait, val_f1))
+    assert sorted(path.name for path in (folder / "trials" / "00001").iterdir()) == ["rung.json"]
+    on = driver.next_job()
+    assert on["assignment"].trial_id == "00001"
+    left(on, finish, 0.9)  # the driver is killed before it knows
+
+    again = halved(**remote)
+    assert again.records["00001"].state == "finished"
+    assert again._plan.open_trials == 2
+    for val_f1 in (0.5, 0.4):
+        again.ended(left(again.next_job(), wait, val_f1))
+    on = again.next_job()
+    again.ended(left(on, finish, 0.7))
+    again.finish()
+    states = [one.state for one in records.trial_records(folder)]
+    assert sorted(states) == ["finished", "finished", "stopped", "stopped"]
+    assert [one.state for one in records.trial_records(tmp_path / "shared" / "hands")] == states
+    assert not list((tmp_path / "shared").glob("hands/trials/*/rung.*"))

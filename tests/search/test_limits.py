@@ -10,6 +10,7 @@ import pytest
 
 from whc.errors import StudyError, UsageError
 from whc.search import limits, space
+from whc.trials import artifacts
 from whc.trials.artifacts import untrained
 from whc.trials.config import TrialConfig
 from whc.trials.run import Limits
@@ -80,7 +81,6 @@ def test_a_space_where_nothing_can_be_built(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_an_exported_file_is_no_smaller_than_told(model: dict[str, Any], tmp_path: Path) -> None:
     from whc.training.checkpoint import Checkpoint
-    from whc.trials import artifacts
 
     config = TrialConfig.model_validate({"model": {"width": 8, "depth": 3, "image_size": 16, **model}})
     blank = Checkpoint(config.resolved(), {}, ["no", "yes"], None, "", "", 0, 0.0)
@@ -114,6 +114,15 @@ def test_one_that_nothing_keeps_is_told_with_the_nearest_miss(tree: space.Sectio
         f"the smallest found has {least} (baseline/avg rgb w4 d2 16px): raise the limit, or let smaller ones be drawn"
     )
     assert size.startswith("s.yaml: limits.size_bytes: must be kept by a network of the space, got 40; ")
+
+
+@pytest.mark.usefixtures("_few")
+def test_memory_can_be_spared_by_smaller_batches_too() -> None:
+    tree = space.compile_space({"model": {"width": [4, 8]}, "training": {"batch_size": [16, 64]}}, "s.yaml")
+    with pytest.raises(UsageError) as error:
+        limits.check_limits(tree, Limits(peak_memory_bytes=1000), "s.yaml")
+    least = TrialConfig.model_validate({"model": {"width": 4}, "training": {"batch_size": 16}})
+    assert f"the smallest found has {artifacts.peak_memory_bytes(least, 1)} (" in str(error.value)
 
 
 def test_over(tree: space.Section) -> None:

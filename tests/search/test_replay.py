@@ -51,7 +51,7 @@ def path(tree: space.Section, study: StudyRecord, tmp_path: Path) -> Path:
         fixed = {"p90_ms": ms, "p99_ms": ms, "runtime": "onnxruntime_cpu", "threads": 1, "host": "there"}
         latency = {"ms": ms, "low_ms": ms, "high_ms": ms, "ratio": 10 * ms, **fixed}
         nested = {"config": config.resolved(), "curve": curve, "latency": latency}
-        numbers = {"before_s": 5.0, "size_bytes": 1000 * width, "params": 250 * width}
+        numbers = {"before_s": 5.0, "size_bytes": 1000 * width, "params": 250 * width, "peak_memory_bytes": 10**6}
         rows.append(
             {"trial_id": f"{number:05}", "state": "finished", **numbers} | {k: json.dumps(v) for k, v in nested.items()}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,7 @@ from whc.errors import StudyError
 from whc.records import CurvePoint, StudyRecord, TrialRecord
 from whc.search import space
 from whc.search.searcher import BELOW, CLEARLY, SAMPLERS, Sampler, constraints, objectives
+from whc.trials.run import OUT_OF_MEMORY
 
 Record = Callable[..., TrialRecord]
 
@@ -29,6 +31,9 @@ ENDS: dict[str, tuple[str, float | None, float | None]] = {
     "stopped": ("stopped", 0.5, 0.7),
     "failed": ("failed", None, None),
     "failed late": ("failed", 0.5, 0.9),
+    "no number": ("finished", 0.5, math.nan),
+    "no metric": ("finished", 0.5, None),
+    "no latency": ("finished", None, 0.8),
 }
 
 
@@ -70,11 +75,13 @@ def test_each_end_is_told_apart(sampler: Sampler, journal: Path, record: Record)
         "stopped": TrialState.PRUNED,
         "failed": TrialState.FAIL,
         "failed late": TrialState.FAIL,
+        "no number": TrialState.FAIL,
+        "no metric": TrialState.FAIL,
+        "no latency": TrialState.FAIL,
     }
     assert told["finished"].values == [0.8, 0.5]
     assert told["zero"].values == [0.0, 0.2]
-    for name in ("infeasible", "stopped", "failed", "failed late"):
-        assert told[name].values is None
+    assert all(told[name].values is None for name in told if told[name].state != TrialState.COMPLETE)
     assert told["infeasible"].constraints["latency_ms"] == pytest.approx(0.5)
     assert told["infeasible"].constraints["size_bytes"] < 0
     assert all(over <= 0 for over in told["finished"].constraints.values())
@@ -86,7 +93,7 @@ def test_each_end_is_told_apart(sampler: Sampler, journal: Path, record: Record)
 def test_objectives_are_of_finished_trials_alone(record: Record) -> None:
     assert objectives(record("1", "finished", latency_ms=0.5, val_f1=0.8)) == [0.8, 0.5]
     for state, latency_ms, val_f1 in ENDS.values():
-        if state != "finished":
+        if state != "finished" or None in (latency_ms, val_f1) or math.isnan(val_f1 or 0):
             assert objectives(record("1", state, latency_ms=latency_ms, val_f1=val_f1)) is None
 
 
@@ -334,3 +341,15 @@ def test_auto_explores_with_every_other_draw(
     assert len(wanted) == 3
     assert all(0.4 / BELOW <= aim_ms <= 1.0 for aim_ms in wanted)
     assert len(set(wanted)) == 3
+
+
+def test_out_of_memory_is_over_a_limit(study: StudyRecord, record: Record) -> None:
+    lost = record("00000", "infeasible").model_copy(update={"reason": OUT_OF_MEMORY})
+    assert constraints(lost, study)["memory"] > 0
+    assert "memory" not in constraints(record("00001", "infeasible"), study)
+
+
+def test_memory_is_a_limit_like_others(study: StudyRecord, record: Record) -> None:
+    limited = study.model_copy(update={"limits": {"peak_memory_bytes": 1000}})
+    used = record("00000", "infeasible").model_copy(update={"peak_memory_bytes": 1500})
+    assert constraints(used, limited)["peak_memory_bytes"] == pytest.approx(0.5)

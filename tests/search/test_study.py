@@ -11,6 +11,7 @@ from whc.errors import StudyError, UsageError
 from whc.records import StudyRecord
 from whc.search import study as studies
 from whc.search.study import SearchFile, begin, check_same, new_name, read
+from whc.trials.run import Limits
 
 GOOD = "name: hands\nrecipe: tiny\nspace: {model: {width: [4, 8]}}\n"
 
@@ -87,8 +88,9 @@ def test_begin_keeps_the_study_as_resolved(tmp_path: Path, monkeypatch: pytest.M
     assert StudyRecord.load(tmp_path) == study
 
 
-def settings_for(space: dict[str, Any]) -> SearchFile:
-    return SearchFile(name="hands", recipe="tiny", space=space)
+def settings_for(space: dict[str, Any], **limits: float) -> SearchFile:
+    kept = {"latency_ms": 1.0, "size_bytes": 1_000_000} | limits
+    return SearchFile(name="hands", recipe="tiny", space=space, limits=Limits(**kept))
 
 
 def test_check_same_agrees(study: StudyRecord) -> None:
@@ -96,13 +98,18 @@ def test_check_same_agrees(study: StudyRecord) -> None:
     check_same(study, settings_for(dict(reversed(study.space.items()))), "f00d")
 
 
-def test_check_same_names_what_changed_in_the_space(study: StudyRecord) -> None:
+def test_check_same_shows_what_changed(study: StudyRecord) -> None:
     changed = {**study.space, "training": {"epochs": 3}, "task": "classification"}
-    with pytest.raises(StudyError, match=r"hands: the space must be .*, got \['task', 'training'\]; start a new study"):
-        check_same(study, settings_for(changed), "f00d")
-    without = {key: value for key, value in study.space.items() if key != "model"}
-    with pytest.raises(StudyError, match=r"got \['model'\]"):
-        check_same(study, settings_for(without), "f00d")
+    with pytest.raises(StudyError) as error:
+        check_same(study, settings_for(changed, latency_ms=2.0), "f00d")
+    assert str(error.value) == (
+        "hands: space and limits must be those it began with; changed: limits.latency_ms (was 1.0, now 2.0), "
+        "space.task (was nothing, now classification), space.training.epochs (was 2, now 3), "
+        "space.training.lr (was {'float': [0.001, 0.01], 'log': True}, now nothing); "
+        "leave --space out, or start a new study"
+    )
+    with pytest.raises(StudyError, match=r"space.model \(was \{.{1,60} \[...\], now 0\), .* and 1 more; leave"):
+        check_same(study, settings_for({"task": "classification", "other": 1, "training": {}, "model": 0}), "f00d")
 
 
 def test_check_same_refuses_other_data(study: StudyRecord) -> None:

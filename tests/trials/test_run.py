@@ -16,7 +16,7 @@ from whc.data.dataset import Corpus
 from whc.export.parity import Parity, ParityLimits
 from whc.records import CurvePoint, TrialRecord, sha256
 from whc.training import checkpoint
-from whc.trials import quiet_slot
+from whc.trials import artifacts, quiet_slot
 from whc.trials import run as runs
 from whc.trials.config import TrialConfig
 from whc.trials.run import Assignment, Limits, run
@@ -36,12 +36,15 @@ def test_a_finished_trial_leaves_record_checkpoint_and_model(
     assert 0 < record.latency.low_ms <= record.latency.ms <= record.latency.high_ms
     assert record.files == {name: sha256(assignment.folder / name) for name in ("checkpoint.pt", "model.onnx")}
     assert record.size_bytes == (assignment.folder / "model.onnx").stat().st_size
+    assert record.peak_memory_bytes == artifacts.peak_memory_bytes(config, 1)
     assert TrialConfig.model_validate(record.config) == config
     assert record.drawn == {"model.width": 4}
     assert sorted(path.name for path in assignment.folder.iterdir()) == ["checkpoint.pt", "model.onnx", "record.json"]
 
 
-@pytest.mark.parametrize("limits", [Limits(latency_ms=1e-6), Limits(size_bytes=10), Limits(params=3)])
+@pytest.mark.parametrize(
+    "limits", [Limits(latency_ms=1e-6), Limits(size_bytes=10), Limits(params=3), Limits(peak_memory_bytes=1000)]
+)
 def test_what_is_over_a_limit_never_trains(
     config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, limits: Limits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,3 +168,36 @@ def test_a_record_tells_after_how_long_a_search_it_ended(
 ) -> None:
     record = run(config, bright_corpus, replace(assignment, began=time.time() - 100), lambda _: None)
     assert 100 < record.elapsed_s < 200
+
+
+class _TooLarge:
+    """A training that asks for more memory than the GPU has, which only a GPU can tell."""
+
+    def __init__(self, *_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_out_of_memory_costs_a_worker_once_and_is_then_infeasible(
+    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "trainer", _TooLarge)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(config, bright_corpus, assignment, lambda _: None)
+    assert not (assignment.folder / "record.json").exists()
+    record = run(config, bright_corpus, replace(assignment, again=True), lambda _: None)
+    assert (record.state, record.reason) == ("infeasible", runs.OUT_OF_MEMORY)
+    assert record == records.load(TrialRecord, assignment.folder / "record.json")
+
+
+def test_a_bug_is_not_taken_for_want_of_memory(
+    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "trainer", lambda *_: torch.zeros(2) @ torch.zeros(3))
+    with pytest.raises(RuntimeError, match="size"):
+        run(config, bright_corpus, replace(assignment, again=True), lambda _: None)
+
+
+def test_memory_of_the_machine_counts_too() -> None:
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(1 << 46)
+    assert runs._out_of_memory(error.value)

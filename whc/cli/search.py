@@ -26,6 +26,8 @@ EXAMPLE = "give a search file such as search_spaces/tiny.yaml"
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="Minutes of searching in all.")
 @click.option("--resume", is_flag=True, help="Go on with a study that was interrupted, or with --trials that ended.")
 @click.option("--warm-start", multiple=True, metavar="STUDY", help="Learn from an earlier study first (repeatable).")
+@click.option("--address", metavar="HOST:PORT", help="Work on a running Ray cluster (auto: the one of this machine).")
+@click.option("--storage", metavar="URI", help="Where workers on other machines leave trials: s3://bucket/folder ...")
 @_options.file("--replay", help="Play the search on a trials.parquet, in simulated time: nothing trains.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be drawn, and with data what it would take.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of search files, for editors.")
@@ -73,10 +75,8 @@ def _request(
     runs: Path,
     *,
     study: str | None,
-    trials: int | None,
-    minutes: float | None,
     resume: bool,
-    warm_start: tuple[str, ...],
+    **asked: Any,
 ) -> Request:
     from whc.config import shipped
     from whc.errors import UsageError, problem
@@ -87,14 +87,14 @@ def _request(
     settings = studies.read(shipped("search_spaces", str(space)))[0] if space else None
     if resume:
         name = study or existing_study(runs, None).name
-        return Request(name, runs, settings, data, resume, trials, minutes, warm_start)
+        return Request(name, runs, settings, data, resume, **asked)
     if settings is None:
         raise UsageError(problem("--space", "required", None, EXAMPLE))
     data = data or (Path(settings.data) if settings.data else None)
     if data is None:
         raise UsageError(problem("--data", f"required, as {space} names no data", None, "give a Parquet file"))
     name = study or studies.new_name(runs, settings.name)
-    return Request(name, runs, settings, data, resume, trials, minutes, warm_start)
+    return Request(name, runs, settings, data, resume, **asked)
 
 
 def _tell(outcome: Outcome, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -79,10 +79,16 @@ def run_tags(kind: str, tags: Mapping[str, str], parent: str | None) -> dict[str
     return {KIND_TAG: kind, **tags, **nested}
 
 
-def log(client: MlflowClient, run_id: str, metrics: list[Metric], config: Mapping[str, Any]) -> None:
-    """Write metrics and a nested configuration into a run with one call per hundred parameters, MLflow's limit."""
+def log(
+    client: MlflowClient,
+    run_id: str,
+    metrics: list[Metric],
+    config: Mapping[str, Any],
+    tags: Mapping[str, str] | None = None,
+) -> None:
+    """Write metrics, tags and a nested configuration into a run, one call per hundred parameters, MLflow's limit."""
     params = [Param(key, value[:_LONGEST_PARAM]) for key, value in _flat(config)]
-    client.log_batch(run_id, metrics, params[:100])
+    client.log_batch(run_id, metrics, params[:100], [RunTag(key, value) for key, value in (tags or {}).items()])
     for start in range(100, len(params), 100):
         client.log_batch(run_id, params=params[start : start + 100])
 

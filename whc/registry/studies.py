@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from whc.records import TrialRecord
+from whc.records import CurvePoint, TrialRecord
 from whc.registry import store
 from whc.registry.location import Location
 
@@ -30,6 +30,7 @@ class _OpenStudy:
     run_id: str
     run_of_trial: dict[str, str]  # trials whose run was begun
     logged: set[str]  # trials whose run is complete
+    epochs: dict[str, int] = field(default_factory=dict)  # of a trial's curve that are written
 
 
 class StudyLog:
@@ -66,6 +67,11 @@ class StudyLog:
                 self._client.update_run(run_id, status="RUNNING")
             self._client.log_dict(run_id, dict(description), "study.yaml")
             self._studies[study] = _OpenStudy(experiment, run_id, *self._trials_of(experiment, run_id))
+
+    def trial_waits(self, record: TrialRecord) -> None:
+        """Write how far a trial is: its curve up to the rung."""
+        self._waiting.append(record)
+        self._write_waiting()
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Write a trial's run, unless it is there."""
@@ -111,16 +117,23 @@ class StudyLog:
         if record.trial_id in study.logged:
             return
         now_ms = int(time.time() * 1000)
-        begun_ms = now_ms - int(1000 * sum(point.seconds for point in record.curve))
         run_id = study.run_of_trial.get(record.trial_id)
         if run_id is None:
-            tags = store.run_tags("trial", _trial_tags(record), study.run_id)
+            begun_ms = now_ms - int(1000 * sum(point.seconds for point in record.curve))
+            tags = store.run_tags("trial", {_TRIAL_TAG: record.trial_id}, study.run_id)
             run = self._client.create_run(study.experiment, begun_ms, tags, run_name=record.trial_id)
             run_id = study.run_of_trial[record.trial_id] = run.info.run_id
-        store.log(self._client, run_id, _trial_metrics(record, now_ms), record.config)
-        # The status is written last: a run still RUNNING on resume was interrupted, and is written again.
-        self._client.set_terminated(run_id, _STATUS[record.state], now_ms)
-        study.logged.add(record.trial_id)
+            study.epochs[record.trial_id] = 0
+        elif record.trial_id not in study.epochs:  # begun by a search that was interrupted
+            written = self._client.get_metric_history(run_id, "val_f1")
+            study.epochs[record.trial_id] = max((metric.step for metric in written), default=0)
+        new = record.curve[study.epochs[record.trial_id] :]
+        store.log(self._client, run_id, _trial_metrics(record, new, now_ms), record.config, _trial_tags(record))
+        study.epochs[record.trial_id] = len(record.curve)
+        if record.state != "waiting":
+            # The status is written last: a run still RUNNING on resume was interrupted, and is written to its end.
+            self._client.set_terminated(run_id, _STATUS[record.state], now_ms)
+            study.logged.add(record.trial_id)
 
 
 def _trial_tags(record: TrialRecord) -> dict[str, str]:
@@ -135,11 +148,11 @@ def _trial_tags(record: TrialRecord) -> dict[str, str]:
     }
 
 
-def _trial_metrics(record: TrialRecord, now_ms: int) -> list[Metric]:
-    """val_f1 at each epoch, and the chosen epoch's as the last point, which is the one that MLflow's tables show."""
-    curve = [(point.epoch, point.val_f1) for point in record.curve]
-    if record.val_f1 is not None:
-        curve.append((curve[-1][0] + 1 if curve else 0, record.val_f1))
+def _trial_metrics(record: TrialRecord, new: Sequence[CurvePoint], now_ms: int) -> list[Metric]:
+    """val_f1 at each new epoch; of a trial that is over the chosen epoch's comes last, which MLflow's tables show."""
+    curve = [(point.epoch, point.val_f1) for point in new]
+    if record.val_f1 is not None and record.state != "waiting":
+        curve.append((len(record.curve) + 1, record.val_f1))
     values = {
         "latency_ms": record.latency.ms if record.latency else None,
         "size_bytes": record.size_bytes,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from whc import records
+from whc.errors import StudyError, problem
 from whc.plugins import Choice
 from whc.records import SearchObserver, StudyRecord, TrialRecord
 from whc.search import space, warm_start
@@ -20,14 +23,19 @@ from whc.search.plan import Plan
 from whc.search.study import RUNTIMES
 from whc.trials import dispatch
 from whc.trials.config import TrialConfig
-from whc.trials.run import RUNG, Assignment, Limits, end
+from whc.trials.packing import Packing
+from whc.trials.run import Assignment, Limits, end
+from whc.trials.storage import RECORD, RUNG, Storage
+
+LEFT = ("checkpoint.pt", "model.onnx", RUNG, RECORD)  # files of a trial that the driver wants
+ROOM = 4 << 20  # bytes that a disk must have free, or workers die of it
 
 
 class Driver:
     """One running search: plays its plan on workers; nobody else writes to journal and observers.
 
     Call `start`; then `next_job` whenever a worker is free and `ended` whenever one is done, until `over`; then, in any
-    case, `finish`.
+    case, `finish`. Where the disk is full it is over before its time, and `halted` tells why.
     """
 
     def __init__(
@@ -46,11 +54,16 @@ class Driver:
         self._runtime: Choice = RUNTIMES.parse(study.runtime)
         self._plan = Plan(study, tree, folder / "optuna.journal", self.elapsed_s)
         self._jobs: dict[str, tuple[TrialConfig, Assignment]] = {}
+        self._storage = Storage(study.storage, study.study) if study.storage else None
+        self.packing = Packing(0, {})
+        self.halted: StudyError | None = None
         self._began = time.time()
 
     def start(self) -> None:
         """Take in what has ended or waits, and clear away what broke off."""
         known, number = [], 0
+        for trial_id in self._storage.trial_ids() if self._storage else []:
+            self._fetch(trial_id)
         for path in sorted((self.folder / "trials").glob("*")):
             if not path.name.isdigit():
                 continue
@@ -58,6 +71,8 @@ class Driver:
             record = _left(path)
             if record is None:
                 shutil.rmtree(path)
+                if self._storage:
+                    self._storage.drop(path.name)
             else:
                 known.append(record)
         self._began = time.time() - max((record.elapsed_s for record in known), default=0.0)
@@ -69,6 +84,22 @@ class Driver:
             for record in self.records.values():
                 observer.trial_ended(record)
 
+    def _fetch(self, trial_id: str) -> None:
+        """Bring a trial here from where workers leave it, unless its end is here."""
+        folder = self.folder / "trials" / trial_id
+        if self._storage and not (folder / RECORD).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._storage.fetch(trial_id, LEFT, folder)
+            if (folder / RECORD).is_file():
+                (folder / RUNG).unlink(missing_ok=True)
+
+    def _end(self, record: TrialRecord) -> None:
+        """Put a record in place that no worker wrote."""
+        folder = self.folder / "trials" / record.trial_id
+        end(record, folder)
+        if self._storage:
+            self._storage.store(record.trial_id, folder)
+
     @property
     def records(self) -> dict[str, TrialRecord]:
         """The trials that are over."""
@@ -76,8 +107,33 @@ class Driver:
 
     @property
     def over(self) -> bool:
+        """Whether nothing is left to do, or nothing can be done."""
+        return self.halted is not None or self._plan.over
+
+    @property
+    def complete(self) -> bool:
         """Whether nothing is left to do."""
         return self._plan.over
+
+    @property
+    def nearest_miss(self) -> TrialRecord | None:
+        """Of a search none of whose first trials keeps the limits, the one that comes nearest."""
+        return self._plan.nearest_miss
+
+    @contextmanager
+    def _halts_when_full(self) -> Iterator[None]:
+        """A full disk ends the search where it is; a resume starts from the records, which are whole or not there."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) and shutil.disk_usage(self.folder).free >= ROOM:
+                raise
+            self._halt()
+
+    def _halt(self) -> None:
+        next_step = f"free some, then `whc search --resume --study {self.study.study}`"
+        free = f"{shutil.disk_usage(self.folder).free >> 10} KiB"
+        self.halted = StudyError(problem(str(self.folder), "the disk must have room for trials", free, next_step))
 
     def elapsed_s(self) -> float:
         """Seconds of searching so far, pauses of the whole search left out."""
@@ -85,7 +141,10 @@ class Driver:
 
     def next_job(self) -> dict[str, Any] | None:
         """What a free worker shall do; None while there is nothing."""
-        stretch = self._plan.next()
+        stretch = None
+        if not self.halted:
+            with self._halts_when_full():
+                stretch = self._plan.next()
         if stretch is None:
             return None
         assignment = Assignment(
@@ -100,25 +159,37 @@ class Driver:
             until=stretch.until,
             hopeless_ms=stretch.hopeless_ms,
             began=self._began,
+            again=stretch.again,
+            storage=self._storage,
         )
         self._jobs[stretch.trial_id] = (stretch.config, assignment)
-        return dispatch.job(stretch.config, assignment)
+        return dispatch.job(stretch.config, assignment, self.packing.share(stretch.config, alone=stretch.again))
 
     def ended(self, trial_id: str, error: str = "") -> None:
         """Take in what a worker left of a trial; one that died is tried once more, from its last rung."""
+        with self._halts_when_full():
+            self._ended(trial_id, error)
+
+    def _ended(self, trial_id: str, error: str) -> None:
         config, assignment = self._jobs.pop(trial_id)
+        self._fetch(trial_id)
         record = _left(assignment.folder)
+        if record is None and shutil.disk_usage(self.folder).free < ROOM:
+            self._halt()
+            return
         if record is None or (record.state == "waiting" and len(record.curve) != assignment.until):
             reason = error or "the worker left no record"
             if self._plan.died(trial_id):
                 self.display.running(trial_id, f"{reason}, tried again")
                 return
             record = self._failed(trial_id, config, assignment, f"{reason}, twice")
-            end(record, assignment.folder)
+            self._end(record)
         self._plan.ended(record)
         if record.state == "waiting":
             assert record.latency and record.val_f1 is not None  # noqa: S101 (it has trained)
             self.display.paused(trial_id, f"{record.reason}: val_f1 {record.val_f1:.4f}, {record.latency.ms:.4f} ms")
+            for observer in self._observers:
+                observer.trial_waits(record)
         else:
             self._tell(record)
 
@@ -145,25 +216,32 @@ class Driver:
 
     def finish(self) -> None:
         """Write trials.parquet and the report, and tell the observers."""
-        if self.over:
-            for record in self._plan.stop_waiting():
-                end(record, self.folder / "trials" / record.trial_id)
-                self._tell(record)
+        with self._halts_when_full():
+            if self.complete:
+                for record in self._plan.stop_waiting():
+                    self._end(record)
+                    self._tell(record)
+            self._write_table()
+            from whc.search import report  # plotly takes a second to import, and is of no use before the end
+
+            report.write(self.study, list(self.records.values()), self.folder / "report.html")
+        for observer in self._observers:
+            observer.study_ended(self.study.study, self.folder)
+
+    def _write_table(self) -> None:
         table = pd.DataFrame([_row(record) for record in self.records.values()])
         table.attrs["study"] = self.study.model_dump(mode="json")
         temporary = self.folder / ".trials.parquet.tmp"
-        table.to_parquet(temporary)
-        temporary.replace(self.folder / "trials.parquet")
-        from whc.search import report  # plotly takes a second to import, and is of no use before the end
-
-        report.write(self.study, list(self.records.values()), self.folder / "report.html")
-        for observer in self._observers:
-            observer.study_ended(self.study.study, self.folder)
+        try:
+            table.to_parquet(temporary)
+            temporary.replace(self.folder / "trials.parquet")
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _left(folder: Path) -> TrialRecord | None:
     """The record of a trial that is over or waits at a rung; None of one that broke off."""
-    for name in ("record.json", RUNG):
+    for name in (RECORD, RUNG):
         if (folder / name).is_file():
             return records.load(TrialRecord, folder / name)
     return None

@@ -17,14 +17,15 @@ from whc.errors import StudyError, UsageError
 from whc.models.assemble import build
 from whc.search import ranges, space
 from whc.search.display import summary
+from whc.trials import artifacts
 from whc.trials.config import TrialConfig
 from whc.trials.run import Limits
 
 DRAWS = 200
 FLOAT_BYTES = 4
 
-Countable = Literal["params", "size_bytes"]
-COUNTABLE: tuple[Countable, ...] = ("params", "size_bytes")
+Countable = Literal["params", "size_bytes", "peak_memory_bytes"]
+COUNTABLE: tuple[Countable, ...] = ("params", "size_bytes", "peak_memory_bytes")
 
 
 def given(limits: Limits) -> list[Countable]:
@@ -48,6 +49,11 @@ class Sample:
     def size_bytes(self) -> int:
         """Least size of the exported file: its matrices and kernels, as what is folded into them takes no room."""
         return FLOAT_BYTES * sum(weights.numel() for weights in self._weights if weights.dim() > 1)
+
+    @cached_property
+    def peak_memory_bytes(self) -> int:
+        """What its training takes."""
+        return artifacts.peak_memory_bytes(self.config, outputs=1)
 
     @cached_property
     def _weights(self) -> list[torch.nn.Parameter]:
@@ -93,11 +99,11 @@ def _first_line(error: ValueError) -> str:
 
 
 def check_limits(tree: space.Section, limits: Limits, source: str) -> None:
-    """Refuse limits on weights and size that no network of a space keeps, as far as some hundred draws can tell.
+    """Refuse limits on weights, size and memory that nothing in a space keeps, as far as some hundred draws can tell.
 
     Args:
         tree: the space.
-        limits: those on `params` and `size_bytes` are looked at; a latency must be measured.
+        limits: all but that on latency, which must be measured.
         source: file name for messages.
 
     Raises:
@@ -135,7 +141,7 @@ def _smallest(tree: space.Section, name: Countable, best: Sample) -> Sample:
     every = space.distributions(tree)
     while best is not before:
         before = best
-        for key in (key for key in best.drawn if key.startswith("model.")):
+        for key in (key for key in best.drawn if key.startswith("model.") or key == "training.batch_size"):
             for value in ranges.probes(every[key]):
                 # What another choice asks for in its turn takes its smallest value.
                 rest = {other: ranges.probes(found)[0] for other, found in every.items()}

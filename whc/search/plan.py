@@ -13,7 +13,7 @@ The driver plays it on Ray's workers, the replay on a table of trainings that we
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,11 @@ from whc.records import StudyRecord, TrialRecord
 from whc.search import space
 from whc.search.display import hypervolume_of
 from whc.search.scheduler import Halving, Scheduler
-from whc.search.searcher import Sampler
+from whc.search.searcher import Sampler, constraints
 from whc.trials.config import TrialConfig
 
 ENOUGH = 10  # finished trials, to know what is hopeless
+FIRST = 20  # trials, one of which must keep the limits
 LEAST_GAIN = 0.01  # of the hypervolume, for a search that still improves
 
 
@@ -33,7 +34,8 @@ LEAST_GAIN = 0.01  # of the hypervolume, for a search that still improves
 class Stretch:
     """A part of a trial: from where it is to the end of epoch `until`, which is a rung or its last.
 
-    `hopeless_ms` is the latency above which it is not worth training, None if any is.
+    `hopeless_ms` is the latency above which it is not worth training, None if any is; `again` tells that a worker has
+    died of it.
     """
 
     trial_id: str
@@ -41,6 +43,7 @@ class Stretch:
     drawn: dict[str, Any]
     until: int
     hopeless_ms: float | None
+    again: bool = False
 
 
 class Plan:
@@ -100,7 +103,7 @@ class Plan:
     @property
     def open_trials(self) -> int:
         """New trials still to be handed out."""
-        if self._out_of_time or self._stalled:
+        if self._out_of_time or self._stalled or self.nearest_miss:
             return 0
         return max(0, self._study.trials - len(self.records) - len(self._waiting) - len(self._running))
 
@@ -117,6 +120,14 @@ class Plan:
         ended = sorted(self.records.values(), key=lambda record: record.elapsed_s)
         before, now = (hypervolume_of(self._study, part) for part in (ended[:-patience], ended))
         return now > 0 and now - before < LEAST_GAIN * now
+
+    @property
+    def nearest_miss(self) -> TrialRecord | None:
+        """Of a search whose first trials are all over a limit, the one that is least over; None otherwise."""
+        ended = self.records.values()
+        if len(ended) < FIRST or self._waiting or any(record.state != "infeasible" for record in ended):
+            return None
+        return min(ended, key=lambda record: max(constraints(record, self._study).values(), default=0.0))
 
     @property
     def over(self) -> bool:
@@ -165,6 +176,7 @@ class Plan:
         again = trial_id not in self._retried
         self._retried.add(trial_id)
         if again:
+            self._running[trial_id] = replace(self._running[trial_id], again=True)
             self._again.append(trial_id)
         return again
 

@@ -34,6 +34,7 @@ class Recorded:
     before_s: float
     size_bytes: int
     params: int
+    peak_memory_bytes: int
 
 
 class Table:
@@ -98,7 +99,8 @@ def _apart(known: BaseDistribution, a: Any, b: Any) -> float:
 def _recorded(row: pd.Series[Any]) -> Recorded:
     latency = Latency(**json.loads(row["latency"]))
     curve = [CurvePoint(**point) for point in json.loads(row["curve"])]
-    return Recorded(latency, curve, float(row["before_s"]), int(row["size_bytes"]), int(row["params"]))
+    counts = (int(row[name]) for name in ("size_bytes", "params", "peak_memory_bytes"))
+    return Recorded(latency, curve, float(row["before_s"]), *counts)
 
 
 def replay(study: StudyRecord, tree: space.Section, table: Table) -> list[TrialRecord]:
@@ -137,7 +139,7 @@ def _answer(stretch: Stretch, study: StudyRecord, table: Table, trained: int) ->
     whole = [found.curve[max(0, round(epoch * scale) - 1)] for epoch in range(1, epochs + 1)]
     curve = [point.model_copy(update={"epoch": epoch}) for epoch, point in enumerate(whole[: stretch.until], start=1)]
     seconds = sum(point.seconds for point in curve[trained:]) + (0.0 if trained else found.before_s)
-    exceeded = Limits(**study.limits).exceeded(found.latency.ms, found.size_bytes, found.params)
+    exceeded = Limits(**study.limits).exceeded({**vars(found), "latency_ms": found.latency.ms})
     state, reason = ("finished", "") if stretch.until == epochs else ("waiting", f"after {stretch.until} epochs")
     if exceeded:
         state, reason = "infeasible", f"over {', '.join(exceeded)}"
@@ -158,6 +160,7 @@ def _answer(stretch: Stretch, study: StudyRecord, table: Table, trained: int) ->
         latency=found.latency,
         size_bytes=found.size_bytes,
         params=found.params,
+        peak_memory_bytes=found.peak_memory_bytes,
         seed=config.training.seed,
         data_fingerprint=study.data_fingerprint,
         code_version=study.code_version,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,19 +14,21 @@ from whc import plugins, records
 from whc.data import dataset
 from whc.data.dataset import Corpus
 from whc.data.windows import windows
-from whc.errors import StudyError, problem
+from whc.errors import StudyError, UsageError, problem
 from whc.latency.bench import bench
 from whc.latency.host import host
 from whc.latency.timing import REFERENCE, Protocol
 from whc.records import SearchObserver, StudyRecord, TrialRecord
 from whc.search import space
-from whc.search.display import Display
+from whc.search.display import Display, summary
 from whc.search.driver import Driver
 from whc.search.limits import check_limits
+from whc.search.plan import FIRST
 from whc.search.study import SearchFile, begin, check_same
 from whc.search.warm_start import earlier
 from whc.trials import dispatch
 from whc.trials.config import TASKS, TrialConfig
+from whc.trials.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Request:
     """What to search: a new study from `settings` and `data`, or with `resume` the study `name` as it was begun.
 
     With `resume`, `settings` and `data` may be None; what is given must agree with the study. `trials` and `minutes`
-    override the study's. A new study's sampler learns from the studies named in `warm_start` first.
+    override the study's. A new study's sampler learns from the studies named in `warm_start` first. `address` is that
+    of a Ray cluster to work on, None for this machine alone.
     """
 
     name: str
@@ -54,10 +58,17 @@ class Request:
     trials: int | None = None
     minutes: float | None = None
     warm_start: tuple[str, ...] = ()
+    storage: str | None = None
+    address: str | None = None
 
     def over(self, study: StudyRecord) -> StudyRecord:
         """The study with what is asked for here in place of its own."""
-        asked = {"trials": self.trials, "minutes": self.minutes, "warm_start": list(self.warm_start)}
+        asked = {
+            "trials": self.trials,
+            "minutes": self.minutes,
+            "warm_start": list(self.warm_start),
+            "storage": self.storage,
+        }
         return study.model_copy(update={name: value for name, value in asked.items() if value})
 
 
@@ -83,8 +94,14 @@ def search(
             )
         )
     folder.mkdir(parents=True, exist_ok=True)
-    with records.locked(folder):
+    with (
+        records.locked(folder),
+        dispatch.joined(request.address) if request.address else nullcontext(None) as cores,
+    ):
         study, tree, corpus = _prepare(request, folder, console, on_decoding)
+        if cores:
+            _check_shared(study)
+            study = study.model_copy(update={"workers": cores})
         if corpus.unreadable:
             console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
         display = Display(study, console)
@@ -92,12 +109,35 @@ def search(
         driver.start()
         try:
             if not driver.over:
-                with dispatch.cluster(study.workers, sum(array.nbytes for array in corpus.images.values())), display:
+                corpus_bytes = sum(array.nbytes for array in corpus.images.values())
+                with nullcontext() if cores else dispatch.cluster(study.workers, corpus_bytes), display:
                     _tune(driver, corpus, study.workers)
         finally:
             driver.finish()
+        if driver.halted:
+            raise driver.halted
+        if driver.nearest_miss:
+            raise _unmet(study, driver.nearest_miss)
         ended = list(driver.records.values())
-        return Outcome(study, folder, ended, complete=driver.over)
+        return Outcome(study, folder, ended, complete=driver.complete)
+
+
+def _check_shared(study: StudyRecord) -> None:
+    """Raises UsageError where workers on other machines would have no way to leave their trials."""
+    if study.storage is None and dispatch.several_nodes():
+        rule = "required where the cluster has several nodes"
+        raise UsageError(
+            problem("--storage", rule, None, "give a folder that all of them mount, or s3://bucket/folder")
+        )
+
+
+def _unmet(study: StudyRecord, nearest: TrialRecord) -> StudyError:
+    """What to tell of a search none of whose first trials keeps the limits."""
+    assert nearest.latency is not None  # noqa: S101 (it is over a limit: it was measured)
+    rule = f"must be kept by networks of the space, got {study.limits}"
+    found = f"{nearest.reason} ({summary(nearest.config)}, {nearest.latency.ms:.4f} ms)"
+    next_step = "start a new study with higher limits, or let smaller networks be drawn"
+    return StudyError(f"{study.study}: limits: {rule}; of {FIRST} trials the nearest is {found}: {next_step}")
 
 
 def _prepare(
@@ -127,6 +167,8 @@ def _prepare(
         "constant_f1": _constant_f1(tree, corpus),
     }
     study = request.over(begin(settings, request.name, data, facts))
+    if study.storage:
+        Storage(study.storage, study.study).check()
     earlier(study.warm_start, request.runs, study, tree)  # what is wrong with them is told before the study exists
     study.save(folder)
     return study, tree, corpus
@@ -145,20 +187,16 @@ def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:
 
     from whc.search.ray_bridge import Bridge, Watch
 
-    scratch = driver.folder / ".ray"
-    tuner = tune.Tuner(
-        tune.with_parameters(dispatch.trainable, corpus=corpus),
-        tune_config=tune.TuneConfig(
-            search_alg=Bridge(driver),
-            num_samples=-1,  # until the driver says that nothing is left
-            max_concurrent_trials=workers,
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(
-            name="tune", storage_path=str(scratch.resolve()), verbose=0, callbacks=[Watch(driver)]
-        ),
-    )
-    try:
-        tuner.fit()
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    driver.packing = dispatch.packing(corpus)
+    work = tune.with_parameters(dispatch.trainable, corpus=corpus)
+    with tempfile.TemporaryDirectory(prefix="whc-ray-", ignore_cleanup_errors=True) as scratch:
+        tune.Tuner(
+            tune.with_resources(work, dispatch.resources) if driver.packing.gpu_bytes else work,
+            tune_config=tune.TuneConfig(
+                search_alg=Bridge(driver),
+                num_samples=-1,  # until the driver says that nothing is left
+                max_concurrent_trials=workers,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(name="tune", storage_path=scratch, verbose=0, callbacks=[Watch(driver)]),
+        ).fit()

@@ -29,6 +29,7 @@ from whc.records import StudyRecord, TrialRecord
 from whc.search import space
 from whc.search.exploration import Explorer
 from whc.trials.config import TrialConfig
+from whc.trials.run import OUT_OF_MEMORY
 
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
 LATENCY = "latency_ms"
@@ -66,16 +67,19 @@ def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
     over = {name: value / study.limits[name] - 1 for name, value in values.items() if value and name in study.limits}
     if record.val_f1 is not None:
         over["constant_f1"] = study.constant_f1 + CLEARLY - record.val_f1
+    if record.reason == OUT_OF_MEMORY:
+        over["memory"] = 1.0  # at least: how much it wanted is not known
     if record.state in ("stopped", "waiting"):
         over["unfinished"] = 1 - len(record.curve) / record.config["training"]["epochs"]
     return over
 
 
 def objectives(record: TrialRecord) -> list[float] | None:
-    """(val_f1, latency_ms) of a finished trial; None for any other, which must never look finished."""
+    """(val_f1, latency_ms) of a finished trial; None for any other, or without numbers: it must never look finished."""
     if record.state != "finished" or record.val_f1 is None or record.latency is None:
         return None
-    return [record.val_f1, record.latency.ms]
+    found = [record.val_f1, record.latency.ms]
+    return found if all(map(math.isfinite, found)) else None
 
 
 def _state(record: TrialRecord) -> TrialState:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -19,6 +20,7 @@ from whc.search.scheduler import Halving
 from whc.trials.run import Limits
 
 RUNTIMES = ChoiceOf("runtimes")
+MOST_SHOWN = 4  # differences in a message
 
 
 class SearchFile(Settings):
@@ -30,6 +32,9 @@ class SearchFile(Settings):
     `sampler` draws the configurations and `scheduler` cuts trials short. A network `drop_slower` times slower than the
     most accurate one so far is not trained (null: it is). No trial begins or goes on after `minutes` of searching; none
     begins once the last `patience` have added less than a hundredth to the hypervolume.
+
+    `storage` is where workers on other machines leave their trials (`s3://bucket/folder`, or a folder that all mount);
+    without it they write into the study's folder.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=40)
@@ -45,6 +50,7 @@ class SearchFile(Settings):
     minutes: float | None = Field(None, gt=0)
     patience: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
+    storage: str | None = None
     space: dict[str, Any]
 
 
@@ -97,22 +103,37 @@ def begin(settings: SearchFile, name: str, data: Path, facts: Mapping[str, Any])
         drop_slower=settings.drop_slower,
         minutes=settings.minutes,
         patience=settings.patience,
+        storage=settings.storage,
         code_version=records.code_version(),
         **facts,
     )
 
 
 def check_same(study: StudyRecord, settings: SearchFile | None, fingerprint: str) -> None:
-    """Refuse to go on with a study whose space or data have changed.
+    """Refuse to go on with a study whose space, limits or data have changed.
 
     Raises:
-        StudyError: naming what differs.
+        StudyError: naming what differs, key by key.
     """
-    if settings is not None and settings.space != study.space:
-        changed = sorted(
-            key for key in settings.space.keys() | study.space.keys() if settings.space.get(key) != study.space.get(key)
-        )
-        raise StudyError(problem(study.study, "the space must be the one it began with", changed, "start a new study"))
+    if settings is not None:
+        now = {"space": settings.space, "limits": settings.limits.model_dump(exclude_none=True)}
+        changed = list(_differences({"space": study.space, "limits": study.limits}, now))
+        if changed:
+            shown = ", ".join(changed[:MOST_SHOWN]) + (
+                f" and {len(changed) - MOST_SHOWN} more" * (len(changed) > MOST_SHOWN)
+            )
+            rule = "space and limits must be those it began with"
+            raise StudyError(f"{study.study}: {rule}; changed: {shown}; leave --space out, or start a new study")
     if fingerprint != study.data_fingerprint:
         rule = f"the data must be the one it began with ({study.data_fingerprint})"
         raise StudyError(problem(study.study, rule, fingerprint, "give that data set, or start a new study"))
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
+    """What differs between two nested mappings: `key (before, now value)`, by dotted key."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
+    elif before != now:
+        was, now_is = ("nothing" if value is None else shorten(str(value), 60) for value in (before, now))
+        yield f"{key} (was {was}, now {now_is})"

@@ -24,6 +24,7 @@ from whc.records import ModelMetadata
 from whc.training import loop
 from whc.training.batches import Batches
 from whc.training.checkpoint import Checkpoint
+from whc.training.memory import training_bytes
 from whc.trials.config import TrialConfig
 
 if TYPE_CHECKING:
@@ -53,6 +54,14 @@ def trainer(config: TrialConfig, corpus: Corpus) -> loop.Trainer:
     return loop.Trainer(
         untrained(config, corpus.labels), batches, config.task_module, config.threshold, config.training
     )
+
+
+def peak_memory_bytes(config: TrialConfig, outputs: int) -> int:
+    """What training a configuration takes at its peak, as estimated from its shapes; the data left out."""
+    with torch.device("meta"):
+        network = build(config.model, outputs)
+    batch = (config.training.batch_size, *config.model.input_shape)
+    return training_bytes(network, batch, bool(config.training.ema), loop.EVALUATION_BATCH)
 
 
 def to_checkpoint(config: TrialConfig, corpus: Corpus, best: loop.Best, study: str = "", trial: str = "") -> Checkpoint:

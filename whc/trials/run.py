@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,25 +21,34 @@ from whc.records import CurvePoint, TrialRecord
 from whc.training import checkpoint
 from whc.training.checkpoint import Checkpoint
 from whc.trials import quiet_slot
-from whc.trials.artifacts import export, parity, restore, to_checkpoint, trainer, untrained
+from whc.trials.artifacts import export, parity, peak_memory_bytes, restore, to_checkpoint, trainer, untrained
 from whc.trials.config import TrialConfig
+from whc.trials.storage import RECORD, RUNG, RUNG_CHECKPOINT, Storage
 
 Report = Callable[[CurvePoint], None]
-RUNG, RUNG_CHECKPOINT = "rung.json", "rung.pt"  # what a trial that waits at a rung goes on from
+OUT_OF_MEMORY = "out of memory, twice"
+BEFORE_TRAINING = ("latency", "size_bytes", "params", "peak_memory_bytes", "before_s")  # fields of the record
 
 
 class Limits(Settings):
-    """What a trial must keep within before it may train; None: anything. Milliseconds, bytes, weights."""
+    """What a trial must keep within before it may train; None: anything. Milliseconds, bytes, weights.
+
+    `size_bytes` is of the exported file, `peak_memory_bytes` what training takes, as estimated beforehand.
+    """
 
     latency_ms: float | None = None
     size_bytes: int | None = None
     params: int | None = None
+    peak_memory_bytes: int | None = None
 
-    def exceeded(self, latency_ms: float, size_bytes: int, params: int) -> dict[str, float]:
-        """Limits that are broken, each with how far: value / limit - 1, above 0."""
-        values = {"latency_ms": latency_ms, "size_bytes": size_bytes, "params": params}
+    def exceeded(self, found: Mapping[str, float]) -> dict[str, float]:
+        """Limits that are broken, each with how far: value / limit - 1, above 0.
+
+        Args:
+            found: values by the names of the limits.
+        """
         limits = self.model_dump(exclude_none=True)
-        return {name: values[name] / limit - 1 for name, limit in limits.items() if values[name] > limit}
+        return {name: found[name] / limit - 1 for name, limit in limits.items() if found[name] > limit}
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,8 @@ class Assignment:
     `cache` holds latencies; `reference_ms` is the reference network's milliseconds on this host when idle; `drawn` is
     what the sampler drew, kept in the record. `until` is the epoch after which the trial waits (None: it trains to its
     end); `hopeless_ms` the latency above which it is not worth training (None: any is). `began` is when the search
-    began, in seconds of the system's clock, put off by its pauses.
+    began, in seconds of the system's clock, put off by its pauses. `again` is set when a worker has died of it before;
+    `storage` where the folder is kept for the driver, None when the driver sees it as it is.
     """
 
     trial_id: str
@@ -64,14 +74,17 @@ class Assignment:
     until: int | None = None
     hopeless_ms: float | None = None
     began: float | None = None
+    again: bool = False
+    storage: Storage | None = None
 
 
 def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Report) -> TrialRecord:
     """Run a trial to its end, or to its next rung, and put its record in place.
 
     A configuration over a limit ends before training as `infeasible`, a hopelessly slow one as `stopped`; one that
-    cannot train or whose export fails its parity gate ends as `failed`, with the reason. A trial that waits leaves
-    rung.json in place of record.json, and goes on from there, exactly, when it is run again.
+    cannot train or whose export fails its parity gate ends as `failed`, with the reason. One that runs out of memory
+    is `infeasible` when that has cost a worker before, and raises the first time. A trial that waits leaves rung.json
+    in place of record.json, and goes on from there, exactly, when it is run again.
 
     Args:
         config: what to train.
@@ -86,6 +99,10 @@ def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Rep
         state, reason = _attempt(config, corpus, assignment, report, facts)
     except WhcError as error:
         state, reason = "failed", str(error)
+    except (MemoryError, RuntimeError) as error:
+        if not (assignment.again and _out_of_memory(error)):
+            raise
+        state, reason = "infeasible", OUT_OF_MEMORY
     names = [name for name in ("checkpoint.pt", "model.onnx") if (folder / name).is_file()]
     record = TrialRecord(
         trial_id=assignment.trial_id,
@@ -109,9 +126,13 @@ def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Rep
     return record
 
 
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def end(record: TrialRecord, folder: Path) -> None:
     """Put the record of a trial that is over in place, and clear away what it would have gone on from."""
-    records.save(record, folder / "record.json")
+    records.save(record, folder / RECORD)
     for name in (RUNG, RUNG_CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
 
@@ -132,7 +153,7 @@ def _attempt(
     rung, rung_checkpoint = folder / RUNG, folder / RUNG_CHECKPOINT
     if rung.is_file():
         before = records.load(TrialRecord, rung)
-        facts.update({name: getattr(before, name) for name in ("latency", "size_bytes", "params", "before_s")})
+        facts.update({name: getattr(before, name) for name in BEFORE_TRAINING})
     else:
         state, reason = _before_training(config, corpus, assignment, facts)
         if state:
@@ -173,9 +194,10 @@ def _before_training(
     facts["latency"] = latency
     facts["size_bytes"] = artifact.stat().st_size
     facts["params"] = sum(parameter.numel() for parameter in network.parameters())
+    facts["peak_memory_bytes"] = peak_memory_bytes(config, config.task_module.outputs(corpus.labels))
     facts["before_s"] = time.perf_counter() - start
     artifact.unlink()
-    exceeded = assignment.limits.exceeded(latency.ms, facts["size_bytes"], facts["params"])
+    exceeded = assignment.limits.exceeded({**facts, "latency_ms": latency.ms})
     if exceeded:
         return "infeasible", ", ".join(f"{name} {over:+.0%} over its limit" for name, over in exceeded.items())
     if assignment.hopeless_ms and latency.ms > assignment.hopeless_ms:

@@ -1,0 +1,251 @@
+"""What a search survives: each fault is the real one, done to a real search through the command line."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from ray.cluster_utils import Cluster
+
+from whc import records
+
+pytestmark = pytest.mark.slow
+
+WHC = [sys.executable, "-c", "from whc.cli import main; main()"]
+NEW = ["search", "--space", "space.yaml", "--data", "data/dataset.parquet", "--json"]
+TRIALS = 8
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with rendered data."""
+    folder = tmp_path_factory.mktemp("rendered")
+    subprocess.run([*WHC, "data", "synth", "--out", "data", "--clips", "30"], cwd=folder, check=True)
+    return folder / "data"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, data: Path, write_space: Callable[..., None]) -> Path:
+    """A user's folder with rendered data and a space of trials of some seconds."""
+    write_space(tmp_path, epochs=10)
+    (tmp_path / "data").symlink_to(data)
+    return tmp_path
+
+
+class Search:
+    """A search in its own process, killed when the context ends if it has not ended by then."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self.folder, self.arguments = folder, arguments
+
+    def __enter__(self) -> Search:
+        self._log = (self.folder / "log").open("a+")
+        command = [*WHC, *self.arguments]
+        self.process = subprocess.Popen(command, cwd=self.folder, stdout=self._log, stderr=self._log)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._log.close()
+
+    @property
+    def told(self) -> str:
+        """All that it has printed, with what searches before it printed here."""
+        return (self.folder / "log").read_text()
+
+    def until(self, happened: Callable[[], Any], seconds: float = 120) -> Any:
+        """Wait for something while the search runs; gives what it was."""
+        deadline = time.monotonic() + seconds
+        while not (found := happened()):
+            assert self.process.poll() is None, f"ended before: {self.told}"
+            assert time.monotonic() < deadline, f"not in time: {self.told}"
+            time.sleep(0.05)
+        return found
+
+    def end(self) -> int:
+        """Wait for its end; gives the exit status."""
+        return self.process.wait(timeout=300)
+
+
+def result(folder: Path, *arguments: str) -> Any:
+    """The JSON that a command prints."""
+    done = subprocess.run([*WHC, *arguments, "--json"], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def ended(study: Path) -> dict[Path, int]:
+    """When each trial that is over was put in place."""
+    return {path: path.stat().st_mtime_ns for path in (study / "trials").glob("*/record.json")}
+
+
+def optuna_states(study: Path) -> list[str]:
+    """The trials' states as another reader of the journal sees them."""
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    journal = JournalStorage(JournalFileBackend(str(study / "optuna.journal")))
+    return [trial.state.name for trial in optuna.load_study(study_name=study.name, storage=journal).trials]
+
+
+def test_kill_9_at_any_moment(folder: Path) -> None:
+    study, rng = folder / "runs" / "killed", random.Random(0)
+    before: dict[Path, int] = {}
+    for attempt in range(5):
+        arguments = [*NEW, "--study", "killed", "--trials", str(TRIALS)] if attempt == 0 else ["search", "--resume"]
+        with Search(folder, *arguments) as search:
+            search.until((study / "optuna.journal").exists)
+            seconds = rng.uniform(0, 12)
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline and search.process.poll() is None:
+                time.sleep(0.01)
+            search.process.kill()
+        assert before.items() <= ended(study).items()  # nothing that was over is gone, or was run again
+        before = ended(study)
+    # What a kill at the worst moment leaves besides: a torn last line, and Optuna's lock file.
+    (study / "optuna.journal").write_bytes((study / "optuna.journal").read_bytes()[:-7])
+    (study / "optuna.journal.lock").touch()
+    resumed = result(folder, "search", "--resume", "--study", "killed")
+    assert resumed["complete"]
+    assert sum(resumed["states"].values()) == TRIALS
+    assert before.items() <= ended(study).items()
+    assert len(ended(study)) == TRIALS
+    states = optuna_states(study)
+    assert "RUNNING" not in states
+    assert states.count("COMPLETE") == resumed["states"]["finished"]
+
+
+def training(search: Search) -> psutil.Process | None:
+    """A worker of a search that trains: it has used some seconds of its core."""
+    try:
+        workers = psutil.Process(search.process.pid).children(recursive=True)
+        return next((one for one in workers if one.name().startswith("ray::Impl") and one.cpu_times().user > 4), None)
+    except psutil.NoSuchProcess:
+        return None
+
+
+def test_a_killed_worker_costs_no_trial(folder: Path, write_space: Callable[..., None]) -> None:
+    write_space(folder, epochs=40)
+    with Search(folder, *NEW, "--study", "orphaned") as search:
+        search.until(lambda: training(search)).kill()
+        assert search.end() == 0, search.told
+    over = list(records.trial_records(folder / "runs" / "orphaned"))
+    assert len(over) == 3
+    assert {one.state for one in over} <= {"finished", "stopped"}
+
+
+def test_ctrl_c_twice(folder: Path) -> None:
+    study = folder / "runs" / "interrupted"
+    with Search(folder, *NEW, "--study", "interrupted", "--trials", str(TRIALS)) as search:
+        search.until(lambda: list((study / "trials").glob("*/*.json")))
+        search.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        search.process.send_signal(signal.SIGINT)
+        assert search.end() == 130, search.told
+        assert "Traceback" not in search.told
+        assert "interrupted" in search.told
+    before = ended(study)
+    resumed = result(folder, "search", "--resume", "--study", "interrupted")
+    assert sum(resumed["states"].values()) == TRIALS
+    assert before.items() <= ended(study).items()
+    assert "RUNNING" not in optuna_states(study)
+
+
+def test_two_searches_of_one_name(folder: Path) -> None:
+    with Search(folder, *NEW, "--study", "same") as search:
+        search.until((folder / "runs" / "same" / "study.yaml").exists)
+        for again in ([*NEW, "--study", "same"], ["search", "--resume", "--study", "same"]):
+            other = subprocess.run([*WHC, *again], cwd=folder, capture_output=True, text=True, check=False)
+            assert other.returncode == 1
+            (line,) = other.stderr.splitlines()
+            assert str(Path("runs", "same")) in line
+
+
+FILL = """
+set -e
+mkdir -p runs
+mount -t tmpfs -o size=16m whc runs
+(while ! ls runs/full/trials/*/record.json; do sleep 0.1; done; dd if=/dev/zero of=runs/filler bs=4k) >&2 2>/dev/null &
+"$@" && exit 99 || echo $? > first
+rm runs/filler
+cat runs/full/trials/*/record.json | grep -c trial_id > kept
+"$0" -c 'from whc.cli import main; main()' search --resume --study full --json > resumed
+"""
+
+
+def may_mount() -> bool:
+    """Whether a file system of one's own can be mounted, in a namespace that only its processes see."""
+    unshare = shutil.which("unshare")
+    return bool(unshare) and subprocess.run([unshare, "-rm", "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_mount(), reason="needs Linux's user namespaces, to mount a small disk")
+def test_a_full_disk(folder: Path) -> None:
+    search = [*WHC, *NEW, "--study", "full", "--trials", str(TRIALS)]
+    command = ["unshare", "-rm", "sh", "-c", FILL, sys.executable, *search]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "first").read_text() == "1\n"
+    assert "the disk must have room for trials" in done.stderr
+    assert "free some, then `whc search --resume --study full`" in done.stderr
+    assert "Traceback" not in done.stderr
+    resumed = json.loads((folder / "resumed").read_text())
+    assert resumed["complete"]
+    assert sum(resumed["states"].values()) == TRIALS
+    assert 1 <= int((folder / "kept").read_text()) < TRIALS
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head and two more nodes on this machine, a core each."""
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        for _ in range(2):
+            made.add_node(num_cpus=1)
+        made.wait_for_nodes()
+        yield made
+    finally:
+        made.shutdown()
+
+
+def test_a_node_that_goes_costs_no_trial(cluster: Cluster, folder: Path) -> None:
+    """And neither driver nor workers look into each other's folders: they meet in the storage."""
+    remote = [*NEW, "--study", "far", "--trials", str(TRIALS), "--address", cluster.address]
+    alone = subprocess.run([*WHC, *remote], cwd=folder, capture_output=True, text=True, check=False)
+    assert alone.returncode == 2
+    assert "--storage: required where the cluster has several nodes, got None; give " in alone.stderr
+
+    left = folder / "shared" / "far" / "trials"
+    with Search(folder, *remote, "--storage", (folder / "shared").as_uri()) as search:
+        search.until(lambda: list(left.glob("*/*.json")))
+        cluster.remove_node(list(cluster.worker_nodes)[-1], allow_graceful=False)
+        assert search.end() == 0, search.told
+    here = list(records.trial_records(folder / "runs" / "far"))
+    assert [one.trial_id for one in here] == [f"{number:05d}" for number in range(TRIALS)]
+    assert {one.state for one in here} <= {"finished", "stopped"}
+    assert list(records.trial_records(folder / "shared" / "far")) == here
+    for one in here:
+        assert {path.name for path in (left / one.trial_id).iterdir()} == {"record.json", *one.files}
+
+
+def test_a_cluster_that_does_not_answer_is_told_at_once(folder: Path) -> None:
+    start = time.monotonic()
+    command = [*WHC, *NEW, "--address", "127.0.0.1:9"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "--address: must be a Ray cluster that can be reached (" in line
+    assert "got '127.0.0.1:9'; start one with `ray start --head`, or leave it out" in line
+    assert time.monotonic() - start < 30

@@ -1,0 +1,43 @@
+"""How trainings share a GPU."""
+
+from __future__ import annotations
+
+import pytest
+
+from whc.trials.artifacts import peak_memory_bytes
+from whc.trials.config import TrialConfig
+from whc.trials.packing import CONTEXT_BYTES, MARGIN, PARTS, Packing
+
+SIZES = {(32, 32): 100 << 20, (96, 96): 900 << 20}
+
+
+def config(**model: object) -> TrialConfig:
+    return TrialConfig.model_validate({"model": {"image_size": 32, **model}})
+
+
+def test_without_a_gpu_there_is_nothing_to_share() -> None:
+    assert Packing(0, {}).share(config(), alone=False) == 0
+    assert Packing(0, {}).share(config(), alone=True) == 0
+
+
+@pytest.mark.parametrize("gigabytes", [1, 2, 8, 24, 141])
+def test_what_shares_a_gpu_fits_into_it(gigabytes: int) -> None:
+    packing = Packing(gigabytes << 30, SIZES)
+    one = config(backbone="inverted_se", width=32)
+    share = packing.share(one, alone=False)
+    needed = CONTEXT_BYTES + MARGIN * (peak_memory_bytes(one, 1) + SIZES[32, 32])
+    at_once = round(1 / share, 6) // 1
+    assert at_once * needed <= packing.gpu_bytes or at_once == 1
+    assert 1 / PARTS <= share <= 1
+    assert share * PARTS == pytest.approx(round(share * PARTS))
+
+
+def test_what_takes_more_gets_more() -> None:
+    packing = Packing(8 << 30, SIZES)
+    small, large = config(width=8), config(backbone="inverted_se", width=64, image_size=96)
+    assert packing.share(small, alone=False) < packing.share(large, alone=False)
+    assert packing.share(small, alone=True) == 1
+
+
+def test_more_than_there_is_gets_a_gpu_to_itself() -> None:
+    assert Packing(1 << 28, SIZES).share(config(), alone=False) == 1

@@ -1,0 +1,73 @@
+"""Trials kept where the driver and workers of other machines can both reach them."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+
+from whc.errors import StudyError, UsageError
+from whc.trials.storage import Storage
+
+
+@pytest.fixture(params=["folder", "file"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    uri = str(tmp_path / "shared") if request.param == "folder" else (tmp_path / "shared").as_uri()
+    return Storage(uri, "hands")
+
+
+def leave(folder: Path, **files: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text)
+    return folder
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def test_what_a_worker_leaves_another_finds(storage: Storage, tmp_path: Path) -> None:
+    assert storage.trial_ids() == []
+    storage.store("00003", leave(tmp_path / "a", rung_pt="weights", rung_json="{}", **{".record_json_tmp": "half"}))
+    there = pickle.loads(pickle.dumps(storage))  # as Ray sends it
+    assert there.trial_ids() == ["00003"]
+    there.fetch("00003", ("rung.pt", "rung.json", "record.json"), tmp_path / "b")
+    assert files(tmp_path / "b") == {"rung.pt": "weights", "rung.json": "{}"}
+    there.fetch("00004", ("record.json",), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_trial_that_is_over_has_no_rung_left(storage: Storage, tmp_path: Path) -> None:
+    storage.store("00003", leave(tmp_path / "a", rung_pt="weights", rung_json="{}"))
+    storage.store("00003", leave(tmp_path / "b", record_json="{1}", model_onnx="net"))
+    assert files(tmp_path / "shared" / "hands" / "trials" / "00003") == {"record.json": "{1}", "model.onnx": "net"}
+    storage.drop("00003")
+    assert storage.trial_ids() == []
+
+
+def test_what_tells_how_far_a_trial_is_comes_last(
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    whole = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or whole(path))
+    storage.store("00003", leave(tmp_path / "a", record_json="{}", zebra="", checkpoint_pt=""))
+    assert read == ["checkpoint.pt", "zebra", "record.json"]
+
+
+@pytest.mark.parametrize("uri", ["nonsense://bucket/x", "relative/folder", "/proc/none/x", "s3://"])
+def test_what_is_no_storage_is_told_in_one_line(uri: str) -> None:
+    with pytest.raises(UsageError, match=r"storage: must be a folder or a URI .*; give one such as s3://") as error:
+        Storage(uri, "hands").check()
+    assert uri in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_storage_that_cannot_be_written_to(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path / "shared"), "hands")
+    storage.check()
+    (tmp_path / "shared" / "hands" / "trials" / "00003").write_text("in the way")
+    with pytest.raises(StudyError, match=r"must be writable, got .*; make it so, then use --resume"):
+        storage.store("00003", leave(tmp_path / "a", record_json="{}"))
