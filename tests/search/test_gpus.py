@@ -1,0 +1,90 @@
+"""Trainings that share a GPU: real Ray workers and its book-keeping of GPUs, around trainings that only sleep."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray import cloudpickle
+from ray.cluster_utils import Cluster
+from rich.console import Console
+
+from whc import records
+from whc.data.dataset import Corpus
+from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
+from whc.search import space
+from whc.search.display import Display
+from whc.search.driver import Driver
+from whc.search.run import _tune
+from whc.trials import dispatch
+from whc.trials.packing import CONTEXT_BYTES
+
+pytestmark = pytest.mark.slow
+
+
+def sleeping(job: dict[str, Any], corpus: Corpus) -> None:
+    """Notes when it ran and on which GPU; the trial 00001 runs out of memory until it has a GPU to itself."""
+    import ray
+    from ray import tune
+
+    assignment = job["assignment"]
+    start = time.time()
+    time.sleep(0.7)
+    note = {"start": start, "end": time.time(), "share": job["gpu"], "gpus": ray.get_gpu_ids()}
+    (assignment.folder.parent / f"{assignment.trial_id}-{start}.json").write_text(json.dumps(note))
+    if assignment.trial_id == "00001" and not assignment.again:
+        raise RuntimeError("CUDA out of memory")
+    fixed = {"p90_ms": 1, "p99_ms": 1, "runtime": "", "threads": 1, "host": "", "ratio": 1}
+    record = TrialRecord(
+        trial_id=assignment.trial_id, study=assignment.study, config=job["config"], config_hash="",
+        drawn=assignment.drawn, state="finished", curve=[CurvePoint(epoch=1, val_f1=0.6, seconds=1)], val_f1=0.6,
+        latency=Latency(ms=0.1, low_ms=0.1, high_ms=0.1, **fixed), seed=0, data_fingerprint="", code_version="",
+    )  # fmt: skip
+    records.save(record, assignment.folder / "record.json")
+    tune.report({"state": "finished", "val_f1": 0.6, "reason": ""})
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """A node of four cores that says it has a GPU."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
+    yield cluster.address
+    cluster.shutdown()
+
+
+def test_as_many_share_a_gpu_as_fit(
+    address: str, study: StudyRecord, tree: space.Section, bright_corpus: Corpus, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(dispatch, "trainable", sleeping)
+    monkeypatch.setattr(dispatch, "_gpu_bytes", lambda: 3 * CONTEXT_BYTES)  # room for two, with what they train
+    both = {**bright_corpus.images, (24, 16): bright_corpus.images[16, 16]}
+    corpus = bright_corpus.__class__(**{**vars(bright_corpus), "images": both})
+    searched = study.model_copy(update={"trials": 6, "scheduler": {"rungs": 1}, "drop_slower": None})
+    driver = Driver(searched, tmp_path, tree, [], Display(searched, Console(file=io.StringIO())))
+    driver.start()
+    with dispatch.joined(address) as cores:
+        assert cores == 4
+        _tune(driver, corpus, cores)
+    assert sorted(driver.records) == [f"{number:05d}" for number in range(6)]
+    notes = {path.name: json.loads(path.read_text()) for path in (tmp_path / "trials").glob("0*.json")}
+    assert len(notes) == 7
+    assert {tuple(note["gpus"]) for note in notes.values()} == {("0",)} or {
+        tuple(note["gpus"]) for note in notes.values()
+    } == {(0,)}
+    crowds = [
+        sum(other["share"] for other in notes.values() if other["start"] <= one["start"] < other["end"])
+        for one in notes.values()
+    ]
+    assert max(crowds) <= 1 + 1e-9
+    assert max(sum(o["start"] <= n["start"] < o["end"] for o in notes.values()) for n in notes.values()) == 2
+    again = [note["share"] for name, note in sorted(notes.items()) if name.startswith("00001")]
+    assert again[0] < 1
+    assert again[1] == 1
