@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,11 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from whc.data.dataset import Corpus
+from whc.data.preprocess import INTERPOLATION, RESIZE
+from whc.records import Latency, ModelMetadata, StudyRecord, TrialRecord
+
+if TYPE_CHECKING:
+    from torch import nn
 
 SPACE = """
 name: chain
@@ -76,3 +82,98 @@ def write_space() -> Callable[..., None]:
         (folder / "space.yaml").write_text(SPACE.format(recipe=folder / "recipe.yaml", epochs=epochs))
 
     return write
+
+
+@pytest.fixture(scope="session")
+def make_metadata() -> Callable[..., ModelMetadata]:
+    """Says what a still model of two labels is; keywords change it."""
+
+    def make(**changes: Any) -> ModelMetadata:
+        answer = {"task": "classification", "labels": ["still", "waving"], "positive": "waving", "threshold": 0.5}
+        windows = {"layout": "still", "frames": 1, "frame_rate": None}
+        pictures = {"height": 8, "width": 8, "resize": RESIZE, "interpolation": INTERPOLATION}
+        origin = {"data_fingerprint": "f00d", "code_version": "test"}
+        fields: dict[str, Any] = {**answer, **windows, **pictures, **origin}
+        return ModelMetadata(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_study() -> Callable[..., StudyRecord]:
+    """Describes a search without limits; keywords change it."""
+
+    def make(**changes: Any) -> StudyRecord:
+        fields: dict[str, Any] = {
+            "study": "hands",
+            "space_name": "hands",
+            "space": {},
+            "data": "dataset.parquet",
+            "data_fingerprint": "f00d",
+            "recipe": "tiny",
+            "trials": 4,
+            "workers": 1,
+            "runtime": "onnxruntime_cpu",
+            "limits": {},
+            "seed": 0,
+            "reference_ms": 0.1,
+            "constant_f1": 0.5,
+            "host": "here",
+            "code_version": "1",
+        }
+        return StudyRecord(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_latency() -> Callable[..., Latency]:
+    """Gives a latency of so many milliseconds, where the reference network takes 0.1; keywords change it."""
+
+    def make(ms: float = 0.5, **changes: Any) -> Latency:
+        times = {"ms": ms, "low_ms": 0.9 * ms, "high_ms": 1.1 * ms, "p90_ms": ms, "p99_ms": ms, "ratio": ms / 0.1}
+        fields: dict[str, Any] = {**times, "runtime": "onnxruntime_cpu", "threads": 1, "host": "here"}
+        return Latency(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_trial() -> Callable[..., TrialRecord]:
+    """Gives what a trial of the default configuration left, without a score; keywords change it."""
+    from whc.trials.config import TrialConfig
+
+    config = TrialConfig()
+
+    def make(**changes: Any) -> TrialRecord:
+        trial = {"trial_id": "00000", "study": "hands", "config": config.resolved(), "config_hash": config.hash}
+        origin = {"seed": 0, "data_fingerprint": "f00d", "code_version": "1"}
+        fields: dict[str, Any] = {**trial, "state": "finished", **origin}
+        return TrialRecord(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def season() -> Callable[[nn.Module, tuple[int, ...]], nn.Module]:
+    """Makes a network look trained: call with it and its input's shape without the batch.
+
+    No parameter is left at its first value, BatchNorm has gathered statistics, outputs are spread.
+    """
+    import torch
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    def train(network: nn.Module, input_shape: tuple[int, ...]) -> nn.Module:
+        for module in network.modules():
+            if isinstance(module, _BatchNorm):
+                module.momentum = None  # plain averages: the first values leave no trace
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.2)
+            network.train()
+            for _ in range(5):
+                # Noise of different brightness, so that outputs differ from picture to picture.
+                network(torch.rand(16, *input_shape) * torch.rand(16, *(1 for _ in input_shape)))
+        return network.eval()
+
+    return train

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,16 +29,9 @@ from whc.records import (
     write_atomic,
 )
 
+MakeStudy = Callable[..., StudyRecord]
 LATENCY = Latency(
-    ms=0.12,
-    low_ms=0.11,
-    high_ms=0.13,
-    p90_ms=0.2,
-    p99_ms=0.4,
-    ratio=1.5,
-    runtime="onnxruntime_cpu",
-    threads=1,
-    host="x",
+    ms=0.12, low_ms=0.11, high_ms=0.13, p90_ms=0.2, p99_ms=0.4, ratio=2, runtime="onnxruntime_cpu", threads=1, host="x"
 )
 METADATA = ModelMetadata(
     task="classification",
@@ -73,23 +67,6 @@ VARIANT = VariantRow(
     onnx="ladder/m.onnx",
     config={"model": {"width": 8}},
     trial_id="t1",
-)
-STUDY = StudyRecord(
-    study="wave",
-    space_name="tiny",
-    space={"model": {"width": [4, 8], "backbone": {"baseline": {}}}, "lr": {"float": [0.001, 0.1], "log": True}},
-    data="runs/daten ä.parquet",
-    data_fingerprint="1234567890123e45",
-    recipe="tiny",
-    trials=3,
-    workers=2,
-    runtime={"onnxruntime_cpu": {"threads": 1}},
-    limits={"latency_ms": 0.5},
-    seed=0,
-    reference_ms=0.05,
-    constant_f1=0.4,
-    host="x",
-    code_version="0.1",
 )
 
 
@@ -149,9 +126,16 @@ def test_the_schema_is_written_under_its_short_name(tmp_path: Path) -> None:
     assert '"schema": 1' in (tmp_path / "table.json").read_text()
 
 
-def test_study_round_trip(tmp_path: Path) -> None:
-    STUDY.save(tmp_path)
-    assert StudyRecord.load(tmp_path) == STUDY
+def test_study_round_trip(tmp_path: Path, make_study: MakeStudy) -> None:
+    study = make_study(
+        space={"model": {"width": [4, 8], "backbone": {"baseline": {}}}, "lr": {"float": [0.001, 0.1], "log": True}},
+        data="runs/daten ä.parquet",
+        data_fingerprint="1234567890123e45",
+        runtime={"onnxruntime_cpu": {"threads": 1}},
+        limits={"latency_ms": 0.5},
+    )
+    study.save(tmp_path)
+    assert StudyRecord.load(tmp_path) == study
 
 
 def test_a_damaged_study_names_the_key(tmp_path: Path) -> None:
@@ -231,11 +215,11 @@ def test_no_study_name_leaves_the_folder(name: str) -> None:
     assert Path(os.path.normpath(folder)).parent == runs
 
 
-def test_existing_study(tmp_path: Path) -> None:
+def test_existing_study(tmp_path: Path, make_study: MakeStudy) -> None:
     with pytest.raises(StudyError, match="must hold a study, got none"):
         existing_study(tmp_path, None)
     for age, name in enumerate(("new", "old")):
-        STUDY.save(tmp_path / name)
+        make_study().save(tmp_path / name)
         os.utime(tmp_path / name / "study.yaml", (1000 - age, 1000 - age))
     assert existing_study(tmp_path, None) == tmp_path / "new"
     assert existing_study(tmp_path, "old") == tmp_path / "old"

@@ -21,7 +21,6 @@ from onnx import TensorProto, helper
 import whc.cli
 from whc.config import dump_yaml
 from whc.records import StudyRecord, TrialRecord, save
-from whc.trials.config import TrialConfig
 
 SPACE = {"name": "hands", "recipe": "tiny", "data": "good.parquet", "space": {"model": {"width": [4, 8]}}}
 
@@ -58,42 +57,20 @@ def foreign_onnx(path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
 
 
-def begun_study(folder: Path) -> None:
-    """A study with one finished trial, by its record alone."""
-    StudyRecord(
-        study="old",
-        space_name="hands",
-        space={},
-        data="good.parquet",
-        data_fingerprint="f00d",
-        recipe="tiny",
-        trials=2,
-        workers=1,
-        runtime="onnxruntime_cpu",
-        limits={},
-        seed=0,
-        reference_ms=0.1,
-        constant_f1=0.5,
-        host="here",
-        code_version="1",
-    ).save(folder)
-    config = TrialConfig()
-    record = TrialRecord(
-        trial_id="00000",
-        study="old",
-        config=config.resolved(),
-        config_hash=config.hash,
-        state="failed",
-        reason="the worker died",
-        seed=0,
-        data_fingerprint="f00d",
-        code_version="1",
-    )
-    save(record, folder / "trials" / "00000" / "record.json")
+@pytest.fixture(scope="module")
+def begun_study(make_study: Callable[..., StudyRecord], make_trial: Callable[..., TrialRecord]) -> Callable[..., None]:
+    """Leaves a study in a folder, with one trial that is over, by its record alone."""
+
+    def leave(folder: Path) -> None:
+        make_study(study="old", data="good.parquet", trials=2).save(folder)
+        record = make_trial(trial_id="00000", study="old", state="failed", reason="the worker died")
+        save(record, folder / "trials" / "00000" / "record.json")
+
+    return leave
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def inputs(tmp_path_factory: pytest.TempPathFactory, begun_study: Callable[..., None]) -> Path:
     """A folder of everything that is wrong, and a few things that are not."""
     folder = tmp_path_factory.mktemp("inputs")
 

@@ -16,7 +16,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from whc import plugins
-from whc.data.preprocess import INTERPOLATION, RESIZE
 from whc.records import ModelMetadata
 
 Command = Callable[..., Any]
@@ -24,23 +23,9 @@ LABELS = ["dark", "bright"]
 
 
 @pytest.fixture
-def model(home: Path) -> str:
+def model(home: Path, make_metadata: Callable[..., ModelMetadata]) -> str:
     """model.onnx, which gives the mean of a picture, and pictures/ to run it on."""
-    described = ModelMetadata(
-        task="classification",
-        labels=LABELS,
-        positive=LABELS[1],
-        layout="still",
-        frames=1,
-        frame_rate=None,
-        height=8,
-        width=8,
-        resize=RESIZE,
-        interpolation=INTERPOLATION,
-        threshold=0.5,
-        data_fingerprint="f00d",
-        code_version="test",
-    )
+    described = make_metadata(labels=LABELS, positive=LABELS[1], height=8, width=8)
     graph = helper.make_graph(
         [helper.make_node("ReduceMean", ["images", "axes"], ["prob_bright"], keepdims=0)],
         "brightness",

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from whc.records import Latency, StudyRecord, TrialRecord, save
-from whc.trials.config import TrialConfig
 
 LIST_ALONE = """
 import sys
@@ -25,54 +24,32 @@ finally:
 """
 
 
-def begin(folder: Path, age: int) -> None:
-    """A study that began so many seconds ago."""
-    StudyRecord(
-        study=folder.name,
-        space_name=folder.name.partition("-")[0],
-        space={"model": {"width": [4, 8]}},
-        data="crops.parquet",
-        data_fingerprint="f00d",
-        recipe="tiny",
-        trials=9,
-        workers=1,
-        runtime="onnxruntime_cpu",
-        limits={"latency_ms": 1.0},
-        seed=0,
-        reference_ms=0.1,
-        constant_f1=0.5,
-        host="here",
-        code_version="1",
-    ).save(folder)
-    os.utime(folder / "study.yaml", (10_000 - age, 10_000 - age))
+@pytest.fixture
+def begin(make_study: Callable[..., StudyRecord]) -> Callable[..., None]:
+    """Leaves a study that began so many seconds ago: `begin(folder, age=50)`."""
 
+    def leave(folder: Path, age: int) -> None:
+        own = {"study": folder.name, "space_name": folder.name.partition("-")[0], "space": {"model": {"width": [4, 8]}}}
+        make_study(**own, trials=9, limits={"latency_ms": 1.0}, constant_f1=0.5).save(folder)
+        os.utime(folder / "study.yaml", (10_000 - age, 10_000 - age))
 
-def end(folder: Path, number: int, state: str, ms: float, val_f1: float | None = None, reason: str = "") -> None:
-    """A trial that is over."""
-    config = TrialConfig()
-    latency = Latency(
-        ms=ms, low_ms=ms, high_ms=ms, p90_ms=ms, p99_ms=ms, ratio=1, runtime="onnxruntime_cpu", threads=1, host="here"
-    )
-    record = TrialRecord(
-        trial_id=f"{number:05d}",
-        study=folder.name,
-        config=config.resolved(),
-        config_hash=config.hash,
-        drawn={"model.width": 4},
-        state=state,
-        reason=reason,
-        val_f1=val_f1,
-        latency=latency,
-        size_bytes=20_000,
-        seed=0,
-        data_fingerprint="f00d",
-        code_version="1",
-    )
-    save(record, folder / "trials" / record.trial_id / "record.json")
+    return leave
 
 
 @pytest.fixture
-def runs(home: Path) -> Path:
+def end(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., Latency]) -> Callable[..., None]:
+    """Leaves a trial that is over: `end(folder, number, state, ms, val_f1, reason)`."""
+
+    def leave(folder: Path, number: int, state: str, ms: float, val_f1: float | None = None, reason: str = "") -> None:
+        own = {"trial_id": f"{number:05d}", "study": folder.name, "drawn": {"model.width": 4}, "size_bytes": 20_000}
+        record = make_trial(**own, state=state, reason=reason, val_f1=val_f1, latency=make_latency(ms))
+        save(record, folder / "trials" / record.trial_id / "record.json")
+
+    return leave
+
+
+@pytest.fixture
+def runs(home: Path, begin: Callable[..., None], end: Callable[..., None]) -> Path:
     """Two studies, the second one without trials."""
     folder = home / "runs"
     begin(folder / "hands-1", age=50)

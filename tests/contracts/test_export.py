@@ -23,6 +23,7 @@ from whc.tasks import classification
 
 KIND = "export"
 TWO, THREE = ["still", "waving"], ["left", "right", "none"]
+Describe = Callable[[ModelConfig, list[str]], ModelMetadata]
 Season = Callable[[nn.Module, tuple[int, ...]], nn.Module]
 
 
@@ -35,22 +36,16 @@ def combinations() -> list[tuple[str, str, str, str]]:
     return [(*network, *given) for network, given in pairs]
 
 
-def describe(config: ModelConfig, labels: list[str]) -> ModelMetadata:
-    return ModelMetadata(
-        task="classification",
-        labels=labels,
-        positive=classification.positive_label(labels),
-        layout=config.layout,
-        frames=config.frames,
-        frame_rate=None,
-        height=config.image_size[0],
-        width=config.image_size[1],
-        resize="stretch",
-        interpolation="area",
-        threshold=0.5,
-        data_fingerprint="f",
-        code_version="test",
-    )
+@pytest.fixture
+def describe(make_metadata: Callable[..., ModelMetadata]) -> Describe:
+    """Call with a network's configuration and its labels."""
+
+    def described(config: ModelConfig, labels: list[str]) -> ModelMetadata:
+        (height, width), positive = config.image_size, classification.positive_label(labels)
+        own = {"layout": config.layout, "frames": config.frames, "height": height, "width": width}
+        return make_metadata(labels=labels, positive=positive, **own)
+
+    return described
 
 
 def weights(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -63,7 +58,7 @@ def test_config(name: str, check_config: Callable[[str, str], None]) -> None:
 
 
 @pytest.mark.parametrize("name", plugins.names(KIND))
-def test_writes_one_complete_file_and_leaves_the_network_alone(name: str, tmp_path: Path) -> None:
+def test_writes_one_complete_file_and_leaves_the_network_alone(name: str, tmp_path: Path, describe: Describe) -> None:
     module: Any = plugins.load(KIND, name)
     config = ModelConfig.model_validate({"width": 4, "depth": 1, "image_size": 16})
     network = build(config, 1).train()
@@ -79,7 +74,7 @@ def test_writes_one_complete_file_and_leaves_the_network_alone(name: str, tmp_pa
 
 @pytest.mark.parametrize(("backbone", "head", "sequence", "color"), combinations())
 def test_onnx_computes_what_the_network_does(
-    tmp_path: Path, season: Season, backbone: str, head: str, sequence: str, color: str
+    tmp_path: Path, season: Season, describe: Describe, backbone: str, head: str, sequence: str, color: str
 ) -> None:
     torch.manual_seed(0)
     config = ModelConfig.model_validate(
@@ -119,7 +114,7 @@ def test_onnx_computes_what_the_network_does(
 @pytest.mark.parametrize("head", plugins.names("models.heads"))
 @pytest.mark.parametrize("backbone", plugins.names("models.backbones"))
 def test_onnx_gives_several_classes_a_probability_each(
-    tmp_path: Path, season: Season, backbone: str, head: str
+    tmp_path: Path, season: Season, describe: Describe, backbone: str, head: str
 ) -> None:
     torch.manual_seed(0)
     sizes = {"width": 4, "depth": 1, "image_size": "16x24"}

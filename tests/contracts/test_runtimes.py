@@ -23,21 +23,6 @@ from whc.records import ModelMetadata
 from whc.runtimes import RuntimeUnavailable, Session
 
 KIND = "runtimes"
-METADATA = ModelMetadata(
-    task="classification",
-    labels=["still", "waving"],
-    positive="waving",
-    layout="still",
-    frames=1,
-    frame_rate=None,
-    height=6,
-    width=4,
-    resize="stretch",
-    interpolation="area",
-    threshold=0.5,
-    data_fingerprint="f",
-    code_version="test",
-)
 
 # Half precision, where that is the default.
 TOLERANCE = {"tensorrt": 1e-3}
@@ -46,7 +31,12 @@ pytestmark = pytest.mark.parametrize("name", plugins.names(KIND))
 
 
 @pytest.fixture
-def artifact(tmp_path: Path) -> Path:
+def metadata(make_metadata: Callable[..., ModelMetadata]) -> ModelMetadata:
+    return make_metadata(height=6, width=4)
+
+
+@pytest.fixture
+def artifact(tmp_path: Path, metadata: ModelMetadata) -> Path:
     """A network that gives the mean of each image."""
     graph = helper.make_graph(
         [helper.make_node("ReduceMean", ["images", "axes"], ["prob_waving"], keepdims=0)],
@@ -56,7 +46,7 @@ def artifact(tmp_path: Path) -> Path:
         [helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    helper.set_model_props(model, METADATA.to_properties())
+    helper.set_model_props(model, metadata.to_properties())
     path = tmp_path / "mean.onnx"
     onnx.save(model, path)
     return path
@@ -129,11 +119,11 @@ def test_results_are_kept(name: str, artifact: Path) -> None:
     assert first.tolist() == [0]
 
 
-def test_says_what_it_is(name: str, artifact: Path) -> None:
+def test_says_what_it_is(name: str, artifact: Path, metadata: ModelMetadata) -> None:
     session = load(name, artifact)
     assert session.path == artifact
     assert session.input_shape == (1, 3, 6, 4)
-    assert session.metadata() == METADATA
+    assert session.metadata() == metadata
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a network"])

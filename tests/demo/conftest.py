@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,30 +14,18 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from whc.data.preprocess import INTERPOLATION, RESIZE, Image
+from whc.data.preprocess import Image
 from whc.records import ModelMetadata
 
 SIZE = 16
 LABELS = ["dark", "bright"]
+Describe = Callable[..., ModelMetadata]
 
 
-def metadata(**changes: Any) -> ModelMetadata:
-    fields: dict[str, Any] = {
-        "task": "classification",
-        "labels": LABELS,
-        "positive": LABELS[1],
-        "layout": "still",
-        "frames": 1,
-        "frame_rate": None,
-        "height": SIZE,
-        "width": SIZE,
-        "resize": RESIZE,
-        "interpolation": INTERPOLATION,
-        "threshold": 0.5,
-        "data_fingerprint": "f00d",
-        "code_version": "test",
-    }
-    return ModelMetadata(**(fields | changes))
+@pytest.fixture
+def metadata(make_metadata: Callable[..., ModelMetadata]) -> Describe:
+    """Says what a still model of bright pictures is; keywords change it."""
+    return partial(make_metadata, labels=LABELS, positive=LABELS[1], height=SIZE, width=SIZE)
 
 
 def save_model(path: Path, graph: onnx.GraphProto, properties: dict[str, str]) -> Path:
@@ -95,7 +84,7 @@ def colour_graph(size: int = SIZE) -> onnx.GraphProto:
 
 
 @pytest.fixture
-def colour_model(tmp_path: Path) -> Callable[..., Path]:
+def colour_model(tmp_path: Path, metadata: Describe) -> Callable[..., Path]:
     """Builds a still model of three labels that calls a frame's strongest colour; keywords change its metadata."""
 
     def build(**changes: Any) -> Path:
@@ -106,7 +95,7 @@ def colour_model(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def brightness_model(tmp_path: Path) -> Callable[..., Path]:
+def brightness_model(tmp_path: Path, metadata: Describe) -> Callable[..., Path]:
     """Builds a still model that calls bright frames positive; keywords change its metadata."""
 
     def build(**changes: Any) -> Path:
@@ -116,7 +105,7 @@ def brightness_model(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def offset_model(tmp_path: Path) -> Callable[[float], Path]:
+def offset_model(tmp_path: Path, metadata: Describe) -> Callable[[float], Path]:
     """Builds a still model that gives the mean of all channels and a number on top."""
 
     def build(offset: float) -> Path:
@@ -130,7 +119,7 @@ def offset_model(tmp_path: Path) -> Callable[[float], Path]:
 
 
 @pytest.fixture
-def change_model(tmp_path: Path) -> Callable[..., Path]:
+def change_model(tmp_path: Path, metadata: Describe) -> Callable[..., Path]:
     """Builds a frame_stack model that fires when the window's last frame differs from its first."""
 
     def build(frames: int = 4, frame_rate: float | None = 10.0, **changes: Any) -> Path:

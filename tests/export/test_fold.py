@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -11,24 +13,12 @@ from whc.export.fold import fold
 from whc.models.assemble import Classifier, ModelConfig, build
 from whc.models.color import Luma
 
+Season = Callable[[nn.Module, tuple[int, ...]], nn.Module]
+
 
 def pictures(count: int, shape: tuple[int, ...]) -> torch.Tensor:
     """Noise of different brightness, so that outputs differ from picture to picture."""
     return torch.rand(count, *shape) * torch.rand(count, *(1 for _ in shape))
-
-
-def seasoned(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
-    """A network that looks trained: no parameter at its first value, BatchNorm statistics gathered."""
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.momentum = None  # plain averages: the first values leave no trace
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-        network.train()
-        for _ in range(4):
-            network(pictures(16, shape))
-    return network
 
 
 def check(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
@@ -55,7 +45,7 @@ def check(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 @pytest.mark.parametrize(
     "backbone", ["baseline", "convnext", "inverted_se", {"inverted_se": {"expansion": 1, "se_reduction": 0}}]
 )
-def test_networks(backbone: object, head: str, color: str, sequence: object) -> None:
+def test_networks(season: Season, backbone: object, head: str, color: str, sequence: object) -> None:
     torch.manual_seed(0)
     config = ModelConfig.model_validate(
         {
@@ -68,7 +58,7 @@ def test_networks(backbone: object, head: str, color: str, sequence: object) -> 
             "image_size": "16x20",
         }
     )
-    folded = check(seasoned(build(config, 1), config.input_shape), config.input_shape)
+    folded = check(season(build(config, 1), config.input_shape).train(), config.input_shape)
     assert isinstance(folded, Classifier)
     # Luma of one frame goes into the stem; of several, it is cheaper than a stem of three times their channels.
     assert isinstance(folded.color, Luma) == (color == "luma" and config.frames > 1)
@@ -80,7 +70,7 @@ def test_networks(backbone: object, head: str, color: str, sequence: object) -> 
 @pytest.mark.parametrize("sequence", ["none", "lstm", "cnn3d"])
 @pytest.mark.parametrize("head", ["transformer", "mlp_mixer"])
 @pytest.mark.parametrize("color", ["luma", "lab", "luv"])
-def test_what_is_left_computes_the_same(head: str, color: str, sequence: str) -> None:
+def test_what_is_left_computes_the_same(season: Season, head: str, color: str, sequence: str) -> None:
     torch.manual_seed(0)
     config = ModelConfig.model_validate(
         {
@@ -92,7 +82,7 @@ def test_what_is_left_computes_the_same(head: str, color: str, sequence: str) ->
             "image_size": "16x20",
         }
     )
-    network = seasoned(build(config, 1), config.input_shape).eval()
+    network = season(build(config, 1), config.input_shape)
     folded = fold(network)
     assert not [module for module in folded.modules() if isinstance(module, _BatchNorm)]
     # Luma costs nothing before a convolution over one picture; over time, three channels would cost more than it does.
@@ -105,7 +95,7 @@ def test_what_is_left_computes_the_same(head: str, color: str, sequence: str) ->
         torch.testing.assert_close(folded(images), exact, atol=1e-4, rtol=1e-4)
 
 
-def test_sequences_within_sequences() -> None:
+def test_sequences_within_sequences(season: Season) -> None:
     torch.manual_seed(0)
 
     class Nested(nn.Module):
@@ -119,7 +109,7 @@ def test_sequences_within_sequences() -> None:
             logits: torch.Tensor = self.head(self.layers(images).mean((2, 3)))
             return logits
 
-    check(seasoned(Nested(), (3, 8, 8)), (3, 8, 8))
+    check(season(Nested(), (3, 8, 8)).train(), (3, 8, 8))
 
 
 def test_statistics_of_very_different_size() -> None:
@@ -135,8 +125,8 @@ def test_statistics_of_very_different_size() -> None:
     torch.testing.assert_close(folded(rows).double(), expected, atol=2e-3, rtol=1e-3)
 
 
-def test_the_layer_scale_is_merged_away() -> None:
+def test_the_layer_scale_is_merged_away(season: Season) -> None:
     torch.manual_seed(0)
     config = ModelConfig.model_validate({"backbone": "convnext", "width": 8, "depth": 3})
-    folded = check(seasoned(build(config, 1), config.input_shape), config.input_shape)
+    folded = check(season(build(config, 1), config.input_shape).train(), config.input_shape)
     assert not [name for name, _ in folded.named_parameters() if "gamma" in name]

@@ -26,42 +26,42 @@ from whc.runtimes import onnxruntime_cpu
 from whc.tasks import classification
 
 CONFIG = ModelConfig.model_validate({"width": 4, "depth": 1, "image_size": "16x12"})
-METADATA = ModelMetadata(
-    task="classification",
-    labels=["neutral", "lächelnd"],
-    positive="lächelnd",
-    layout="still",
-    frames=1,
-    frame_rate=None,
-    height=16,
-    width=12,
-    resize="stretch",
-    interpolation="area",
-    threshold=0.4,
-    study="wave",
-    trial="t1",
-    data_fingerprint="0123",
-    code_version="test",
-)
+Export = Callable[..., torch.nn.Module]
 
 
 class Job(Settings):
     export: Annotated[Choice, ChoiceOf("export")]
 
 
-def export(path: Path, config: exporter.Config | None = None) -> torch.nn.Module:
-    torch.manual_seed(0)
-    network = build(CONFIG, 1).eval()
-    exporter.export(network, path, METADATA, CONFIG.input_shape, config or exporter.Config())
-    return network
+@pytest.fixture
+def metadata(make_metadata: Callable[..., ModelMetadata]) -> ModelMetadata:
+    origin = {"study": "wave", "trial": "t1", "data_fingerprint": "0123"}
+    labels, positive = ["neutral", "lächelnd"], "lächelnd"
+    return make_metadata(labels=labels, positive=positive, height=16, width=12, threshold=0.4, **origin)
 
 
-def test_metadata_and_nothing_of_the_machine_that_exported(tmp_path: Path) -> None:
+@pytest.fixture
+def export(metadata: ModelMetadata) -> Export:
+    """Exports a small network to a path, and gives the network."""
+
+    def write(path: Path, config: exporter.Config | None = None, model: ModelConfig = CONFIG) -> torch.nn.Module:
+        torch.manual_seed(0)
+        network = build(model, 1).eval()
+        described = metadata.model_copy(update={"layout": model.layout, "frames": model.frames})
+        exporter.export(network, path, described, model.input_shape, config or exporter.Config())
+        return network
+
+    return write
+
+
+def test_metadata_and_nothing_of_the_machine_that_exported(
+    tmp_path: Path, export: Export, metadata: ModelMetadata
+) -> None:
     export(tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     properties = {item.key: item.value for item in model.metadata_props}
-    assert properties == METADATA.to_properties()
-    assert ModelMetadata.from_properties(properties, "model.onnx") == METADATA
+    assert properties == metadata.to_properties()
+    assert ModelMetadata.from_properties(properties, "model.onnx") == metadata
     assert not model.doc_string
     assert not model.graph.doc_string
     for item in (*model.graph.node, *model.graph.initializer, *model.graph.input, *model.graph.output):
@@ -71,7 +71,7 @@ def test_metadata_and_nothing_of_the_machine_that_exported(tmp_path: Path) -> No
     assert model.opset_import[0].version == 18
 
 
-def test_weights_lie_inside_the_file(tmp_path: Path) -> None:
+def test_weights_lie_inside_the_file(tmp_path: Path, export: Export) -> None:
     export(tmp_path / "model.onnx")
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
@@ -103,6 +103,8 @@ def wrongly_simplified(model: onnx.ModelProto, **kwargs: object) -> tuple[onnx.M
 )
 def test_a_graph_that_cannot_be_simplified_is_kept_plain(
     tmp_path: Path,
+    export: Export,
+    metadata: ModelMetadata,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     simplify: Callable[..., object],
@@ -114,7 +116,7 @@ def test_a_graph_that_cannot_be_simplified_is_kept_plain(
         network = export(path)
     assert f"{path}: onnxsim could not simplify the graph ({reason}); the plain graph is kept" in caplog.text
     session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
-    assert session.metadata() == METADATA
+    assert session.metadata() == metadata
     images = torch.rand(3, *CONFIG.input_shape)
     with torch.inference_mode():
         expected = classification.probabilities(network(images)).numpy()
@@ -123,13 +125,15 @@ def test_a_graph_that_cannot_be_simplified_is_kept_plain(
         assert text not in path.read_bytes()
 
 
-def test_simplifying_warns_of_nothing_when_it_works(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_simplifying_warns_of_nothing_when_it_works(
+    tmp_path: Path, export: Export, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING, "whc"):
         export(tmp_path / "model.onnx")
     assert not [record for record in caplog.records if record.name.startswith("whc")]
 
 
-def test_a_failed_export_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_export_leaves_the_older_file(tmp_path: Path, export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(model: onnx.ModelProto) -> None:
         raise onnx.checker.ValidationError("broken")
 
@@ -141,14 +145,14 @@ def test_a_failed_export_leaves_the_older_file(tmp_path: Path, monkeypatch: pyte
     assert path.read_bytes() == b"older"
 
 
-def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path, export: Export) -> None:
     (tmp_path / "model.onnx").mkdir()
     with pytest.raises(IsADirectoryError):
         export(tmp_path / "model.onnx")
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
 
-def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed(tmp_path: Path, export: Export, capfd: pytest.CaptureFixture[str]) -> None:
     export(tmp_path / "model.onnx")
     assert capfd.readouterr() == ("", "")
 
@@ -160,7 +164,7 @@ def test_opsets_that_are_refused_name_their_key(opset: object) -> None:
 
 
 @pytest.mark.parametrize("opset", range(18, 26))
-def test_the_opset_asked_for_is_the_one_written(tmp_path: Path, opset: int) -> None:
+def test_the_opset_asked_for_is_the_one_written(tmp_path: Path, export: Export, opset: int) -> None:
     path = tmp_path / "model.onnx"
     network = export(path, exporter.Config(opset=opset))
     assert [(item.domain, item.version) for item in onnx.load(path).opset_import] == [("", opset)]
@@ -171,7 +175,7 @@ def test_the_opset_asked_for_is_the_one_written(tmp_path: Path, opset: int) -> N
     np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
 
 
-def test_an_opset_that_is_silently_changed_is_refused(tmp_path: Path) -> None:
+def test_an_opset_that_is_silently_changed_is_refused(tmp_path: Path, export: Export) -> None:
     """Beyond what the exporter can convert to it writes 18, and says so in a log alone."""
     unchecked = exporter.Config.model_construct(opset=99)
     with pytest.raises(ArtifactError, match=r"model\.onnx: must have opset 99, got \{'': 18\}; choose another opset$"):
@@ -192,16 +196,11 @@ def moving(sequence: str, **changes: object) -> ModelConfig:
     return ModelConfig.model_validate({**small, **changes})
 
 
-def described(config: ModelConfig) -> ModelMetadata:
-    return METADATA.model_copy(update={"layout": config.layout, "frames": config.frames})
-
-
 @pytest.mark.parametrize("sequence", ["frame_stack", "lstm", "cnn3d"])
-def test_a_static_file_has_no_open_size(tmp_path: Path, sequence: str) -> None:
+def test_a_static_file_has_no_open_size(tmp_path: Path, export: Export, sequence: str) -> None:
     config = moving(sequence, color="luma")
-    network = build(config, 1).eval()
     path = tmp_path / "model.onnx"
-    exporter.export(network, path, described(config), config.input_shape, exporter.Config(static=True))
+    network = export(path, exporter.Config(static=True), config)
     assert sizes(path) == [[1, *config.input_shape], [1]]
     session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
     assert session.input_shape == (1, *config.input_shape)
@@ -221,12 +220,12 @@ def test_a_static_file_has_no_open_size(tmp_path: Path, sequence: str) -> None:
         ("cnn3d", {"color": "lab"}),
     ],
 )
-def test_a_dynamic_sequence_takes_any_number_of_frames(tmp_path: Path, sequence: str, changes: dict[str, str]) -> None:
-    torch.manual_seed(0)
+def test_a_dynamic_sequence_takes_any_number_of_frames(
+    tmp_path: Path, export: Export, sequence: str, changes: dict[str, str]
+) -> None:
     config = moving(sequence, **changes)
-    network = build(config, 1).eval()
     path = tmp_path / "model.onnx"
-    exporter.export(network, path, described(config), config.input_shape, exporter.Config(dynamic_sequence=True))
+    network = export(path, exporter.Config(dynamic_sequence=True), config)
     axis = {"lstm": 0, "cnn3d": 1}[sequence]
     shape: list[int | str] = list(config.input_shape)
     shape[axis] = "frames"
@@ -243,19 +242,13 @@ def test_a_dynamic_sequence_takes_any_number_of_frames(tmp_path: Path, sequence:
 
 
 @pytest.mark.parametrize("sequence", ["none", "frame_stack"])
-def test_a_dynamic_sequence_needs_a_network_over_time(tmp_path: Path, sequence: str) -> None:
+def test_a_dynamic_sequence_needs_a_network_over_time(tmp_path: Path, export: Export, sequence: str) -> None:
     config = CONFIG if sequence == "none" else moving(sequence)
     rule = (
         r"^export: dynamic_sequence: needs a network that takes any number of frames \(lstm, cnn3d\), got '\w+'; leave"
     )
     with pytest.raises(UsageError, match=rule):
-        exporter.export(
-            build(config, 1),
-            tmp_path / "m",
-            described(config),
-            config.input_shape,
-            exporter.Config(dynamic_sequence=True),
-        )
+        export(tmp_path / "m", exporter.Config(dynamic_sequence=True), config)
     assert not list(tmp_path.iterdir())
 
 
@@ -267,20 +260,20 @@ def test_static_and_dynamic_exclude_each_other() -> None:
 
 
 @pytest.mark.parametrize("backbone", plugins.names("models.backbones"))
-def test_global_means_take_the_blocked_layout_as_it_comes(tmp_path: Path, backbone: str) -> None:
+def test_global_means_take_the_blocked_layout_as_it_comes(tmp_path: Path, export: Export, backbone: str) -> None:
     """ONNX Runtime pools in its own layout; for a ReduceMean it would leave that and come back."""
     config = ModelConfig.model_validate({"backbone": backbone, "head": "avgmax_mlp", "width": 4, "depth": 2})
     path = tmp_path / "model.onnx"
-    exporter.export(build(config, 1), path, METADATA, config.input_shape, exporter.Config())
+    export(path, model=config)
     kinds = Counter(node.op_type for node in onnx.load(path).graph.node)
     assert kinds["GlobalAveragePool"] == {"inverted_se": 3}.get(backbone, 1)
     assert not kinds["ReduceMean"]
 
 
-def test_onnx_runtime_finds_the_gelu_again(tmp_path: Path) -> None:
+def test_onnx_runtime_finds_the_gelu_again(tmp_path: Path, export: Export) -> None:
     config = ModelConfig.model_validate({"backbone": "convnext", "width": 4, "depth": 2})
     path, optimised = tmp_path / "model.onnx", tmp_path / "optimised.onnx"
-    exporter.export(build(config, 1), path, METADATA, config.input_shape, exporter.Config())
+    export(path, model=config)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(optimised)
     options.log_severity_level = 4  # it warns that the file suits this machine alone

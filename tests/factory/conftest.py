@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ NETWORKS = [
 
 
 @pytest.fixture(scope="package")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searched(tmp_path_factory: pytest.TempPathFactory, make_study: Callable[..., StudyRecord]) -> Path:
     """A folder of runs with one study of three trained trials."""
     runs = tmp_path_factory.mktemp("runs")
     data = render(runs / "synth", clips=40)
@@ -45,21 +46,14 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert record.latency is not None
         latency = record.latency.model_copy(update={"ms": 0.02 * (number + 1)})
         records.save(record.model_copy(update={"latency": latency}), folder / "record.json")
-    StudyRecord(
+    make_study(
         study="wave-1",
         space_name="wave",
         space={"model": {"image_size": 16}},
         data=str(data),
         data_fingerprint=corpus.fingerprint,
-        recipe="tiny",
         trials=3,
-        workers=1,
-        runtime="onnxruntime_cpu",
-        limits={},
-        seed=0,
         reference_ms=0.02,
-        constant_f1=0.5,
         host=host(),
-        code_version="test",
     ).save(runs / "wave-1")
     return runs

@@ -19,23 +19,8 @@ LABELS = ["still", "waving"]
 DATA = "d4t4"
 
 
-def write_onnx(path: Path, weight: float, labels: list[str]) -> None:
+def write_onnx(path: Path, weight: float, metadata: ModelMetadata) -> None:
     """The mean of a 3x8x8 image times `weight`, through a sigmoid: the smallest file that whc can run."""
-    metadata = ModelMetadata(
-        task="classification",
-        labels=labels,
-        positive=labels[1] if len(labels) == 2 else "",
-        layout="still",
-        frames=1,
-        frame_rate=None,
-        height=8,
-        width=8,
-        resize="stretch",
-        interpolation="area",
-        threshold=0.5,
-        data_fingerprint=DATA,
-        code_version="1.0",
-    )
     graph = helper.make_graph(
         [
             helper.make_node("Mul", ["images", "weight"], ["scaled"]),
@@ -76,17 +61,20 @@ def location(empty_database: Path, tmp_path: Path) -> Location:
 
 
 @pytest.fixture
-def ladder(tmp_path: Path) -> Callable[..., tuple[LadderTable, Path]]:
+def ladder(tmp_path: Path, make_metadata: Callable[..., ModelMetadata]) -> Callable[..., tuple[LadderTable, Path]]:
     """Writes a ladder with these letters, fastest first; returns its table and the study's folder."""
 
     def build(
         letters: str = "sml", study: str = "hands", weight: float = 1.0, **overrides: Any
     ) -> tuple[LadderTable, Path]:
         folder = tmp_path / "runs" / study
+        labels = overrides.get("labels", LABELS)
+        positive = labels[1] if len(labels) == 2 else ""
+        metadata = make_metadata(labels=labels, positive=positive, height=8, width=8, data_fingerprint=DATA)
         rows = []
         for index, letter in enumerate(letters):
             onnx_file = folder / "ladder" / f"{letter}.onnx"
-            write_onnx(onnx_file, weight + index, overrides.get("labels", LABELS))
+            write_onnx(onnx_file, weight + index, metadata)
             rows.append(
                 VariantRow(
                     name=f"{overrides.get('prefix', 'whc')}_{letter}",

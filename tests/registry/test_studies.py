@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,35 +19,28 @@ from whc.registry import store
 from whc.registry.location import Location
 from whc.registry.studies import StudyLog
 
+Record = Callable[..., TrialRecord]
 
-def record(trial_id: str, state: State = "finished") -> TrialRecord:
-    latency = Latency(
-        ms=0.2,
-        low_ms=0.19,
-        high_ms=0.21,
-        p90_ms=0.3,
-        p99_ms=0.4,
-        ratio=2,
-        runtime="onnxruntime_cpu",
-        threads=1,
-        host="h",
-    )
-    trained = state in ("finished", "stopped")
-    return TrialRecord(
-        trial_id=trial_id,
-        study="hands",
-        config={"seed": 1, "model": {"head": "avg", "backbone": {"baseline": {"width": 8}}}, "sizes": [1, 2]},
-        config_hash="c0",
-        state=state,
-        reason="" if state == "finished" else "over the limit",
-        curve=[CurvePoint(epoch=epoch, val_f1=epoch / 10, seconds=2) for epoch in (1, 2, 3)] if trained else [],
-        val_f1=0.3 if trained else None,
-        latency=latency,
-        size_bytes=1000,
-        seed=1,
-        data_fingerprint="d",
-        code_version="1",
-    )
+
+@pytest.fixture
+def record(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., Latency]) -> Record:
+    """Gives what a trial of three epochs left: `record(id, state)`."""
+
+    def build(trial_id: str, state: State = "finished") -> TrialRecord:
+        trained = state in ("finished", "stopped")
+        return make_trial(
+            trial_id=trial_id,
+            study="hands",
+            config={"seed": 1, "model": {"head": "avg", "backbone": {"baseline": {"width": 8}}}, "sizes": [1, 2]},
+            state=state,
+            reason="" if state == "finished" else "over the limit",
+            curve=[CurvePoint(epoch=epoch, val_f1=epoch / 10, seconds=2) for epoch in (1, 2, 3)] if trained else [],
+            val_f1=0.3 if trained else None,
+            latency=make_latency(ms=0.2),
+            size_bytes=1000,
+        )
+
+    return build
 
 
 @pytest.fixture
@@ -60,7 +54,9 @@ def runs(client: MlflowClient, kind: str) -> dict[str, Run]:
     return {run.info.run_name: run for run in found}
 
 
-def test_trials_are_runs_under_the_study(location: Location, client: MlflowClient, tmp_path: Path) -> None:
+def test_trials_are_runs_under_the_study(
+    location: Location, client: MlflowClient, record: Record, tmp_path: Path
+) -> None:
     log = StudyLog(location)
     log.study_started("hands", {"trials": 2, "space": {"lr": [1, 2]}})
     log.trial_ended(record("t000"))
@@ -88,7 +84,9 @@ def test_trials_are_runs_under_the_study(location: Location, client: MlflowClien
     assert "val_f1" not in bad.data.metrics
 
 
-def test_a_resumed_study_goes_on_in_the_same_run(location: Location, client: MlflowClient, tmp_path: Path) -> None:
+def test_a_resumed_study_goes_on_in_the_same_run(
+    location: Location, client: MlflowClient, record: Record, tmp_path: Path
+) -> None:
     for trials in (["t000", "t001"], ["t000", "t001", "t002"]):
         log = StudyLog(location)
         log.study_started("hands", {})
@@ -101,7 +99,7 @@ def test_a_resumed_study_goes_on_in_the_same_run(location: Location, client: Mlf
 
 
 def test_a_trial_that_waits_shows_its_curve_and_goes_on(
-    location: Location, client: MlflowClient, tmp_path: Path
+    location: Location, client: MlflowClient, record: Record, tmp_path: Path
 ) -> None:
     whole = record("t000")
     waits = whole.model_copy(update={"state": "waiting", "reason": "after 1 of 3 epochs", "curve": whole.curve[:1]})
@@ -123,7 +121,7 @@ def test_a_trial_that_waits_shows_its_curve_and_goes_on(
 
 
 def test_a_trial_cut_off_half_way_is_written_again_into_its_run(
-    location: Location, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+    location: Location, client: MlflowClient, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = StudyLog(location)
     log.study_started("hands", {})
@@ -141,7 +139,11 @@ def test_a_trial_cut_off_half_way_is_written_again_into_its_run(
 
 
 def test_a_locked_database_delays_trials_and_stops_nothing(
-    location: Location, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    location: Location,
+    client: MlflowClient,
+    record: Record,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = StudyLog(location)
     log.study_started("hands", {})

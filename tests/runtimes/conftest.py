@@ -16,6 +16,7 @@ from whc.models.assemble import build as network
 from whc.records import ModelMetadata
 
 Build = Callable[..., Path]
+Describe = Callable[..., ModelMetadata]
 
 # Every backbone, head and layout.
 NETWORKS = {
@@ -28,22 +29,8 @@ NETWORKS = {
 
 
 @pytest.fixture
-def metadata() -> ModelMetadata:
-    return ModelMetadata(
-        task="classification",
-        labels=["neutral", "lächelnd"],
-        positive="lächelnd",
-        layout="still",
-        frames=1,
-        frame_rate=None,
-        height=4,
-        width=6,
-        resize="stretch",
-        interpolation="area",
-        threshold=0.4,
-        data_fingerprint="f00d",
-        code_version="test",
-    )
+def metadata(make_metadata: Describe) -> ModelMetadata:
+    return make_metadata(labels=["neutral", "lächelnd"], positive="lächelnd", height=4, width=6, threshold=0.4)
 
 
 @pytest.fixture
@@ -75,7 +62,7 @@ def build(tmp_path: Path, metadata: ModelMetadata) -> Build:
 
 
 @pytest.fixture(scope="session", params=NETWORKS)
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, make_metadata: Describe) -> Path:
     """A network as the exporter writes it, with weights of which the output depends on the input."""
     torch.manual_seed(0)
     config = ModelConfig.model_validate(NETWORKS[request.param] | {"width": 6, "depth": 1, "image_size": "16x24"})
@@ -86,21 +73,8 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         whole.train()
         for _ in range(5):  # statistics for BatchNorm
             whole(torch.rand(16, *config.input_shape))
-    described = ModelMetadata(
-        task="classification",
-        labels=["still", "waving"],
-        positive="waving",
-        layout=config.layout,
-        frames=config.frames,
-        frame_rate=None,
-        height=config.image_size[0],
-        width=config.image_size[1],
-        resize="stretch",
-        interpolation="area",
-        threshold=0.5,
-        data_fingerprint="f",
-        code_version="test",
-    )
+    height, width = config.image_size
+    described = make_metadata(layout=config.layout, frames=config.frames, height=height, width=width)
     path = tmp_path_factory.mktemp("exported") / f"{request.param}.onnx"
     exporter.export(whole.eval(), path, described, config.input_shape, exporter.Config())
     return path

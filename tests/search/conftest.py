@@ -35,29 +35,14 @@ def tree() -> space.Section:
 
 
 @pytest.fixture
-def study() -> StudyRecord:
+def study(make_study: Callable[..., StudyRecord]) -> StudyRecord:
     """Limits of 1 ms and 1 MB; the constant predictor scores 0.5."""
-    return StudyRecord(
-        study="hands",
-        space_name="hands",
-        space=RAW,
-        data="dataset.parquet",
-        data_fingerprint="f00d",
-        recipe="tiny",
-        trials=4,
-        workers=1,
-        runtime="onnxruntime_cpu",
-        limits={"latency_ms": 1.0, "size_bytes": 1_000_000},
-        seed=7,
-        reference_ms=0.1,
-        constant_f1=0.5,
-        host="here",
-        code_version="1",
-    )
+    limits = {"latency_ms": 1.0, "size_bytes": 1_000_000}
+    return make_study(space=RAW, data_fingerprint="f00d", trials=4, limits=limits, seed=7, constant_f1=0.5)
 
 
 @pytest.fixture
-def record() -> Callable[..., TrialRecord]:
+def record(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., Latency]) -> Callable[..., TrialRecord]:
     """Gives what a trial of a configuration left: `record(id, state, config, drawn, latency_ms=..., val_f1=...)`."""
 
     def build(
@@ -69,33 +54,18 @@ def record() -> Callable[..., TrialRecord]:
         val_f1: float | None = None,
     ) -> TrialRecord:
         config = config or TrialConfig()
-        ms = latency_ms or 0.0
-        latency = Latency(
-            ms=ms,
-            low_ms=0.9 * ms,
-            high_ms=1.1 * ms,
-            p90_ms=ms,
-            p99_ms=ms,
-            ratio=ms / 0.1,
-            runtime="onnxruntime_cpu",
-            threads=1,
-            host="here",
-        )
-        return TrialRecord(
+        return make_trial(
             trial_id=trial_id,
-            study="hands",
             config=config.resolved(),
             config_hash=config.hash,
             drawn=drawn or {},
             state=state,
             reason="" if state == "finished" else f"it {state}",
             val_f1=val_f1,
-            latency=latency if latency_ms else None,
+            latency=make_latency(latency_ms) if latency_ms else None,
             size_bytes=20_000,
             params=5_000,
             seed=config.training.seed,
-            data_fingerprint="f00d",
-            code_version="1",
         )
 
     return build

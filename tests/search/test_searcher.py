@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 from whc.errors import StudyError
 from whc.records import CurvePoint, StudyRecord, TrialRecord
 from whc.search import space
-from whc.search.searcher import BELOW, CLEARLY, SAMPLERS, Sampler, constraints, objectives
+from whc.search.improvement import Tried
+from whc.search.searcher import CLEARLY, SAMPLERS, START, Sampler, constraints, objectives
 from whc.trials.run import OUT_OF_MEMORY
 
 Record = Callable[..., TrialRecord]
@@ -299,48 +300,56 @@ def test_every_sampler_goes_on_after_every_end(
     assert states.count(TrialState.RUNNING) == 1
 
 
-def test_auto_aims_at_one_latency_after_the_other(
-    tree: space.Section, study: StudyRecord, journal: Path, record: Record
-) -> None:
-    made = Sampler(tree, study.model_copy(update={"sampler": "auto"}), journal)
-    made.start([])
-    latencies = [0.05, 0.1, 0.2, 0.4, 0.8]
-    for number, ms in enumerate(latencies):
-        made.tell(record(f"{number}", "finished", *made.ask(f"{number}"), ms, 0.8))
-    slowest = set()
-    for number in range(30):
-        made.ask(f"next {number}")
-        assert made._study is not None
-        known = [trial for trial in made._study.get_trials() if trial.state.is_finished()]
-        over = {trial.values[1]: trial.constraints["aim"] for trial in known if "aim" in trial.constraints}
-        assert all(excess > 0 for excess in over.values())
-        assert list(over) == latencies[len(latencies) - len(over) :]  # what is slower than the aim, and nothing else
-        slowest.add(len(over))
-    assert slowest == {0, 1, 2, 3, 4, 5}  # from the limit of 1 ms to faster than any
-    assert not any("aim" in trial.constraints for trial in trials(journal).values())
+def tried(made: Sampler) -> dict[str, Tried]:
+    """What `auto` has learnt, by trial."""
+    return {trial_id: one for (_, trial_id), one in made._tried.items()}
 
 
-def test_auto_explores_with_every_other_draw(
+def test_auto_draws_at_random_until_there_is_something_to_expect(
     tree: space.Section, study: StudyRecord, journal: Path, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Sampler(tree, study.model_copy(update={"sampler": "auto"}), journal)
     made.start([])
-    made.tell(record("0", "finished", *made.ask("0"), 0.4, 0.8))
-    wanted: list[float] = []
-    explored = {"model.backbone": "baseline", "model.head": "avg", "model.width": 8, "model.depth": 2}
-    explored |= {"model.image_size": 16, "training.lr": 3e-3}
+    chosen = {"model.backbone": "baseline", "model.head": "avg", "model.width": 8, "model.depth": 2}
+    chosen |= {"model.image_size": 16, "training.lr": 3e-3}
+    known: list[tuple[int, int]] = []
 
-    def draw(timed: list[tuple[dict[str, Any], float]], aim_ms: float) -> dict[str, Any]:
-        assert [ms for _, ms in timed] == [0.4]
-        wanted.append(aim_ms)
-        return explored
+    def choose(tried: list[Tried], running: list[dict[str, Any]]) -> dict[str, Any]:
+        known.append((len(tried), len(running)))
+        return chosen
 
-    monkeypatch.setattr(made._explorer, "draw", draw)
-    drawn = [made.ask(f"{number}")[1] for number in range(1, 7)]
-    assert [one == explored for one in drawn] == [False, True] * 3
-    assert len(wanted) == 3
-    assert all(0.4 / BELOW <= aim_ms <= 1.0 for aim_ms in wanted)
-    assert len(set(wanted)) == 3
+    monkeypatch.setattr(made._chooser, "choose", choose)
+    drawn = []
+    for number in range(START + 2):
+        config, one = made.ask(f"{number}")
+        drawn.append(one)
+        if number != START - 1:  # one that runs while the next are asked for
+            made.tell(record(f"{number}", "finished", config, one, 0.4, 0.8))
+    made.ask("last")
+    assert chosen not in drawn[:START]
+    assert drawn[START + 1] == chosen
+    assert known == [(START, 1), (START + 1, 1)]
+
+
+def test_auto_learns_from_every_end(tree: space.Section, study: StudyRecord, journal: Path, record: Record) -> None:
+    halved = study.model_copy(update={"sampler": "auto", "scheduler": {"eta": 2, "rungs": 2}})
+    made = Sampler(tree, halved, journal)
+    made.start([])
+    config, drawn = made.ask("00000")
+    config = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 4})})
+    curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=1) for epoch, val_f1 in enumerate((0.6, 0.5, 0.7, 0.4), 1)]
+    waits = record("00000", "waiting", config, drawn, 0.4, 0.6).model_copy(update={"curve": curve[:2]})
+    made.tell(waits)
+    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6})}
+    made.tell(waits.model_copy(update={"state": "finished", "curve": curve, "val_f1": 0.7}))
+    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6, 1.0: 0.7})}
+    for trial_id, state, latency_ms in [("1", "infeasible", 3.0), ("2", "failed", 0.2), ("3", "failed", None)]:
+        made.tell(record(trial_id, state, *made.ask(trial_id), latency_ms))
+    assert [one.f1 for one in tried(made).values()][1:] == [{}, {1.0: 0.0}]  # of the last one nothing is known
+
+    again = Sampler(tree, halved, journal)
+    again.start([waits], [waits.model_copy(update={"study": "earlier"})])
+    assert list(again._tried) == [("earlier", "00000"), ("hands", "00000")]
 
 
 def test_out_of_memory_is_over_a_limit(study: StudyRecord, record: Record) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -46,7 +47,12 @@ def stacked(config: TrialConfig, **model: object) -> TrialConfig:
     ("color", "sequence"), [("rgb", "frame_stack"), ("luma", "frame_stack"), ("lab", "lstm"), ("rgb", "cnn3d")]
 )
 def test_checkpoint_to_network_to_file(
-    tmp_path: Path, config: TrialConfig, bright_corpus: Corpus, color: str, sequence: str
+    tmp_path: Path,
+    config: TrialConfig,
+    bright_corpus: Corpus,
+    make_metadata: Callable[..., ModelMetadata],
+    color: str,
+    sequence: str,
 ) -> None:
     config = stacked(config, color=color, sequence={sequence: {"frames": 3}})
     network, fit = train(config, bright_corpus)
@@ -59,23 +65,11 @@ def test_checkpoint_to_network_to_file(
     assert outcome.passed
     assert outcome.rows == 6 * 2
     metadata = onnxruntime_cpu.load(tmp_path / "model.onnx", onnxruntime_cpu.Config()).metadata()
-    assert metadata == ModelMetadata(
-        task="classification",
-        labels=["dark", "bright"],
-        positive="bright",
-        layout=sequence,
-        frames=3,
-        frame_rate=10.0,
-        height=16,
-        width=16,
-        resize="stretch",
-        interpolation="area",
-        threshold=0.5,
-        study="bright-1",
-        trial="00007",
-        data_fingerprint="bright",
-        code_version=saved.code_version,
-    )
+    answer = {"labels": ["dark", "bright"], "positive": "bright", "threshold": 0.5}
+    windows = {"layout": sequence, "frames": 3, "frame_rate": 10.0}
+    pictures = {"height": 16, "width": 16, "resize": "stretch", "interpolation": "area"}
+    origin = {"study": "bright-1", "trial": "00007", "data_fingerprint": "bright", "code_version": saved.code_version}
+    assert metadata == make_metadata(task="classification", **answer, **windows, **pictures, **origin)
 
 
 def test_parity_catches_a_file_of_another_network(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:

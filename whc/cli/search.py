@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,8 @@ def command(
     **asked: Any,
 ) -> None:
     """Search for networks that are both accurate and fast."""
+    # Before NumPy loads: the sampler's small matrices gain nothing from threads that wait for the workers' cores.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if schema:
         from whc.search.schema import text
 

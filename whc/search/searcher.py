@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-import random
 import warnings
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -25,15 +24,17 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from whc.errors import StudyError, problem
+from whc.pareto import Point
 from whc.records import StudyRecord, TrialRecord
 from whc.search import space
-from whc.search.exploration import Explorer
+from whc.search.improvement import Chooser, Tried
+from whc.search.scheduler import Halving
 from whc.trials.config import TrialConfig
 from whc.trials.run import OUT_OF_MEMORY
 
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
 LATENCY = "latency_ms"
-BELOW = 1.5  # how far under the fastest latency so far a draw may aim
+START = 8  # trials that `auto` draws at random before it expects anything
 MAX_REDRAWS = 200
 CLEARLY = 0.05  # F1 above the constant predictor's, what recipes ask by default
 
@@ -43,7 +44,7 @@ def _tpe(seed: int) -> BaseSampler:
 
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "auto": _tpe,
+    "auto": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # until there is something to expect
     "tpe": _tpe,
     "nsga2": lambda seed: optuna.samplers.NSGAIISampler(population_size=20, seed=seed),
     "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
@@ -164,10 +165,9 @@ class Sampler:
         self._asked: dict[str, optuna.Trial] = {}
         self._study: optuna.Study | None = None
         self._storage: _Memory | _Journal | None = None
-        self._waiting: dict[int, FrozenTrial] = {}
-        self._rng = random.Random(study.seed)  # noqa: S311 (no secret)
-        self._explorer = Explorer(tree, study.seed)
-        self._explores = False
+        worst = Point(study.constant_f1, study.limits.get(LATENCY, math.inf))
+        self._chooser = Chooser(tree, worst, study.seed)
+        self._tried: dict[tuple[str, str], Tried] = {}
 
     def start(self, known: Iterable[TrialRecord], earlier: Sequence[TrialRecord] = ()) -> None:
         """Open the study, its journal made anew from the records.
@@ -192,6 +192,8 @@ class Sampler:
             (trial.user_attrs["study"], trial.user_attrs["trial_id"]): trial._trial_id
             for trial in self._study.get_trials(deepcopy=False)
         }
+        for record in [*earlier, *records]:
+            self._learn(record)
         for record in records:
             if record.state == "waiting":
                 self._asked[record.trial_id] = optuna.Trial(self._study, numbers[record.study, record.trial_id])
@@ -225,12 +227,11 @@ class Sampler:
             StudyError: nothing the space draws can be built.
         """
         assert self._study is not None  # noqa: S101 (start comes first)
-        aim_ms, timed = self._aim()
-        self._explores = not self._explores
+        if self._record.sampler == "auto" and len(self._tried) >= START:
+            running = [one.params for name, one in self._asked.items() if (self._record.study, name) not in self._tried]
+            self._study.enqueue_trial(self._chooser.choose(list(self._tried.values()), running))
         reason = ""
         for _ in range(MAX_REDRAWS):
-            if timed and self._explores:
-                self._study.enqueue_trial(self._explorer.draw(timed, aim_ms))
             trial = self._study.ask()
             try:
                 config = TrialConfig.model_validate(space.suggest(self._tree, trial))
@@ -247,32 +248,20 @@ class Sampler:
             return config, dict(trial.params)
         raise StudyError(f"space: must hold networks that can be built, got none in {MAX_REDRAWS} draws; {reason}")
 
-    def _aim(self) -> tuple[float, list[tuple[dict[str, Any], float]]]:
-        """For `auto`, let the next draw aim at a latency: what is slower counts as over a limit, by the ratio's log.
-
-        Latencies are aimed at evenly on a log scale, from somewhat below the fastest one seen to the limit. Left to
-        itself, TPE draws where hypervolume was found before, and that is at the accurate end.
-
-        Returns:
-            The latency aimed at, in milliseconds, and what was drawn for the trials that have one, with theirs; none
-            for other samplers.
-        """
-        assert self._storage is not None and self._study is not None  # noqa: S101 (start comes first)
-        self._storage.shown = dict(self._waiting)
-        timed = [trial for trial in self._study.get_trials(deepcopy=False) if trial.user_attrs.get(LATENCY)]
-        if self._record.sampler != "auto" or not timed:
-            return math.inf, []
-        found = [trial.user_attrs[LATENCY] for trial in timed]
-        low, high = min(found) / BELOW, self._record.limits.get("latency_ms", max(found))
-        aim_ms = math.exp(self._rng.uniform(math.log(low), math.log(max(low, high))))
-        for trial in timed:
-            over = math.log(trial.user_attrs[LATENCY] / aim_ms)
-            if over > 0 and trial.state.is_finished():
-                seen = copy.copy(trial)
-                seen.system_attrs = dict(trial.system_attrs)
-                seen.set_constraint("aim", over)
-                self._storage.shown[trial.number] = seen
-        return aim_ms, [(trial.params, trial.user_attrs[LATENCY]) for trial in timed]
+    def _learn(self, record: TrialRecord) -> None:
+        """Keep what `auto` learns from: latency, and the best F1 at each rung so far (nothing, where it failed)."""
+        if record.latency is None or not record.drawn:
+            return
+        epochs = record.config["training"]["epochs"]
+        lengths = Halving(**self._record.scheduler).epochs_at(epochs)
+        f1 = {
+            length / epochs: max(point.val_f1 for point in record.curve[:length])
+            for length in lengths
+            if length <= len(record.curve)
+        }
+        if record.state == "failed":
+            f1 = {1.0: 0.0}
+        self._tried[record.study, record.trial_id] = Tried(record.drawn, record.latency.ms, f1)
 
     def tell(self, record: TrialRecord) -> None:
         """What became of a trial that was asked for, or how far it is while it waits."""
@@ -280,17 +269,17 @@ class Sampler:
         trial = self._asked.get(record.trial_id)
         if trial is None:
             return
+        self._learn(record)
         if record.state == "waiting":
             seen = copy.deepcopy(self._storage.get_trial(trial._trial_id))
             seen.state, seen.datetime_complete = TrialState.PRUNED, datetime.now()
             seen.user_attrs = {**seen.user_attrs, LATENCY: record.latency.ms if record.latency else None}
             for name, over in constraints(record, self._record).items():
                 seen.set_constraint(name, over)
-            self._waiting[trial.number] = self._storage.shown[trial.number] = seen
+            self._storage.shown[trial.number] = seen
             return
         del self._asked[record.trial_id]
-        for seen_as in (self._waiting, self._storage.shown):
-            seen_as.pop(trial.number, None)
+        self._storage.shown.pop(trial.number, None)
         trial.set_user_attr("state", record.state)
         trial.set_user_attr(LATENCY, record.latency.ms if record.latency else None)
         state = _state(record)

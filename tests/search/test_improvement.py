@@ -1,0 +1,147 @@
+"""What `auto` chooses to try, on a machine and a data set made of two formulas."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.trial import FixedTrial
+
+from whc.pareto import Point, hypervolume
+from whc.search import space
+from whc.search.improvement import MOST, Array, Chooser, Tried
+from whc.trials.config import TrialConfig
+
+RAW: dict[str, Any] = {
+    "model": {
+        "backbone": {"baseline": {}, "inverted_se": {"expansion": [2, 4], "se_reduction": [0, 8]}},
+        "width": [4, 8, 16, 32],
+        "depth": {"int": [2, 6]},
+        "image_size": [16, 24, 32, "48x30"],
+    },
+    "training": {"lr": {"float": [1e-3, 1e-2], "log": True}, "resampling": ["none", "weighted"]},
+}
+WORST = Point(0.5, 0.2)
+
+
+def measured(drawn: dict[str, Any]) -> Tried:
+    """A larger network is better and slower; 5e-3 is the best learning rate."""
+    size = drawn["model.image_size"]
+    area = 48 * 30 if size == "48x30" else size * size
+    work = (
+        area * drawn["model.width"] * drawn["model.depth"] ** 0.5 * drawn.get("model.backbone.inverted_se.expansion", 1)
+    )
+    off = math.log(drawn["training.lr"] / 5e-3)
+    return Tried(drawn, 0.005 + 1e-6 * work, {1.0: 0.9 - 0.3 * math.exp(-work / 40_000) - 0.05 * off**2})
+
+
+@pytest.fixture
+def tree() -> space.Section:
+    return space.compile_space(RAW, "space.yaml")
+
+
+def at_random(tree: space.Section, seed: int) -> Callable[[], dict[str, Any]]:
+    """Draws evenly, and gives what of the draw is used."""
+    rng = random.Random(seed)
+
+    def draw() -> dict[str, Any]:
+        trial = space.at_random(tree, rng)
+        space.suggest(tree, trial)
+        return dict(trial.params)
+
+    return draw
+
+
+def found(tried: list[Tried]) -> float:
+    return hypervolume([Point(one.f1[1.0], one.latency_ms) for one in tried], WORST)
+
+
+def test_it_finds_more_than_even_draws(tree: space.Section) -> None:
+    ratios = []
+    for seed in range(3):
+        draw, chooser = at_random(tree, seed), Chooser(tree, WORST, seed)
+        evenly = [measured(draw()) for _ in range(30)]
+        chosen = evenly[:8]
+        while len(chosen) < 30:
+            chosen.append(measured(chooser.choose(chosen, [])))
+        ratios.append(found(chosen) / found(evenly))
+    assert min(ratios) > 1
+    assert np.mean(ratios) > 1.05
+
+
+def test_both_ends_of_the_front_are_looked_at(tree: space.Section) -> None:
+    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    middle = sorted((measured(draw()) for _ in range(60)), key=lambda one: one.latency_ms)[20:40]
+    chosen: list[Tried] = []
+    for _ in range(10):
+        chosen.append(measured(chooser.choose(middle + chosen, [])))
+    assert min(one.latency_ms for one in chosen) < middle[0].latency_ms
+    assert max(one.latency_ms for one in chosen) > middle[-1].latency_ms
+
+
+def test_what_runs_is_not_chosen_again(tree: space.Section) -> None:
+    draw = at_random(tree, 0)
+    tried = [measured(draw()) for _ in range(12)]
+    running: list[dict[str, Any]] = []
+    chooser = Chooser(tree, WORST, 0)
+    for _ in range(6):
+        running.append(chooser.choose(tried, running))
+    networks = {tuple((key, value) for key, value in one.items() if key.startswith("model.")) for one in running}
+    assert len(networks) >= 5
+
+
+def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
+    """Half trained, everything scores 0.3 less: who does not know how long they trained is misled."""
+    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    whole = [measured(draw()) for _ in range(40)]
+    mixed = [
+        Tried(one.drawn, one.latency_ms, {0.5: one.f1[1.0] - 0.3, **(one.f1 if i % 2 else {})})
+        for i, one in enumerate(whole)
+    ]
+    assert measured(chooser.choose(mixed, [])).f1[1.0] > 0.8
+
+
+def test_nothing_feasible_so_far_and_no_limit_at_all(tree: space.Section) -> None:
+    draw = at_random(tree, 0)
+    slow = [Tried(draw(), 5.0 + i, {}) for i in range(8)]
+    TrialConfig.model_validate(space.suggest(tree, FixedTrial(Chooser(tree, WORST, 0).choose(slow, []))))
+    tried = [measured(draw()) for _ in range(8)]
+    assert Chooser(tree, Point(0.5, math.inf), 0).choose(tried, [])
+
+
+def test_a_draw_takes_no_longer_with_more_trials(tree: space.Section) -> None:
+    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    chooser.choose([measured(draw()) for _ in range(5 * MOST)], [])
+    assert len(chooser._latency._rows) == MOST
+
+
+def test_the_same_seed_chooses_the_same(tree: space.Section) -> None:
+    draw = at_random(tree, 0)
+    tried = [measured(draw()) for _ in range(12)]
+    assert Chooser(tree, WORST, 3).choose(tried, []) == Chooser(tree, WORST, 3).choose(tried, [])
+
+
+@settings(deadline=None)
+@given(f1=st.floats(0.5, 0.95), ms=st.floats(0.01, 0.19))
+def test_a_gain_that_is_certain_is_the_hypervolume_that_is_added(f1: float, ms: float) -> None:
+    tree = space.compile_space(RAW, "space.yaml")
+    chooser, draw = Chooser(tree, WORST, 0), at_random(tree, 0)
+    tried = [Tried(draw(), ms_, {1.0: f1_}) for ms_, f1_ in [(0.02, 0.6), (0.05, 0.8), (0.15, 0.7)]]
+
+    class Sure:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def predict(self, rows: Array) -> tuple[Array, Array]:
+            return np.full(len(rows), self.value), np.zeros(len(rows))
+
+    chooser._f1, chooser._latency = Sure(-math.log(1 - f1)), Sure(math.log(ms))  # type: ignore[assignment]
+    known = [Point(one.f1[1.0], one.latency_ms) for one in tried]
+    added = hypervolume([*known, Point(f1, ms)], WORST) - hypervolume(known, WORST)
+    assert chooser._gains([draw()], tried)[0] == pytest.approx(added, abs=1e-9)

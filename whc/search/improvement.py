@@ -1,0 +1,196 @@
+"""The sampler `auto`: what is expected to add most to the hypervolume, as two Gaussian processes expect it.
+
+Emmerich, Giannakoglou and Naujoks 2006, "Single- and multiobjective evolutionary optimization assisted by Gaussian
+random field metamodels", with one change: a configuration's latency is predicted well by a few measurements and needs
+no training, so that only F1 is uncertain, and what is gained is a sum over the steps of the front.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FixedTrial
+
+from whc.pareto import Point, front
+from whc.search import ranges, space
+from whc.search.surrogate import Surrogate
+from whc.trials.config import TrialConfig
+
+Array = NDArray[np.float64]
+
+EVEN, NEAR = 192, 192  # candidates drawn evenly, and next to what is on the front
+CHANGES = 3  # parameters, at most, in which the latter differ from it
+MOST = 128  # observations, so that a draw takes no longer however many trials there are
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A configuration, and what is known of it: its latency in ms, and F1 after parts (0 to 1) of its training."""
+
+    drawn: Mapping[str, Any]
+    latency_ms: float
+    f1: Mapping[float, float]
+
+
+class Chooser:
+    """Chooses what to try next.
+
+    Args:
+        tree: the compiled space.
+        reference: the worst F1 and latency that count; without a limit on latency, its cost is infinite.
+        seed: of the draws.
+    """
+
+    def __init__(self, tree: space.Section, reference: Point, seed: int) -> None:
+        self._tree, self._reference = tree, reference
+        self._rng = random.Random(seed)  # noqa: S311 (no secret)
+        self._known = space.distributions(tree)
+        self._of_network = [key for key in self._known if key.startswith("model.")]
+        self._f1 = Surrogate(sum(_width(known) for known in self._known.values()) + 1, noise=0.2)
+        self._latency = Surrogate(sum(_width(self._known[key]) for key in self._of_network), noise=0.02)
+
+    def choose(self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The parameters to try next.
+
+        Args:
+            tried: trials with what is known of them, two at least.
+            running: what was drawn for those of which nothing is known yet.
+        """
+        shown = tried if len(tried) <= MOST else [*self._front(tried), *self._rng.sample(list(tried), MOST)][:MOST]
+        self._latency.fit(self._of([one.drawn for one in shown]), np.log([one.latency_ms for one in shown]))
+        rows, values = self._observed(shown, running)
+        self._f1.fit(rows, values)
+        drawn = [self._even() for _ in range(EVEN)] + list(self._near(self._front(tried)))
+        candidates = [one for one in map(self._used, drawn) if one]
+        gains = self._gains(candidates, tried)
+        order = (candidates[i] for i in np.argsort(-gains, kind="stable"))
+        return next((one for one in order if self._can_be_built(one)), drawn[0])
+
+    def _front(self, tried: Sequence[Tried]) -> list[Tried]:
+        """The non-dominated ones of those that have been trained, by the best F1 so far."""
+        trained = [one for one in tried if one.f1]
+        return [trained[i] for i in front([Point(max(one.f1.values()), one.latency_ms) for one in trained])]
+
+    def _observed(self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
+        """F1 as the surrogate sees it; what runs is taken to come out as expected, so that nothing like it is drawn."""
+        seen = [
+            (one.drawn, part, _unfolded(max(f1, self._reference.quality)))
+            for one in tried
+            for part, f1 in one.f1.items()
+        ]
+        if not seen:
+            seen = [(tried[0].drawn, 1.0, _unfolded(self._reference.quality))]
+        rows, values = (
+            self._with_parts([one for one, _, _ in seen], [part for _, part, _ in seen]),
+            np.array([v for *_, v in seen]),
+        )
+        if not running:
+            return rows, values
+        self._f1.fit(rows, values)
+        more = self._with_parts(running, [1.0] * len(running))
+        return np.concatenate([rows, more]), np.concatenate([values, self._f1.predict(more)[0]])
+
+    def _gains(self, candidates: Sequence[Mapping[str, Any]], tried: Sequence[Tried]) -> Array:
+        """The hypervolume that each candidate is expected to add."""
+        mean, deviation = self._f1.predict(self._with_parts(candidates, [1.0] * len(candidates)))
+        cost = self._latency.predict(self._of(candidates))[0]
+        best = self._front(tried)
+        slowest = min(self._reference.cost, 2 * max(one.latency_ms for one in tried))
+        edges = np.log([one.latency_ms for one in best] + [slowest])
+        steps = [(-math.inf, edges[0], self._reference.quality)] + [
+            (low, high, max(self._reference.quality, *one.f1.values()))
+            for low, high, one in zip(edges[:-1], edges[1:], best, strict=True)
+        ]
+        gains = np.zeros(len(candidates))
+        for node, weight in zip(NODES, WEIGHTS / WEIGHTS.sum(), strict=True):
+            f1 = 1 - np.exp(-(mean + node * deviation))
+            for low, high, quality in steps:
+                wide = np.clip(min(high, edges[-1]) - np.maximum(low, cost), 0, None)
+                gains += weight * wide * np.clip(f1 - quality, 0, None)
+        return gains
+
+    def _even(self) -> dict[str, Any]:
+        return {key: ranges.at_random(known, self._rng) for key, known in self._known.items()}
+
+    def _near(self, best: Sequence[Tried]) -> Iterable[dict[str, Any]]:
+        """Draws that differ in few parameters from what is on the front."""
+        for _ in range(NEAR if best else 0):
+            parent = dict(self._rng.choice(best).drawn)
+            other = self._even()
+            kept = parent.keys() - set(
+                self._rng.sample(sorted(parent), min(len(parent), self._rng.randint(1, CHANGES)))
+            )
+            yield {**other, **{key: parent[key] for key in kept}}
+
+    def _used(self, drawn: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What of a draw is used; None when it breaks a rule."""
+        trial = FixedTrial(dict(drawn))
+        try:
+            space.suggest(self._tree, trial)
+        except space.Redraw:
+            return None
+        return dict(trial.params)
+
+    def _can_be_built(self, drawn: Mapping[str, Any]) -> bool:
+        try:
+            TrialConfig.model_validate(space.suggest(self._tree, FixedTrial(dict(drawn))))
+        except ValueError:
+            return False
+        return True
+
+    def _of(self, drawn: Sequence[Mapping[str, Any]]) -> Array:
+        """A row for each network: what decides its latency."""
+        return np.array(
+            [[x for key in self._of_network for x in _features(self._known[key], one.get(key))] for one in drawn]
+        )
+
+    def _with_parts(self, drawn: Sequence[Mapping[str, Any]], parts: Sequence[float]) -> Array:
+        """A row for each training: the network, how it is trained, and how much of that."""
+        rows = [[x for key, known in self._known.items() for x in _features(known, one.get(key))] for one in drawn]
+        return np.column_stack([np.array(rows), np.log(parts)])
+
+
+def _unfolded(f1: float) -> float:
+    """F1 on a scale on which 0.90 is as far from 0.80 as 0.80 from 0.60."""
+    return -math.log(1 - min(f1, 0.999))
+
+
+def _width(known: BaseDistribution) -> int:
+    return len(_features(known, None))
+
+
+def _numbers(known: CategoricalDistribution) -> list[float]:
+    """Choices as numbers on a log scale, a size such as 48x30 by its area; none where some are words."""
+    found = [_log(choice) for choice in known.choices]
+    return [one for one in found if one is not None] if None not in found else []
+
+
+def _log(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str):
+        sides = value.split("x")
+        return math.log(math.prod(map(int, sides))) / len(sides) if all(side.isdigit() for side in sides) else None
+    return math.log(value + 1) if isinstance(value, int | float) and value >= 0 else None
+
+
+def _features(known: BaseDistribution, value: Any) -> list[float]:
+    """A parameter's value as numbers of 0 to 1; a half of everything where it is not used."""
+    if isinstance(known, CategoricalDistribution):
+        numbers = _numbers(known)
+        if not numbers:
+            return [0.5 * (value == choice) for choice in known.choices]
+        low, high, at = min(numbers), max(numbers), None if value is None else _log(value)
+    else:
+        assert isinstance(known, FloatDistribution | IntDistribution)  # noqa: S101 (the three kinds there are)
+        scale = math.log if known.log else float
+        low, high, at = scale(known.low), scale(known.high), None if value is None else scale(value)
+    return [0.5 if at is None or high == low else (at - low) / (high - low)]
