@@ -18,7 +18,7 @@ from whc.errors import StudyError
 from whc.records import CurvePoint, StudyRecord, TrialRecord
 from whc.search import space
 from whc.search.improvement import Tried
-from whc.search.searcher import CLEARLY, SAMPLERS, START, Sampler, constraints, objectives
+from whc.search.searcher import CLEARLY, EVERY, SAMPLERS, START, Sampler, constraints, objectives
 from whc.trials.run import OUT_OF_MEMORY
 
 Record = Callable[..., TrialRecord]
@@ -320,6 +320,7 @@ def test_auto_draws_at_random_until_there_is_something_to_expect(
 
     monkeypatch.setattr(made._chooser, "choose", choose)
     drawn = []
+    made._draws = EVERY - START % EVERY  # so that none of the first is drawn by chance
     for number in range(START + 2):
         config, one = made.ask(f"{number}")
         drawn.append(one)

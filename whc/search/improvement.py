@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,9 @@ from whc.trials.config import TrialConfig
 
 Array = NDArray[np.float64]
 
-EVEN, NEAR = 192, 192  # candidates drawn evenly, and next to what is on the front
+# Candidates drawn evenly, and next to what is on the front. Climbing from the best of them to better ones was tried and
+# found less: the processes are surer of themselves than they should be, and some chance makes up for it.
+EVEN, NEAR = 192, 192
 CHANGES = 3  # parameters, at most, in which the latter differ from it
 MOST = 128  # observations, so that a draw takes no longer however many trials there are
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
@@ -53,9 +55,11 @@ class Chooser:
         self._tree, self._reference = tree, reference
         self._rng = random.Random(seed)  # noqa: S311 (no secret)
         self._known = space.distributions(tree)
+        self._features = {key: _Features(known) for key, known in self._known.items()}
         self._of_network = [key for key in self._known if key.startswith("model.")]
-        self._f1 = Surrogate(sum(_width(known) for known in self._known.values()) + 1, noise=0.2)
-        self._latency = Surrogate(sum(_width(self._known[key]) for key in self._of_network), noise=0.02)
+        widths = {key: len(features(None)) for key, features in self._features.items()}
+        self._f1 = Surrogate(sum(widths.values()) + 1, noise=0.2)
+        self._latency = Surrogate(sum(widths[key] for key in self._of_network), noise=0.02)
 
     def choose(self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The parameters to try next.
@@ -68,11 +72,11 @@ class Chooser:
         self._latency.fit(self._of([one.drawn for one in shown]), np.log([one.latency_ms for one in shown]))
         rows, values = self._observed(shown, running)
         self._f1.fit(rows, values)
-        drawn = [self._even() for _ in range(EVEN)] + list(self._near(self._front(tried)))
-        candidates = [one for one in map(self._used, drawn) if one]
+        best = [one.drawn for one in self._front(tried)]
+        candidates = self._used([*(self._even() for _ in range(EVEN)), *self._near(best)])
         gains = self._gains(candidates, tried)
         order = (candidates[i] for i in np.argsort(-gains, kind="stable"))
-        return next((one for one in order if self._can_be_built(one)), drawn[0])
+        return next((one for one in order if self._can_be_built(one)), candidates[0])
 
     def _front(self, tried: Sequence[Tried]) -> list[Tried]:
         """The non-dominated ones of those that have been trained, by the best F1 so far."""
@@ -120,24 +124,24 @@ class Chooser:
     def _even(self) -> dict[str, Any]:
         return {key: ranges.at_random(known, self._rng) for key, known in self._known.items()}
 
-    def _near(self, best: Sequence[Tried]) -> Iterable[dict[str, Any]]:
-        """Draws that differ in few parameters from what is on the front."""
+    def _near(self, best: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Draws that differ in few parameters from some others."""
         for _ in range(NEAR if best else 0):
-            parent = dict(self._rng.choice(best).drawn)
-            other = self._even()
-            kept = parent.keys() - set(
-                self._rng.sample(sorted(parent), min(len(parent), self._rng.randint(1, CHANGES)))
-            )
-            yield {**other, **{key: parent[key] for key in kept}}
+            parent = self._rng.choice(best)
+            changed = self._rng.sample(sorted(parent), min(len(parent), self._rng.randint(1, CHANGES)))
+            yield {**self._even(), **{key: value for key, value in parent.items() if key not in changed}}
 
-    def _used(self, drawn: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What of a draw is used; None when it breaks a rule."""
-        trial = FixedTrial(dict(drawn))
-        try:
-            space.suggest(self._tree, trial)
-        except space.Redraw:
-            return None
-        return dict(trial.params)
+    def _used(self, drawn: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """What of each draw is used; those that break a rule are left out."""
+        used = []
+        for one in drawn:
+            trial = FixedTrial(dict(one))
+            try:
+                space.suggest(self._tree, trial)
+            except space.Redraw:
+                continue
+            used.append(dict(trial.params))
+        return used
 
     def _can_be_built(self, drawn: Mapping[str, Any]) -> bool:
         try:
@@ -148,13 +152,11 @@ class Chooser:
 
     def _of(self, drawn: Sequence[Mapping[str, Any]]) -> Array:
         """A row for each network: what decides its latency."""
-        return np.array(
-            [[x for key in self._of_network for x in _features(self._known[key], one.get(key))] for one in drawn]
-        )
+        return np.array([[x for key in self._of_network for x in self._features[key](one.get(key))] for one in drawn])
 
     def _with_parts(self, drawn: Sequence[Mapping[str, Any]], parts: Sequence[float]) -> Array:
         """A row for each training: the network, how it is trained, and how much of that."""
-        rows = [[x for key, known in self._known.items() for x in _features(known, one.get(key))] for one in drawn]
+        rows = [[x for key, features in self._features.items() for x in features(one.get(key))] for one in drawn]
         return np.column_stack([np.array(rows), np.log(parts)])
 
 
@@ -163,34 +165,37 @@ def _unfolded(f1: float) -> float:
     return -math.log(1 - min(f1, 0.999))
 
 
-def _width(known: BaseDistribution) -> int:
-    return len(_features(known, None))
+class _Features:
+    """A parameter's value as numbers of 0 to 1; the middle of everything where it is not used."""
 
+    def __init__(self, known: BaseDistribution) -> None:
+        self._known = known
+        if isinstance(known, CategoricalDistribution):
+            logs = [_log(choice) for choice in known.choices]
+            numbers = [one for one in logs if one is not None]
+            if len(numbers) < len(logs):  # some are words
+                rows = [[0.5 * (one == choice) for one in known.choices] for choice in known.choices]
+            else:
+                low, wide = min(numbers), max(numbers) - min(numbers) or 1.0
+                rows = [[(one - low) / wide] for one in numbers]
+            self._rows = dict(zip(map(str, known.choices), rows, strict=True))
+            self._unused = [0.0] * len(rows[0]) if len(rows[0]) > 1 else [0.5]
 
-def _numbers(known: CategoricalDistribution) -> list[float]:
-    """Choices as numbers on a log scale, a size such as 48x30 by its area; none where some are words."""
-    found = [_log(choice) for choice in known.choices]
-    return [one for one in found if one is not None] if None not in found else []
+    def __call__(self, value: Any) -> list[float]:
+        known = self._known
+        if isinstance(known, CategoricalDistribution):
+            return self._unused if value is None else self._rows[str(value)]
+        assert isinstance(known, FloatDistribution | IntDistribution)  # noqa: S101 (the three kinds there are)
+        scale = math.log if known.log else float
+        low, high = scale(known.low), scale(known.high)
+        return [0.5 if value is None or high == low else (scale(value) - low) / (high - low)]
 
 
 def _log(value: Any) -> float | None:
+    """A number, or a size such as 48x30 (as the side of a square of that area), on a log scale; None of a word."""
     if isinstance(value, bool):
         return None
     if isinstance(value, str):
         sides = value.split("x")
-        return math.log(math.prod(map(int, sides))) / len(sides) if all(side.isdigit() for side in sides) else None
+        return math.log(math.prod(map(int, sides)) + 1) / len(sides) if all(map(str.isdigit, sides)) else None
     return math.log(value + 1) if isinstance(value, int | float) and value >= 0 else None
-
-
-def _features(known: BaseDistribution, value: Any) -> list[float]:
-    """A parameter's value as numbers of 0 to 1; a half of everything where it is not used."""
-    if isinstance(known, CategoricalDistribution):
-        numbers = _numbers(known)
-        if not numbers:
-            return [0.5 * (value == choice) for choice in known.choices]
-        low, high, at = min(numbers), max(numbers), None if value is None else _log(value)
-    else:
-        assert isinstance(known, FloatDistribution | IntDistribution)  # noqa: S101 (the three kinds there are)
-        scale = math.log if known.log else float
-        low, high, at = scale(known.low), scale(known.high), None if value is None else scale(value)
-    return [0.5 if at is None or high == low else (at - low) / (high - low)]

@@ -35,6 +35,7 @@ from whc.trials.run import OUT_OF_MEMORY
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
 LATENCY = "latency_ms"
 START = 8  # trials that `auto` draws at random before it expects anything
+EVERY = 5  # and of those that follow one in so many, as what nobody expects is found by chance alone
 MAX_REDRAWS = 200
 CLEARLY = 0.05  # F1 above the constant predictor's, what recipes ask by default
 
@@ -168,6 +169,7 @@ class Sampler:
         worst = Point(study.constant_f1, study.limits.get(LATENCY, math.inf))
         self._chooser = Chooser(tree, worst, study.seed)
         self._tried: dict[tuple[str, str], Tried] = {}
+        self._draws = 0
 
     def start(self, known: Iterable[TrialRecord], earlier: Sequence[TrialRecord] = ()) -> None:
         """Open the study, its journal made anew from the records.
@@ -227,7 +229,8 @@ class Sampler:
             StudyError: nothing the space draws can be built.
         """
         assert self._study is not None  # noqa: S101 (start comes first)
-        if self._record.sampler == "auto" and len(self._tried) >= START:
+        self._draws += 1
+        if self._record.sampler == "auto" and len(self._tried) >= START and self._draws % EVERY:
             running = [one.params for name, one in self._asked.items() if (self._record.study, name) not in self._tried]
             self._study.enqueue_trial(self._chooser.choose(list(self._tried.values()), running))
         reason = ""

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 Array = NDArray[np.float64]
 
 JITTER = 1e-6
+FAR = 3.0  # how far, in logs, scales may go from where they begin: beyond that, matrices lose their rank
 STEPS = 15  # of the optimiser, which goes on from where it was before
 # Logs of where it begins, and what pulls it back by a normal prior of deviation 1: a feature's length scale, and the
 # shares of the curved part and of the straight one in the spread of the values.
@@ -48,7 +49,8 @@ class Surrogate:
             args=(parts, known, self._begin),
             jac=True,
             method="L-BFGS-B",
-            bounds=[(None, None)] * (len(self._begin) - 1) + [(self._begin[-1] - 1, None)],
+            bounds=[(one - FAR, one + FAR) for one in self._begin[:-1]]
+            + [(self._begin[-1] - 1, self._begin[-1] + FAR)],
             options={"maxiter": STEPS},
         )
         self._scales = found.x
