@@ -1,7 +1,7 @@
 """What an able engineer wires by hand: Ray Tune, OptunaSearch with two metrics, every trial to its end.
 
 The same space, trainer, data sharing and workers as ours; latency is timed by each trial after its training.
-Run as `python by_hand.py SPACE DATA MINUTES SEED OUT`; writes [seconds, val_f1, latency_ms] of each trial to OUT.
+Run as `python by_hand.py SPACE DATA MINUTES SEED OUT`; writes what each trial found, and when, to OUT as JSON.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from whc.trials.artifacts import export, trainer
 from whc.trials.config import TrialConfig
 
 LOOPS = 100
+FOUND = ("val_f1", "latency_ms", "file")
 
 
 def trainable(drawn: dict[str, Any], corpus: Corpus, tree: space.Section, folder: str) -> None:
@@ -51,7 +52,8 @@ def trainable(drawn: dict[str, Any], corpus: Corpus, tree: space.Section, folder
         start = time.perf_counter()
         session.run(images)
         times.append(time.perf_counter() - start)
-    tune.report({"val_f1": best.val_f1, "latency_ms": 1000 * float(np.median(times)), "at": time.time()})
+    found = {"val_f1": best.val_f1, "latency_ms": 1000 * float(np.median(times)), "file": path.name}
+    tune.report({**found, "at": time.time()})
 
 
 def define(tree: space.Section, trial: optuna.Trial) -> None:
@@ -85,8 +87,8 @@ def main() -> None:
     for error in results.errors[:1]:
         print(error, file=sys.stderr)
     ended = [one.metrics for one in results if one.metrics and "val_f1" in one.metrics]
-    rows = [[one["at"] - start, one["val_f1"], one["latency_ms"]] for one in ended]
-    Path(out).write_text(json.dumps(sorted(rows)))
+    rows = [{**{key: one[key] for key in FOUND}, "seconds": one["at"] - start} for one in ended]
+    Path(out).write_text(json.dumps(rows))
 
 
 if __name__ == "__main__":
