@@ -118,6 +118,15 @@ def test_what_a_network_has_no_use_for_does_not_blur_what_is_known_of_it(
     assert np.exp(known) == pytest.approx([one.latency_ms for one in tried], rel=0.1)
 
 
+def test_nothing_is_trained_twice(tree: space.Section, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    tried = [measured(draw()) for _ in range(10)]
+    twice = [tried[0].drawn, tried[1].drawn, draw()]
+    monkeypatch.setattr(chooser, "_near", lambda _: iter(twice))
+    monkeypatch.setattr(chooser, "_even", lambda: twice[0])
+    assert chooser.choose(tried[:1] + tried[2:], [tried[1].drawn]) == twice[2]
+
+
 def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
     """Half trained, everything scores 0.1 less: who does not know how long they trained is misled."""
     draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)

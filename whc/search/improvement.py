@@ -73,7 +73,9 @@ class Chooser:
         rows, values = self._observed(shown, running)
         self._f1.fit(rows, values)
         best = [one.drawn for one in self._front(tried)]
-        candidates = self._used([*(self._even() for _ in range(EVEN)), *self._near(best)])
+        known = [*(one.drawn for one in tried), *running]
+        drawn = self._used([*(self._even() for _ in range(EVEN)), *self._near(best)])
+        candidates = [one for one in drawn if one not in known] or drawn
         gains = self._gains(candidates, tried)
         order = (candidates[i] for i in np.argsort(-gains, kind="stable"))
         return next((one for one in order if self._can_be_built(one)), candidates[0])
