@@ -141,6 +141,15 @@ def test_a_worker_that_died_leaves_a_failed_trial(
     assert driver._plan.open_trials == 2
 
 
+def test_a_traceback_of_a_worker_is_kept_and_told_by_its_last_line(begin: Callable[[], Driver], folder: Path) -> None:
+    driver = begin()
+    text = 'Traceback (most recent call last):\n  File "x.py", line 1\nTypeError: no such thing\n'
+    for _ in range(2):
+        driver.ended(driver.next_job()["assignment"].trial_id, text)
+    assert driver.records["00000"].reason == "TypeError: no such thing, twice"
+    assert (folder / "trials" / "00000" / "traceback.txt").read_text() == text
+
+
 def test_a_record_outlives_the_worker_that_died_after_it(
     begin: Callable[[], Driver], folder: Path, record: Record
 ) -> None:

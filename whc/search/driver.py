@@ -7,14 +7,14 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from whc import records
-from whc.errors import StudyError, problem
+from whc.errors import StudyError, WhcError, problem
 from whc.plugins import Choice
 from whc.records import SearchObserver, StudyRecord, TrialRecord
 from whc.search import space, warm_start
@@ -166,7 +166,12 @@ class Driver:
         return dispatch.job(stretch.config, assignment, self.packing.share(stretch.config, alone=stretch.again))
 
     def ended(self, trial_id: str, error: str = "") -> None:
-        """Take in what a worker left of a trial; one that died is tried once more, from its last rung."""
+        """Take in what a worker left of a trial; one that died is tried once more, from its last rung.
+
+        Args:
+            trial_id: the trial.
+            error: what stopped the worker, if anything did: a few words, or a traceback.
+        """
         with self._halts_when_full():
             self._ended(trial_id, error)
 
@@ -178,7 +183,9 @@ class Driver:
             self._halt()
             return
         if record is None or (record.state == "waiting" and len(record.curve) != assignment.until):
-            reason = error or "the worker left no record"
+            if "\n" in error:
+                records.write_atomic(assignment.folder / "traceback.txt", error)
+            reason = error.strip().rpartition("\n")[2] or "the worker left no record"
             if self._plan.died(trial_id):
                 self.display.running(trial_id, f"{reason}, tried again")
                 return
@@ -225,8 +232,9 @@ class Driver:
             from whc.search import report  # plotly takes a second to import, and is of no use before the end
 
             report.write(self.study, list(self.records.values()), self.folder / "report.html")
-        for observer in self._observers:
-            observer.study_ended(self.study.study, self.folder)
+        with suppress(WhcError) if self.halted else nullcontext():  # what observers write to may be full, too
+            for observer in self._observers:
+                observer.study_ended(self.study.study, self.folder)
 
     def _write_table(self) -> None:
         table = pd.DataFrame([_row(record) for record in self.records.values()])

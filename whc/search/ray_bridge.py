@@ -34,7 +34,7 @@ class Bridge(Searcher):
         """A trial's worker is done; what it reached is in its record, not in `result`."""
         ours = self._ours.pop(trial_id, None)
         if ours is not None:
-            self._driver.ended(ours, "the worker died" if error else "")
+            self._driver.ended(ours, "the worker died" if error else (result or {}).get("error", ""))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: a search is resumed from its records."""

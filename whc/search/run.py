@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -99,9 +100,7 @@ def search(
         dispatch.joined(request.address) if request.address else nullcontext(None) as cores,
     ):
         study, tree, corpus = _prepare(request, folder, console, on_decoding)
-        if cores:
-            _check_shared(study)
-            study = study.model_copy(update={"workers": cores})
+        study = study.model_copy(update={"workers": cores or study.workers})
         if corpus.unreadable:
             console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
         display = Display(study, console)
@@ -122,9 +121,11 @@ def search(
         return Outcome(study, folder, ended, complete=driver.complete)
 
 
-def _check_shared(study: StudyRecord) -> None:
-    """Raises UsageError where workers on other machines would have no way to leave their trials."""
-    if study.storage is None and dispatch.several_nodes():
+def _check_storage(study: StudyRecord) -> None:
+    """Raises UsageError where workers would have no way to leave their trials."""
+    if study.storage:
+        Storage(study.storage, study.study).check()
+    elif dispatch.several_nodes():
         rule = "required where the cluster has several nodes"
         raise UsageError(
             problem("--storage", rule, None, "give a folder that all of them mount, or s3://bucket/folder")
@@ -150,6 +151,7 @@ def _prepare(
         corpus = dataset.load(request.data or Path(study.data), space.image_sizes(tree), on_decoding)
         check_same(study, request.settings, corpus.fingerprint)
         study = request.over(study)
+        _check_storage(study)
         study.save(folder)
         return study, tree, corpus
     settings, data = request.settings, request.data
@@ -167,8 +169,7 @@ def _prepare(
         "constant_f1": _constant_f1(tree, corpus),
     }
     study = request.over(begin(settings, request.name, data, facts))
-    if study.storage:
-        Storage(study.storage, study.study).check()
+    _check_storage(study)
     earlier(study.warm_start, request.runs, study, tree)  # what is wrong with them is told before the study exists
     study.save(folder)
     return study, tree, corpus
@@ -187,6 +188,8 @@ def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:
 
     from whc.search.ray_bridge import Bridge, Watch
 
+    # What becomes of a worker is the driver's to tell, in a line; Ray would print its traceback.
+    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
     driver.packing = dispatch.packing(corpus)
     work = tune.with_parameters(dispatch.trainable, corpus=corpus)
     with tempfile.TemporaryDirectory(prefix="whc-ray-", ignore_cleanup_errors=True) as scratch:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import socket
 import tempfile
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -102,10 +104,10 @@ def _check_answers(address: str) -> None:
 
 
 def several_nodes() -> bool:
-    """Whether the cluster has more nodes than this one."""
+    """Whether a cluster has been joined that has more nodes than this one."""
     import ray
 
-    return len([node for node in ray.nodes() if node["Alive"]]) > 1
+    return ray.is_initialized() and len([node for node in ray.nodes() if node["Alive"]]) > 1
 
 
 def packing(corpus: Corpus) -> Packing:
@@ -145,9 +147,15 @@ def trainable(job: dict[str, Any], corpus: Corpus) -> None:
     def report(point: CurvePoint) -> None:
         tune.report({"epoch": point.epoch, "val_f1": point.val_f1})
 
-    with _at_hand(assignment) as here:
-        record = run(config, corpus, here, report)
-    tune.report({"state": record.state, "val_f1": record.val_f1 or 0.0, "reason": record.reason})
+    try:
+        with _at_hand(assignment) as here:
+            record = run(config, corpus, here, report)
+    except Exception:  # noqa: BLE001 (the driver tells whatever it is: a full disk, no memory left, a bug)
+        gc.collect()  # what a training out of memory still holds would be missing to the next one here
+        torch.cuda.empty_cache()
+        tune.report({"state": "failed", "val_f1": 0.0, "error": traceback.format_exc()})
+    else:
+        tune.report({"state": record.state, "val_f1": record.val_f1 or 0.0, "error": ""})
 
 
 @contextmanager
