@@ -188,8 +188,9 @@ def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:
 
     from whc.search.ray_bridge import Bridge, Watch
 
-    # What becomes of a worker is the driver's to tell, in a line; Ray would print its traceback.
-    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
+    # What becomes of a worker is the driver's to tell, in a line; Ray would print tracebacks.
+    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     driver.packing = dispatch.packing(corpus)
     work = tune.with_parameters(dispatch.trainable, corpus=corpus)
     with tempfile.TemporaryDirectory(prefix="whc-ray-", ignore_cleanup_errors=True) as scratch:
