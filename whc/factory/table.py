@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from whc import plugins, records
 from whc.config import render, shipped
@@ -80,7 +80,8 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     axes.margins(y=0.1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_minor_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("latency of one forward pass, ms (log)")
     axes.set_ylabel("F1")
     axes.set_title(f"{table.study}: {len(variants)} variants on {table.host.split(',')[0]}")
