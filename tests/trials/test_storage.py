@@ -43,8 +43,9 @@ def test_a_trial_that_is_over_has_no_rung_left(storage: Storage, tmp_path: Path)
     storage.store("00003", leave(tmp_path / "a", rung_pt="weights", rung_json="{}"))
     storage.store("00003", leave(tmp_path / "b", record_json="{1}", model_onnx="net"))
     assert files(tmp_path / "shared" / "hands" / "trials" / "00003") == {"record.json": "{1}", "model.onnx": "net"}
-    storage.drop("00003")
-    assert storage.trial_ids() == []
+    for _ in range(2):  # the second time there is nothing left
+        storage.drop("00003")
+        assert storage.trial_ids() == []
 
 
 def test_what_tells_how_far_a_trial_is_comes_last(

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import socket
+import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
@@ -105,9 +106,8 @@ def _check_answers(address: str) -> None:
 
 def several_nodes() -> bool:
     """Whether a cluster has been joined that has more nodes than this one."""
-    import ray
-
-    return ray.is_initialized() and len([node for node in ray.nodes() if node["Alive"]]) > 1
+    ray = sys.modules.get("ray")  # not imported here: it reads its settings when it is
+    return ray is not None and ray.is_initialized() and len([node for node in ray.nodes() if node["Alive"]]) > 1
 
 
 def packing(corpus: Corpus) -> Packing:

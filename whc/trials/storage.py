@@ -90,6 +90,8 @@ class Storage:
             raise StudyError(problem(self.uri, "must be writable", reason, "make it so, then use --resume")) from error
 
     def drop(self, trial_id: str) -> None:
-        """Remove a trial that broke off."""
+        """Remove what a trial that broke off has left there, if anything."""
         filesystem, folder = self._at
-        filesystem.delete_dir(f"{folder}/{trial_id}")
+        (found,) = filesystem.get_file_info([f"{folder}/{trial_id}"])
+        if found.type == FileType.Directory:
+            filesystem.delete_dir(found.path)
