@@ -1,15 +1,23 @@
-"""A small space, a study over it, and records of trials that never ran."""
+"""A small space, a study over it, a driver without workers, and what trials that never ran have left."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from whc.records import Latency, StudyRecord, TrialRecord
+from whc import records
+from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
 from whc.search import space
+from whc.search.display import Display
+from whc.search.driver import Driver
 from whc.trials.config import TrialConfig
+from whc.trials.run import end
 
 RAW: dict[str, Any] = {
     "model": {
@@ -69,3 +77,118 @@ def record(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., L
         )
 
     return build
+
+
+class Stub:
+    """An observer that notes its calls in a list shared by all observers."""
+
+    def __init__(self, name: str, calls: list[tuple[str, ...]]) -> None:
+        self.name, self.calls = name, calls
+
+    def study_started(self, study: str, description: Mapping[str, Any]) -> None:
+        assert description["space_name"] == "hands"
+        json.dumps(description)
+        self.calls.append((self.name, "started", study))
+
+    def trial_waits(self, record: TrialRecord) -> None:
+        self.calls.append((self.name, "waits", record.trial_id))
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        self.calls.append((self.name, record.state, record.trial_id))
+
+    def study_ended(self, study: str, folder: Path) -> None:
+        assert (folder / "trials.parquet").is_file()
+        self.calls.append((self.name, "ended", study))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "runs" / "hands"
+    path.mkdir(parents=True)
+    return path
+
+
+@pytest.fixture
+def calls() -> list[tuple[str, ...]]:
+    return []
+
+
+@pytest.fixture
+def begin(folder: Path, study: StudyRecord, tree: space.Section, calls: list[tuple[str, ...]]) -> Callable[[], Driver]:
+    """Gives a started driver, with two observers; each call is a restart."""
+
+    def made() -> Driver:
+        display = Display(study, Console(file=io.StringIO()))
+        driver = Driver(study, folder, tree, [Stub("first", calls), Stub("second", calls)], display)
+        driver.start()
+        return driver
+
+    return made
+
+
+HALVED = {"scheduler": {"eta": 2, "rungs": 2}, "drop_slower": 2.0}
+
+
+@pytest.fixture
+def halved(
+    folder: Path, study: StudyRecord, tree: space.Section, calls: list[tuple[str, ...]]
+) -> Callable[..., Driver]:
+    """Gives a started driver whose trials wait after 1 of 2 epochs until they are in a band's better half."""
+
+    def made(**changes: Any) -> Driver:
+        display = Display(study, Console(file=io.StringIO()))
+        changed = study.model_copy(update={**HALVED, **changes})
+        driver = Driver(changed, folder, tree, [Stub("one", calls)], display)
+        driver.start()
+        return driver
+
+    return made
+
+
+Left = Callable[..., str]
+
+
+@pytest.fixture
+def leave(folder: Path, record: Callable[..., TrialRecord]) -> Left:
+    """Writes what a worker leaves of a job, and gives its id: `leave(job, state, latency_ms=..., val_f1=...)`."""
+
+    def left(job: dict[str, Any], state: str = "finished", **numbers: float) -> str:
+        assignment = job["assignment"]
+        made = record(assignment.trial_id, state, drawn=assignment.drawn, **numbers)
+        records.save(made.model_copy(update={"config": job["config"]}), assignment.folder / "record.json")
+        assert assignment.folder == folder / "trials" / assignment.trial_id
+        return str(assignment.trial_id)
+
+    return left
+
+
+@pytest.fixture
+def wait(record: Callable[..., TrialRecord]) -> Left:
+    """The same of a job that has come to the first rung."""
+
+    def left(job: dict[str, Any], val_f1: float, latency_ms: float = 0.5) -> str:
+        assignment = job["assignment"]
+        assert assignment.until == 1
+        made = record(assignment.trial_id, "waiting", drawn=assignment.drawn, val_f1=val_f1, latency_ms=latency_ms)
+        curve = [CurvePoint(epoch=1, val_f1=val_f1, seconds=1.0)]
+        changes = {"config": job["config"], "curve": curve, "reason": "after 1 of 2 epochs"}
+        records.save(made.model_copy(update=changes), assignment.folder / "rung.json")
+        (assignment.folder / "rung.pt").write_bytes(b"weights")
+        return str(assignment.trial_id)
+
+    return left
+
+
+@pytest.fixture
+def finish(record: Callable[..., TrialRecord]) -> Left:
+    """The same of a job that has trained to its end."""
+
+    def left(job: dict[str, Any], val_f1: float) -> str:
+        assignment = job["assignment"]
+        assert assignment.until == 2
+        made = record(assignment.trial_id, "finished", drawn=assignment.drawn, val_f1=val_f1)
+        curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=1.0) for epoch in (1, 2)]
+        end(made.model_copy(update={"config": job["config"], "curve": curve}), assignment.folder)
+        return str(assignment.trial_id)
+
+    return left

@@ -2,89 +2,29 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from rich.console import Console
 
 from whc import records
 from whc.errors import StudyError
-from whc.records import CurvePoint, StudyRecord, TrialRecord
+from whc.records import StudyRecord
 from whc.search import space
-from whc.search.display import Display
 from whc.search.driver import Driver
-from whc.search.plan import ENOUGH, FIRST
-from whc.trials.run import end
 from whc.trials.storage import Storage
 
-Record = Callable[..., TrialRecord]
-
-
-class Stub:
-    """An observer that notes its calls in a list shared by all observers."""
-
-    def __init__(self, name: str, calls: list[tuple[str, ...]]) -> None:
-        self.name, self.calls = name, calls
-
-    def study_started(self, study: str, description: Mapping[str, Any]) -> None:
-        assert description["space_name"] == "hands"
-        json.dumps(description)
-        self.calls.append((self.name, "started", study))
-
-    def trial_waits(self, record: TrialRecord) -> None:
-        self.calls.append((self.name, "waits", record.trial_id))
-
-    def trial_ended(self, record: TrialRecord) -> None:
-        self.calls.append((self.name, record.state, record.trial_id))
-
-    def study_ended(self, study: str, folder: Path) -> None:
-        assert (folder / "trials.parquet").is_file()
-        self.calls.append((self.name, "ended", study))
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    path = tmp_path / "runs" / "hands"
-    path.mkdir(parents=True)
-    return path
-
-
-@pytest.fixture
-def calls() -> list[tuple[str, ...]]:
-    return []
-
-
-@pytest.fixture
-def begin(folder: Path, study: StudyRecord, tree: space.Section, calls: list[tuple[str, ...]]) -> Callable[[], Driver]:
-    """Gives a started driver, with two observers; each call is a restart."""
-
-    def made() -> Driver:
-        display = Display(study, Console(file=io.StringIO()))
-        driver = Driver(study, folder, tree, [Stub("first", calls), Stub("second", calls)], display)
-        driver.start()
-        return driver
-
-    return made
-
-
-def leave(folder: Path, job: dict[str, Any], record: Record, state: str = "finished", **numbers: float) -> str:
-    """What a worker leaves of a job; returns the trial's id."""
-    assignment = job["assignment"]
-    made = record(assignment.trial_id, state, drawn=assignment.drawn, **numbers)
-    records.save(made.model_copy(update={"config": job["config"]}), assignment.folder / "record.json")
-    assert assignment.folder == folder / "trials" / assignment.trial_id
-    return str(assignment.trial_id)
+Begin = Callable[..., Driver]
+Left = Callable[..., str]
 
 
 def test_trials_are_handed_out_and_taken_in(
-    begin: Callable[[], Driver], folder: Path, calls: list[tuple[str, ...]], record: Record, study: StudyRecord
+    begin: Begin, folder: Path, calls: list[tuple[str, ...]], study: StudyRecord, leave: Left
 ) -> None:
     driver = begin()
     assert driver._plan.open_trials == study.trials == 4
@@ -98,8 +38,8 @@ def test_trials_are_handed_out_and_taken_in(
     assert first.drawn.keys() <= space.distributions(space.compile_space(study.space, "")).keys()
     json.dumps(jobs[0]["config"])
 
-    driver.ended(leave(folder, jobs[1], record, val_f1=0.8))
-    driver.ended(leave(folder, jobs[0], record, "infeasible", latency_ms=2.0))
+    driver.ended(leave(jobs[1], val_f1=0.8))
+    driver.ended(leave(jobs[0], "infeasible", latency_ms=2.0))
     assert driver._plan.open_trials == 2
     assert {trial_id: one.state for trial_id, one in driver.records.items()} == {
         "00001": "finished",
@@ -118,9 +58,7 @@ def test_trials_are_handed_out_and_taken_in(
     ]
 
 
-def test_a_worker_that_died_leaves_a_failed_trial(
-    begin: Callable[[], Driver], folder: Path, calls: list[tuple[str, ...]]
-) -> None:
+def test_a_worker_that_died_leaves_a_failed_trial(begin: Begin, folder: Path, calls: list[tuple[str, ...]]) -> None:
     driver = begin()
     jobs = [driver.next_job() for _ in range(2)]
     driver.ended("00000", "the worker died")
@@ -141,7 +79,7 @@ def test_a_worker_that_died_leaves_a_failed_trial(
     assert driver._plan.open_trials == 2
 
 
-def test_a_traceback_of_a_worker_is_kept_and_told_by_its_last_line(begin: Callable[[], Driver], folder: Path) -> None:
+def test_a_traceback_of_a_worker_is_kept_and_told_by_its_last_line(begin: Begin, folder: Path) -> None:
     driver = begin()
     text = 'Traceback (most recent call last):\n  File "x.py", line 1\nTypeError: no such thing\n'
     for _ in range(2):
@@ -150,25 +88,23 @@ def test_a_traceback_of_a_worker_is_kept_and_told_by_its_last_line(begin: Callab
     assert (folder / "trials" / "00000" / "traceback.txt").read_text() == text
 
 
-def test_a_record_outlives_the_worker_that_died_after_it(
-    begin: Callable[[], Driver], folder: Path, record: Record
-) -> None:
+def test_a_record_outlives_the_worker_that_died_after_it(begin: Begin, leave: Left) -> None:
     driver = begin()
-    driver.ended(leave(folder, driver.next_job(), record, val_f1=0.8), "the worker died")
+    driver.ended(leave(driver.next_job(), val_f1=0.8), "the worker died")
     assert driver.records["00000"].state == "finished"
 
 
 def test_a_restart_keeps_what_ended_and_clears_what_broke_off(
-    begin: Callable[[], Driver], folder: Path, calls: list[tuple[str, ...]], record: Record
+    begin: Begin, folder: Path, calls: list[tuple[str, ...]], leave: Left
 ) -> None:
     driver = begin()
     jobs = [driver.next_job() for _ in range(3)]
-    driver.ended(leave(folder, jobs[0], record, val_f1=0.8))
+    driver.ended(leave(jobs[0], val_f1=0.8))
     torn = folder / "trials" / "00001"
     torn.mkdir()
     (torn / "checkpoint.pt").write_bytes(b"half")
     (torn / ".record.json.1.tmp").write_text("{")
-    leave(folder, jobs[2], record, "infeasible", latency_ms=2.0)  # in place, but the driver was killed before it knew
+    leave(jobs[2], "infeasible", latency_ms=2.0)  # in place, but the driver was killed before it knew
     calls.clear()
 
     again = begin()
@@ -186,21 +122,21 @@ def test_a_restart_keeps_what_ended_and_clears_what_broke_off(
     assert again.next_job()["assignment"].trial_id == "00003"
 
 
-def test_a_torn_trial_that_was_the_newest(begin: Callable[[], Driver], folder: Path) -> None:
+def test_a_torn_trial_that_was_the_newest(begin: Begin, folder: Path) -> None:
     (folder / "trials" / "00004").mkdir(parents=True)
     driver = begin()
     assert driver.next_job()["assignment"].trial_id == "00005"
     assert not (folder / "trials" / "00004").exists()
 
 
-def test_other_things_among_the_trials_are_left_alone(begin: Callable[[], Driver], folder: Path) -> None:
+def test_other_things_among_the_trials_are_left_alone(begin: Begin, folder: Path) -> None:
     keep = folder / "trials" / "notes"
     keep.mkdir(parents=True)
     begin()
     assert keep.is_dir()
 
 
-def test_a_damaged_record_is_told(begin: Callable[[], Driver], folder: Path) -> None:
+def test_a_damaged_record_is_told(begin: Begin, folder: Path) -> None:
     path = folder / "trials" / "00000" / "record.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"schema": 1, "trial_id": "00000"')
@@ -209,11 +145,11 @@ def test_a_damaged_record_is_told(begin: Callable[[], Driver], folder: Path) -> 
     assert path.is_file()
 
 
-def test_finish_writes_a_row_for_each_trial(begin: Callable[[], Driver], folder: Path, record: Record) -> None:
+def test_finish_writes_a_row_for_each_trial(begin: Begin, folder: Path, leave: Left) -> None:
     driver = begin()
     leave_and_end = [("finished", {"val_f1": 0.8}), ("infeasible", {"latency_ms": 2.0}), ("finished", {"val_f1": 0.6})]
     for state, numbers in leave_and_end:
-        driver.ended(leave(folder, driver.next_job(), record, state, **numbers))
+        driver.ended(leave(driver.next_job(), state, **numbers))
     driver.next_job()
     for _ in range(2):
         driver.ended("00003", "the worker died")
@@ -233,85 +169,15 @@ def test_finish_writes_a_row_for_each_trial(begin: Callable[[], Driver], folder:
     assert [path.name for path in folder.glob(".*.tmp")] == []
 
 
-def test_finish_before_any_trial_has_ended(begin: Callable[[], Driver], folder: Path) -> None:
+def test_finish_before_any_trial_has_ended(begin: Begin, folder: Path) -> None:
     begin().finish()
     assert len(pd.read_parquet(folder / "trials.parquet")) == 0
 
 
-HALVED = {"scheduler": {"eta": 2, "rungs": 2}, "drop_slower": 2.0}
-
-
-@pytest.fixture
-def halved(
-    folder: Path, study: StudyRecord, tree: space.Section, calls: list[tuple[str, ...]]
-) -> Callable[..., Driver]:
-    """Gives a started driver whose trials wait after 1 of 2 epochs until they are in a band's better half."""
-
-    def made(**changes: Any) -> Driver:
-        display = Display(study, Console(file=io.StringIO()))
-        changed = study.model_copy(update={**HALVED, **changes})
-        driver = Driver(changed, folder, tree, [Stub("one", calls)], display)
-        driver.start()
-        return driver
-
-    return made
-
-
-def wait(folder: Path, job: dict[str, Any], record: Record, val_f1: float, latency_ms: float = 0.5) -> str:
-    """What a worker leaves of a job at the first rung."""
-    assignment = job["assignment"]
-    assert assignment.until == 1
-    made = record(assignment.trial_id, "waiting", drawn=assignment.drawn, val_f1=val_f1, latency_ms=latency_ms)
-    curve = [CurvePoint(epoch=1, val_f1=val_f1, seconds=1.0)]
-    changes = {"config": job["config"], "curve": curve, "reason": "after 1 of 2 epochs"}
-    records.save(made.model_copy(update=changes), assignment.folder / "rung.json")
-    (assignment.folder / "rung.pt").write_bytes(b"weights")
-    return str(assignment.trial_id)
-
-
-def finish(folder: Path, job: dict[str, Any], record: Record, val_f1: float) -> str:
-    """What a worker leaves of a job that trained to its end."""
-    assignment = job["assignment"]
-    assert assignment.until == 2
-    made = record(assignment.trial_id, "finished", drawn=assignment.drawn, val_f1=val_f1)
-    curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=1.0) for epoch in (1, 2)]
-    end(made.model_copy(update={"config": job["config"], "curve": curve}), assignment.folder)
-    return str(assignment.trial_id)
-
-
-def test_the_better_half_goes_on_and_the_rest_is_stopped_at_the_end(
-    halved: Callable[..., Driver], folder: Path, calls: list[tuple[str, ...]], record: Record
-) -> None:
-    driver = halved()
-    for val_f1 in (0.6, 0.8):
-        driver.ended(wait(folder, driver.next_job(), record, val_f1))
-    assert driver.records == {}
-    on = driver.next_job()
-    assert (on["assignment"].trial_id, on["assignment"].until) == ("00001", 2)
-    assert on["assignment"].drawn.keys() <= space.distributions(space.compile_space(driver.study.space, "")).keys()
-    driver.ended(finish(folder, on, record, 0.9))
-    for val_f1 in (0.7, 0.5):
-        driver.ended(wait(folder, driver.next_job(), record, val_f1))
-    assert not driver.over
-    on = driver.next_job()
-    assert on["assignment"].trial_id == "00002"
-    assert driver.next_job() is None
-    assert not driver.over  # the one that runs may still make another go on
-    driver.ended(finish(folder, on, record, 0.85))
-    assert driver.next_job() is None
-    assert driver.over
-    driver.finish()
-    states = {trial_id: one.state for trial_id, one in driver.records.items()}
-    assert states == {"00000": "stopped", "00001": "finished", "00002": "finished", "00003": "stopped"}
-    assert driver.records["00000"].reason == "stopped after 1 of 2 epochs"
-    assert not list(folder.glob("trials/*/rung.*"))
-    assert ("one", "stopped", "00000") in calls
-
-
-def test_a_restart_goes_on_from_the_rungs(halved: Callable[..., Driver], folder: Path, record: Record) -> None:
+def test_a_restart_goes_on_from_the_rungs(halved: Begin, wait: Left) -> None:
     driver = halved()
     for job, val_f1 in [(driver.next_job(), val_f1) for val_f1 in (0.6, 0.8, 0.7)]:
-        driver.ended(wait(folder, job, record, val_f1))
+        driver.ended(wait(job, val_f1))
     driver.next_job()  # 00001 trains on when the driver dies
     again = halved()
     assert again._plan.open_trials == 1
@@ -321,100 +187,40 @@ def test_a_restart_goes_on_from_the_rungs(halved: Callable[..., Driver], folder:
     assert again.next_job()["assignment"].trial_id == "00002"  # no new one will come: the band's better half is two
 
 
-def test_an_interrupted_search_keeps_what_waits(halved: Callable[..., Driver], folder: Path, record: Record) -> None:
+def test_an_interrupted_search_keeps_what_waits(halved: Begin, folder: Path, wait: Left) -> None:
     driver = halved()
-    driver.ended(wait(folder, driver.next_job(), record, 0.6))
+    driver.ended(wait(driver.next_job(), 0.6))
     driver.finish()
     assert driver.records == {}
     assert (folder / "trials" / "00000" / "rung.pt").is_file()
 
 
-def test_a_worker_that_died_is_tried_again_before_anything_else(
-    halved: Callable[..., Driver], folder: Path, record: Record
-) -> None:
+def test_a_worker_that_died_is_tried_again_before_anything_else(halved: Begin, wait: Left) -> None:
     driver = halved()
     job = driver.next_job()
     driver.ended("00000", "the worker died")
     assert not driver.over
     assert driver.next_job() == {**job, "assignment": replace(job["assignment"], again=True)}
-    driver.ended(wait(folder, job, record, 0.6))
+    driver.ended(wait(job, 0.6))
     assert driver.next_job()["assignment"].trial_id == "00001"
 
 
-def test_a_rung_of_before_is_not_taken_for_the_next_one(
-    halved: Callable[..., Driver], folder: Path, record: Record
-) -> None:
+def test_a_rung_of_before_is_not_taken_for_the_next_one(halved: Begin, folder: Path, wait: Left) -> None:
     driver = halved()
     for val_f1 in (0.6, 0.8):
-        driver.ended(wait(folder, driver.next_job(), record, val_f1))
+        driver.ended(wait(driver.next_job(), val_f1))
     for _ in range(2):
         driver.ended(driver.next_job()["assignment"].trial_id, "the worker died")
     assert driver.records["00001"].state == "failed"
     assert not list((folder / "trials" / "00001").glob("rung.*"))
 
 
-def test_no_new_trial_after_the_minutes_or_when_nothing_improves(
-    halved: Callable[..., Driver], folder: Path, record: Record, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    driver = halved(minutes=10.0, scheduler={"rungs": 1})
-    job = driver.next_job()
-    monkeypatch.setattr(driver._plan, "_clock", lambda: 601.0)
-    assert driver.next_job() is None
-    assert not driver.over
-    driver.ended(finish(folder, job, record, 0.9))
-    assert driver.over
-
-
-def test_a_search_that_does_not_improve_ends_early(halved: Callable[..., Driver], folder: Path, record: Record) -> None:
-    driver = halved(patience=2, scheduler={"rungs": 1}, trials=100)
-    driver.ended(finish(folder, driver.next_job(), record, 0.9))
-    driver.ended(finish(folder, driver.next_job(), record, 0.8))
-    assert not driver.over
-    driver.ended(finish(folder, driver.next_job(), record, 0.7))
-    assert driver.over
-    assert driver.next_job() is None
-
-
-def test_what_is_hopeless_is_known_once_enough_have_finished(
-    halved: Callable[..., Driver], folder: Path, record: Record
-) -> None:
-    driver = halved(scheduler={"rungs": 1}, trials=100)
-    for number in range(ENOUGH):
-        job = driver.next_job()
-        assert job["assignment"].hopeless_ms is None
-        driver.ended(finish(folder, job, record, 0.6 + number / 100))
-    assert driver.next_job()["assignment"].hopeless_ms == pytest.approx(2.0 * 0.5)
-
-
-def test_a_search_none_of_whose_first_trials_keeps_the_limits_ends(
-    halved: Callable[..., Driver], folder: Path, record: Record
-) -> None:
-    driver = halved(trials=100)
-    for number in range(FIRST):
-        assert driver.nearest_miss is None
-        driver.ended(leave(folder, driver.next_job(), record, "infeasible", latency_ms=2.0 + (number - 7) ** 2))
-    assert driver.next_job() is None
-    assert driver.complete
-    assert driver.nearest_miss is not None
-    assert driver.nearest_miss.trial_id == "00007"
-
-
-def test_one_that_keeps_the_limits_is_enough(halved: Callable[..., Driver], folder: Path, record: Record) -> None:
-    driver = halved(trials=100, scheduler={"rungs": 1})
-    for _ in range(FIRST - 1):
-        driver.ended(leave(folder, driver.next_job(), record, "infeasible", latency_ms=2.0))
-    driver.ended(finish(folder, driver.next_job(), record, 0.6))
-    driver.ended(leave(folder, driver.next_job(), record, "infeasible", latency_ms=2.0))
-    assert driver.nearest_miss is None
-    assert driver.next_job() is not None
-
-
 def test_a_full_disk_ends_the_search_where_it_is(
-    halved: Callable[..., Driver], folder: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+    halved: Begin, folder: Path, monkeypatch: pytest.MonkeyPatch, finish: Left
 ) -> None:
     driver = halved(scheduler={"rungs": 1})
     jobs = [driver.next_job() for _ in range(2)]
-    driver.ended(finish(folder, jobs[0], record, 0.6))
+    driver.ended(finish(jobs[0], 0.6))
     usage = shutil.disk_usage(folder)
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=4096))
@@ -431,7 +237,7 @@ def test_a_full_disk_ends_the_search_where_it_is(
 
 
 def test_trials_come_from_where_workers_leave_them(
-    halved: Callable[..., Driver], folder: Path, record: Record, tmp_path: Path
+    halved: Begin, folder: Path, tmp_path: Path, wait: Left, finish: Left
 ) -> None:
     storage = Storage(str(tmp_path / "shared"), "hands")
     remote = {"storage": storage.uri}
@@ -439,7 +245,7 @@ def test_trials_come_from_where_workers_leave_them(
     def left(job: dict[str, Any], write: Callable[..., str], *numbers: float) -> str:
         """What a worker of another machine leaves of a job."""
         assert job["assignment"].storage == storage
-        trial_id = write(folder, job, record, *numbers)
+        trial_id = write(job, *numbers)
         storage.store(trial_id, folder / "trials" / trial_id)
         shutil.rmtree(folder / "trials" / trial_id)
         return trial_id

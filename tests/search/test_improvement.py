@@ -105,7 +105,7 @@ def test_what_a_network_has_no_use_for_does_not_blur_what_is_known_of_it(
     tried = [measured(draw()) for _ in range(20)]
     seen: list[dict[str, Any]] = []
 
-    def gains(candidates: list[dict[str, Any]], _: list[Tried]) -> Array:
+    def gains(candidates: list[dict[str, Any]], *_: Any) -> Array:
         seen.extend(candidates)
         return np.zeros(len(candidates))
 
@@ -142,10 +142,19 @@ def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
     assert np.abs(expected - [one.f1[1.0] for one in half_trained]).mean() < 0.05
 
 
-def test_nothing_feasible_so_far_and_no_limit_at_all(tree: space.Section) -> None:
+def test_while_nothing_keeps_the_limit_faster_and_faster_ones_are_tried(tree: space.Section) -> None:
+    draw, chooser = at_random(tree, 0), Chooser(tree, Point(0.5, 0.001), 0)
+    evenly = [measured(draw()) for _ in range(20)]
+    slow = [Tried(one.drawn, one.latency_ms, {}) for one in evenly[:8]]
+    for _ in range(12):
+        slow.append(Tried(drawn := chooser.choose(slow, []), measured(drawn).latency_ms, {}))
+        TrialConfig.model_validate(space.suggest(tree, FixedTrial(drawn)))
+    chosen = [one.latency_ms for one in slow[8:]]
+    assert np.median(chosen) < np.quantile([one.latency_ms for one in evenly], 0.1)
+
+
+def test_no_limit_at_all(tree: space.Section) -> None:
     draw = at_random(tree, 0)
-    slow = [Tried(draw(), 5.0 + i, {}) for i in range(8)]
-    TrialConfig.model_validate(space.suggest(tree, FixedTrial(Chooser(tree, WORST, 0).choose(slow, []))))
     tried = [measured(draw()) for _ in range(8)]
     assert Chooser(tree, Point(0.5, math.inf), 0).choose(tried, [])
 
@@ -176,7 +185,8 @@ def test_a_gain_that_is_certain_is_the_hypervolume_that_is_added(f1: float, ms: 
         def predict(self, rows: Array) -> tuple[Array, Array]:
             return np.full(len(rows), self.value), np.zeros(len(rows))
 
-    chooser._f1, chooser._latency = Sure(-math.log(1 - f1)), Sure(math.log(ms))  # type: ignore[assignment]
+    chooser._f1 = Sure(-math.log(1 - f1))  # type: ignore[assignment]
     known = [Point(one.f1[1.0], one.latency_ms) for one in tried]
     added = hypervolume([*known, Point(f1, ms)], WORST) - hypervolume(known, WORST)
-    assert chooser._gains([draw()], tried)[0] == pytest.approx(added, abs=1e-9)
+    gains = chooser._gains([draw()], np.log([ms]), tried)
+    assert gains[0] == pytest.approx(added, abs=1e-9)

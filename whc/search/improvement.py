@@ -76,8 +76,9 @@ class Chooser:
         known = [*(one.drawn for one in tried), *running]
         drawn = self._used([*(self._even() for _ in range(EVEN)), *self._near(best)])
         candidates = [one for one in drawn if one not in known] or drawn
-        gains = self._gains(candidates, tried)
-        order = (candidates[i] for i in np.argsort(-gains, kind="stable"))
+        cost = self._latency.predict(self._of(candidates))[0]
+        gains = self._gains(candidates, cost, tried)
+        order = (candidates[i] for i in np.lexsort((cost, -gains)))  # the fastest, where nothing is to be gained
         return next((one for one in order if self._can_be_built(one)), candidates[0])
 
     def _front(self, tried: Sequence[Tried]) -> list[Tried]:
@@ -104,10 +105,9 @@ class Chooser:
         more = self._with_parts(running, [1.0] * len(running))
         return np.concatenate([rows, more]), np.concatenate([values, self._f1.predict(more)[0]])
 
-    def _gains(self, candidates: Sequence[Mapping[str, Any]], tried: Sequence[Tried]) -> Array:
-        """The hypervolume that each candidate is expected to add."""
+    def _gains(self, candidates: Sequence[Mapping[str, Any]], cost: Array, tried: Sequence[Tried]) -> Array:
+        """The hypervolume that each candidate is expected to add; `cost` is the logarithm of its latency."""
         mean, deviation = self._f1.predict(self._with_parts(candidates, [1.0] * len(candidates)))
-        cost = self._latency.predict(self._of(candidates))[0]
         best = self._front(tried)
         slowest = min(self._reference.cost, 2 * max(one.latency_ms for one in tried))
         edges = np.log([one.latency_ms for one in best] + [slowest])
