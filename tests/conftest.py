@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,23 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real data in {folder} (or WHC_SHARED)")
     return folder
+
+
+@pytest.fixture
+def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An S3 server's bucket, as a storage URI; processes started meanwhile may use it too."""
+    from moto.server import ThreadedMotoServer
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "whc")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "whc")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        endpoint = ":".join(map(str, server.get_host_and_port()))
+        urllib.request.urlopen(urllib.request.Request(f"http://{endpoint}/bucket", method="PUT")).close()
+        yield f"s3://bucket/studies?scheme=http&endpoint_override={endpoint}&region=us-east-1"
+    finally:
+        server.stop()
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+from pyarrow.fs import FileSelector, FileSystem, FileType, copy_files
 from ray.cluster_utils import Cluster
 
 from whc import records
@@ -222,24 +223,31 @@ def cluster() -> Iterator[Cluster]:
         made.shutdown()
 
 
-def test_a_node_that_goes_costs_no_trial(cluster: Cluster, folder: Path) -> None:
-    """And neither driver nor workers look into each other's folders: they meet in the storage."""
+def test_a_node_that_goes_costs_no_trial(object_store: str, cluster: Cluster, folder: Path, tmp_path: Path) -> None:
+    """And neither driver nor workers look into each other's folders: they meet in an object store."""
     remote = [*NEW, "--study", "far", "--trials", str(TRIALS), "--address", cluster.address]
     alone = subprocess.run([*WHC, *remote], cwd=folder, capture_output=True, text=True, check=False)
     assert alone.returncode == 2
     assert "--storage: required where the cluster has several nodes, got None; give " in alone.stderr
 
-    left = folder / "shared" / "far" / "trials"
-    with Search(folder, *remote, "--storage", (folder / "shared").as_uri()) as search:
-        search.until(lambda: list(left.glob("*/*.json")))
+    store, path = FileSystem.from_uri(object_store)
+    left = FileSelector(f"{path}/far/trials", recursive=True, allow_not_found=True)
+
+    def there() -> set[str]:
+        """What workers have left, `00000/record.json`."""
+        found = store.get_file_info(left)
+        return {str(one.path).removeprefix(f"{left.base_dir}/") for one in found if one.type == FileType.File}
+
+    with Search(folder, *remote, "--storage", object_store) as search:
+        search.until(lambda: any(name.endswith(".json") for name in there()))
         cluster.remove_node(list(cluster.worker_nodes)[-1], allow_graceful=False)
         assert search.end() == 0, search.told
     here = list(records.trial_records(folder / "runs" / "far"))
     assert [one.trial_id for one in here] == [f"{number:05d}" for number in range(TRIALS)]
     assert {one.state for one in here} <= {"finished", "stopped"}
-    assert list(records.trial_records(folder / "shared" / "far")) == here
-    for one in here:
-        assert {path.name for path in (left / one.trial_id).iterdir()} == {"record.json", *one.files}
+    assert there() == {f"{one.trial_id}/{name}" for one in here for name in ("record.json", *one.files)}
+    copy_files(left.base_dir, str(tmp_path / "copy" / "trials"), source_filesystem=store)
+    assert list(records.trial_records(tmp_path / "copy")) == here
 
 
 def test_a_cluster_that_does_not_answer_is_told_at_once(folder: Path) -> None:

@@ -6,13 +6,16 @@ import pickle
 from pathlib import Path
 
 import pytest
+from pyarrow.fs import FileSelector, FileSystem
 
 from whc.errors import StudyError, UsageError
 from whc.trials.storage import Storage
 
 
-@pytest.fixture(params=["folder", "file"])
+@pytest.fixture(params=["folder", "file", "s3"])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "s3":
+        return Storage(request.getfixturevalue("object_store"), "hands")
     uri = str(tmp_path / "shared") if request.param == "folder" else (tmp_path / "shared").as_uri()
     return Storage(uri, "hands")
 
@@ -42,7 +45,11 @@ def test_what_a_worker_leaves_another_finds(storage: Storage, tmp_path: Path) ->
 def test_a_trial_that_is_over_has_no_rung_left(storage: Storage, tmp_path: Path) -> None:
     storage.store("00003", leave(tmp_path / "a", rung_pt="weights", rung_json="{}"))
     storage.store("00003", leave(tmp_path / "b", record_json="{1}", model_onnx="net"))
-    assert files(tmp_path / "shared" / "hands" / "trials" / "00003") == {"record.json": "{1}", "model.onnx": "net"}
+    filesystem, path = FileSystem.from_uri(storage.uri)
+    there = filesystem.get_file_info(FileSelector(f"{path}/hands/trials/00003"))
+    assert sorted(one.base_name for one in there) == ["model.onnx", "record.json"]
+    storage.fetch("00003", ("record.json", "model.onnx"), tmp_path / "c")
+    assert files(tmp_path / "c") == {"record.json": "{1}", "model.onnx": "net"}
     for _ in range(2):  # the second time there is nothing left
         storage.drop("00003")
         assert storage.trial_ids() == []
@@ -56,6 +63,11 @@ def test_what_tells_how_far_a_trial_is_comes_last(
     monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or whole(path))
     storage.store("00003", leave(tmp_path / "a", record_json="{}", zebra="", checkpoint_pt=""))
     assert read == ["checkpoint.pt", "zebra", "record.json"]
+
+
+def test_a_bucket_that_is_not_there(object_store: str) -> None:
+    with pytest.raises(UsageError, match=r"storage: must be .*s3://other/.*\(Bucket 'other' not found"):
+        Storage(object_store.replace("//bucket/", "//other/"), "hands").check()
 
 
 @pytest.mark.parametrize("uri", ["nonsense://bucket/x", "relative/folder", "/proc/none/x", "s3://"])
