@@ -59,7 +59,8 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
 
     from whc import plugins
 
-    shown = Table(title=f"{table.study}: {len(table.variants)} variants", title_justify="left")
+    count = len(table.variants)
+    shown = Table(title=f"{table.study}: {count} variant{'s' * (count != 1)}", title_justify="left")
     shown.add_column("variant")
     for heading in ("test F1 (95 %)", "val F1", "ms (95 %)", "KB"):
         shown.add_column(heading, justify="right", no_wrap=True)
