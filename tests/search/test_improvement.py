@@ -142,6 +142,18 @@ def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
     assert np.abs(expected - [one.f1[1.0] for one in half_trained]).mean() < 0.05
 
 
+def test_what_trains_longer_must_gain_more(tree: space.Section, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = at_random(tree, 0)
+    drawn = [draw() for _ in range(20)]
+    tried = [
+        Tried(one, 0.1, {1.0: 0.8}, seconds=60.0 if one["training.resampling"] == "weighted" else 20.0) for one in drawn
+    ]
+    for seed in range(4):
+        chooser = Chooser(tree, WORST, seed)
+        monkeypatch.setattr(chooser, "_gains", lambda candidates, *_: np.ones(len(candidates)))
+        assert chooser.choose(tried, [])["training.resampling"] == "none"
+
+
 def test_while_nothing_keeps_the_limit_faster_and_faster_ones_are_tried(tree: space.Section) -> None:
     draw, chooser = at_random(tree, 0), Chooser(tree, Point(0.5, 0.001), 0)
     evenly = [measured(draw()) for _ in range(20)]

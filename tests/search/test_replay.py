@@ -70,6 +70,21 @@ def test_the_nearest_training_answers(path: Path, tree: space.Section) -> None:
         assert found.curve[-1].val_f1 == pytest.approx(F1[width])
 
 
+def test_what_explains_nothing_does_not_decide_who_is_nearest(path: Path, tree: space.Section) -> None:
+    table = Table(path, tree)
+    sampled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    for _ in range(50):
+        trial = sampled.ask()
+        width = space.suggest(tree, trial)["model"]["width"]
+        assert table.nearest(trial.params).curve[-1].val_f1 == pytest.approx(F1[width])
+
+
+def test_a_training_is_nearest_to_itself(path: Path, tree: space.Section) -> None:
+    table = Table(path, tree)
+    for drawn, recorded in table._trials:
+        assert table.nearest(drawn) == recorded
+
+
 def test_a_search_is_played_to_its_end(path: Path, tree: space.Section, study: StudyRecord) -> None:
     played = replay(study, tree, Table(path, tree))
     assert len(played) == study.trials

@@ -341,9 +341,9 @@ def test_auto_learns_from_every_end(tree: space.Section, study: StudyRecord, jou
     curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=1) for epoch, val_f1 in enumerate((0.6, 0.5, 0.7, 0.4), 1)]
     waits = record("00000", "waiting", config, drawn, 0.4, 0.6).model_copy(update={"curve": curve[:2]})
     made.tell(waits)
-    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6})}
+    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6}, seconds=4.0)}
     made.tell(waits.model_copy(update={"state": "finished", "curve": curve, "val_f1": 0.7}))
-    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6, 1.0: 0.7})}
+    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6, 1.0: 0.7}, seconds=4.0)}
     for trial_id, state, latency_ms in [("1", "infeasible", 3.0), ("2", "failed", 0.2), ("3", "failed", None)]:
         made.tell(record(trial_id, state, *made.ask(trial_id), latency_ms))
     assert [one.f1 for one in tried(made).values()][1:] == [{}, {1.0: 0.0}]  # of the last one nothing is known

@@ -29,17 +29,24 @@ Array = NDArray[np.float64]
 # found less: the processes are surer of themselves than they should be, and some chance makes up for it.
 EVEN, NEAR = 192, 192
 CHANGES = 3  # parameters, at most, in which the latter differ from it
-MOST = 128  # observations, so that a draw takes no longer however many trials there are
+MOST = 128  # observations, the front's first, so that a draw takes no longer however many trials there are
+# Gain is divided by this power of the seconds that training takes: between what adds most and what adds most a second
+# (Snoek, Larochelle and Adams 2012, "Practical Bayesian Optimization of Machine Learning Algorithms", section 3.2).
+HASTE = 0.5
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A configuration, and what is known of it: its latency in ms, and F1 after parts (0 to 1) of its training."""
+    """A configuration, and what is known of it.
+
+    `f1` is known after parts (0 to 1) of its training; `seconds` are those of the whole of it, None while none has run.
+    """
 
     drawn: Mapping[str, Any]
     latency_ms: float
     f1: Mapping[float, float]
+    seconds: float | None = None
 
 
 class Chooser:
@@ -60,6 +67,7 @@ class Chooser:
         widths = {key: len(features(None)) for key, features in self._features.items()}
         self._f1 = Surrogate(sum(widths.values()) + 1, noise=0.2)
         self._latency = Surrogate(sum(widths[key] for key in self._of_network), noise=0.02)
+        self._seconds = Surrogate(sum(widths.values()) + 1, noise=0.1)
 
     def choose(self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The parameters to try next.
@@ -68,18 +76,29 @@ class Chooser:
             tried: trials with what is known of them, two at least.
             running: what was drawn for those of which nothing is known yet.
         """
-        shown = tried if len(tried) <= MOST else [*self._front(tried), *self._rng.sample(list(tried), MOST)][:MOST]
+        best = self._front(tried)
+        on_it = set(map(id, best))
+        others = [one for one in tried if id(one) not in on_it]
+        shown = [*best, *self._rng.sample(others, len(others))][:MOST]
         self._latency.fit(self._of([one.drawn for one in shown]), np.log([one.latency_ms for one in shown]))
         rows, values = self._observed(shown, running)
         self._f1.fit(rows, values)
-        best = [one.drawn for one in self._front(tried)]
-        known = [*(one.drawn for one in tried), *running]
-        drawn = self._used([*(self._even() for _ in range(EVEN)), *self._near(best)])
-        candidates = [one for one in drawn if one not in known] or drawn
+        known = {frozenset(one.items()) for one in (*(one.drawn for one in tried), *running)}
+        drawn = self._used([*(self._even() for _ in range(EVEN)), *self._near([one.drawn for one in best])])
+        candidates = [one for one in drawn if frozenset(one.items()) not in known] or drawn
         cost = self._latency.predict(self._of(candidates))[0]
-        gains = self._gains(candidates, cost, tried)
-        order = (candidates[i] for i in np.lexsort((cost, -gains)))  # the fastest, where nothing is to be gained
+        worth = self._gains(candidates, cost, tried) / self._expected_seconds(candidates, shown) ** HASTE
+        order = (candidates[i] for i in np.lexsort((cost, -worth)))  # the fastest, where nothing is to be gained
         return next((one for one in order if self._can_be_built(one)), candidates[0])
+
+    def _expected_seconds(self, candidates: Sequence[Mapping[str, Any]], tried: Sequence[Tried]) -> Array:
+        """How long each would train."""
+        known = {i: one.seconds for i, one in enumerate(tried) if one.seconds}
+        if not known:
+            return np.ones(len(candidates))
+        rows = self._with_parts([tried[i].drawn for i in known], [1.0] * len(known))
+        self._seconds.fit(rows, np.log(list(known.values())))
+        return np.exp(self._seconds.predict(self._with_parts(candidates, [1.0] * len(candidates)))[0])
 
     def _front(self, tried: Sequence[Tried]) -> list[Tried]:
         """The non-dominated ones of those that have been trained, by the best F1 so far."""
@@ -92,7 +111,7 @@ class Chooser:
             (one.drawn, part, _unfolded(max(f1, self._reference.quality)))
             for one in tried
             for part, f1 in one.f1.items()
-        ]
+        ][:MOST]
         if not seen:
             seen = [(tried[0].drawn, 1.0, _unfolded(self._reference.quality))]
         rows, values = (

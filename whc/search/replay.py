@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pyarrow.lib import ArrowException
 
@@ -23,6 +25,10 @@ from whc.search import space
 from whc.search.plan import Plan, Stretch
 from whc.search.warm_start import as_drawn
 from whc.trials.run import Limits
+
+Array = NDArray[np.float64]
+
+LEAST = 0.02  # of the importance, for a parameter that explains nothing: it tells two equal ones apart
 
 
 @dataclass(frozen=True)
@@ -65,35 +71,59 @@ class Table:
         if not self._trials:
             rule = "must hold finished trials that the space could draw, got none"
             raise UsageError(f"--replay {path}: {rule}; give the space that it was recorded with")
+        self._words = np.array(
+            [isinstance(one, CategoricalDistribution) and not _ordered(one) for one in self._known.values()]
+        )
+        self._rows = np.array([self._row(drawn) for drawn, _ in self._trials])
+        self._weights = self._importances()
+
+    def _row(self, drawn: Mapping[str, Any]) -> Array:
+        """Where each parameter lies in its range, 0 to 1; NaN where it is not used."""
+        return np.array(
+            [_position(known, drawn[key]) if key in drawn else np.nan for key, known in self._known.items()]
+        )
+
+    def _importances(self) -> Array:
+        """How much of the differences in latency and F1 each parameter explains, by random forests.
+
+        Without them a learning rate would count as much as a width, and a small network answer for a large one.
+        """
+        from sklearn.ensemble import RandomForestRegressor
+
+        found = [recorded for _, recorded in self._trials]
+        latency = np.log([one.latency.ms for one in found])
+        f1 = [max(point.val_f1 for point in one.curve) for one in found]
+        rows = np.nan_to_num(self._rows, nan=-1.0)
+        forests = [RandomForestRegressor(random_state=0).fit(rows, known) for known in (latency, f1)]
+        return np.asarray(sum(forest.feature_importances_ for forest in forests) + LEAST)
 
     def __len__(self) -> int:
         return len(self._trials)
 
     def nearest(self, drawn: Mapping[str, Any]) -> Recorded:
-        """The recorded training whose parameters differ least, by the sum over all of 0 (the same) to 1."""
+        """The recorded training whose parameters differ least, each by 0 to 1 times its importance.
 
-        def apart(trial: tuple[dict[str, Any], Recorded]) -> float:
-            other = trial[0]
-            both = drawn.keys() & other.keys()
-            return len(drawn.keys() ^ other.keys()) + sum(
-                _apart(self._known[key], drawn[key], other[key]) for key in both
-            )
+        Words differ entirely, and so does what only one of the two uses; numbers by their place in the range.
+        """
+        row = self._row(drawn)
+        apart = np.nan_to_num(np.abs(self._rows - row))
+        apart[:, self._words] = apart[:, self._words] > 0
+        apart[np.isnan(self._rows) != np.isnan(row)] = 1.0
+        return self._trials[int(np.argmin(apart @ self._weights))][1]
 
-        return min(self._trials, key=apart)[1]
 
-
-def _apart(known: BaseDistribution, a: Any, b: Any) -> float:
-    """How far two values of a parameter differ, 0 to 1: words entirely, numbers to choose from by their order."""
-    if a == b:
-        return 0.0
+def _position(known: BaseDistribution, value: Any) -> float:
+    """Where a value lies in its range, 0 to 1: words in the order in which the space names them."""
     if isinstance(known, CategoricalDistribution):
-        if not all(isinstance(choice, int | float) for choice in known.choices):
-            return 1.0
-        order = sorted(known.choices)  # type: ignore[type-var]
-        return abs(order.index(a) - order.index(b)) / (len(order) - 1)
+        order = sorted(known.choices) if _ordered(known) else known.choices  # type: ignore[type-var]
+        return order.index(value) / max(len(order) - 1, 1)
     assert isinstance(known, FloatDistribution | IntDistribution)  # noqa: S101 (the three kinds there are)
     scale = math.log if known.log else float
-    return abs(scale(a) - scale(b)) / (scale(known.high) - scale(known.low))
+    return (scale(value) - scale(known.low)) / ((scale(known.high) - scale(known.low)) or 1.0)
+
+
+def _ordered(known: CategoricalDistribution) -> bool:
+    return all(isinstance(choice, int | float) for choice in known.choices)
 
 
 def _recorded(row: pd.Series[Any]) -> Recorded:
@@ -153,6 +183,7 @@ def _answer(stretch: Stretch, study: StudyRecord, table: Table, trained: int) ->
         config=config.resolved(),
         config_hash="",
         drawn=stretch.drawn,
+        before_s=found.before_s,
         state=state,
         reason=reason,
         curve=curve,

@@ -264,7 +264,9 @@ class Sampler:
         }
         if record.state == "failed":
             f1 = {1.0: 0.0}
-        self._tried[record.study, record.trial_id] = Tried(record.drawn, record.latency.ms, f1)
+        each = [point.seconds for point in record.curve]
+        seconds = record.before_s + epochs * sum(each) / len(each) if each else None
+        self._tried[record.study, record.trial_id] = Tried(record.drawn, record.latency.ms, f1, seconds)
 
     def tell(self, record: TrialRecord) -> None:
         """What became of a trial that was asked for, or how far it is while it waits."""

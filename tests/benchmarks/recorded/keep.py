@@ -1,4 +1,4 @@
-"""Makes smile.parquet of a search of smile.yaml: `python keep.py runs/recorded-1/trials.parquet`.
+"""Makes smile.parquet of searches: `python keep.py runs/recorded-1/trials.parquet runs/recorded-front-1/...`.
 
 Only what a replay reads is kept. The machine that recorded it did other work now and then, so an epoch is said to have
 taken what the trial's fastest one took.
@@ -12,9 +12,10 @@ import pandas as pd
 
 COLUMNS = ["trial_id", "state", "config", "curve", "latency", "before_s", "size_bytes", "params", "peak_memory_bytes"]
 
-frame = pd.read_parquet(sys.argv[1])
-study = {**frame.attrs["study"], "data": "smile/dataset.parquet", "host": ""}
-frame = frame.loc[frame["state"] == "finished", COLUMNS].reset_index(drop=True)
+frames = [pd.read_parquet(path) for path in sys.argv[1:]]
+study = {**frames[0].attrs["study"], "data": "smile/dataset.parquet", "host": ""}
+frame = pd.concat([one.loc[one["state"] == "finished", COLUMNS] for one in frames], ignore_index=True)
+frame["trial_id"] = [f"{number:05d}" for number in frame.index]
 curves = [json.loads(curve) for curve in frame["curve"]]
 for curve in curves:
     fastest = min(point["seconds"] for point in curve)
@@ -22,6 +23,6 @@ for curve in curves:
         point.update(seconds=round(fastest, 3), val_f1=round(point["val_f1"], 4))
 frame["curve"] = [json.dumps(curve) for curve in curves]
 frame["before_s"] = frame["before_s"].clip(upper=frame["before_s"].median()).round(3)
-frame.attrs["study"] = study
+frame.attrs = {"study": study}
 frame.to_parquet(Path(__file__).with_name("smile.parquet"), compression="zstd")
 print(len(frame), "trainings")
