@@ -142,16 +142,22 @@ def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
     assert np.abs(expected - [one.f1[1.0] for one in half_trained]).mean() < 0.05
 
 
-def test_what_trains_longer_must_gain_more(tree: space.Section, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = at_random(tree, 0)
-    drawn = [draw() for _ in range(20)]
-    tried = [
-        Tried(one, 0.1, {1.0: 0.8}, seconds=60.0 if one["training.resampling"] == "weighted" else 20.0) for one in drawn
-    ]
-    for seed in range(4):
-        chooser = Chooser(tree, WORST, seed)
-        monkeypatch.setattr(chooser, "_gains", lambda candidates, *_: np.ones(len(candidates)))
-        assert chooser.choose(tried, [])["training.resampling"] == "none"
+def test_a_search_begins_with_what_trains_quickly_and_not_always_the_same(tree: space.Section) -> None:
+    chooser, draw = Chooser(tree, WORST, 0), at_random(tree, 0)
+    begun: list[dict[str, Any]] = []
+    for _ in range(8):
+        begun.append(chooser.begin(begun))
+    evenly = [measured(draw()).latency_ms for _ in range(60)]
+    assert np.median([measured(one).latency_ms for one in begun]) < np.quantile(evenly, 0.25)
+    assert len({tuple(one.items()) for one in begun}) == 8
+    for key in ("model.backbone", "training.resampling"):
+        assert len({one[key] for one in begun[:3]}) == 2
+
+
+def test_longer_trainings_are_more_work(tree: space.Section) -> None:
+    long = {**RAW, "training": {**RAW["training"], "epochs": [2, 40]}}
+    begun = Chooser(space.compile_space(long, "space.yaml"), WORST, 0)
+    assert [begun.begin([])["training.epochs"] for _ in range(6)] == [2] * 6
 
 
 def test_while_nothing_keeps_the_limit_faster_and_faster_ones_are_tried(tree: space.Section) -> None:

@@ -173,7 +173,8 @@ def test_a_record_that_was_never_asked_for_changes_nothing(sampler: Sampler, jou
 def test_what_cannot_be_built_is_never_handed_out(study: StudyRecord, journal: Path) -> None:
     # convnext's stem divides by 4 and later blocks by 2, so 8 pixels leave nothing for the fifth block.
     raw = {"model": {"backbone": {"convnext": {}}, "image_size": [8, 32], "depth": [2, 5], "width": 4}}
-    sampler = Sampler(space.compile_space(raw, "s.yaml"), study, journal)
+    by_chance = study.model_copy(update={"sampler": "random"})
+    sampler = Sampler(space.compile_space(raw, "s.yaml"), by_chance, journal)
     sampler.start([])
     for number in range(12):
         config, drawn = sampler.ask(f"{number:05d}")
@@ -186,10 +187,15 @@ def test_what_cannot_be_built_is_never_handed_out(study: StudyRecord, journal: P
         assert "image_size 8 is too small for convnext" in trial.user_attrs["reason"]
 
 
-def test_a_space_where_nothing_can_be_built(study: StudyRecord, journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["auto", "random"])
+def test_a_space_where_nothing_can_be_built(
+    study: StudyRecord, journal: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     monkeypatch.setattr("whc.search.searcher.MAX_REDRAWS", 5)
+    monkeypatch.setattr("whc.search.limits.DRAWS", 5)
     raw = {"model": {"backbone": {"convnext": {}}, "image_size": 8, "depth": [9, 10], "width": 1}}
-    sampler = Sampler(space.compile_space(raw, "s.yaml"), study, journal)
+    made = study.model_copy(update={"sampler": name})
+    sampler = Sampler(space.compile_space(raw, "s.yaml"), made, journal)
     sampler.start([])
     with pytest.raises(StudyError) as error:
         sampler.ask("00000")
@@ -305,7 +311,7 @@ def tried(made: Sampler) -> dict[str, Tried]:
     return {trial_id: one for (_, trial_id), one in made._tried.items()}
 
 
-def test_auto_draws_at_random_until_there_is_something_to_expect(
+def test_auto_draws_what_is_cheap_until_there_is_something_to_expect(
     tree: space.Section, study: StudyRecord, journal: Path, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = Sampler(tree, study.model_copy(update={"sampler": "auto"}), journal)
@@ -341,9 +347,9 @@ def test_auto_learns_from_every_end(tree: space.Section, study: StudyRecord, jou
     curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=1) for epoch, val_f1 in enumerate((0.6, 0.5, 0.7, 0.4), 1)]
     waits = record("00000", "waiting", config, drawn, 0.4, 0.6).model_copy(update={"curve": curve[:2]})
     made.tell(waits)
-    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6}, seconds=4.0)}
+    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6})}
     made.tell(waits.model_copy(update={"state": "finished", "curve": curve, "val_f1": 0.7}))
-    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6, 1.0: 0.7}, seconds=4.0)}
+    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6, 1.0: 0.7})}
     for trial_id, state, latency_ms in [("1", "infeasible", 3.0), ("2", "failed", 0.2), ("3", "failed", None)]:
         made.tell(record(trial_id, state, *made.ask(trial_id), latency_ms))
     assert [one.f1 for one in tried(made).values()][1:] == [{}, {1.0: 0.0}]  # of the last one nothing is known

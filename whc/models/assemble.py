@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 import torch
@@ -66,9 +67,8 @@ class ModelConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> ModelConfig:
-        """Refuse what cannot be built, by building it without memory or arithmetic."""
-        with torch.device("meta"):
-            build(self, outputs=1)
+        """Refuse what cannot be built."""
+        _check_built(self)
         return self
 
     @model_serializer(mode="wrap")
@@ -122,6 +122,13 @@ class Classifier(Extractor):
         return logits
 
 
+@lru_cache(maxsize=1024)
+def _check_built(config: ModelConfig) -> None:
+    """Builds it without memory or arithmetic; a search comes back to the same networks again and again."""
+    with torch.device("meta"):
+        build(config, outputs=1)
+
+
 @dataclass(frozen=True)
 class Parts:
     """What a sequence model builds its network from."""
@@ -160,14 +167,19 @@ def _backbone(config: ModelConfig, channels: int) -> Backbone:
 def _feature_size(config: ModelConfig, channels: int) -> Size:
     """Height and width of the feature map, found with a twin on the meta device: shapes only, no arithmetic."""
     with torch.device("meta"):
-        twin = _backbone(config, channels).eval()
-        try:
-            features = twin(torch.empty(1, channels, *config.image_size))
-        except RuntimeError as error:
-            raise ValueError(
-                f"image_size {_dump_size(config.image_size)} is too small for {config.backbone.name} with depth "
-                f"{config.depth}; use a larger image or fewer blocks"
-            ) from error
+        twin = _backbone(config, channels)
+        images = torch.empty(1, channels, *config.image_size)
+    for part in list(twin.modules()):
+        for name, child in part.named_children():
+            if isinstance(child, nn.BatchNorm2d):  # it keeps shapes, and is what takes long on this device
+                setattr(part, name, nn.Identity())
+    try:
+        features = twin(images)
+    except RuntimeError as error:
+        raise ValueError(
+            f"image_size {_dump_size(config.image_size)} is too small for {config.backbone.name} with depth "
+            f"{config.depth}; use a larger image or fewer blocks"
+        ) from error
     return int(features.shape[2]), int(features.shape[3])
 
 

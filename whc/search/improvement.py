@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from optuna.trial import FixedTrial
 
 from whc.pareto import Point, front
 from whc.search import ranges, space
+from whc.search.limits import Sample, samples
 from whc.search.surrogate import Surrogate
 from whc.trials.config import TrialConfig
 
@@ -29,24 +31,21 @@ Array = NDArray[np.float64]
 # found less: the processes are surer of themselves than they should be, and some chance makes up for it.
 EVEN, NEAR = 192, 192
 CHANGES = 3  # parameters, at most, in which the latter differ from it
+# Of so many even draws a search begins with the one that takes least work, as in Lee, Perrone, Archambeau and Seeger
+# 2020, "Cost-aware Bayesian Optimization": what is large is drawn once something is known of what it may add. A choice
+# that all trials so far have made counts as e times the work, or the cheapest backbone would be the only one.
+FIRST_OF = 8
 MOST = 128  # observations, the front's first, so that a draw takes no longer however many trials there are
-# Gain is divided by this power of the seconds that training takes: between what adds most and what adds most a second
-# (Snoek, Larochelle and Adams 2012, "Practical Bayesian Optimization of Machine Learning Algorithms", section 3.2).
-HASTE = 0.5
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 
 
 @dataclass(frozen=True)
 class Tried:
-    """A configuration, and what is known of it.
-
-    `f1` is known after parts (0 to 1) of its training; `seconds` are those of the whole of it, None while none has run.
-    """
+    """A configuration, its latency, and its F1 after parts (0 to 1) of its training."""
 
     drawn: Mapping[str, Any]
     latency_ms: float
     f1: Mapping[float, float]
-    seconds: float | None = None
 
 
 class Chooser:
@@ -61,13 +60,27 @@ class Chooser:
     def __init__(self, tree: space.Section, reference: Point, seed: int) -> None:
         self._tree, self._reference = tree, reference
         self._rng = random.Random(seed)  # noqa: S311 (no secret)
+        self._samples = samples(tree, seed)
         self._known = space.distributions(tree)
         self._features = {key: _Features(known) for key, known in self._known.items()}
         self._of_network = [key for key in self._known if key.startswith("model.")]
         widths = {key: len(features(None)) for key, features in self._features.items()}
         self._f1 = Surrogate(sum(widths.values()) + 1, noise=0.2)
         self._latency = Surrogate(sum(widths[key] for key in self._of_network), noise=0.02)
-        self._seconds = Surrogate(sum(widths.values()) + 1, noise=0.1)
+
+    def begin(self, seen: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The parameters to try while next to nothing is known.
+
+        Args:
+            seen: what was drawn for all trials so far.
+
+        Raises:
+            StudyError: hardly anything that the space draws can be built.
+        """
+        drawn = list(islice(self._samples, FIRST_OF))
+        known = set(map(_key, seen))
+        new = [one for one in drawn if _key(one.drawn) not in known] or drawn
+        return min(new, key=lambda one: _work(one) * math.exp(self._repeated(one.drawn, seen))).drawn
 
     def choose(self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The parameters to try next.
@@ -83,22 +96,19 @@ class Chooser:
         self._latency.fit(self._of([one.drawn for one in shown]), np.log([one.latency_ms for one in shown]))
         rows, values = self._observed(shown, running)
         self._f1.fit(rows, values)
-        known = {frozenset(one.items()) for one in (*(one.drawn for one in tried), *running)}
+        known = {_key(one) for one in (*(one.drawn for one in tried), *running)}
         drawn = self._used([*(self._even() for _ in range(EVEN)), *self._near([one.drawn for one in best])])
-        candidates = [one for one in drawn if frozenset(one.items()) not in known] or drawn
+        candidates = [one for one in drawn if _key(one) not in known] or drawn
         cost = self._latency.predict(self._of(candidates))[0]
-        worth = self._gains(candidates, cost, tried) / self._expected_seconds(candidates, shown) ** HASTE
-        order = (candidates[i] for i in np.lexsort((cost, -worth)))  # the fastest, where nothing is to be gained
+        gains = self._gains(candidates, cost, tried)
+        order = (candidates[i] for i in np.lexsort((cost, -gains)))  # the fastest, where nothing is to be gained
         return next((one for one in order if self._can_be_built(one)), candidates[0])
 
-    def _expected_seconds(self, candidates: Sequence[Mapping[str, Any]], tried: Sequence[Tried]) -> Array:
-        """How long each would train."""
-        known = {i: one.seconds for i, one in enumerate(tried) if one.seconds}
-        if not known:
-            return np.ones(len(candidates))
-        rows = self._with_parts([tried[i].drawn for i in known], [1.0] * len(known))
-        self._seconds.fit(rows, np.log(list(known.values())))
-        return np.exp(self._seconds.predict(self._with_parts(candidates, [1.0] * len(candidates)))[0])
+    def _repeated(self, drawn: Mapping[str, Any], seen: Sequence[Mapping[str, Any]]) -> float:
+        """How often its words (not its numbers) have been drawn before: the sum of their shares."""
+        words = [key for key, features in self._features.items() if features.words and key in drawn]
+        same = sum(bool(one.get(key) == drawn[key]) for key in words for one in seen)
+        return same / max(1, len(seen))
 
     def _front(self, tried: Sequence[Tried]) -> list[Tried]:
         """The non-dominated ones of those that have been trained, by the best F1 so far."""
@@ -181,6 +191,16 @@ class Chooser:
         return np.column_stack([np.array(rows), np.log(parts)])
 
 
+def _key(drawn: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset(drawn.items())
+
+
+def _work(sample: Sample) -> float:
+    """What training it takes, in no unit: its time goes by the activations that a step moves through memory."""
+    training = sample.config.training
+    return sample.peak_memory_bytes / training.batch_size * training.epochs
+
+
 def _unfolded(f1: float) -> float:
     """F1 on a scale on which 0.90 is as far from 0.80 as 0.80 from 0.60."""
     return -math.log(1 - min(f1, 0.999))
@@ -191,10 +211,12 @@ class _Features:
 
     def __init__(self, known: BaseDistribution) -> None:
         self._known = known
+        self.words = False
         if isinstance(known, CategoricalDistribution):
             logs = [_log(choice) for choice in known.choices]
             numbers = [one for one in logs if one is not None]
-            if len(numbers) < len(logs):  # some are words
+            self.words = len(numbers) < len(logs)  # some of them, at least
+            if self.words:
                 rows = [[0.5 * (one == choice) for one in known.choices] for choice in known.choices]
             else:
                 low, wide = min(numbers), max(numbers) - min(numbers) or 1.0

@@ -34,7 +34,7 @@ from whc.trials.run import OUT_OF_MEMORY
 
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
 LATENCY = "latency_ms"
-START = 8  # trials that `auto` draws at random before it expects anything
+START = 8  # trials that `auto` looks at before it expects anything
 EVERY = 5  # and of those that follow one in so many, as what nobody expects is found by chance alone
 MAX_REDRAWS = 200
 CLEARLY = 0.05  # F1 above the constant predictor's, what recipes ask by default
@@ -45,7 +45,7 @@ def _tpe(seed: int) -> BaseSampler:
 
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "auto": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # until there is something to expect
+    "auto": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # for what is left to chance
     "tpe": _tpe,
     "nsga2": lambda seed: optuna.samplers.NSGAIISampler(population_size=20, seed=seed),
     "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
@@ -230,9 +230,8 @@ class Sampler:
         """
         assert self._study is not None  # noqa: S101 (start comes first)
         self._draws += 1
-        if self._record.sampler == "auto" and len(self._tried) >= START and self._draws % EVERY:
-            running = [one.params for name, one in self._asked.items() if (self._record.study, name) not in self._tried]
-            self._study.enqueue_trial(self._chooser.choose(list(self._tried.values()), running))
+        if self._record.sampler == "auto" and (drawn := self._chosen()):
+            self._study.enqueue_trial(drawn)
         reason = ""
         for _ in range(MAX_REDRAWS):
             trial = self._study.ask()
@@ -251,6 +250,14 @@ class Sampler:
             return config, dict(trial.params)
         raise StudyError(f"space: must hold networks that can be built, got none in {MAX_REDRAWS} draws; {reason}")
 
+    def _chosen(self) -> dict[str, Any] | None:
+        """What `auto` wants to try next; None for whatever chance gives."""
+        tried = list(self._tried.values())
+        running = [one.params for name, one in self._asked.items() if (self._record.study, name) not in self._tried]
+        if len(tried) < START:
+            return self._chooser.begin([*(one.drawn for one in tried), *running])
+        return self._chooser.choose(tried, running) if self._draws % EVERY else None
+
     def _learn(self, record: TrialRecord) -> None:
         """Keep what `auto` learns from: latency, and the best F1 at each rung so far (nothing, where it failed)."""
         if record.latency is None or not record.drawn:
@@ -264,9 +271,7 @@ class Sampler:
         }
         if record.state == "failed":
             f1 = {1.0: 0.0}
-        each = [point.seconds for point in record.curve]
-        seconds = record.before_s + epochs * sum(each) / len(each) if each else None
-        self._tried[record.study, record.trial_id] = Tried(record.drawn, record.latency.ms, f1, seconds)
+        self._tried[record.study, record.trial_id] = Tried(record.drawn, record.latency.ms, f1)
 
     def tell(self, record: TrialRecord) -> None:
         """What became of a trial that was asked for, or how far it is while it waits."""

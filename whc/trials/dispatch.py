@@ -31,6 +31,7 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # snapshots of Ray's own state, which nobody reads and which grow
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a banner even when told to be quiet
 }
 
