@@ -84,7 +84,7 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("latency of one forward pass, ms (log)")
     axes.set_ylabel("F1")
-    axes.set_title(f"{table.study}: {len(variants)} variants on {table.host.split(',')[0]}")
+    axes.set_title(f"{table.study} on {table.host.split(',')[0]}")
     axes.grid(alpha=0.25, which="both")
     axes.legend(loc="lower right")
     temporary = path.with_name(f".{path.name}.tmp.png")
