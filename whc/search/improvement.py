@@ -31,7 +31,6 @@ Array = NDArray[np.float64]
 # found less: the processes are surer of themselves than they should be, and some chance makes up for it.
 EVEN, NEAR = 192, 192
 CHANGES = 3  # parameters, at most, in which the latter differ from it
-DOUBT = 2.0  # by which F1's deviation is multiplied, for the same reason: what began with small images stayed with them
 # Of so many even draws a search begins with the one that takes least work, as in Lee, Perrone, Archambeau and Seeger
 # 2020, "Cost-aware Bayesian Optimization": what is large is drawn once something is known of what it may add. A choice
 # that all trials so far have made counts as e times the work, or the cheapest backbone would be the only one.
@@ -147,7 +146,7 @@ class Chooser:
         ]
         gains = np.zeros(len(candidates))
         for node, weight in zip(NODES, WEIGHTS / WEIGHTS.sum(), strict=True):
-            f1 = 1 - np.exp(-(mean + node * DOUBT * deviation))
+            f1 = 1 - np.exp(-(mean + node * deviation))
             for low, high, quality in steps:
                 wide = np.clip(min(high, edges[-1]) - np.maximum(low, cost), 0, None)
                 gains += weight * wide * np.clip(f1 - quality, 0, None)
