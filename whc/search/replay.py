@@ -183,7 +183,6 @@ def _answer(stretch: Stretch, study: StudyRecord, table: Table, trained: int) ->
         config=config.resolved(),
         config_hash="",
         drawn=stretch.drawn,
-        before_s=found.before_s,
         state=state,
         reason=reason,
         curve=curve,
