@@ -160,6 +160,18 @@ def test_longer_trainings_are_more_work(tree: space.Section) -> None:
     assert [begun.begin([])["training.epochs"] for _ in range(6)] == [2] * 6
 
 
+def test_a_bold_choice_is_of_what_is_less_known(tree: space.Section) -> None:
+    def deviation(seed: int, bold: bool) -> float:
+        """Of the choice from among the candidates of this seed."""
+        draw, chooser = at_random(tree, seed), Chooser(tree, WORST, seed)
+        chosen = chooser.choose([measured(draw()) for _ in range(16)], [], bold)
+        return float(chooser._f1.predict(chooser._with_parts([chosen], [1.0]))[1][0])
+
+    found = [(deviation(seed, bold=True), deviation(seed, bold=False)) for seed in range(6)]
+    assert np.mean([bold for bold, _ in found]) > 1.1 * np.mean([plain for _, plain in found])
+    assert all(bold > 0.99 * plain for bold, plain in found)
+
+
 def test_while_nothing_keeps_the_limit_faster_and_faster_ones_are_tried(tree: space.Section) -> None:
     draw, chooser = at_random(tree, 0), Chooser(tree, Point(0.5, 0.001), 0)
     evenly = [measured(draw()) for _ in range(20)]
@@ -206,5 +218,5 @@ def test_a_gain_that_is_certain_is_the_hypervolume_that_is_added(f1: float, ms: 
     chooser._f1 = Sure(-math.log(1 - f1))  # type: ignore[assignment]
     known = [Point(one.f1[1.0], one.latency_ms) for one in tried]
     added = hypervolume([*known, Point(f1, ms)], WORST) - hypervolume(known, WORST)
-    gains = chooser._gains([draw()], np.log([ms]), tried)
+    gains = chooser._gains([draw()], np.log([ms]), tried, 1.0)
     assert gains[0] == pytest.approx(added, abs=1e-9)

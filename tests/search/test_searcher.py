@@ -319,23 +319,26 @@ def test_auto_draws_what_is_cheap_until_there_is_something_to_expect(
     chosen = {"model.backbone": "baseline", "model.head": "avg", "model.width": 8, "model.depth": 2}
     chosen |= {"model.image_size": 16, "training.lr": 3e-3}
     known: list[tuple[int, int]] = []
+    bolds: list[bool] = []
 
-    def choose(tried: list[Tried], running: list[dict[str, Any]]) -> dict[str, Any]:
+    def choose(tried: list[Tried], running: list[dict[str, Any]], bold: bool) -> dict[str, Any]:
         known.append((len(tried), len(running)))
+        bolds.append(bold)
         return chosen
 
     monkeypatch.setattr(made._chooser, "choose", choose)
     drawn = []
-    made._draws = EVERY - START % EVERY  # so that none of the first is drawn by chance
     for number in range(START + 2):
         config, one = made.ask(f"{number}")
         drawn.append(one)
         if number != START - 1:  # one that runs while the next are asked for
             made.tell(record(f"{number}", "finished", config, one, 0.4, 0.8))
-    made.ask("last")
     assert chosen not in drawn[:START]
     assert drawn[START + 1] == chosen
-    assert known == [(START, 1), (START + 1, 1)]
+    assert known == [(START, 1)]
+    for number in range(2 * EVERY):
+        made.ask(f"more {number}")
+    assert bolds[1:].count(True) == 2
 
 
 def test_auto_learns_from_every_end(tree: space.Section, study: StudyRecord, journal: Path, record: Record) -> None:

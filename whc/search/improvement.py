@@ -35,6 +35,9 @@ CHANGES = 3  # parameters, at most, in which the latter differ from it
 # 2020, "Cost-aware Bayesian Optimization": what is large is drawn once something is known of what it may add. A choice
 # that all trials so far have made counts as e times the work, or the cheapest backbone would be the only one.
 FIRST_OF = 8
+# How many times its deviation a bold choice takes F1 to vary by: what is little known and might be good is tried, as the
+# processes know themselves of few trials.
+BOLD = 4.0
 MOST = 128  # observations, the front's first, so that a draw takes no longer however many trials there are
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 
@@ -82,12 +85,15 @@ class Chooser:
         new = [one for one in drawn if _key(one.drawn) not in known] or drawn
         return min(new, key=lambda one: _work(one) * math.exp(self._repeated(one.drawn, seen))).drawn
 
-    def choose(self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def choose(
+        self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]], bold: bool = False
+    ) -> dict[str, Any]:
         """The parameters to try next.
 
         Args:
             tried: trials with what is known of them, two at least.
             running: what was drawn for those of which nothing is known yet.
+            bold: whether to take a chance on what is little known.
         """
         best = self._front(tried)
         on_it = set(map(id, best))
@@ -100,7 +106,7 @@ class Chooser:
         drawn = self._used([*(self._even() for _ in range(EVEN)), *self._near([one.drawn for one in best])])
         candidates = [one for one in drawn if _key(one) not in known] or drawn
         cost = self._latency.predict(self._of(candidates))[0]
-        gains = self._gains(candidates, cost, tried)
+        gains = self._gains(candidates, cost, tried, BOLD if bold else 1.0)
         order = (candidates[i] for i in np.lexsort((cost, -gains)))  # the fastest, where nothing is to be gained
         return next((one for one in order if self._can_be_built(one)), candidates[0])
 
@@ -134,8 +140,17 @@ class Chooser:
         more = self._with_parts(running, [1.0] * len(running))
         return np.concatenate([rows, more]), np.concatenate([values, self._f1.predict(more)[0]])
 
-    def _gains(self, candidates: Sequence[Mapping[str, Any]], cost: Array, tried: Sequence[Tried]) -> Array:
-        """The hypervolume that each candidate is expected to add; `cost` is the logarithm of its latency."""
+    def _gains(
+        self, candidates: Sequence[Mapping[str, Any]], cost: Array, tried: Sequence[Tried], doubt: float
+    ) -> Array:
+        """The hypervolume that each candidate is expected to add.
+
+        Args:
+            candidates: their parameters.
+            cost: the logarithm of the latency of each.
+            tried: what is known.
+            doubt: times the deviation of F1.
+        """
         mean, deviation = self._f1.predict(self._with_parts(candidates, [1.0] * len(candidates)))
         best = self._front(tried)
         slowest = min(self._reference.cost, 2 * max(one.latency_ms for one in tried))
@@ -146,7 +161,7 @@ class Chooser:
         ]
         gains = np.zeros(len(candidates))
         for node, weight in zip(NODES, WEIGHTS / WEIGHTS.sum(), strict=True):
-            f1 = 1 - np.exp(-(mean + node * deviation))
+            f1 = 1 - np.exp(-(mean + node * doubt * deviation))
             for low, high, quality in steps:
                 wide = np.clip(min(high, edges[-1]) - np.maximum(low, cost), 0, None)
                 gains += weight * wide * np.clip(f1 - quality, 0, None)

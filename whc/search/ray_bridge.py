@@ -65,5 +65,12 @@ class Watch(Callback):
             what = f"epoch {result['epoch']} val_f1 {result['val_f1']:.3f}"
             self._driver.display.running(trial.config["assignment"].trial_id, what)
 
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A trial is over: Ray Tune keeps it as long as the search runs, but not what nobody asks of it again."""
+        trial.config.clear()
+        trial.evaluated_params.clear()
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
+
     def __getstate__(self) -> dict[str, Any]:
         return {}

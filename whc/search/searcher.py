@@ -35,7 +35,7 @@ from whc.trials.run import OUT_OF_MEMORY
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
 LATENCY = "latency_ms"
 START = 8  # trials that `auto` looks at before it expects anything
-EVERY = 5  # and of those that follow one in so many, as what nobody expects is found by chance alone
+EVERY = 5  # of those that follow one in so many is a bold choice
 MAX_REDRAWS = 200
 CLEARLY = 0.05  # F1 above the constant predictor's, what recipes ask by default
 
@@ -45,7 +45,7 @@ def _tpe(seed: int) -> BaseSampler:
 
 
 SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "auto": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # for what is left to chance
+    "auto": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # of which nothing is asked: whc chooses
     "tpe": _tpe,
     "nsga2": lambda seed: optuna.samplers.NSGAIISampler(population_size=20, seed=seed),
     "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
@@ -230,8 +230,8 @@ class Sampler:
         """
         assert self._study is not None  # noqa: S101 (start comes first)
         self._draws += 1
-        if self._record.sampler == "auto" and (drawn := self._chosen()):
-            self._study.enqueue_trial(drawn)
+        if self._record.sampler == "auto":
+            self._study.enqueue_trial(self._chosen())
         reason = ""
         for _ in range(MAX_REDRAWS):
             trial = self._study.ask()
@@ -250,13 +250,13 @@ class Sampler:
             return config, dict(trial.params)
         raise StudyError(f"space: must hold networks that can be built, got none in {MAX_REDRAWS} draws; {reason}")
 
-    def _chosen(self) -> dict[str, Any] | None:
-        """What `auto` wants to try next; None for whatever chance gives."""
+    def _chosen(self) -> dict[str, Any]:
+        """What `auto` wants to try next."""
         tried = list(self._tried.values())
         running = [one.params for name, one in self._asked.items() if (self._record.study, name) not in self._tried]
         if len(tried) < START:
             return self._chooser.begin([*(one.drawn for one in tried), *running])
-        return self._chooser.choose(tried, running) if self._draws % EVERY else None
+        return self._chooser.choose(tried, running, bold=self._draws % EVERY == 0)
 
     def _learn(self, record: TrialRecord) -> None:
         """Keep what `auto` learns from: latency, and the best F1 at each rung so far (nothing, where it failed)."""
