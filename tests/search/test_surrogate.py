@@ -30,6 +30,17 @@ def test_it_expects_what_is_there_and_knows_how_sure_it_is(rows: Array) -> None:
     assert surrogate.predict(np.full((1, 5), 9.0))[1][0] > 3 * deviation.mean()
 
 
+def test_what_is_believed_changes_how_sure_it_is_and_nothing_else(rows: Array) -> None:
+    surrogate, new = Surrogate(5, noise=0.1), np.random.default_rng(1).random((20, 5))
+    surrogate.fit(rows[:30], height(rows[:30]))
+    before = surrogate.predict(new)
+    surrogate.believe(new[:4])
+    after = surrogate.predict(new)
+    assert after[0] == pytest.approx(before[0], abs=1e-6)
+    assert (after[1] <= before[1] + 1e-9).all()
+    assert (after[1][:4] < 0.8 * before[1][:4]).all()
+
+
 def test_the_gradient_of_its_likelihood(rows: Array) -> None:
     few = rows[:20]
     parts, known = np.stack([*_parted(few, few), _straight(few, few)]), height(few)

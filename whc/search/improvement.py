@@ -28,15 +28,15 @@ from whc.trials.config import TrialConfig
 Array = NDArray[np.float64]
 
 # Candidates drawn evenly, and next to what is on the front. Climbing from the best of them to better ones was tried and
-# found less: the processes are surer of themselves than they should be, and some chance makes up for it.
+# found less: some chance makes up for what the processes are wrong about.
 EVEN, NEAR = 192, 192
 CHANGES = 3  # parameters, at most, in which the latter differ from it
 # Of so many even draws a search begins with the one that takes least work, as in Lee, Perrone, Archambeau and Seeger
 # 2020, "Cost-aware Bayesian Optimization": what is large is drawn once something is known of what it may add. A choice
 # that all trials so far have made counts as e times the work, or the cheapest backbone would be the only one.
 FIRST_OF = 8
-# How many times its deviation a bold choice takes F1 to vary by: what is little known and might be good is tried, as the
-# processes know themselves of few trials.
+# How many times its deviation a bold choice takes F1 to vary by: what is little known and might be good is tried, as
+# few trials make the processes surer than they should be.
 BOLD = 4.0
 MOST = 128  # observations, the front's first, so that a draw takes no longer however many trials there are
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
@@ -100,8 +100,9 @@ class Chooser:
         others = [one for one in tried if id(one) not in on_it]
         shown = [*best, *self._rng.sample(others, len(others))][:MOST]
         self._latency.fit(self._of([one.drawn for one in shown]), np.log([one.latency_ms for one in shown]))
-        rows, values = self._observed(shown, running)
-        self._f1.fit(rows, values)
+        self._f1.fit(*self._observed(shown))
+        if running:
+            self._f1.believe(self._with_parts(running, [1.0] * len(running)))
         known = {_key(one) for one in (*(one.drawn for one in tried), *running)}
         drawn = self._used([*(self._even() for _ in range(EVEN)), *self._near([one.drawn for one in best])])
         candidates = [one for one in drawn if _key(one) not in known] or drawn
@@ -121,8 +122,8 @@ class Chooser:
         trained = [one for one in tried if one.f1]
         return [trained[i] for i in front([Point(max(one.f1.values()), one.latency_ms) for one in trained])]
 
-    def _observed(self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
-        """F1 as the surrogate sees it; what runs is taken to come out as expected, so that nothing like it is drawn."""
+    def _observed(self, tried: Sequence[Tried]) -> tuple[Array, Array]:
+        """F1 as the surrogate sees it."""
         seen = [
             (one.drawn, part, _unfolded(max(f1, self._reference.quality)))
             for one in tried
@@ -130,15 +131,8 @@ class Chooser:
         ][:MOST]
         if not seen:
             seen = [(tried[0].drawn, 1.0, _unfolded(self._reference.quality))]
-        rows, values = (
-            self._with_parts([one for one, _, _ in seen], [part for _, part, _ in seen]),
-            np.array([v for *_, v in seen]),
-        )
-        if not running:
-            return rows, values
-        self._f1.fit(rows, values)
-        more = self._with_parts(running, [1.0] * len(running))
-        return np.concatenate([rows, more]), np.concatenate([values, self._f1.predict(more)[0]])
+        rows = self._with_parts([one for one, _, _ in seen], [part for _, part, _ in seen])
+        return rows, np.array([value for *_, value in seen])
 
     def _gains(
         self, candidates: Sequence[Mapping[str, Any]], cost: Array, tried: Sequence[Tried], doubt: float

@@ -41,7 +41,7 @@ class Surrogate:
             values: (N,).
         """
         self._mean, self._spread = values.mean(), max(values.std(), 1e-9)
-        self._rows, known = rows, (values - self._mean) / self._spread
+        known = (values - self._mean) / self._spread
         parts = np.stack([*_parted(rows, rows), _straight(rows, rows)])
         found = minimize(
             _likelihood,
@@ -54,8 +54,21 @@ class Surrogate:
             options={"maxiter": STEPS},
         )
         self._scales = found.x
-        kernel = _kernel(self._scales, parts)[0]
-        self._factor = cho_factor(kernel, lower=True)
+        self._learn(rows, known, parts)
+
+    def believe(self, rows: Array) -> None:
+        """Take rows to have come out as expected: what is like them is as good as known. Scales stay as they are.
+
+        Args:
+            rows: (N, features).
+        """
+        known = np.concatenate([self._known, (self.predict(rows)[0] - self._mean) / self._spread])
+        rows = np.concatenate([self._rows, rows])
+        self._learn(rows, known, np.stack([*_parted(rows, rows), _straight(rows, rows)]))
+
+    def _learn(self, rows: Array, known: Array, parts: Array) -> None:
+        self._rows, self._known = rows, known
+        self._factor = cho_factor(_kernel(self._scales, parts)[0], lower=True)
         self._weights = cho_solve(self._factor, known)
 
     def predict(self, rows: Array) -> tuple[Array, Array]:
