@@ -37,8 +37,7 @@ def taken(backbone: str, batch: int, folder: Path) -> int:
 
 def told(backbone: str, batch: int) -> int:
     config = TrialConfig.model_validate({"model": {"backbone": backbone, "width": 32, "image_size": 48}})
-    with torch.device("meta"):
-        network = build(config.model, outputs=1)
+    network = build(config.model, outputs=1)
     return training_bytes(network, (batch, *config.model.input_shape), averaged=False, evaluation_batch=1)
 
 
@@ -48,8 +47,7 @@ def test_what_is_told_is_what_is_taken(backbone: str, tmp_path: Path) -> None:
 
 
 def test_parts_add_up() -> None:
-    with torch.device("meta"):
-        network = nn.Sequential(nn.Flatten(), nn.Linear(12, 5, bias=False), nn.ReLU(), nn.Linear(5, 1, bias=False))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 5, bias=False), nn.ReLU(), nn.Linear(5, 1, bias=False))
     images, hidden, weights = 7 * 12 * 4, 7 * 5 * 4, (60 + 5) * 4
     # The input (given and kept) and what comes out of the ReLU are kept; the largest is the input.
     expected = 4 * weights + images + (images + hidden) + 2 * images

@@ -124,9 +124,9 @@ class Classifier(Extractor):
 
 @lru_cache(maxsize=1024)
 def _check_built(config: ModelConfig) -> None:
-    """Builds it without memory or arithmetic; a search comes back to the same networks again and again."""
+    """Puts its parts together; a search comes back to the same networks again and again."""
     with torch.device("meta"):
-        build(config, outputs=1)
+        _put_together(config, outputs=1)
 
 
 @dataclass(frozen=True)
@@ -165,22 +165,29 @@ def _backbone(config: ModelConfig, channels: int) -> Backbone:
 
 
 def _feature_size(config: ModelConfig, channels: int) -> Size:
-    """Height and width of the feature map, found with a twin on the meta device: shapes only, no arithmetic."""
-    with torch.device("meta"):
-        twin = _backbone(config, channels)
-        images = torch.empty(1, channels, *config.image_size)
-    for part in list(twin.modules()):
-        for name, child in part.named_children():
-            if isinstance(child, nn.BatchNorm2d):  # it keeps shapes, and is what takes long on this device
-                setattr(part, name, nn.Identity())
+    """Height and width of the feature map, found with a twin and an image.
+
+    Shapes alone, on the meta device, would take longer: its operations are written in Python, and the first of them
+    imports PyTorch's compiler, for seconds.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        twin = _backbone(config, channels).eval()
+        images = torch.zeros(1, channels, *config.image_size)
     try:
-        features = twin(images)
+        with torch.no_grad():
+            features = twin(images)
     except RuntimeError as error:
         raise ValueError(
             f"image_size {_dump_size(config.image_size)} is too small for {config.backbone.name} with depth "
             f"{config.depth}; use a larger image or fewer blocks"
         ) from error
     return int(features.shape[2]), int(features.shape[3])
+
+
+def _put_together(config: ModelConfig, outputs: int) -> nn.Module:
+    sequence = plugins.load(SEQUENCE.kind, config.sequence.name)
+    network: nn.Module = sequence.build(config.sequence.config, Parts(config, outputs))
+    return network
 
 
 def _initialise(module: nn.Module) -> None:
@@ -203,6 +210,4 @@ def build(config: ModelConfig, outputs: int) -> nn.Module:
     Raises:
         ValueError: the parts do not fit each other; the message says what would.
     """
-    sequence = plugins.load(SEQUENCE.kind, config.sequence.name)
-    network: nn.Module = sequence.build(config.sequence.config, Parts(config, outputs))
-    return network.apply(_initialise)
+    return _put_together(config, outputs).apply(_initialise)

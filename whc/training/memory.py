@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 ADAM = 2  # tensors of a weight's size that the optimiser keeps
 FLOAT_BYTES = 4
+FEW = 2, 3  # images; one alone has no variance for BatchNorm
 
 
 def training_bytes(network: nn.Module, batch: tuple[int, ...], averaged: bool, evaluation_batch: int) -> int:
@@ -14,33 +17,39 @@ def training_bytes(network: nn.Module, batch: tuple[int, ...], averaged: bool, e
 
     A step holds the weights, their gradients, Adam's two moments, their average, what the forward pass keeps for the
     backward pass (as PyTorch itself tells it, `torch.autograd.graph.saved_tensors_hooks`), and the gradients on either
-    side of the largest layer.
+    side of the largest layer. What is kept of `FEW` images tells what is kept of many: each takes as much as the next.
 
     Args:
-        network: on the meta device, where nothing is computed.
+        network: any weights; it is run, so that its statistics change.
         batch: shape of a training step's images.
         averaged: whether an average of the weights is kept.
         evaluation_batch: images scored at once.
     """
     weights = sum(_bytes(tensor) for tensor in network.parameters())
     states = weights * (2 + ADAM + averaged) + sum(_bytes(tensor) for tensor in network.buffers())
+    (fewer, these), (more, those) = (_kept(network, torch.zeros(count, *batch[1:])) for count in FEW)
+    beyond = (batch[0] - FEW[0]) / (FEW[1] - FEW[0])
+    activations = round(fewer + beyond * (more - fewer))
+    largest = round(max(one + beyond * (other - one) for one, other in zip(these, those, strict=True)))
+    images = FLOAT_BYTES * math.prod(batch)
+    return states + images + max(activations + 2 * largest, 2 * largest * evaluation_batch // batch[0])
+
+
+def _kept(network: nn.Module, images: Tensor) -> tuple[int, list[int]]:
+    """Bytes kept for the backward pass, weights left out, and those of each tensor that is kept or used again."""
     ours = {_storage(tensor) for tensor in network.parameters()}
     kept: dict[int, Tensor] = {}
-    largest = 0
+    sizes: list[int] = []
 
     def keep(tensor: Tensor) -> Tensor:
-        nonlocal largest
-        largest = max(largest, _bytes(tensor))
+        sizes.append(_bytes(tensor))
         if _storage(tensor) not in ours:
             kept[_storage(tensor)] = tensor  # held, so that its storage is no other's
         return tensor
 
-    images = torch.empty(batch, device="meta")
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network.train()(images)
-    activations = sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
-    scoring = 2 * largest * evaluation_batch // batch[0]
-    return states + _bytes(images) + max(activations + 2 * largest, scoring)
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()), sizes
 
 
 def _bytes(tensor: Tensor) -> int:

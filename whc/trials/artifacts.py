@@ -58,7 +58,7 @@ def trainer(config: TrialConfig, corpus: Corpus) -> loop.Trainer:
 
 def peak_memory_bytes(config: TrialConfig, outputs: int) -> int:
     """What training a configuration takes at its peak, as estimated from its shapes; the data left out."""
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]):
         network = build(config.model, outputs)
     batch = (config.training.batch_size, *config.model.input_shape)
     return training_bytes(network, batch, bool(config.training.ema), loop.EVALUATION_BATCH)
