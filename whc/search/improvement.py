@@ -35,9 +35,7 @@ CHANGES = 3  # parameters, at most, in which the latter differ from it
 # 2020, "Cost-aware Bayesian Optimization": what is large is drawn once something is known of what it may add. A choice
 # that all trials so far have made counts as e times the work, or the cheapest backbone would be the only one.
 FIRST_OF = 8
-# How many times its deviation a bold choice takes F1 to vary by: what is little known and might be good is tried, as
-# few trials make the processes surer than they should be.
-BOLD = 4.0
+FEW = 16  # values: each of them is looked at, and a range of more is left to what is expected of it
 MOST = 128  # observations, the front's first, so that a draw takes no longer however many trials there are
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 
@@ -85,15 +83,12 @@ class Chooser:
         new = [one for one in drawn if _key(one.drawn) not in known] or drawn
         return min(new, key=lambda one: _work(one) * math.exp(self._repeated(one.drawn, seen))).drawn
 
-    def choose(
-        self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]], bold: bool = False
-    ) -> dict[str, Any]:
+    def choose(self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The parameters to try next.
 
         Args:
             tried: trials with what is known of them, two at least.
             running: what was drawn for those of which nothing is known yet.
-            bold: whether to take a chance on what is little known.
         """
         best = self._front(tried)
         on_it = set(map(id, best))
@@ -107,9 +102,42 @@ class Chooser:
         drawn = self._used([*(self._even() for _ in range(EVEN)), *self._near([one.drawn for one in best])])
         candidates = [one for one in drawn if _key(one) not in known] or drawn
         cost = self._latency.predict(self._of(candidates))[0]
-        gains = self._gains(candidates, cost, tried, BOLD if bold else 1.0)
+        gains = self._gains(candidates, cost, tried)
         order = (candidates[i] for i in np.lexsort((cost, -gains)))  # the fastest, where nothing is to be gained
         return next((one for one in order if self._can_be_built(one)), candidates[0])
+
+    def vary(self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """One of the front's with one parameter set to a value that has been tried too little.
+
+        What chance tried once, in bad company, the processes take to be bad: a larger picture with a learning rate that
+        is too low. Among good ones it shows what it is worth.
+
+        Args:
+            tried: trials with what is known of them, two at least.
+            running: what was drawn for those of which nothing is known yet.
+        """
+        seen = [*(one.drawn for one in tried), *running]
+        known = set(map(_key, seen))
+        best = [one.drawn for one in self._front(tried)]
+        for key, value in self._least_tried(seen):
+            parents = [one for one in best if key in one and one[key] != value]
+            changed = [{**self._even(), **self._rng.choice(parents), key: value}] if parents else []
+            for one in self._used(changed):
+                if _key(one) not in known and self._can_be_built(one):
+                    return one
+        return self.choose(tried, running)
+
+    def _least_tried(self, seen: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
+        """Parameters with each of their values: what was drawn least of so many first, equal ones by chance."""
+        counted = []
+        for key, known in self._known.items():
+            values = ranges.values(known)
+            if isinstance(known, FloatDistribution) or len(values) > FEW:
+                continue
+            drawn = [one[key] for one in seen if key in one]
+            evenly = len(drawn) / len(values)
+            counted += [((drawn.count(one) + 1) / (evenly + 1), self._rng.random(), key, one) for one in values]
+        return [(key, value) for *_, key, value in sorted(counted, key=lambda one: one[:2])]
 
     def _repeated(self, drawn: Mapping[str, Any], seen: Sequence[Mapping[str, Any]]) -> float:
         """How often its words (not its numbers) have been drawn before: the sum of their shares."""
@@ -134,17 +162,8 @@ class Chooser:
         rows = self._with_parts([one for one, _, _ in seen], [part for _, part, _ in seen])
         return rows, np.array([value for *_, value in seen])
 
-    def _gains(
-        self, candidates: Sequence[Mapping[str, Any]], cost: Array, tried: Sequence[Tried], doubt: float
-    ) -> Array:
-        """The hypervolume that each candidate is expected to add.
-
-        Args:
-            candidates: their parameters.
-            cost: the logarithm of the latency of each.
-            tried: what is known.
-            doubt: times the deviation of F1.
-        """
+    def _gains(self, candidates: Sequence[Mapping[str, Any]], cost: Array, tried: Sequence[Tried]) -> Array:
+        """The hypervolume that each candidate is expected to add; `cost` is the logarithm of its latency."""
         mean, deviation = self._f1.predict(self._with_parts(candidates, [1.0] * len(candidates)))
         best = self._front(tried)
         slowest = min(self._reference.cost, 2 * max(one.latency_ms for one in tried))
@@ -155,7 +174,7 @@ class Chooser:
         ]
         gains = np.zeros(len(candidates))
         for node, weight in zip(NODES, WEIGHTS / WEIGHTS.sum(), strict=True):
-            f1 = 1 - np.exp(-(mean + node * doubt * deviation))
+            f1 = 1 - np.exp(-(mean + node * deviation))
             for low, high, quality in steps:
                 wide = np.clip(min(high, edges[-1]) - np.maximum(low, cost), 0, None)
                 gains += weight * wide * np.clip(f1 - quality, 0, None)

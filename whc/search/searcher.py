@@ -35,7 +35,7 @@ from whc.trials.run import OUT_OF_MEMORY
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
 LATENCY = "latency_ms"
 START = 8  # trials that `auto` looks at before it expects anything
-EVERY = 5  # of those that follow one in so many is a bold choice
+EVERY = 4  # of those that follow one in so many looks at what has been tried least
 MAX_REDRAWS = 200
 CLEARLY = 0.05  # F1 above the constant predictor's, what recipes ask by default
 
@@ -256,7 +256,8 @@ class Sampler:
         running = [one.params for name, one in self._asked.items() if (self._record.study, name) not in self._tried]
         if len(tried) < START:
             return self._chooser.begin([*(one.drawn for one in tried), *running])
-        return self._chooser.choose(tried, running, bold=self._draws % EVERY == 0)
+        choose = self._chooser.choose if self._draws % EVERY else self._chooser.vary
+        return choose(tried, running)
 
     def _learn(self, record: TrialRecord) -> None:
         """Keep what `auto` learns from: latency, and the best F1 at each rung so far (nothing, where it failed)."""
