@@ -45,8 +45,11 @@ def ours(folder: Path, data: Path) -> tuple[StudyRecord, list[Found]]:
     arguments = ["--data", str(data), "--minutes", str(MINUTES), "--trials", "100000", "--study", "ours"]
     subprocess.run([*command, *arguments], cwd=folder, check=True, capture_output=True)
     study = folder / "runs" / "ours"
-    ended = [one for one in records.trial_records(study) if one.state == "finished" and one.val_f1 is not None]
-    found = [Found(one.elapsed_s, one.val_f1 or 0.0, study / "trials" / one.trial_id / "model.onnx") for one in ended]
+    found = []
+    for one in records.trial_records(study):
+        if one.state == "finished":
+            assert one.val_f1 is not None
+            found.append(Found(one.elapsed_s, one.val_f1, study / "trials" / one.trial_id / "model.onnx"))
     return StudyRecord.load(study), found
 
 
