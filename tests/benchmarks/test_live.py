@@ -1,7 +1,7 @@
 """Our search against what one would wire by hand (by_hand.py), live: same space, data, workers and minutes, by turns.
 
 What both found is then timed together, when nothing else runs: a search's own timings are of a busy machine.
-$WHC_MINUTES (8) and $WHC_SEEDS (2) say for how long and how often; nothing else should run meanwhile.
+$WHC_MINUTES (8) and $WHC_SEEDS (0,1) say for how long and with which seeds; nothing else should run meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from whc.records import StudyRecord
 
 pytestmark = pytest.mark.bench
 
-MINUTES, SEEDS = float(os.environ.get("WHC_MINUTES", "8")), int(os.environ.get("WHC_SEEDS", "2"))
+MINUTES = float(os.environ.get("WHC_MINUTES", "8"))
+SEEDS = list(map(int, os.environ.get("WHC_SEEDS", "0,1").split(",")))
 QUICK = Protocol(max_s=90)  # for some dozens of files at once
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
 
@@ -65,7 +66,7 @@ def test_hypervolume_live(shared: Path, tmp_path: Path) -> None:
     data = (shared / "data" / "smile" / "dataset.parquet").resolve()
     ratios, times = [], []
     print(f"\n{MINUTES:.0f} minutes each, hypervolume at a quarter, half, three quarters and the end:")
-    for seed in range(SEEDS):
+    for seed in SEEDS:
         folder = tmp_path / str(seed)
         folder.mkdir()
         (folder / "space.yaml").write_text(f"include: smile\nname: live\nseed: {seed}\n")
