@@ -67,6 +67,7 @@ def main() -> None:
     settings, tree = studies.read(Path(path))
     corpus = load(Path(data), space.image_sizes(tree))
     workers = settings.workers or 2
+    start = time.time()  # as in ours: the cluster's start counts
     with dispatch.cluster(workers, sum(array.nbytes for array in corpus.images.values())):
         from ray import tune
         from ray.tune.search.optuna import OptunaSearch
@@ -75,7 +76,6 @@ def main() -> None:
         search = OptunaSearch(
             space=partial(define, tree), metric=["val_f1", "latency_ms"], mode=["max", "min"], seed=int(seed)
         )
-        start = time.time()
         results = tune.Tuner(
             tune.with_parameters(trainable, corpus=corpus, tree=tree, folder=str(folder)),
             tune_config=tune.TuneConfig(

@@ -35,7 +35,7 @@ from whc.trials.run import OUT_OF_MEMORY
 DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
 LATENCY = "latency_ms"
 START = 8  # trials that `auto` looks at before it expects anything
-EVERY = 4  # of those that follow one in so many looks at what has been tried least
+EVERY = 3  # of those that follow one in so many looks at what has been tried least
 MAX_REDRAWS = 200
 CLEARLY = 0.05  # F1 above the constant predictor's, what recipes ask by default
 
