@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from itertools import accumulate
 from pathlib import Path
 
@@ -57,3 +58,13 @@ def test_parts_add_up() -> None:
     assert training_bytes(network, (7, 3, 2, 2), averaged=False, evaluation_batch=700) == expected - (
         images + hidden + 2 * images
     ) + 2 * (100 * images)
+
+
+def test_nothing_of_what_was_run_is_kept() -> None:
+    network = build(TrialConfig().model, outputs=1)
+    outputs: list[weakref.ref[torch.Tensor]] = []
+    for layer in network.modules():
+        layer.register_forward_hook(lambda _, __, output: outputs.append(weakref.ref(output)))
+    training_bytes(network, (2, *TrialConfig().model.input_shape), averaged=False, evaluation_batch=2)
+    assert len(outputs) > 4
+    assert not any(output() is not None for output in outputs)

@@ -43,9 +43,10 @@ def _kept(network: nn.Module, images: Tensor) -> tuple[int, list[int]]:
 
     def keep(tensor: Tensor) -> Tensor:
         sizes.append(_bytes(tensor))
-        if _storage(tensor) not in ours:
-            kept[_storage(tensor)] = tensor  # held, so that its storage is no other's
-        return tensor
+        alone = tensor.detach()  # the graph holds what this returns, and a tensor that holds the graph would never go
+        if _storage(alone) not in ours:
+            kept[_storage(alone)] = alone  # held, so that its storage is no other's
+        return alone
 
     with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         network.train()(images)
