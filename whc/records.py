@@ -68,6 +68,13 @@ class Latency(_Record):
     noisy: bool = False
 
 
+class Exported(_Record):
+    """What the exported file of an architecture comes to, whatever its weights: its size and its latency."""
+
+    size_bytes: int
+    latency: Latency
+
+
 class TimedFile(_Record):
     """A file and its latency. `ratio_to_first` compares it with the first file of its session, round by round."""
 

@@ -203,7 +203,10 @@ def test_the_quiet_slot_ranks_as_an_idle_machine_does(tmp_path: Path) -> None:
     idle_ms = bench({}, RUNTIME, PROTOCOL)[REFERENCE].ms
 
     def measured(cache: str) -> list[Latency]:
-        return [quiet_slot.latency(path, config.model, RUNTIME, idle_ms, tmp_path / cache) for config, path in trials]
+        def of(path: Path) -> Latency:
+            return quiet_slot.measured(path.stem, lambda: path, RUNTIME, idle_ms, tmp_path / cache).latency
+
+        return [of(path) for _, path in trials]
 
     alone = measured("alone")
     with running(TRAIN, 2):

@@ -16,7 +16,7 @@ from whc.models.assemble import ModelConfig
 from whc.plugins import Choice, ChoiceOf
 from whc.records import Latency
 from whc.trials import quiet_slot
-from whc.trials.quiet_slot import cache_key, latency
+from whc.trials.quiet_slot import cache_key, measured
 
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
 TWO_THREADS = ChoiceOf("runtimes").parse({"onnxruntime_cpu": {"threads": 2}})
@@ -28,7 +28,7 @@ def artifact(tmp_path: Path) -> Path:
     return reference.write(tmp_path / "trial.onnx")
 
 
-def measured(noisy: bool = False) -> Latency:
+def timing(noisy: bool = False) -> Latency:
     return Latency(
         ms=1, low_ms=1, high_ms=1, p90_ms=1, p99_ms=1, ratio=1, runtime="onnxruntime_cpu", threads=1, host="here",
         noisy=noisy,
@@ -44,64 +44,69 @@ class Bench:
 
     def __call__(self, *given: Any) -> dict[str, Latency]:
         self.given.append(given)
-        return {"trial": measured(self.noisy[min(len(self.given), len(self.noisy)) - 1] if self.noisy else False)}
+        return {"trial": timing(self.noisy[min(len(self.given), len(self.noisy)) - 1] if self.noisy else False)}
 
 
-def test_it_is_measured_and_then_looked_up(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_measured_and_then_looked_up(artifact: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    first = latency(artifact, MODEL, RUNTIME, 0.02, cache)
+    found = measured("a network", lambda: artifact, RUNTIME, 0.02, cache)
+    first = found.latency
     assert 0 < first.low_ms <= first.ms <= first.high_ms
     assert first.ms == pytest.approx(0.02 * first.ratio)
-    monkeypatch.setattr(quiet_slot, "bench", lambda *_: pytest.fail("it measured again"))
-    assert latency(artifact, MODEL, RUNTIME, 0.02, cache) == first
+    assert found.size_bytes == artifact.stat().st_size
+    assert measured("a network", lambda: pytest.fail("it was exported again"), RUNTIME, 0.02, cache) == found
 
 
 @pytest.mark.parametrize(
-    ("model", "runtime", "reference_ms", "same"),
+    ("model", "outputs", "runtime", "reference_ms", "same"),
     [
-        (MODEL.model_copy(update={"dropout": 0.4}), RUNTIME, 0.02, True),
-        (MODEL.model_copy(update={"width": 48}), RUNTIME, 0.02, False),
-        (MODEL, TWO_THREADS, 0.02, False),
-        (MODEL, RUNTIME, 0.03, False),
+        (MODEL.model_copy(update={"dropout": 0.4}), 1, RUNTIME, 0.02, True),
+        (MODEL.model_copy(update={"width": 48}), 1, RUNTIME, 0.02, False),
+        (MODEL, 7, RUNTIME, 0.02, False),
+        (MODEL, 1, TWO_THREADS, 0.02, False),
+        (MODEL, 1, RUNTIME, 0.03, False),
     ],
 )
-def test_what_a_latency_depends_on(model: ModelConfig, runtime: Choice, reference_ms: float, same: bool) -> None:
-    assert (cache_key(model, runtime, reference_ms) == cache_key(MODEL, RUNTIME, 0.02)) is same
+def test_what_size_and_latency_depend_on(
+    model: ModelConfig, outputs: int, runtime: Choice, reference_ms: float, same: bool
+) -> None:
+    assert (cache_key(model, outputs, runtime, reference_ms) == cache_key(MODEL, 1, RUNTIME, 0.02)) is same
 
 
 def test_another_host_or_protocol_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = cache_key(MODEL, RUNTIME, 0.02)
+    here = cache_key(MODEL, 1, RUNTIME, 0.02)
     with monkeypatch.context() as patch:
         patch.setattr(quiet_slot, "host", lambda: "Abacus 3000")
-        assert cache_key(MODEL, RUNTIME, 0.02) != here
+        assert cache_key(MODEL, 1, RUNTIME, 0.02) != here
     monkeypatch.setattr(quiet_slot, "PROTOCOL", quiet_slot.PROTOCOL.model_copy(update={"block_ms": 9.0}))
-    assert cache_key(MODEL, RUNTIME, 0.02) != here
+    assert cache_key(MODEL, 1, RUNTIME, 0.02) != here
 
 
 @pytest.mark.parametrize(
     ("noisy", "measurements", "marked"), [([False], 1, False), ([True, False], 2, False), ([True, True], 2, True)]
 )
 def test_noise_is_measured_once_more_and_then_marked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noisy: list[bool], measurements: int, marked: bool
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, noisy: list[bool], measurements: int, marked: bool
 ) -> None:
     bench = Bench(*noisy)
     monkeypatch.setattr(quiet_slot, "bench", bench)
-    found = latency(tmp_path / "a.onnx", MODEL, RUNTIME, 0.02, tmp_path / "cache")
-    assert found.noisy is marked
+    found = measured("a network", lambda: artifact, RUNTIME, 0.02, tmp_path / "cache")
+    assert found.latency.noisy is marked
     assert len(bench.given) == measurements
-    assert bench.given[0] == ({"trial": tmp_path / "a.onnx"}, RUNTIME, quiet_slot.PROTOCOL, 0.02)
-    assert latency(tmp_path / "a.onnx", MODEL, RUNTIME, 0.02, tmp_path / "cache") == found
+    assert bench.given[0] == ({"trial": artifact}, RUNTIME, quiet_slot.PROTOCOL, 0.02)
+    assert measured("a network", lambda: artifact, RUNTIME, 0.02, tmp_path / "cache") == found
     assert len(bench.given) == measurements
 
 
 def test_a_file_that_cannot_be_timed_fails_its_trial_and_is_not_kept(tmp_path: Path) -> None:
-    (tmp_path / "text.onnx").write_text("no network")
+    text = tmp_path / "text.onnx"
+    text.write_text("no network")
     with pytest.raises(ArtifactError, match="must be an ONNX file that ONNX Runtime can run"):
-        latency(tmp_path / "text.onnx", MODEL, RUNTIME, 0.02, tmp_path / "cache")
+        measured("a network", lambda: text, RUNTIME, 0.02, tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 
 
-def test_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_at_a_time(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inside = SimpleNamespace(now=0, most=0)
 
     def slow(*_: object) -> dict[str, Latency]:
@@ -109,12 +114,11 @@ def test_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         inside.most = max(inside.most, inside.now)
         time.sleep(0.05)
         inside.now -= 1
-        return {"trial": measured()}
+        return {"trial": timing()}
 
     monkeypatch.setattr(quiet_slot, "bench", slow)
-    models = [MODEL.model_copy(update={"width": width}) for width in (8, 16, 24, 32)]
-    given = [(tmp_path / "a.onnx", model, RUNTIME, 0.02, tmp_path / "cache") for model in models]
-    threads = [threading.Thread(target=latency, args=arguments) for arguments in given]
+    given = [(f"network {number}", lambda: artifact, RUNTIME, 0.02, tmp_path / "cache") for number in range(4)]
+    threads = [threading.Thread(target=measured, args=arguments) for arguments in given]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -14,6 +14,7 @@ import torch
 from whc import records
 from whc.data.dataset import Corpus
 from whc.export.parity import Parity, ParityLimits
+from whc.latency.bench import Bench
 from whc.records import CurvePoint, TrialRecord, sha256
 from whc.training import checkpoint
 from whc.trials import artifacts, quiet_slot
@@ -79,14 +80,17 @@ def test_a_failed_parity_gate_fails_the_trial(
     assert "2 flipped decisions" in record.reason
 
 
-def test_latency_is_measured_once_for_an_architecture(
+def test_an_architecture_is_exported_and_measured_once_before_training(
     config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = run(config, bright_corpus, assignment, lambda _: None)
+    once = replace(assignment, limits=Limits(latency_ms=1e-9))
+    first = run(config, bright_corpus, once, lambda _: None)
     monkeypatch.setattr(quiet_slot, "bench", lambda *_: pytest.fail("it measured again"))
+    monkeypatch.setattr(runs, "export", lambda *_: pytest.fail("it exported again"))
     other_training = config.model_copy(update={"training": config.training.model_copy(update={"lr": 0.01})})
-    again = run(other_training, bright_corpus, assignment, lambda _: None)
-    assert again.latency == first.latency
+    again = run(other_training, bright_corpus, once, lambda _: None)
+    assert (again.state, first.state) == ("infeasible", "infeasible")
+    assert (again.latency, again.size_bytes, again.params) == (first.latency, first.size_bytes, first.params)
 
 
 def test_windows_that_the_data_cannot_give_fail_the_trial(
@@ -104,13 +108,13 @@ def test_the_network_timed_has_the_graph_of_the_network_trained(
 ) -> None:
     """Fresh biases of 0 would be simplified away, and the latency of the trained file understated."""
     timed: list[Counter[str]] = []
-    real = quiet_slot.latency
+    real = quiet_slot.bench
 
-    def spy(artifact: Path, *rest: object) -> records.Latency:
-        timed.append(operators(artifact))
-        return real(artifact, *rest)  # type: ignore[arg-type]
+    def spy(files: dict[str, Path], *rest: object) -> Bench:
+        timed.extend(map(operators, files.values()))
+        return real(files, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(quiet_slot, "latency", spy)
+    monkeypatch.setattr(quiet_slot, "bench", spy)
     model = {**config.model.model_dump(mode="json"), "backbone": "convnext", "head": "avgmax_mlp", "depth": 3}
     convnext = TrialConfig.model_validate({**config.resolved(), "model": model})
     assert run(convnext, bright_corpus, assignment, lambda _: None).state == "finished"

@@ -1,9 +1,10 @@
-"""Latency measured one network at a time on a node, and never twice for the same architecture."""
+"""Networks measured one at a time on a node, and no architecture exported or measured twice."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,18 +17,26 @@ from whc.latency.host import host
 from whc.latency.timing import Protocol
 from whc.models.assemble import ModelConfig
 from whc.plugins import Choice
-from whc.records import Latency
+from whc.records import Exported
 
 EXPORTERS = ("torch", "onnx", "onnxscript", "onnxsim")
 PROTOCOL = Protocol(max_s=10)
 ATTEMPTS = 2
 
 
-def cache_key(model: ModelConfig, runtime: Choice, reference_ms: float) -> str:
-    """What a latency depends on: architecture, exporter versions, runtime, host and protocol; never the weights."""
+def cache_key(model: ModelConfig, outputs: int, runtime: Choice, reference_ms: float) -> str:
+    """What size and latency depend on: architecture, exporter versions, runtime, host and protocol; never the weights.
+
+    Args:
+        model: the architecture up to its last layer.
+        outputs: size of that layer.
+        runtime: runtime plug-in with its parameters.
+        reference_ms: the reference network's milliseconds on this host when idle.
+    """
     return fingerprint(
         {
             "model": model.model_dump(mode="json", exclude={"dropout"}),
+            "outputs": outputs,
             "exporters": {name: version(name) for name in EXPORTERS},
             "runtime": runtime.dump(),
             "host": host(),
@@ -37,33 +46,35 @@ def cache_key(model: ModelConfig, runtime: Choice, reference_ms: float) -> str:
     )
 
 
-def latency(artifact: Path, model: ModelConfig, runtime: Choice, reference_ms: float, cache: Path) -> Latency:
-    """Latency of an exported network: looked up, or measured while no other trial of this node measures.
+def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms: float, cache: Path) -> Exported:
+    """Size and latency of an architecture: looked up, or of an export, timed while no other trial of this node is.
 
     The trial waits meanwhile, so that with no more trials than cores one core is free: the timing process is pinned to
     the idlest. Where trials and others leave none, it shares one, and short blocks and the reference network have to
     make up for it. What is noisy all the same is measured once more, and then kept as it is, marked.
 
     Args:
-        artifact: the untrained export.
-        model: its architecture.
+        key: the architecture's `cache_key`.
+        export: writes the file and tells where; called for what is not known alone.
         runtime: runtime plug-in with its parameters.
         reference_ms: the reference network's milliseconds on this host when idle.
-        cache: folder of earlier latencies.
+        cache: folder of what has been measured.
 
     Raises:
         ArtifactError: the file crashes its runtime, never answers, or needs more memory than there is.
     """
-    known = cache / f"{cache_key(model, runtime, reference_ms)}.json"
+    known = cache / f"{key}.json"
     if known.is_file():
-        return records.load(Latency, known)
+        return records.load(Exported, known)
+    artifact = export()
     with _slot():
         for _ in range(ATTEMPTS):
-            measured = bench({"trial": artifact}, runtime, PROTOCOL, reference_ms)["trial"]
-            if not measured.noisy:
+            latency = bench({"trial": artifact}, runtime, PROTOCOL, reference_ms)["trial"]
+            if not latency.noisy:
                 break
-    records.save(measured, known)
-    return measured
+    found = Exported(size_bytes=artifact.stat().st_size, latency=latency)
+    records.save(found, known)
+    return found
 
 
 def _slot() -> FileLock:

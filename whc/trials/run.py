@@ -186,20 +186,26 @@ def _before_training(
 ) -> tuple[records.State | None, str]:
     """What is known without training; a state and a reason if that is the end of it."""
     start = time.perf_counter()
-    artifact = assignment.folder / "model.onnx"
-    blank = Checkpoint(config.resolved(), {}, list(corpus.labels), corpus.frame_rate, corpus.fingerprint, "", 0, 0.0)
-    network = _as_if_trained(untrained(config, corpus.labels))
-    export(config, network, blank, artifact)
-    latency = quiet_slot.latency(artifact, config.model, assignment.runtime, assignment.reference_ms, assignment.cache)
-    facts["latency"] = latency
-    facts["size_bytes"] = artifact.stat().st_size
+    artifact, outputs = assignment.folder / "model.onnx", config.task_module.outputs(corpus.labels)
+    network = untrained(config, corpus.labels)
     facts["params"] = sum(parameter.numel() for parameter in network.parameters())
-    facts["peak_memory_bytes"] = peak_memory_bytes(config, config.task_module.outputs(corpus.labels))
+
+    def exported() -> Path:
+        labels, frame_rate = list(corpus.labels), corpus.frame_rate
+        blank = Checkpoint(config.resolved(), {}, labels, frame_rate, corpus.fingerprint, "", 0, 0.0)
+        export(config, _as_if_trained(network), blank, artifact)
+        return artifact
+
+    runtime, reference_ms = assignment.runtime, assignment.reference_ms
+    key = quiet_slot.cache_key(config.model, outputs, runtime, reference_ms)
+    found = quiet_slot.measured(key, exported, runtime, reference_ms, assignment.cache)
+    facts["latency"], facts["size_bytes"] = found.latency, found.size_bytes
+    facts["peak_memory_bytes"] = peak_memory_bytes(config, outputs)
     facts["before_s"] = time.perf_counter() - start
-    artifact.unlink()
-    exceeded = assignment.limits.exceeded({**facts, "latency_ms": latency.ms})
+    artifact.unlink(missing_ok=True)
+    exceeded = assignment.limits.exceeded({**facts, "latency_ms": found.latency.ms})
     if exceeded:
         return "infeasible", ", ".join(f"{name} {over:+.0%} over its limit" for name, over in exceeded.items())
-    if assignment.hopeless_ms and latency.ms > assignment.hopeless_ms:
+    if assignment.hopeless_ms and found.latency.ms > assignment.hopeless_ms:
         return "stopped", f"slower than {assignment.hopeless_ms:.4f} ms, the space's drop_slower times the best trial's"
     return None, ""
