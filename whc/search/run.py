@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from whc import plugins, records
 from whc.data import dataset
@@ -193,7 +194,8 @@ def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     driver.packing = dispatch.packing(corpus)
     work = tune.with_parameters(dispatch.trainable, corpus=corpus)
-    with tempfile.TemporaryDirectory(prefix="whc-ray-", ignore_cleanup_errors=True) as scratch:
+    # One thread for the sampler's matrices: the cores are the workers', and threads that wait for each other are slow.
+    with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="whc-ray-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
             tune.with_resources(work, dispatch.resources) if driver.packing.gpu_bytes else work,
             tune_config=tune.TuneConfig(
