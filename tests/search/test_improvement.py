@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ from hypothesis import strategies as st
 from optuna.trial import FixedTrial
 
 from whc.pareto import Point, hypervolume
-from whc.search import space
-from whc.search.improvement import MOST, Array, Chooser, Tried
+from whc.search import space, study
+from whc.search.improvement import MOST, POWER, Array, Chooser, Tried, _work
+from whc.search.limits import samples
 from whc.trials.config import TrialConfig
 
 RAW: dict[str, Any] = {
@@ -28,6 +31,7 @@ RAW: dict[str, Any] = {
     "training": {"lr": {"float": [1e-3, 1e-2], "log": True}, "resampling": ["none", "weighted"]},
 }
 WORST = Point(0.5, 0.2)
+SPACES = Path(__file__).parents[2] / "search_spaces"
 
 
 def measured(drawn: dict[str, Any]) -> Tried:
@@ -63,15 +67,20 @@ def found(tried: list[Tried]) -> float:
     return hypervolume([Point(one.f1[1.0], one.latency_ms) for one in tried], WORST)
 
 
-def test_it_finds_more_than_even_draws(tree: space.Section) -> None:
+def work(tried: Tried) -> float:
+    """What a training takes: as its latency does here, it grows with the network, and the least one takes something."""
+    return tried.latency_ms
+
+
+def test_it_finds_more_than_even_draws_of_as_much_work(tree: space.Section) -> None:
     ratios = []
     for seed in range(3):
         draw, chooser = at_random(tree, seed), Chooser(tree, WORST, seed)
         evenly = [measured(draw()) for _ in range(30)]
         chosen = evenly[:8]
-        while len(chosen) < 30:
+        while sum(map(work, chosen)) < sum(map(work, evenly)):
             chosen.append(measured(chooser.choose(chosen, [])))
-        ratios.append(found(chosen) / found(evenly))
+        ratios.append(found(chosen[:-1]) / found(evenly))
     assert min(ratios) > 1
     assert np.mean(ratios) > 1.05
 
@@ -80,7 +89,7 @@ def test_both_ends_of_the_front_are_looked_at(tree: space.Section) -> None:
     draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
     middle = sorted((measured(draw()) for _ in range(60)), key=lambda one: one.latency_ms)[20:40]
     chosen: list[Tried] = []
-    for _ in range(10):
+    while sum(map(work, chosen)) < sum(map(work, middle)):
         chosen.append(measured(chooser.choose(middle + chosen, [])))
     assert min(one.latency_ms for one in chosen) < middle[0].latency_ms
     assert max(one.latency_ms for one in chosen) > middle[-1].latency_ms
@@ -105,16 +114,16 @@ def test_what_a_network_has_no_use_for_does_not_blur_what_is_known_of_it(
     tried = [measured(draw()) for _ in range(20)]
     seen: list[dict[str, Any]] = []
 
-    def gains(candidates: list[dict[str, Any]], *_: Any) -> Array:
+    def expected(candidates: list[dict[str, Any]]) -> tuple[Array, Array]:
         seen.extend(candidates)
-        return np.zeros(len(candidates))
+        return np.zeros(len(candidates)), np.ones(len(candidates))
 
-    monkeypatch.setattr(chooser, "_gains", gains)
+    monkeypatch.setattr(chooser, "_expected", expected)
     chooser.choose(tried, [])
     assert any("model.backbone.inverted_se.expansion" in one for one in seen)
     for one in seen:
         assert ("model.backbone.inverted_se.expansion" in one) == (one["model.backbone"] == "inverted_se")
-    known = chooser._latency.predict(chooser._of([one.drawn for one in tried]))[0]
+    known = chooser._latency.predict(chooser._of([one.drawn for one in tried], chooser._of_network))[0]
     assert np.exp(known) == pytest.approx([one.latency_ms for one in tried], rel=0.1)
 
 
@@ -137,8 +146,7 @@ def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
     ]
     chooser.choose(mixed, [])
     half_trained = [one for one, also in zip(whole, mixed, strict=True) if 1.0 not in also.f1]
-    rows = chooser._with_parts([one.drawn for one in half_trained], [1.0] * len(half_trained))
-    expected = 1 - np.exp(-chooser._f1.predict(rows)[0])
+    expected = 1 - np.exp(-chooser._expected([one.drawn for one in half_trained])[0])
     assert np.abs(expected - [one.f1[1.0] for one in half_trained]).mean() < 0.05
 
 
@@ -158,6 +166,47 @@ def test_longer_trainings_are_more_work(tree: space.Section) -> None:
     long = {**RAW, "training": {**RAW["training"], "epochs": [2, 40]}}
     begun = Chooser(space.compile_space(long, "space.yaml"), WORST, 0)
     assert [begun.begin([])["training.epochs"] for _ in range(6)] == [2] * 6
+
+
+def test_what_is_more_work_is_expected_to_err_less(tree: space.Section) -> None:
+    """Of a network alone it is known how it does, and of a larger one nothing but that it is larger."""
+    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    network = {"model.backbone": "baseline", "model.width": 8, "model.depth": 3, "model.image_size": 16}
+    trained = ({key: value for key, value in draw().items() if key.startswith("training.")} for _ in range(12))
+    tried = [measured(network | training) for training in trained]
+    chooser.choose(tried, [])
+    smaller, larger = tried[0].drawn, {**tried[0].drawn, "model.width": 32, "model.depth": 6, "model.image_size": 32}
+    less, more = chooser._log_work([smaller, larger])
+    assert more - less > math.log(10)
+    before, after = chooser._expected([smaller, larger])[0]
+    assert after - before == pytest.approx(POWER * (more - less), rel=0.2)
+
+
+def test_of_equal_gains_the_one_of_least_work_is_chosen(tree: space.Section, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    tried = [measured(draw()) for _ in range(10)]
+    drawn = [draw() for _ in range(6)]
+    monkeypatch.setattr(chooser, "_gains", lambda expected, cost, tried: np.ones(len(cost)))
+    monkeypatch.setattr(chooser, "_near", lambda _: iter(drawn))
+    monkeypatch.setattr(chooser, "_even", lambda: drawn[0])
+    assert chooser.choose(tried, []) == drawn[np.argmin(chooser._log_work(drawn))]
+
+
+@pytest.mark.parametrize("name", ["smile", "full", "sequence"])
+def test_the_work_of_a_network_is_known_without_building_it(name: str) -> None:
+    _, tree = study.read(SPACES / f"{name}.yaml")
+    chooser = Chooser(tree, WORST, 0)
+    others = list(islice(samples(tree, 1), 24))
+    off = chooser._log_work([one.drawn for one in others]) - np.log([_work(one) for one in others])
+    assert np.sqrt(np.mean(off**2)) < 0.3
+
+
+def test_a_space_of_trainings_alone_has_one_kind_of_work() -> None:
+    tree = space.compile_space({"training": {"lr": {"float": [1e-3, 1e-2], "log": True}}}, "space.yaml")
+    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    tried = [Tried(draw(), 0.01, {1.0: 0.7}) for _ in range(8)]
+    assert chooser.choose(tried, [])["training.lr"] > 0
+    assert np.ptp(chooser._log_work([one.drawn for one in tried])) < 1e-6
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -234,15 +283,8 @@ def test_a_gain_that_is_certain_is_the_hypervolume_that_is_added(f1: float, ms: 
     chooser, draw = Chooser(tree, WORST, 0), at_random(tree, 0)
     tried = [Tried(draw(), ms_, {1.0: f1_}) for ms_, f1_ in [(0.02, 0.6), (0.05, 0.8), (0.15, 0.7)]]
 
-    class Sure:
-        def __init__(self, value: float) -> None:
-            self.value = value
-
-        def predict(self, rows: Array) -> tuple[Array, Array]:
-            return np.full(len(rows), self.value), np.zeros(len(rows))
-
-    chooser._f1 = Sure(-math.log(1 - f1))  # type: ignore[assignment]
     known = [Point(one.f1[1.0], one.latency_ms) for one in tried]
     added = hypervolume([*known, Point(f1, ms)], WORST) - hypervolume(known, WORST)
-    gains = chooser._gains([draw()], np.log([ms]), tried)
+    certain = np.array([-math.log(1 - f1)]), np.zeros(1)
+    gains = chooser._gains(certain, np.log([ms]), tried)
     assert gains[0] == pytest.approx(added, abs=1e-9)

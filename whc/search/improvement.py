@@ -3,6 +3,8 @@
 Emmerich, Giannakoglou and Naujoks 2006, "Single- and multiobjective evolutionary optimization assisted by Gaussian
 random field metamodels", with one change: a configuration's latency is predicted well by a few measurements and needs
 no training, so that only F1 is uncertain, and what is gained is a sum over the steps of the front.
+
+Both that F1 and what it costs to know it go by the work of a training, which is known beforehand.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -37,6 +40,11 @@ CHANGES = 3  # parameters, at most, in which the latter differ from it
 FIRST_OF = 8
 FEW = 16  # values: each of them is looked at, and a range of more is left to what is expected of it
 MOST = 128  # observations, the front's first, so that a draw takes no longer however many trials there are
+# The share of errors falls as a power of the work; Hestness et al. 2017, "Deep Learning Scaling is Predictable,
+# Empirically", found exponents of 0.07 to 0.35. Without it, the larger pictures that a shallow network could not use
+# are taken to be bad for all.
+POWER = 0.1
+WORKED = 64  # draws, of which it is learnt what work a training is
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 
 
@@ -66,8 +74,13 @@ class Chooser:
         self._features = {key: _Features(known) for key, known in self._known.items()}
         self._of_network = [key for key in self._known if key.startswith("model.")]
         widths = {key: len(features(None)) for key, features in self._features.items()}
+        self._of_work = [
+            *self._of_network,
+            *(key for key in ("training.epochs", "training.batch_size") if key in widths),
+        ]
         self._f1 = Surrogate(sum(widths.values()) + 1, noise=0.2)
         self._latency = Surrogate(sum(widths[key] for key in self._of_network), noise=0.02)
+        self._drawn: list[Sample] = []
 
     def begin(self, seen: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The parameters to try while next to nothing is known.
@@ -79,6 +92,7 @@ class Chooser:
             StudyError: hardly anything that the space draws can be built.
         """
         drawn = list(islice(self._samples, FIRST_OF))
+        self._drawn += drawn
         known = set(map(_key, seen))
         new = [one for one in drawn if _key(one.drawn) not in known] or drawn
         return min(new, key=lambda one: _work(one) * math.exp(self._repeated(one.drawn, seen))).drawn
@@ -94,15 +108,17 @@ class Chooser:
         on_it = set(map(id, best))
         others = [one for one in tried if id(one) not in on_it]
         shown = [*best, *self._rng.sample(others, len(others))][:MOST]
-        self._latency.fit(self._of([one.drawn for one in shown]), np.log([one.latency_ms for one in shown]))
+        self._latency.fit(
+            self._of([one.drawn for one in shown], self._of_network), np.log([one.latency_ms for one in shown])
+        )
         self._f1.fit(*self._observed(shown))
         if running:
             self._f1.believe(self._with_parts(running, [1.0] * len(running)))
         known = {_key(one) for one in (*(one.drawn for one in tried), *running)}
         drawn = self._used([*(self._even() for _ in range(EVEN)), *self._near([one.drawn for one in best])])
         candidates = [one for one in drawn if _key(one) not in known] or drawn
-        cost = self._latency.predict(self._of(candidates))[0]
-        gains = self._gains(candidates, cost, tried)
+        cost = self._latency.predict(self._of(candidates, self._of_network))[0]
+        gains = self._gains(self._expected(candidates), cost, tried) / np.exp(0.5 * self._log_work(candidates))
         order = (candidates[i] for i in np.lexsort((cost, -gains)))  # the fastest, where nothing is to be gained
         return next((one for one in order if self._can_be_built(one)), candidates[0])
 
@@ -159,12 +175,37 @@ class Chooser:
         ][:MOST]
         if not seen:
             seen = [(tried[0].drawn, 1.0, _unfolded(self._reference.quality))]
-        rows = self._with_parts([one for one, _, _ in seen], [part for _, part, _ in seen])
-        return rows, np.array([value for *_, value in seen])
+        drawn = [one for one, _, _ in seen]
+        values = np.array([value for *_, value in seen])
+        return self._with_parts(drawn, [part for _, part, _ in seen]), values - POWER * self._log_work(drawn)
 
-    def _gains(self, candidates: Sequence[Mapping[str, Any]], cost: Array, tried: Sequence[Tried]) -> Array:
-        """The hypervolume that each candidate is expected to add; `cost` is the logarithm of its latency."""
-        mean, deviation = self._f1.predict(self._with_parts(candidates, [1.0] * len(candidates)))
+    @cached_property
+    def _work(self) -> Surrogate:
+        """What work a training is, in logs, as learnt of some draws."""
+        drawn = [*self._drawn, *islice(self._samples, max(0, WORKED - len(self._drawn)))]
+        rows = self._of([one.drawn for one in drawn], self._of_work)
+        work = Surrogate(rows.shape[1], noise=0.02)
+        work.fit(rows, np.log([_work(one) for one in drawn]))
+        return work
+
+    def _log_work(self, drawn: Sequence[Mapping[str, Any]]) -> Array:
+        """The logarithm of the work of each."""
+        return self._work.predict(self._of(drawn, self._of_work))[0]
+
+    def _expected(self, drawn: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
+        """Mean and standard deviation of the F1 of each, unfolded, at the end of its training."""
+        mean, deviation = self._f1.predict(self._with_parts(drawn, [1.0] * len(drawn)))
+        return mean + POWER * self._log_work(drawn), deviation
+
+    def _gains(self, expected: tuple[Array, Array], cost: Array, tried: Sequence[Tried]) -> Array:
+        """The hypervolume that each of some candidates is expected to add.
+
+        Args:
+            expected: as `_expected` gives it.
+            cost: logarithms of their latencies.
+            tried: what there is already.
+        """
+        mean, deviation = expected
         best = self._front(tried)
         slowest = min(self._reference.cost, 2 * max(one.latency_ms for one in tried))
         edges = np.log([one.latency_ms for one in best] + [slowest])
@@ -172,7 +213,7 @@ class Chooser:
             (low, high, max(self._reference.quality, *one.f1.values()))
             for low, high, one in zip(edges[:-1], edges[1:], best, strict=True)
         ]
-        gains = np.zeros(len(candidates))
+        gains = np.zeros(len(cost))
         for node, weight in zip(NODES, WEIGHTS / WEIGHTS.sum(), strict=True):
             f1 = 1 - np.exp(-(mean + node * deviation))
             for low, high, quality in steps:
@@ -209,9 +250,9 @@ class Chooser:
             return False
         return True
 
-    def _of(self, drawn: Sequence[Mapping[str, Any]]) -> Array:
-        """A row for each network: what decides its latency."""
-        return np.array([[x for key in self._of_network for x in self._features[key](one.get(key))] for one in drawn])
+    def _of(self, drawn: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Array:
+        """A row for each draw, of some parameters."""
+        return np.array([[x for key in keys for x in self._features[key](one.get(key))] for one in drawn])
 
     def _with_parts(self, drawn: Sequence[Mapping[str, Any]], parts: Sequence[float]) -> Array:
         """A row for each training: the network, how it is trained, and how much of that."""
