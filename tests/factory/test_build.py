@@ -24,7 +24,7 @@ from whc.factory.evidence import Evidence
 from whc.factory.front import Exported
 from whc.factory.recipe import Refit
 from whc.factory.refit import refit
-from whc.factory.table import markdown
+from whc.factory.table import markdown, plot
 from whc.latency.bench import session
 from whc.latency.timing import Protocol
 from whc.plugins import Choice, ChoiceOf
@@ -100,6 +100,15 @@ def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
     assert picture.std() > 10
     keys = {"name", "f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "size_bytes", "params"}
     assert keys | {"runtime", "onnx", "config"} <= json.loads((study / "table.json").read_text())["variants"][0].keys()
+
+
+def test_the_widest_legend_is_within_the_picture(study: Path, recipe: str, tmp_path: Path) -> None:
+    table, _ = build_table(study, recipe, [], lambda _: None)
+    below = table.model_copy(update={"constant_f1": 0.01})
+    plot(below, records.trial_records(study), tmp_path / "front.png")
+    picture = cv2.imread(str(tmp_path / "front.png"))
+    assert picture is not None
+    assert (picture[:, [0, -1]] == 255).all()
 
 
 def test_the_constant_predictor_is_told_in_words(study: Path, recipe: str) -> None:

@@ -86,7 +86,7 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     axes.set_ylabel("F1")
     axes.set_title(f"{table.study} on {table.host.split(',')[0]}")
     axes.grid(alpha=0.25, which="both")
-    figure.legend(loc="outside lower center", ncols=4)  # within, it would hide trials
+    figure.legend(loc="outside lower center", ncols=2)  # within, it would hide trials; in one row, leave the picture
     temporary = path.with_name(f".{path.name}.tmp.png")
     figure.savefig(temporary)
     temporary.replace(path)
