@@ -68,7 +68,7 @@ class Latency(_Record):
     noisy: bool = False
 
 
-class Exported(_Record):
+class Footprint(_Record):
     """What the exported file of an architecture comes to, whatever its weights: its size and its latency."""
 
     size_bytes: int

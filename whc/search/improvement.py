@@ -118,6 +118,7 @@ class Chooser:
         drawn = self._used([*(self._even() for _ in range(EVEN)), *self._near([one.drawn for one in best])])
         candidates = [one for one in drawn if _key(one) not in known] or drawn
         cost = self._latency.predict(self._of(candidates, self._of_network))[0]
+        # Seconds grow with about the root of the work: training's a little faster, and a trial's start not at all.
         gains = self._gains(self._expected(candidates), cost, tried) / np.exp(0.5 * self._log_work(candidates))
         order = (candidates[i] for i in np.lexsort((cost, -gains)))  # the fastest, where nothing is to be gained
         return next((one for one in order if self._can_be_built(one)), candidates[0])
@@ -180,7 +181,7 @@ class Chooser:
         return self._with_parts(drawn, [part for _, part, _ in seen]), values - POWER * self._log_work(drawn)
 
     @cached_property
-    def _work(self) -> Surrogate:
+    def _learnt_work(self) -> Surrogate:
         """What work a training is, in logs, as learnt of some draws."""
         drawn = [*self._drawn, *islice(self._samples, max(0, WORKED - len(self._drawn)))]
         rows = self._of([one.drawn for one in drawn], self._of_work)
@@ -190,7 +191,7 @@ class Chooser:
 
     def _log_work(self, drawn: Sequence[Mapping[str, Any]]) -> Array:
         """The logarithm of the work of each."""
-        return self._work.predict(self._of(drawn, self._of_work))[0]
+        return self._learnt_work.predict(self._of(drawn, self._of_work))[0]
 
     def _expected(self, drawn: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
         """Mean and standard deviation of the F1 of each, unfolded, at the end of its training."""

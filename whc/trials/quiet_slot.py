@@ -1,4 +1,4 @@
-"""Networks measured one at a time on a node, and no architecture exported or measured twice."""
+"""Untrained exports measured one at a time on a node, and no architecture twice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from whc.latency.host import host
 from whc.latency.timing import Protocol
 from whc.models.assemble import ModelConfig
 from whc.plugins import Choice
-from whc.records import Exported
+from whc.records import Footprint
 
 EXPORTERS = ("torch", "onnx", "onnxscript", "onnxsim")
 PROTOCOL = Protocol(max_s=10)
@@ -46,7 +46,7 @@ def cache_key(model: ModelConfig, outputs: int, runtime: Choice, reference_ms: f
     )
 
 
-def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms: float, cache: Path) -> Exported:
+def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms: float, cache: Path) -> Footprint:
     """Size and latency of an architecture: looked up, or of an export, timed while no other trial of this node is.
 
     The trial waits meanwhile, so that with no more trials than cores one core is free: the timing process is pinned to
@@ -65,14 +65,14 @@ def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms
     """
     known = cache / f"{key}.json"
     if known.is_file():
-        return records.load(Exported, known)
+        return records.load(Footprint, known)
     artifact = export()
     with _slot():
         for _ in range(ATTEMPTS):
             latency = bench({"trial": artifact}, runtime, PROTOCOL, reference_ms)["trial"]
             if not latency.noisy:
                 break
-    found = Exported(size_bytes=artifact.stat().st_size, latency=latency)
+    found = Footprint(size_bytes=artifact.stat().st_size, latency=latency)
     records.save(found, known)
     return found
 
