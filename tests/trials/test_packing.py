@@ -41,3 +41,14 @@ def test_what_takes_more_gets_more() -> None:
 
 def test_more_than_there_is_gets_a_gpu_to_itself() -> None:
     assert Packing(1 << 28, SIZES).share(config(), alone=False) == 1
+
+
+@pytest.mark.parametrize(("backbone", "mebibytes"), [("baseline", 1163), ("inverted_se", 1919), ("convnext", 1175)])
+def test_what_was_measured_on_a_gpu_is_set_aside(backbone: str, mebibytes: int) -> None:
+    """An H200 showed so much for one process (nvidia-smi): width 32, batch 256, fp32, 31 MiB of pictures."""
+    pictures = 10_519 * 32 * 32 * 3
+    packing = Packing(20 << 30, {(32, 32): pictures})
+    measured = TrialConfig.model_validate(
+        {"model": {"backbone": backbone, "width": 32, "image_size": 32}, "training": {"batch_size": 256}}
+    )
+    assert packing.share(measured, alone=False) * packing.gpu_bytes >= mebibytes << 20
