@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, Self, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -66,6 +66,19 @@ class Latency(_Record):
     p50_low_ms: float = Field(default_factory=lambda data: data["low_ms"])
     p50_high_ms: float = Field(default_factory=lambda data: data["high_ms"])
     noisy: bool = False
+
+    def scaled(self, reference_ms: float) -> Self:
+        """The same latency in milliseconds of a host on which the idle reference network takes `reference_ms`."""
+        changed = {"ms": self.ratio, "low_ms": self.ratio_low, "high_ms": self.ratio_high}
+        return self.model_copy(update={name: ratio * reference_ms for name, ratio in changed.items()})
+
+
+class IdleReference(_Record):
+    """Milliseconds of the reference network on an idle host, the least of all sessions there."""
+
+    host: str
+    runtime: str
+    ms: float = Field(gt=0)
 
 
 class Footprint(_Record):

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from whc.errors import ArtifactError
 from whc.latency.host import host
 from whc.latency.statistics import Estimate, Timing, disagrees, disturbed
@@ -13,6 +15,8 @@ from whc.latency.timing import REFERENCE, Protocol, Series
 from whc.latency.watch import TWIN, collect
 from whc.plugins import Choice
 from whc.records import FailedFile, Latency, LatencySession, TimedFile, sha256
+
+QUIET_PERCENTILE = 10  # of the reference network's blocks: other work slows most of them, and seldom all
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,11 @@ class Bench:
     failed: dict[str, str]
     twin: Estimate
     series: Series
+
+    @property
+    def quiet_ms(self) -> float:
+        """The reference network's milliseconds in the quiet moments of the session."""
+        return _quiet_ms(self.series)
 
     def __getitem__(self, name: str) -> Latency:
         """A file's latency; raises ArtifactError, with the reason, when it could not be timed."""
@@ -41,7 +50,8 @@ def bench(files: Mapping[str, Path], runtime: Choice, protocol: Protocol, refere
         files: name -> artifact.
         runtime: runtime plug-in with its parameters.
         protocol: how long to measure.
-        reference_ms: the reference network's milliseconds on this host when idle; by default its median here and now.
+        reference_ms: the reference network's milliseconds on this host when idle; by default those of this
+            session's quiet moments.
 
     Raises:
         ArtifactError: the runtime cannot even run the reference network.
@@ -49,7 +59,7 @@ def bench(files: Mapping[str, Path], runtime: Choice, protocol: Protocol, refere
     series, failed = collect(files, runtime, protocol)
     timings = series.timings(protocol.half_width)
     twin = timings.pop(TWIN)
-    idle_ms = reference_ms or timings[REFERENCE].p50_ms.value
+    idle_ms = reference_ms or _quiet_ms(series)
     noisy = disagrees(twin)
     latencies = {name: _latency(timing, idle_ms, runtime, noisy) for name, timing in timings.items()}
     return Bench(latencies, failed, twin.ratio, series)
@@ -94,6 +104,10 @@ def session(
         files=timed,
         failed=failed,
     )
+
+
+def _quiet_ms(series: Series) -> float:
+    return float(np.percentile(series.times_ms[REFERENCE], QUIET_PERCENTILE))
 
 
 def _hash(path: Path) -> str:

@@ -17,6 +17,7 @@ from whc.data import dataset
 from whc.data.dataset import Corpus
 from whc.data.windows import windows
 from whc.errors import StudyError, UsageError, problem
+from whc.latency import idle
 from whc.latency.bench import bench
 from whc.latency.host import host
 from whc.latency.timing import REFERENCE, Protocol
@@ -160,12 +161,9 @@ def _prepare(
     tree = space.compile_space(settings.space, settings.name)
     check_limits(tree, settings.limits, settings.name)
     corpus = dataset.load(data, space.image_sizes(tree), on_decoding)
-    reference = bench({}, settings.runtime, Protocol())[REFERENCE]
-    if reference.noisy:
-        console.print("this machine is busy: latencies are ratios to a reference network that was timed in noise")
     facts = {
         "data_fingerprint": corpus.fingerprint,
-        "reference_ms": reference.ms,
+        "reference_ms": _reference_ms(settings, request.runs, console),
         "host": host(),
         "constant_f1": _constant_f1(tree, corpus),
     }
@@ -174,6 +172,20 @@ def _prepare(
     earlier(study.warm_start, request.runs, study, tree)  # what is wrong with them is told before the study exists
     study.save(folder)
     return study, tree, corpus
+
+
+def _reference_ms(settings: SearchFile, runs: Path, console: Console) -> float:
+    """The idle reference network's milliseconds; says so when the machine is far from idle now."""
+    session = bench({}, settings.runtime, Protocol())
+    idle_ms = idle.learn(session, settings.runtime, runs / ".latency")
+    now_ms = session[REFERENCE].p50_ms
+    if session[REFERENCE].noisy or now_ms > idle.SLOWER * idle_ms:
+        console.print(
+            f"this machine is busy: the reference network takes {now_ms:.4f} ms now and {idle_ms:.4f} ms when it is "
+            "idle; latencies are ratios to it, times the latter",
+            soft_wrap=True,
+        )
+    return idle_ms
 
 
 def _constant_f1(tree: space.Section, corpus: Corpus) -> float:

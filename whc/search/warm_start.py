@@ -44,11 +44,9 @@ def _fitting(ended: Iterator[TrialRecord], study: StudyRecord, tree: space.Secti
             drawn = as_drawn(tree, record.config)
         except ValueError:
             continue
-        latency = record.latency
-        if latency is None or record.state == "failed":
+        if record.latency is None or record.state == "failed":
             continue
-        here = latency.model_copy(update={"ms": latency.ratio * study.reference_ms})
-        yield record.model_copy(update={"drawn": drawn, "latency": here})
+        yield record.model_copy(update={"drawn": drawn, "latency": record.latency.scaled(study.reference_ms)})
 
 
 def as_drawn(tree: space.Section, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,14 +24,13 @@ PROTOCOL = Protocol(max_s=10)
 ATTEMPTS = 2
 
 
-def cache_key(model: ModelConfig, outputs: int, runtime: Choice, reference_ms: float) -> str:
+def cache_key(model: ModelConfig, outputs: int, runtime: Choice) -> str:
     """What size and latency depend on: architecture, exporter versions, runtime, host and protocol; never the weights.
 
     Args:
         model: the architecture up to its last layer.
         outputs: size of that layer.
         runtime: runtime plug-in with its parameters.
-        reference_ms: the reference network's milliseconds on this host when idle.
     """
     return fingerprint(
         {
@@ -40,7 +39,6 @@ def cache_key(model: ModelConfig, outputs: int, runtime: Choice, reference_ms: f
             "exporters": {name: version(name) for name in EXPORTERS},
             "runtime": runtime.dump(),
             "host": host(),
-            "reference_ms": reference_ms,
             "protocol": PROTOCOL.model_dump(),
         }
     )
@@ -65,7 +63,9 @@ def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms
     """
     known = cache / f"{key}.json"
     if known.is_file():
-        return records.load(Footprint, known)
+        # The ratio is what was measured: milliseconds are those of whoever asks.
+        kept = records.load(Footprint, known)
+        return kept.model_copy(update={"latency": kept.latency.scaled(reference_ms)})
     artifact = export()
     with _slot():
         for _ in range(ATTEMPTS):

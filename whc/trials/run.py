@@ -197,7 +197,7 @@ def _before_training(
         return artifact
 
     runtime, reference_ms = assignment.runtime, assignment.reference_ms
-    key = quiet_slot.cache_key(config.model, outputs, runtime, reference_ms)
+    key = quiet_slot.cache_key(config.model, outputs, runtime)
     found = quiet_slot.measured(key, exported, runtime, reference_ms, assignment.cache)
     facts["latency"], facts["size_bytes"] = found.latency, found.size_bytes
     facts["peak_memory_bytes"] = peak_memory_bytes(config, outputs)
