@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -59,6 +61,22 @@ def test_search_to_demo(folder: Path) -> None:
     unknown = whc(folder, "demo", "--model", "chain_x")
     assert unknown.returncode == 1
     assert names[-1] in unknown.stderr
+
+
+def test_a_ladder_from_data_without_a_test_split(folder: Path) -> None:
+    rows = pq.read_table(folder / "data" / "dataset.parquet")
+    pq.write_table(rows.filter(pc.not_equal(rows["split"], "test")), folder / "untested.parquet")
+    asked = ("--space", "space.yaml", "--data", "untested.parquet", "--study", "untested", "--trials", "2")
+    assert result(folder, "search", *asked)["complete"]
+    built = whc(folder, "factory", "build-table", "--study", "untested")
+    assert built.returncode == 0, built.stderr
+    assert "no test split: nothing was scored on test" in built.stdout
+    table = json.loads((folder / "runs" / "untested" / "table.json").read_text())
+    assert [row["f1"] for row in table["variants"]] == [None] * len(table["variants"])
+    name = table["variants"][-1]["name"]
+    predicted = result(folder, "predict", "--model", name, "--source", "untested.parquet", "--out", "untested.csv")
+    assert predicted["f1"].keys() == {"train", "val"}
+    assert result(folder, "demo", "--model", name, "--csv", "untested.csv", "--headless")["decisions"] > 50
 
 
 def test_the_study_on_disk(folder: Path) -> None:

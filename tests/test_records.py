@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from whc.records import (
     TrialRecord,
     VariantRow,
     existing_study,
+    load,
     locked,
     save,
     study_folder,
@@ -123,7 +125,19 @@ def test_round_trip(tmp_path: Path, record: records.AnyRecord) -> None:
 
 def test_the_schema_is_written_under_its_short_name(tmp_path: Path) -> None:
     save(TABLE, tmp_path / "table.json")
-    assert '"schema": 1' in (tmp_path / "table.json").read_text()
+    assert '"schema": 2' in (tmp_path / "table.json").read_text()
+
+
+def test_a_table_written_before_test_splits_could_be_absent(tmp_path: Path) -> None:
+    content = json.loads(TABLE.model_dump_json(by_alias=True)) | {"schema": 1}
+    del content["test_split"], content["constant_val_f1"]
+    (tmp_path / "table.json").write_text(json.dumps(content))
+    table = load(LadderTable, tmp_path / "table.json")
+    assert table.test_split
+    assert table.constant_shown == (TABLE.constant_f1, "test")
+    (tmp_path / "table.json").write_text(json.dumps(content | {"schema": 3}))
+    with pytest.raises(StudyError, match=r"table\.json: schema: .* less than or equal to 2; upgrade whc"):
+        load(LadderTable, tmp_path / "table.json")
 
 
 def test_study_round_trip(tmp_path: Path, make_study: MakeStudy) -> None:

@@ -210,7 +210,7 @@ def render(template: Path, **values: Any) -> str:
     )
     try:
         return environment.get_template(template.name).render(values)
-    except TemplateError as error:
+    except (TemplateError, TypeError) as error:  # the latter from what a template does with a value that is None
         raise UsageError(f"{template}: must be a jinja2 template, got: {error}; mend the template") from error
 
 

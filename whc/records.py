@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import subprocess
@@ -23,6 +24,9 @@ from whc.config import dump_yaml, load_yaml, validate
 from whc.errors import ArtifactError, StudyError, UsageError, problem
 
 SCHEMA = 1
+TABLE_SCHEMA = 2  # 2: scores on test may be null; test_split and constant_val_f1 are new
+NO_TEST_SPLIT = "no test split"
+UNTESTED = f"{NO_TEST_SPLIT}: nothing was scored on test; validation chose, so expect a lower F1 on new data"
 State = Literal["finished", "stopped", "infeasible", "failed", "waiting"]  # the last one is not over
 
 
@@ -128,6 +132,11 @@ class LatencySession(_Record):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+def shown_test_score(score: float | None) -> str:
+    """A score on the test split as people read it: in words where there is no test split (None)."""
+    return NO_TEST_SPLIT if score is None else f"{score:.4f}"
+
+
 class TrialRecord(_Record):
     """One trial: `record.json` in its folder. The trial is over when this file is renamed into place.
 
@@ -164,15 +173,15 @@ class VariantRow(_Record):
     """A row of `table.json`: a named variant with its evidence. `onnx` is relative to the study's folder.
 
     `f1` is of the test split, `f1_low`..`f1_high` its 95 % interval from a bootstrap by group, `f1_rotated` the same
-    score with the pictures turned by so many degrees. `val_f1` chose the variant; `seeds` holds that of every training
-    of it, by seed.
+    score with the pictures turned by so many degrees; all None without a test split. `val_f1` chose the variant;
+    `seeds` holds that of every training of it, by seed.
     """
 
     name: str
-    f1: float
-    f1_low: float
-    f1_high: float
-    f1_rotated: dict[str, float]
+    f1: float | None
+    f1_low: float | None
+    f1_high: float | None
+    f1_rotated: dict[str, float | None]
     val_f1: float
     seeds: dict[str, float]
     latency_ms: float
@@ -200,11 +209,13 @@ class LadderTable(_Record):
     """`table.json`: the ladder of one study, fastest variant first.
 
     `host` is where latency was measured; `aa_ratio` is that of the reference network against itself, 1 but for noise;
-    `noisy`: the machine was too busy to believe the latencies.
-    Neighbours are told apart with the recipe's `confidence`; `variants_at_95` counts those that would be left at 95 %.
+    `noisy`: the machine was too busy to believe the latencies. `test_split`: whether there is one to score on.
+    `constant_f1` is what the constant predictor scores on it (None without), `constant_val_f1` on validation (None in
+    tables of old). Neighbours are told apart with the recipe's `confidence`; `variants_at_95` counts those that would
+    be left at 95 %.
     """
 
-    schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
+    schema_version: int = Field(TABLE_SCHEMA, alias="schema", le=TABLE_SCHEMA)
     study: str
     prefix: str
     task: str
@@ -214,13 +225,21 @@ class LadderTable(_Record):
     host: str
     noisy: bool
     aa_ratio: float
-    constant_f1: float
+    test_split: bool = True
+    constant_f1: float | None
+    constant_val_f1: float | None = None
     confidence: float
     variants_at_95: int
     variants: list[VariantRow]
     left_out: list[LeftOut] = []
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @property
+    def constant_shown(self) -> tuple[float, str]:
+        """What the constant predictor scores, and on which split: validation where there is no test split."""
+        score, split = (self.constant_f1, "test") if self.test_split else (self.constant_val_f1, "validation")
+        return math.nan if score is None else score, split
 
 
 class ModelMetadata(_Record):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from whc.cli.factory.build_table import _render
-from whc.records import LadderTable
+from whc.records import UNTESTED, LadderTable, VariantRow
 
 
 @pytest.mark.parametrize(
@@ -20,23 +21,29 @@ from whc.records import LadderTable
     ],
 )
 def test_the_constant_predictor_is_told(labels: list[str], told: str) -> None:
-    table = LadderTable(
-        study="hands-1",
-        prefix="whc",
-        task="classification",
-        labels=labels,
-        data_fingerprint="f00d",
-        code_version="1",
-        host="here",
-        constant_f1=0.25,
-        confidence=0.8,
-        variants_at_95=0,
-        noisy=False,
-        aa_ratio=1.0,
-        variants=[],
-    )
-    shown = io.StringIO()
-    Console(file=shown, width=120).print(_render(table, Path("runs/hands-1"), ["registered"]))
-    lines = shown.getvalue().splitlines()
+    lines = printed(labels=labels)
     assert told in lines
     assert "registered" in lines
+
+
+def test_scores_without_a_test_split_are_words() -> None:
+    latency = {"latency_ms": 0.1, "latency_low_ms": 0.1, "latency_high_ms": 0.1, "runtime": "onnxruntime_cpu"}
+    file = {"size_bytes": 1000, "params": 1, "onnx": "ladder/whc_m.onnx", "config": {}, "trial_id": "00000"}
+    scores: dict[str, Any] = {"f1": None, "f1_low": None, "f1_high": None, "f1_rotated": {}, "seeds": {}}
+    row = VariantRow(name="whc_m", val_f1=0.75, **scores, **latency, **file)
+    lines = printed(variants=[row], test_split=False, constant_f1=None, constant_val_f1=0.625)
+    (shown,) = [line.split("│")[1:-1] for line in lines if "whc_m" in line]
+    assert [cell.strip() for cell in shown[:3]] == ["whc_m", "no test split", "0.7500"]
+    assert UNTESTED in lines
+    assert "always calling 'waving' scores F1 0.6250 on validation" in lines
+
+
+def printed(**changes: Any) -> list[str]:
+    """The lines that a table of no variants gives; keywords change it."""
+    origin = {"data_fingerprint": "f00d", "code_version": "1", "host": "here", "noisy": False, "aa_ratio": 1.0}
+    choice = {"constant_f1": 0.25, "confidence": 0.8, "variants_at_95": 0, "variants": []}
+    about = {"study": "hands-1", "prefix": "whc", "task": "classification", "labels": ["still", "waving"]}
+    fields: dict[str, Any] = {**about, **origin, **choice, **changes}
+    shown = io.StringIO()
+    Console(file=shown, width=120).print(_render(LadderTable(**fields), Path("runs/hands-1"), ["registered"]))
+    return shown.getvalue().splitlines()

@@ -38,14 +38,30 @@ def empty(columns: dict[str, Any]) -> None:
         columns[name] = pa.array([], types.get(name, pa.string()))
 
 
-def one_class_in_val(columns: dict[str, Any]) -> None:
-    for i, split in enumerate(columns["split"]):
-        if split == "val":
-            columns["class_id"][i], columns["label"][i] = 0, "no"
+def one_class_in(wanted: str) -> Change:
+    def change(columns: dict[str, Any]) -> None:
+        for i, split in enumerate(columns["split"]):
+            if split == wanted:
+                columns["class_id"][i], columns["label"][i] = 0, "no"
+
+    return change
 
 
-def no_test_split(columns: dict[str, Any]) -> None:
-    columns["split"] = ["val" if split == "test" else split for split in columns["split"]]
+def moved(source: str, target: str) -> Change:
+    """No rows of one split: they are another's."""
+
+    def change(columns: dict[str, Any]) -> None:
+        columns["split"] = [target if split == source else split for split in columns["split"]]
+
+    return change
+
+
+def unreadable_test_split(columns: dict[str, Any]) -> None:
+    """A test split of one image that cannot be read, few enough not to be refused for that."""
+    moved("test", "val")(columns)
+    for name, values in columns.items():
+        columns[name] = [value for _ in range(4) for value in values]
+    columns["split"][-1], columns["image_bytes"][-1] = "test", b"not an image"
 
 
 def third_class(columns: dict[str, Any]) -> None:
@@ -80,13 +96,21 @@ BAD_INPUT: list[tuple[str, Change, str]] = [
     ("class ids from 1", become("class_id", lambda ids: [i + 1 for i in ids]), "mend class_id and label"),
     ("two labels of one class", put("label", 0, "nope"), "mend class_id and label"),
     ("one label of two classes", all_of_class(1, "label", "no"), "mend class_id and label"),
-    ("one class in a split", one_class_in_val, "split the data again"),
+    ("one class in a split", one_class_in("val"), "split the data again"),
     (
         "one class in all",
         lambda columns: (all_of_class(1, "label", "no")(columns), all_of_class(1, "class_id", 0)(columns)),
         "at least two classes",
     ),
-    ("no test split", no_test_split, "split the data again"),
+    ("one class in the test split", one_class_in("test"), "split the data again"),
+    ("unreadable test split", unreadable_test_split, "split the data again"),
+    (
+        "no val split",
+        moved("val", "test"),
+        "{'train': 12, 'test': 24}; give a part of test, whole people or clips, the ",
+    ),
+    ("no train split", moved("train", "val"), "give a part of val, whole people or clips, the split 'train'"),
+    ("only train", lambda columns: (moved("val", "train")(columns), moved("test", "train")(columns)), "split 'val'"),
     ("unreadable images", put("image_bytes", 0, b"not an image"), "whc data info"),
     ("missing images", put("image_bytes", 0, None), "whc data info"),
 ]
@@ -98,10 +122,17 @@ def test_there_may_be_three_classes(write_dataset: WriteDataset) -> None:
     assert np.bincount(corpus.class_ids).tolist() == [18, 9, 9]
 
 
+def test_there_may_be_no_test_split(write_dataset: WriteDataset) -> None:
+    assert dataset.load(write_dataset(), SIZES).has_test
+    corpus = dataset.load(write_dataset(moved("test", "val")), SIZES)
+    assert not corpus.has_test
+    assert np.bincount(corpus.splits).tolist() == [12, 24]
+
+
 def test_each_split_must_have_all_three(write_dataset: WriteDataset) -> None:
     def change(columns: dict[str, Any]) -> None:
         third_class(columns)
-        one_class_in_val(columns)
+        one_class_in("val")(columns)
 
     with pytest.raises(DataError, match="split 'val': must have readable rows of every class, 'yes' has none"):
         dataset.load(write_dataset(change), SIZES)

@@ -11,7 +11,10 @@ from pathlib import Path
 
 import cv2
 import onnx
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
+from matplotlib.axes import Axes
 
 from whc import records
 from whc.data.dataset import Corpus, load
@@ -30,6 +33,7 @@ from whc.latency.timing import Protocol
 from whc.plugins import Choice, ChoiceOf
 from whc.records import LadderTable, LatencySession, StudyRecord, TrialRecord
 from whc.runtimes import onnxruntime_cpu
+from whc.tasks import classification
 from whc.trials.config import TrialConfig
 
 QUICK = """
@@ -46,6 +50,18 @@ timing: {min_rounds: 10, max_rounds: 20}
 def study(searched: Path, tmp_path: Path) -> Path:
     """A copy of the searched study that a test may spoil."""
     return Path(shutil.copytree(searched / "wave-1", tmp_path / "runs" / "wave-1"))
+
+
+@pytest.fixture
+def untested(study: Path) -> Path:
+    """The same study of data that have no test split."""
+    about = StudyRecord.load(study)
+    rows = pq.read_table(about.data)
+    data = study.parent / "untested.parquet"
+    pq.write_table(rows.filter(pc.not_equal(rows["split"], "test")), data)
+    fingerprint = load(data, [(16, 16)]).fingerprint
+    about.model_copy(update={"data": str(data), "data_fingerprint": fingerprint}).save(study)
+    return study
 
 
 @pytest.fixture
@@ -236,6 +252,49 @@ def test_test_scores_that_disagree_are_flagged(study: Path, recipe: str, monkeyp
     assert all(variant.f1 == 0 for variant in table.variants)
     assert all("test F1 is not above that of the constant predictor" in variant.notes for variant in table.variants)
     assert "constant predictor" in (study / "table.md").read_text()
+
+
+def test_a_ladder_without_a_test_split(untested: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is scored on test, and wherever such a score would stand it says so."""
+    legends: list[str] = []
+    monkeypatch.setattr(Axes, "set_title", lambda axes, _: legends.extend(axes.get_legend_handles_labels()[1]))
+    steps: list[str] = []
+    table, _ = build_table(untested, recipe, [], steps.append)
+    assert not any("test split" in step for step in steps)
+    assert table == records.load(LadderTable, untested / "table.json")
+    corpus = load(Path(StudyRecord.load(untested).data), [(16, 16)])
+    constant = classification.constant_score(windows(corpus, "val", 1).class_ids)
+    assert table.constant_shown == (constant, "validation")
+
+    written = json.loads((untested / "table.json").read_text())
+    assert (written["test_split"], written["constant_f1"], written["constant_val_f1"]) == (False, None, constant)
+    for row in written["variants"]:
+        assert (row["f1"], row["f1_low"], row["f1_high"]) == (None, None, None)
+        assert row["f1_rotated"] == {"-12": None, "+12": None}
+        assert 0 < row["val_f1"] <= 1
+        assert not any("test F1" in note for note in row["notes"])
+    for row in csv.DictReader((untested / "table.csv").read_text().splitlines()):
+        assert (row["f1"], row["f1_low"], row["f1_high"], row["test_split"]) == ("", "", "", "False")
+
+    text = (untested / "table.md").read_text()
+    assert f"\n**{records.UNTESTED}.**\n" in text
+    for variant in table.variants:
+        assert f"\n| {variant.name} | no test split | no test split | {variant.val_f1:.4f} (" in text
+    assert f'Always calling "waving_hand" scores F1 {constant:.4f} on the validation split.' in text
+    assert "scored once" not in text
+    assert "ladder, test F1: no test split" in legends
+    assert any(legend.startswith(f"constant predictor: {constant:.3f} on validation") for legend in legends)
+
+
+def test_a_template_that_cannot_show_a_missing_score(
+    untested: Path, recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = tmp_path / "factory" / "table.md.j2"
+    template.parent.mkdir()
+    template.write_text('{{ "%.4f" | format(table.variants[0].f1) }}')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"table\.md\.j2: must be a jinja2 template, got: .*; mend the template"):
+        build_table(untested, recipe, [], lambda _: None)
 
 
 def test_every_score_has_its_evidence(study: Path, recipe: str) -> None:

@@ -14,7 +14,7 @@ pytest.importorskip("mlflow.tracking")
 from mlflow import MlflowClient
 
 from whc.errors import ArtifactError, RegistryError
-from whc.records import LadderTable, VariantRow
+from whc.records import UNTESTED, LadderTable, VariantRow
 from whc.registry import store
 from whc.registry.location import Location
 from whc.registry.models import Registry
@@ -144,6 +144,31 @@ def test_a_foreign_champion_is_never_replaced(
         registry.ladder_built(*ladder("sm", study="other", **change))
     assert state(client) == before
     assert client.get_experiment_by_name("other") is None
+
+
+def test_a_ladder_without_a_test_split_is_marked(registry: Registry, ladder: Ladder, client: MlflowClient) -> None:
+    table, folder = ladder("m")
+    registry.ladder_built(table, folder)
+    scores = dict.fromkeys(("f1", "f1_low", "f1_high")) | {"f1_rotated": {"-12": None, "+12": None}}
+    rows = [row.model_copy(update=scores) for row in table.variants]
+    constant = {"test_split": False, "constant_f1": None, "constant_val_f1": 0.625}
+    changes: dict[str, object] = {**constant, "study": "untested", "variants": rows}
+    registry.ladder_built(table.model_copy(update=changes), folder)
+    version = client.get_model_version_by_alias("whc_m", "champion")
+    assert int(version.version) == 2
+    assert version.tags["f1"] == client.get_registered_model("whc_m").tags["f1"] == "no test split"
+    assert version.tags["val_f1"] == f"{rows[0].val_f1:.4f}"
+    metrics = client.get_run(version.run_id).data.metrics
+    assert "f1" not in metrics
+    assert metrics["val_f1"] == rows[0].val_f1
+    assert VariantRow.model_validate_json((Path(version.source) / "row.json").read_text()) == rows[0]
+    card = version.description
+    assert f"\n**{UNTESTED}.**\n" in card
+    assert "\n| **no test split** | 0.6250 | 0.8100 | " in card
+    assert "constant predictor (validation)" in card
+    assert "\n| **whc_m** | no test split | 0.8100 | " in card
+    assert "test split of data" not in card
+    assert "None" not in card
 
 
 def test_registering_twice_keeps_the_versions(registry: Registry, ladder: Ladder, client: MlflowClient) -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 import torch
 
 from whc.config import load_yaml
 from whc.data.dataset import Corpus
 from whc.errors import ArtifactError, UsageError
+from whc.records import UNTESTED
 from whc.tasks import classification
 from whc.training import checkpoint
 from whc.training.loop import Epoch, TrainingError
@@ -77,6 +79,24 @@ def test_what_a_run_leaves(tmp_path: Path, config: TrialConfig, bright_corpus: C
     pictures = {f"{split}_epoch_{epoch:04}.png" for split in ("train", "val") for epoch in (3, 6)} | {"test.png"}
     assert {path.name for path in (out / "diagnostics").iterdir()} == pictures
     assert all(cv2.imread(str(out / "diagnostics" / name)).std() > 10 for name in pictures)
+
+
+def test_without_a_test_split_nothing_is_scored_on_test(
+    tmp_path: Path, config: TrialConfig, bright_corpus: Corpus
+) -> None:
+    whole = do(Start(config), bright_corpus, tmp_path / "whole")
+    splits = np.where(bright_corpus.splits == 2, 0, bright_corpus.splits)
+    summary = do(Start(config), replace(bright_corpus, splits=splits), tmp_path / "out", draw_every=0)
+    test = ("f1", "accuracy", "confusion", "f1_at_tuned_threshold", "constant_f1")
+    assert [summary[name] for name in test] == [None] * 5
+    assert (whole["test_split"], summary["test_split"]) == (True, False)
+    assert whole.keys() == summary.keys()
+    assert summary["val_f1"] > 0.9
+    assert summary["constant_val_f1"] == 2 / 3
+    assert summary["tuned_threshold"] is not None
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
+    assert not any(path.name.startswith("test") for path in (tmp_path / "out" / "diagnostics").iterdir())
+    assert UNTESTED in (tmp_path / "out" / "train.log").read_text()
 
 
 def test_no_pictures_when_they_are_off(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:

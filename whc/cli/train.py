@@ -61,7 +61,7 @@ def command(
     diagnostics: int | None,
     as_json: bool,
 ) -> None:
-    """Train one network, keep its best weights by validation F1, and score the test split once."""
+    """Train one network, keep its best weights by validation F1, and score the test split once (if there is one)."""
     # Read when PyTorch loads. Threads that spin for long while they wait make training ten times slower where another
     # process is busy; threads that do not spin at all, twice slower where none is.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
@@ -78,7 +78,8 @@ def command(
     try:
         with _watched(console) as watcher:
             summary = train_and_save(start, corpus, out, diagnostics, watcher)
-        _write_predictions(data, out)
+        if summary["test_split"]:
+            _write_predictions(data, out)
     except KeyboardInterrupt:
         console.print(f"stopped; the same command with --resume goes on from {out / 'checkpoints'}")
         raise
@@ -96,10 +97,13 @@ def _write_predictions(data: Path, out: Path) -> None:
 
 
 def _shown(summary: dict[str, Any]) -> str:
-    shown = (
-        f"{summary['checkpoint']}: test F1 {summary['f1']:.4f}, validation F1 {summary['val_f1']:.4f} "
-        f"(epoch {summary['epoch']}), best constant {summary['constant_f1']:.4f}"
-    )
+    val = f"validation F1 {summary['val_f1']:.4f} (epoch {summary['epoch']})"
+    if not summary["test_split"]:
+        from whc.records import UNTESTED
+
+        constant = f"best constant {summary['constant_val_f1']:.4f} on validation"
+        return f"{summary['checkpoint']}: {val}, {constant}\n{UNTESTED}"
+    shown = f"{summary['checkpoint']}: test F1 {summary['f1']:.4f}, {val}, best constant {summary['constant_f1']:.4f}"
     if summary["tuned_threshold"] is not None:
         at = f"{summary['tuned_threshold']:.3f}"
         shown += f"; test F1 {summary['f1_at_tuned_threshold']:.4f} at threshold {at}, tuned on validation"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -62,6 +63,11 @@ class Corpus:
     fingerprint: str
     unreadable: tuple[str, ...] = ()
     interpolation: str = INTERPOLATION
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split; without it nothing can be scored on test."""
+        return SPLITS.index("test") in self.splits
 
 
 def read(path: Path, labelled: bool = True) -> Table:
@@ -207,7 +213,8 @@ def load(
         interpolation: how images are resized, a key of `whc.data.preprocess.INTERPOLATIONS`.
 
     Raises:
-        DataError: as `read`; also more than 1 % of the images unreadable, or a split left with one class.
+        DataError: as `read`; also more than 1 % of the images unreadable, a split that lacks a class, or no rows of
+            train or val (test may be absent).
     """
     table = read(path)
     count = len(table.rows)
@@ -247,7 +254,7 @@ def load(
         unreadable=tuple(rows["image_path"][~readable]),
         interpolation=interpolation,
     )
-    _check_classes(corpus, path)
+    _check_classes(corpus, table)
     return corpus
 
 
@@ -266,20 +273,32 @@ def _check_readable(table: Table, readable: NDArray[np.bool_]) -> None:
         )
 
 
-def _check_classes(corpus: Corpus, path: Path) -> None:
+def _check_classes(corpus: Corpus, table: Table) -> None:
+    rows = Counter(table.rows["split"])
     for code, split in enumerate(SPLITS):
+        if split not in rows:
+            _check_absent(split, rows, table.path)
+            continue
         present = set(corpus.class_ids[corpus.splits == code].tolist())
         for class_id, label in enumerate(corpus.labels):
             if class_id not in present:
                 raise DataError(
                     problem(
-                        f"{path}: split {split!r}",
+                        f"{table.path}: split {split!r}",
                         f"must have readable rows of every class, {label!r} has none",
                         sorted(present),
                         "split the data again",
                     )
                 )
     if len(corpus.labels) < 2:
-        raise DataError(
-            problem(f"{path}: class_id", "must have at least two classes", list(corpus.labels), "add rows of another")
-        )
+        rule = "must have at least two classes"
+        raise DataError(problem(f"{table.path}: class_id", rule, list(corpus.labels), "add rows of another"))
+
+
+def _check_absent(split: str, rows: Counter[str], path: Path) -> None:
+    if split == "test":
+        return  # nothing is trained or chosen on it
+    rule = "must have rows (only test may be absent)"
+    (largest, _), *_ = rows.most_common()
+    next_step = f"give a part of {largest}, whole people or clips, the split {split!r}"
+    raise DataError(problem(f"{path}: split {split!r}", rule, dict(rows), next_step))

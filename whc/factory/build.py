@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 
 from whc import records
 from whc.config import shipped
@@ -39,7 +40,7 @@ from whc.trials.config import TrialConfig
 RUNTIMES = ChoiceOf("runtimes")
 FOLDER, CANDIDATES = "ladder", "candidates"
 NOISE = "timed on a machine that was too noisy; build the ladder again when it is quiet"
-ROTATIONS = (-12, 12)  # degrees by which test pictures are turned for a second score
+ROTATIONS = {f"{turn:+}": turn for turn in (-12, 12)}  # degrees by which test pictures are turned for a second score
 
 
 def build_table(
@@ -122,7 +123,8 @@ class _Work:
         """Choose among the front's trials, and score the chosen; their files go to `scratch`."""
         recipe = self.recipe
         task = TrialConfig.model_validate(front[0].config).task_module
-        floor = task.constant_score(windows(self.corpus, "val", 1).class_ids) + recipe.min_over_constant
+        constant_val_f1 = self._constant(task, "val")
+        floor = constant_val_f1 + recipe.min_over_constant
         front_ms = [trial.latency.ms for trial in front if trial.latency]
         trials = shortlist(front, recipe.refit.candidates, self._reference(floor, front_ms))
         exported, rejected = self._export(trials)
@@ -138,7 +140,7 @@ class _Work:
             raise StudyError(
                 f"{self.folder}: no candidate passed the recipe's gates, got {reasons}; search on, or change the recipe"
             )
-        rows, constant_f1 = self._score(chosen, scratch)
+        constant_f1 = self._constant(task, "test") if self.corpus.has_test else None
         return LadderTable(
             study=self.study.study,
             prefix=recipe.prefix,
@@ -149,10 +151,12 @@ class _Work:
             host=timed.host,
             noisy=timed.noisy,
             aa_ratio=timed.aa_ratio,
+            test_split=self.corpus.has_test,
             constant_f1=constant_f1,
+            constant_val_f1=constant_val_f1,
             confidence=recipe.confidence,
             variants_at_95=len(choose(seen, recipe, reference, 0.95)),
-            variants=_flag_test_scores(rows, constant_f1),
+            variants=_flag_test_scores(self._score(chosen, scratch), constant_f1),
             left_out=sorted(rejected, key=lambda row: row.latency_ms),
         )
 
@@ -181,14 +185,19 @@ class _Work:
         reference_ms = self.study.reference_ms if self.study.host == host() else None
         return session([one.artifact for one in exported], self.runtime, self.recipe.timing, reference_ms)
 
-    def _score(self, chosen: Sequence[Candidate], scratch: Path) -> tuple[list[VariantRow], float]:
-        """Name the chosen candidates and score them on the test split; also what the constant predictor scores."""
-        self.on_step("scoring the chosen variants on the test split")
-        corpus, task = self.corpus, chosen[0].exported.config.task_module
+    def _constant(self, task: ModuleType, split: str) -> float:
+        """What the constant predictor scores on a split."""
+        return float(task.constant_score(windows(self.corpus, split, 1).class_ids))
+
+    def _score(self, chosen: Sequence[Candidate], scratch: Path) -> list[VariantRow]:
+        """Name the chosen candidates and score them on the test split, if there is one."""
+        tests: dict[str, Corpus] = {}
+        if self.corpus.has_test:
+            self.on_step("scoring the chosen variants on the test split")
+            code = SPLITS.index("test")
+            tests = {"": self.corpus} | {name: turned(self.corpus, code, turn) for name, turn in ROTATIONS.items()}
         names = ladder.names(len(chosen), self.recipe.prefix)
-        tests = {"": corpus, **{f"{turn:+}": turned(corpus, SPLITS.index("test"), turn) for turn in ROTATIONS}}
-        rows = [_variant(name, one, tests, self.runtime, scratch) for name, one in zip(names, chosen, strict=True)]
-        return rows, task.constant_score(windows(corpus, "test", 1).class_ids)
+        return [_variant(name, one, tests, self.runtime, scratch) for name, one in zip(names, chosen, strict=True)]
 
 
 def _variant(
@@ -196,20 +205,21 @@ def _variant(
 ) -> VariantRow:
     """Name a candidate, and score its final file on the test split: the only time that split is used.
 
-    `tests` holds the corpus as it is under "", and with test pictures turned under the degrees.
+    `tests` holds the corpus as it is under "", and with test pictures turned under the degrees; nothing where there is
+    no test split.
     """
     final = Path(shutil.copyfile(candidate.exported.artifact, scratch / f"{name}.onnx"))
     exported = replace(candidate.exported, artifact=final)
     task, latency, fitted = exported.config.task_module, candidate.latency, exported.fitted
     evidence = {turn: decisions(exported, corpus, "test", runtime) for turn, corpus in tests.items()}
     f1 = {turn: float(task.score_of(seen.counts.sum(0))) for turn, seen in evidence.items()}
-    low, high = interval(task, evidence[""])
+    low, high = interval(task, evidence[""]) if evidence else (None, None)
     return VariantRow(
         name=name,
-        f1=f1.pop(""),
+        f1=f1.get(""),
         f1_low=low,
         f1_high=high,
-        f1_rotated=f1,
+        f1_rotated={turn: f1.get(turn) for turn in ROTATIONS},
         val_f1=candidate.val_f1,
         seeds=dict(fitted.seeds),
         latency_ms=latency.ms,
@@ -225,14 +235,18 @@ def _variant(
     )
 
 
-def _flag_test_scores(rows: Sequence[VariantRow], constant_f1: float) -> list[VariantRow]:
+def _flag_test_scores(rows: Sequence[VariantRow], constant_f1: float | None) -> list[VariantRow]:
     """Validation chose; where the test split would have it otherwise, say so and change nothing."""
     flagged = []
     for faster, row in zip([None, *rows], rows, strict=False):
         notes = list(row.notes)
-        if faster and row.f1 <= faster.f1:
+        if faster and _at_most(row.f1, faster.f1):
             notes.append(f"test F1 is not above that of {faster.name}, which is faster")
-        if row.f1 <= constant_f1:
+        if _at_most(row.f1, constant_f1):
             notes.append("test F1 is not above that of the constant predictor")
         flagged.append(row.model_copy(update={"notes": notes}))
     return flagged
+
+
+def _at_most(f1: float | None, other: float | None) -> bool:
+    return f1 is not None and other is not None and f1 <= other

@@ -7,12 +7,13 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from whc import plugins, records
 from whc.config import render, shipped
-from whc.records import LadderTable, TrialRecord
+from whc.records import NO_TEST_SPLIT, UNTESTED, LadderTable, TrialRecord, shown_test_score
 
 CSV_COLUMNS = (
     "name",
@@ -27,6 +28,7 @@ CSV_COLUMNS = (
     "params",
     "runtime",
     "onnx",
+    "test_split",
 )
 
 
@@ -41,7 +43,8 @@ def write(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> No
 def markdown(table: LadderTable) -> str:
     """The table as Markdown, from factory/table.md.j2."""
     positive = plugins.load("tasks", table.task).positive_label(table.labels)
-    return render(shipped("factory", "table.md.j2"), table=table, positive=positive)
+    words = {"untested": UNTESTED, "shown_test_score": shown_test_score}
+    return render(shipped("factory", "table.md.j2"), table=table, positive=positive, **words)
 
 
 def as_csv(table: LadderTable) -> str:
@@ -49,7 +52,7 @@ def as_csv(table: LadderTable) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(variant.model_dump() for variant in table.variants)
+    writer.writerows({**variant.model_dump(), "test_split": table.test_split} for variant in table.variants)
     return text.getvalue()
 
 
@@ -67,16 +70,14 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     high = [variant.latency_high_ms - variant.latency_ms for variant in variants]
     axes.step(x, y, where="post", color="#1f6fb4", linewidth=1)
     axes.errorbar(x, y, xerr=[low, high], fmt="o", color="#1f6fb4", capsize=3, label="ladder, validation F1")
-    axes.scatter(x, [variant.f1 for variant in variants], marker="x", color="#c8502d", label="ladder, test F1")
+    tested = {variant.latency_ms: variant.f1 for variant in variants if variant.f1 is not None}
+    test = "ladder, test F1" if table.test_split else f"ladder, test F1: {NO_TEST_SPLIT}"
+    axes.scatter(list(tested), list(tested.values()), marker="x", color="#c8502d", label=test)
     for variant in variants:
         letter = variant.name.rpartition("_")[2].upper()
         place = (variant.latency_ms, variant.val_f1)
         axes.annotate(letter, place, xytext=(-3, 6), textcoords="offset points", ha="right", weight="bold")
-    floor = f"constant predictor: {table.constant_f1:.3f}"
-    if table.constant_f1 > axes.get_ylim()[0]:
-        axes.axhline(table.constant_f1, color="#808080", linestyle=":", linewidth=1, label=floor)
-    else:
-        axes.plot([], [], " ", label=f"{floor} (below this plot)")
+    _plot_constant(table, axes)
     axes.margins(y=0.1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -90,3 +91,12 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     temporary = path.with_name(f".{path.name}.tmp.png")
     figure.savefig(temporary)
     temporary.replace(path)
+
+
+def _plot_constant(table: LadderTable, axes: Axes) -> None:
+    f1, split = table.constant_shown
+    shown = f"constant predictor: {f1:.3f}" + ("" if table.test_split else f" on {split}")
+    if f1 > axes.get_ylim()[0]:
+        axes.axhline(f1, color="#808080", linestyle=":", linewidth=1, label=shown)
+    else:
+        axes.plot([], [], " ", label=f"{shown} (below this plot)")

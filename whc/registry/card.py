@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from whc.config import render, shipped
-from whc.records import LadderTable, VariantRow
+from whc.records import UNTESTED, LadderTable, VariantRow, shown_test_score
 from whc.runtimes import onnxruntime_cpu
 
 SIZES = {"p": "pico", "n": "nano", "t": "tiny", "s": "small", "c": "compact", "m": "medium", "l": "large"}
@@ -28,4 +28,6 @@ def model_card(row: VariantRow, table: LadderTable, onnx: Path) -> str:
         shape=model.input_shape[1:],
         size=SIZES[row.name[-1]],
         config=json.dumps(row.config, indent=2, ensure_ascii=False),
+        untested=UNTESTED,
+        shown_test_score=shown_test_score,
     )

@@ -18,7 +18,7 @@ from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
 
 from whc.errors import RegistryError, problem
-from whc.records import LadderTable, VariantRow, sha256
+from whc.records import LadderTable, VariantRow, sha256, shown_test_score
 from whc.registry import store
 from whc.registry.card import model_card
 from whc.registry.location import Location
@@ -174,7 +174,7 @@ def _entry(row: VariantRow, table: LadderTable, folder: Path) -> _Entry:
     if not onnx.is_file():
         raise RegistryError(problem(row.name, "its ONNX file must exist", str(onnx), "build the table again"))
     tags = {
-        "f1": f"{row.f1:.4f}",
+        "f1": shown_test_score(row.f1),
         "val_f1": f"{row.val_f1:.4f}",
         "latency_ms": f"{row.latency_ms:.4g}",
         "size_bytes": str(row.size_bytes),
@@ -199,9 +199,8 @@ def _variant_run(client: MlflowClient, entry: _Entry, experiment: str, parent: s
     """A run that holds a variant's files and numbers; MLflow's versions take theirs from a run."""
     row = entry.row
     now_ms = int(time.time() * 1000)
-    values = row.model_dump(
-        include={"f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "size_bytes", "params"}
-    )
+    shown = {"f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "size_bytes", "params"}
+    values = row.model_dump(include=shown, exclude_none=True)  # MLflow has no metric without a value
     run = client.create_run(experiment, tags=store.run_tags("variant", entry.tags, parent), run_name=row.name)
     run_id: str = run.info.run_id
     store.log(client, run_id, [Metric(key, value, now_ms, 0) for key, value in values.items()], row.config)

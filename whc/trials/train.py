@@ -134,8 +134,9 @@ def train_and_save(start: Start, corpus: Corpus, out: Path, draw_every: int | No
         watcher: told how it goes.
 
     Returns:
-        The summary, also in summary.json: f1 and accuracy (test, scored once), val_f1, epoch, constant_f1, f1 at the
-        threshold tuned on validation, params, the curve, and where the checkpoint lies.
+        The summary, also in summary.json: f1, accuracy, constant_f1 and f1 at the threshold tuned on validation (test,
+        scored once; None without a test split), val_f1, constant_val_f1, epoch, params, the curve, and where the
+        checkpoint lies.
 
     Raises:
         TrainingError: the loss is not a number; names the last good checkpoint.
@@ -251,26 +252,26 @@ def _outcome(network: nn.Module, start: Start, corpus: Corpus, split: str) -> Ou
 
 
 def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures: _Pictures) -> dict[str, Any]:
-    """Save the best epoch and score it on the test split, once."""
+    """Save the best epoch and score it on the test split, once, if there is one."""
     best, config, task = trainer.best, start.config, start.config.task_module
     assert best is not None  # noqa: S101 (there is at least one epoch)
     checkpoint.save(artifacts.to_checkpoint(config, corpus, best), out / "checkpoint.pt")
     network = trainer.scored
     network.load_state_dict(best.weights)
-    test, val = (_outcome(network, start, corpus, split) for split in ("test", "val"))
-    pictures.tested(test, best.epoch)
-    score: Callable[[float], float] = lambda at: float(task.score(test.probabilities, test.class_ids, at))  # noqa: E731
+    val = _outcome(network, start, corpus, "val")
+    test = _outcome(network, start, corpus, "test") if corpus.has_test else None
+    if test:
+        pictures.tested(test, best.epoch)
+    else:
+        log.info(records.UNTESTED)
     tuned = task.best_threshold(val.probabilities, val.class_ids)
-    counts = task.confusion(test.probabilities, test.class_ids, config.threshold)
     summary = {
-        "f1": score(config.threshold),
-        "accuracy": float(np.trace(counts) / counts.sum()),
-        "confusion": counts.tolist(),
+        "test_split": corpus.has_test,
+        **_test_scores(test, config, tuned),
         "tuned_threshold": tuned,
-        "f1_at_tuned_threshold": None if tuned is None else score(tuned),
         "val_f1": best.val_f1,
+        "constant_val_f1": task.constant_score(val.class_ids),
         "epoch": best.epoch,
-        "constant_f1": task.constant_score(test.class_ids),
         "params": sum(parameter.numel() for parameter in network.parameters()),
         "init": start.init,
         "unreadable": list(corpus.unreadable),
@@ -280,3 +281,19 @@ def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures:
     }
     records.write_atomic(out / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary
+
+
+def _test_scores(test: Outcome | None, config: TrialConfig, tuned: float | None) -> dict[str, Any]:
+    """All that the summary tells of the test split; each of it None where there is none."""
+    if test is None:
+        return dict.fromkeys(("f1", "accuracy", "confusion", "f1_at_tuned_threshold", "constant_f1"))
+    task = config.task_module
+    counts = task.confusion(test.probabilities, test.class_ids, config.threshold)
+    at_tuned = None if tuned is None else float(task.score(test.probabilities, test.class_ids, tuned))
+    return {
+        "f1": float(task.score(test.probabilities, test.class_ids, config.threshold)),
+        "accuracy": float(np.trace(counts) / counts.sum()),
+        "confusion": counts.tolist(),
+        "f1_at_tuned_threshold": at_tuned,
+        "constant_f1": task.constant_score(test.class_ids),
+    }

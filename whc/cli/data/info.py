@@ -30,6 +30,8 @@ def _render(report: DatasetReport) -> Group:
     from rich.console import Group
     from rich.table import Table
 
+    from whc.records import NO_TEST_SPLIT
+
     table = Table(title=f"{report.path}: {report.rows} rows", title_justify="left")
     table.add_column("split")
     for heading in ("rows", *report.labels, "people", "clips"):
@@ -39,6 +41,11 @@ def _render(report: DatasetReport) -> Group:
         table.add_row(name, *map(str, numbers))
     leaks = report.leaks
     lines = [
+        f"{NO_TEST_SPLIT}: nothing can be scored on test" if name == "test" else f"no {name} split: training needs one"
+        for name, split in report.splits.items()
+        if not split.rows
+    ]
+    lines += [
         f"{what} in more than one split: {leak.count}" + (f" ({', '.join(leak.examples)} ...)" if leak.count else "")
         for what, leak in (("people", leaks.people), ("clips", leaks.clips), ("identical images", leaks.images))
     ]
