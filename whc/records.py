@@ -174,7 +174,8 @@ class VariantRow(_Record):
 
     `f1` is of the test split, `f1_low`..`f1_high` its 95 % interval from a bootstrap by group, `f1_rotated` the same
     score with the pictures turned by so many degrees; all None without a test split. `val_f1` chose the variant;
-    `seeds` holds that of every training of it, by seed.
+    `seeds` holds that of every training of it, by seed. `latency_ratio` is to the reference network: what compares
+    with other sessions and studies (None in tables of old).
     """
 
     name: str
@@ -187,6 +188,7 @@ class VariantRow(_Record):
     latency_ms: float
     latency_low_ms: float
     latency_high_ms: float
+    latency_ratio: float | None = None
     size_bytes: int
     params: int
     runtime: str
@@ -194,6 +196,11 @@ class VariantRow(_Record):
     config: dict[str, Any]
     trial_id: str
     notes: list[str] = []
+
+    @property
+    def ratio_shown(self) -> str:
+        """Latency over the reference network's, as people read it."""
+        return "unknown" if self.latency_ratio is None else f"{self.latency_ratio:.3f}"
 
 
 class LeftOut(_Record):

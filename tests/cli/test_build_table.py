@@ -38,6 +38,18 @@ def test_scores_without_a_test_split_are_words() -> None:
     assert "always calling 'waving' scores F1 0.6250 on validation" in lines
 
 
+def test_what_compares_with_other_studies_is_shown() -> None:
+    latency = {"latency_ms": 0.1, "latency_low_ms": 0.1, "latency_high_ms": 0.1, "runtime": "onnxruntime_cpu"}
+    file = {"size_bytes": 1000, "params": 1, "onnx": "ladder/whc_m.onnx", "config": {}, "trial_id": "00000"}
+    scores: dict[str, Any] = {"f1": 0.5, "f1_low": 0.4, "f1_high": 0.6, "f1_rotated": {}, "seeds": {}}
+    rows = [
+        VariantRow(name=name, val_f1=0.75, latency_ratio=ratio, **scores, **latency, **file)
+        for name, ratio in (("whc_m", 0.381), ("whc_l", None))
+    ]
+    cells = [line.split("│")[-3].strip() for line in printed(variants=rows) if "whc_" in line]
+    assert cells == ["0.381", "unknown"]
+
+
 def printed(**changes: Any) -> list[str]:
     """The lines that a table of no variants gives; keywords change it."""
     origin = {"data_fingerprint": "f00d", "code_version": "1", "host": "here", "noisy": False, "aa_ratio": 1.0}

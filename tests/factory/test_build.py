@@ -92,6 +92,7 @@ def test_the_ladder_is_written_with_its_evidence(study: Path, recipe: str) -> No
         path = study / variant.onnx
         assert variant.size_bytes == path.stat().st_size
         assert variant.latency_low_ms <= variant.latency_ms <= variant.latency_high_ms
+        assert variant.latency_ratio == pytest.approx(variant.latency_ms / 0.02)
         assert 0 <= variant.f1 <= 1
         assert "BatchNormalization" not in {node.op_type for node in onnx.load(path).graph.node}
         metadata = onnxruntime_cpu.load(path, onnxruntime_cpu.Config()).metadata()
@@ -114,7 +115,17 @@ def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
     picture = cv2.imread(str(study / "front.png"))
     assert picture is not None
     assert picture.std() > 10
-    keys = {"name", "f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "size_bytes", "params"}
+    keys = {
+        "name",
+        "f1",
+        "val_f1",
+        "latency_ms",
+        "latency_low_ms",
+        "latency_high_ms",
+        "latency_ratio",
+        "size_bytes",
+        "params",
+    }
     assert keys | {"runtime", "onnx", "config"} <= json.loads((study / "table.json").read_text())["variants"][0].keys()
 
 

@@ -225,6 +225,7 @@ def _variant(
         latency_ms=latency.ms,
         latency_low_ms=latency.low_ms,
         latency_high_ms=latency.high_ms,
+        latency_ratio=latency.ratio,
         size_bytes=final.stat().st_size,
         params=fitted.record.params or 0,
         runtime=latency.runtime,

@@ -24,6 +24,7 @@ CSV_COLUMNS = (
     "latency_ms",
     "latency_low_ms",
     "latency_high_ms",
+    "latency_ratio",
     "size_bytes",
     "params",
     "runtime",

@@ -177,6 +177,7 @@ def _entry(row: VariantRow, table: LadderTable, folder: Path) -> _Entry:
         "f1": shown_test_score(row.f1),
         "val_f1": f"{row.val_f1:.4f}",
         "latency_ms": f"{row.latency_ms:.4g}",
+        "latency_ratio": row.ratio_shown,
         "size_bytes": str(row.size_bytes),
         "params": str(row.params),
         "runtime": row.runtime,
@@ -199,7 +200,7 @@ def _variant_run(client: MlflowClient, entry: _Entry, experiment: str, parent: s
     """A run that holds a variant's files and numbers; MLflow's versions take theirs from a run."""
     row = entry.row
     now_ms = int(time.time() * 1000)
-    shown = {"f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "size_bytes", "params"}
+    shown = {"f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "latency_ratio", "size_bytes", "params"}
     values = row.model_dump(include=shown, exclude_none=True)  # MLflow has no metric without a value
     run = client.create_run(experiment, tags=store.run_tags("variant", entry.tags, parent), run_name=row.name)
     run_id: str = run.info.run_id

@@ -63,12 +63,12 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
     count = len(table.variants)
     shown = Table(title=f"{table.study}: {count} variant{'s' * (count != 1)}", title_justify="left")
     shown.add_column("variant")
-    for heading in ("test F1 (95 %)", "val F1", "ms (95 %)", "KB"):
+    for heading in ("test F1 (95 %)", "val F1", "ms (95 %)", "x ref", "KB"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in table.variants:
         f1 = shown_test_score(row.f1) + (f" ({row.f1_low:.3f}-{row.f1_high:.3f})" if table.test_split else "")
         latency = f"{row.latency_ms:.4f} ({row.latency_low_ms:.4f}-{row.latency_high_ms:.4f})"
-        shown.add_row(row.name, f1, f"{row.val_f1:.4f}", latency, f"{row.size_bytes / 1000:.1f}")
+        shown.add_row(row.name, f1, f"{row.val_f1:.4f}", latency, row.ratio_shown, f"{row.size_bytes / 1000:.1f}")
     remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
     out = f"{len(table.left_out)} candidates left out; files: {folder / 'table.md'}, table.csv, table.json, front.png"
     positive = plugins.load("tasks", table.task).positive_label(table.labels)
@@ -76,5 +76,6 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
     score, split = table.constant_shown
     floor = f"{constant} scores F1 {score:.4f}" + ("" if table.test_split else f" on {split}")
     untested = [] if table.test_split else [UNTESTED]
+    reference = "x ref: times the reference network, which compares with other sessions and studies"
     told = f"each adds to the faster one with {table.confidence:.0%} confidence; {table.variants_at_95} would at 95%"
-    return Group(shown, *untested, floor, told, *remarks, *lines, out)
+    return Group(shown, *untested, floor, reference, told, *remarks, *lines, out)
