@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from whc.data.folders import SUFFIXES, BuildConfig, Found, scan
+from whc.data.folders import BuildConfig, Found, scan
 from whc.errors import DataError, UsageError
 
 SHARES = (0.7, 0.15, 0.15)
@@ -110,7 +110,6 @@ def test_videos_are_told_apart_from_pictures(tmp_path: Path) -> None:
     assert (
         message == f"{tmp_path / 'a'}: must hold images, got {{'.mp4': 1}}; fill or remove the folder, or use --videos"
     )
-    assert not SUFFIXES["images"] & SUFFIXES["videos"]
 
 
 def test_layouts_that_are_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from whc.cli import _options
 @click.option(
     "--model", required=True, help="Registered name (whc_m, whc_m@champion, whc_m/3), or path to an .onnx file."
 )
-@click.option("--source", help="Camera number, video file or folder of images.  [default: a rendered clip]")
-@_options.file("--save", help="MP4 file to write.")
+@click.option("--source", help="Camera number, video, picture or folder of pictures.  [default: a rendered clip]")
+@_options.file("--save", help="Video to write: .webm (VP8), or .mp4, which browsers do not play.")
 @_options.file("--csv", help="CSV file to write, a row for each frame.")
 @_options.region
 @click.option("--headless", is_flag=True, help="Open no window.")
@@ -34,13 +35,13 @@ def command(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Run a model on a camera, a video or a folder of images."""
+    """Run a model on a camera, a video or pictures. Ctrl-C ends it; the files that it writes are finished."""
     from whc.demo.regions import WHOLE, parse
     from whc.demo.run import run
 
     looked_at = parse(region) if region else WHOLE
     summary = run(
-        _options.model_file(model),
+        _exported(_options.model_file(model)),
         source,
         save=save,
         csv=csv,
@@ -50,6 +51,16 @@ def command(
         threads=threads,
     )
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
+
+
+def _exported(path: Path) -> Path:
+    from whc.errors import UsageError, problem
+
+    if path.suffix.lower() != ".onnx" and path.is_file():
+        onnx = path.with_suffix(".onnx").name
+        advice = shlex.join(("whc", "export", "--checkpoint", str(path), "--out", onnx))
+        raise UsageError(problem("--model", "must be a registered name or an .onnx file", str(path), f"run `{advice}`"))
+    return path
 
 
 def _has_display() -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.option(
     "--model", required=True, help="Registered name (whc_m, whc_m/3), .onnx file, or checkpoint (WHC's and HSC's too)."
 )
-@_options.file("--source", required=True, help="Folder of images, Parquet file, or video.")
+@_options.file("--source", required=True, help="Folder of images, image, Parquet file, or video.")
 @_options.file("--out", required=True, help="CSV file to write, a row for each decision.")
 @click.option("--split", help="Take this split of a Parquet file alone.")
 @_options.region
@@ -33,7 +33,7 @@ def command(
     runtime: str,
     threads: int,
     as_json: bool,
-) -> None:
+) -> int:
     """Run a model over many pictures and write what it calls them.
 
     A row of the CSV begins with the place of its picture: path for a folder (subfolders too); row, path, and where the
@@ -41,7 +41,8 @@ def command(
     called), probability (of that label), and prob_LABEL: of the positive label of two, of each of more.
 
     A model of several frames has a row for each full window, at its last frame; windows stay within a video_id, a video
-    or a folder. With labels in the Parquet file, F1 is told for each split.
+    or a folder. With labels in the Parquet file, F1 is told for each split. Ctrl-C finishes the file with the rows so
+    far.
     """
     from whc.demo.predict import predict
     from whc.demo.regions import WHOLE, parse
@@ -51,6 +52,7 @@ def command(
     with _options.progress(_options.messages(), "predicting") as told:
         summary = predict(loaded, source, out, split=split, region=looked_at, on_progress=told)
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
+    return 128 + summary.signal if summary.signal else 0
 
 
 def _load(path: Path, runtime: str, threads: int) -> Classifier:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +18,7 @@ from whc.data.build_report import BuildReport
 from whc.data.dataset import SPLITS
 from whc.data.folders import BuildConfig, Found, scan
 from whc.data.reading import Item, read
+from whc.data.replacing import replacing
 from whc.errors import DataError, UsageError, problem
 
 PARQUET = Path("dataset.parquet")
@@ -172,7 +171,7 @@ def _write(
 ) -> BuildReport:
     try:
         (out / REPORT).parent.mkdir(parents=True, exist_ok=True)
-        with _replacing(out / PARQUET) as parquet, _replacing(out / PIE) as pie, _replacing(out / REPORT) as text:
+        with replacing(out / PARQUET) as parquet, replacing(out / PIE) as pie, replacing(out / REPORT) as text:
             _write_rows(items, found, config, parquet)
             report = build_report.summarize(items, near, found, config, out / PARQUET, parquet)
             build_report.draw(report, pie)
@@ -202,14 +201,3 @@ def _write_rows(items: Sequence[Item], found: Found, config: BuildConfig, path: 
                 "person_id": [item.group for item, _ in chunk],
             }
             writer.write_table(pa.table(columns, schema))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path that replaces `path` when the block succeeds, and is removed when it does not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from whc.data.preprocess import INTERPOLATION, Image, decode, resize
+from whc.data.preprocess import INTERPOLATION, Image, decode, fault, resize
 from whc.errors import DataError, problem
 
 SPLITS = ("train", "val", "test")
@@ -261,11 +261,12 @@ def load(
 def _check_readable(table: Table, readable: NDArray[np.bool_]) -> None:
     bad = int((~readable).sum())
     if bad > MAX_UNREADABLE * len(readable):
-        first = table.rows["image_path"][~readable].iloc[0]
-        rule = f"at most {MAX_UNREADABLE:.0%} of the images may be unreadable"
+        first = int(np.flatnonzero(~readable)[0])
+        why = fault(table.encoded[first].as_py() or b"")
+        rule = f"at most {MAX_UNREADABLE:.0%} of the images may be unreadable (this one: {why})"
         raise DataError(
             problem(
-                f"{table.path}: {first}",
+                f"{table.path}: {table.rows['image_path'][first]}",
                 rule,
                 f"{bad} of {len(readable)}",
                 f"list them with `whc data info {table.path}`",

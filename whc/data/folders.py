@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,20 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from whc.config import Settings
 from whc.data.dataset import SPLITS
+from whc.data.pictures import is_picture, is_text, is_video, shown
 from whc.data.splitting import Shares
 from whc.errors import DataError, UsageError, problem
 
 Kind = Literal["images", "videos"]
-
-# What is neither is told as such; what is and cannot be decoded counts as damaged.
-SUFFIXES: dict[Kind, frozenset[str]] = {
-    "images": frozenset(
-        (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".jp2", ".ppm", ".pgm")
-    ),
-    "videos": frozenset(
-        (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".mjpeg", ".wmv", ".3gp")
-    ),
-}
 
 Reason = Literal["unreadable", "short", "copy", "conflict", "link", "hidden", "other"]
 
@@ -92,7 +82,7 @@ class Found:
 
 
 def scan(config: BuildConfig) -> Found:
-    """List a folder without opening its files. Links are not followed.
+    """List a folder; a file whose name tells nothing is told by its first bytes. Links are not followed.
 
     Raises:
         DataError: the folder cannot be read or is not laid out as it should be, or a class folder is empty or outside
@@ -145,14 +135,14 @@ def _collect(config: BuildConfig, folder: str, found: Found) -> None:
         for entry in _entries(waiting.pop()):
             name = _name(entry, config.folder)
             left = _reason(entry, name)
-            suffix = Path(entry.name).suffix.lower()
+            path = Path(entry.path)
             if left is None and entry.is_dir():
-                waiting.append(Path(entry.path))
-            elif left is None and suffix in SUFFIXES[config.kind]:
-                found.sources.append(Source(Path(entry.path), name, split or None, label))
+                waiting.append(path)
+            elif left is None and (is_picture(path) if config.kind == "images" else is_video(path)):
+                found.sources.append(Source(path, name, split or None, label))
             else:
                 found.left_out.append(left or _other(name, f"none of the {config.kind} that can be read"))
-                others[suffix or "no suffix"] += 1
+                others[path.suffix.lower() or "no suffix"] += 1
     if len(found.sources) == before:
         got = dict(others.most_common(3)) or "an empty folder"
         other_kind = "videos" if config.kind == "images" else "images"
@@ -183,13 +173,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _name(entry: os.DirEntry[str], root: Path) -> str:
     """The path below the root, in one line of text that can be written."""
-    name = Path(entry.path).relative_to(root).as_posix()
-    return name if _is_text(name) else name.encode("unicode_escape").decode()
-
-
-def _is_text(name: str) -> bool:
-    """Whether a name holds neither control characters (a line's end) nor bytes that are not UTF-8."""
-    return not any(unicodedata.category(character) in ("Cc", "Cs") for character in name)
+    return shown(Path(entry.path).relative_to(root).as_posix())
 
 
 def _reason(entry: os.DirEntry[str], name: str) -> LeftOut | None:
@@ -198,7 +182,7 @@ def _reason(entry: os.DirEntry[str], name: str) -> LeftOut | None:
         return LeftOut(name=name, reason="link", detail="symbolic links are not followed")
     if entry.name.startswith("."):
         return LeftOut(name=name, reason="hidden", detail="its name begins with a dot")
-    if not _is_text(entry.name):
+    if not is_text(entry.name):
         return _other(name, "its name holds control characters, or is not UTF-8")
     if not (entry.is_dir() or entry.is_file()):
         return _other(name, "neither file nor folder")

@@ -13,31 +13,64 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from whc import MAX_PIXELS
+
 Image = NDArray[np.uint8]
 
 RESIZE = "stretch"
 INTERPOLATION = "area"
-
+TOO_LARGE = f"{MAX_PIXELS // 10**6} megapixels"
 
 # What cannot be decoded is told in our own words, once; OpenCV would add its account of each file.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+
+
+class Unreadable(Exception):
+    """There is no picture in a file; the message says why, in a few words."""
 
 
 def decode(encoded: bytes) -> Image | None:
-    """Decode an image file (JPEG, PNG, WebP ...) to RGB uint8 (height, width, 3), or None when it cannot be read.
+    """The picture that `read_image` gives, or None where it raises."""
+    try:
+        return read_image(encoded)
+    except Unreadable:
+        return None
+
+
+def fault(encoded: bytes) -> str:
+    """Why `decode` gives None."""
+    try:
+        read_image(encoded)
+    except Unreadable as error:
+        return str(error)
+    return "can be decoded"
+
+
+def read_image(encoded: bytes) -> Image:
+    """Decode an image file (JPEG, PNG, WebP ...) to RGB uint8 (height, width, 3).
 
     Grey and palette pictures become RGB, CMYK is converted, 16 bits are scaled to 8, an alpha channel is dropped (the
     colours under it stay), EXIF orientation is applied, and of several frames the first is taken.
+
+    Raises:
+        Unreadable: it is damaged, no image, or, by its header, larger than MAX_PIXELS.
     """
-    if not encoded or (encoded.startswith(_PNG) and not _is_whole_png(encoded)):
-        return None
+    if not encoded:
+        raise Unreadable("empty")
+    if encoded.startswith(_PNG) and not _is_whole_png(encoded):
+        raise Unreadable("cannot be decoded")
     try:
         picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:
-        return None
-    return None if picture is None else np.asarray(picture, np.uint8)
+    except cv2.error as error:
+        is_too_large = "CV_IO_MAX_IMAGE" in str(error)
+        raise Unreadable(f"over {TOO_LARGE}" if is_too_large else "cannot be decoded") from error
+    if picture is None:
+        is_heic = encoded[4:8] == b"ftyp" and encoded[8:12] in HEIC_BRANDS
+        raise Unreadable("HEIC, convert it to JPEG" if is_heic else "cannot be decoded")
+    return np.asarray(picture, np.uint8)
 
 
 def _is_whole_png(encoded: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,8 @@ from whc.data import duplicates
 from whc.data.dataset import MAX_UNREADABLE
 from whc.data.duplicates import Look
 from whc.data.folders import BuildConfig, Found, Reason, Source
-from whc.data.preprocess import Image, decode
+from whc.data.pictures import read_file
+from whc.data.preprocess import Image, Unreadable, read_image
 from whc.data.video import open_video, sampled
 from whc.errors import DataError, problem
 
@@ -56,7 +58,7 @@ def read(found: Found, config: BuildConfig, on_progress: Callable[[int, int], No
         return _picture(source) if config.kind == "images" else _clip(source, config)
 
     items = []
-    pool = ThreadPoolExecutor()
+    pool = ThreadPoolExecutor(os.cpu_count())  # no more, as a large picture takes some hundred megabytes
     try:
         for done, result in enumerate(pool.map(work, found.sources), 1):
             if isinstance(result, Item):
@@ -73,12 +75,10 @@ def read(found: Found, config: BuildConfig, on_progress: Callable[[int, int], No
 
 def _picture(source: Source) -> Item | _Unusable:
     try:
-        encoded = source.path.read_bytes()
-    except OSError as error:
-        return _Unusable(source, "unreadable", f"cannot be read: {error.strerror}")
-    picture = decode(encoded)
-    if picture is None:
-        return _Unusable(source, "unreadable", "cannot be decoded")
+        encoded = read_file(source.path)
+        picture = read_image(encoded)
+    except Unreadable as error:
+        return _Unusable(source, "unreadable", str(error))
     kept = encoded if encoded.startswith(_KEPT) else _encode(".png", picture)
     return Item(source, {0: kept}, [duplicates.look(picture)])
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from whc.data.dataset import SPLITS, Table, read
-from whc.data.preprocess import decode
+from whc.data.preprocess import decode, fault
 
 EXAMPLES = 5
 _CHUNK_ROWS = 256
@@ -89,7 +89,7 @@ def inspect(path: Path) -> DatasetReport:
             clips=_shared(rows, "video_id"),
             images=_shared(readable, "pixels", shown="image_path"),
         ),
-        unreadable=_finding(rows["image_path"][rows["size"].isna()]),
+        unreadable=_unreadable(table, rows["image_path"][rows["size"].isna()]),
         sizes=dict(Counter(readable["size"]).most_common(EXAMPLES)),
     )
 
@@ -103,7 +103,9 @@ def _pictures(table: Table) -> tuple[pd.Series[str], pd.Series[str]]:
             return None, None
         height, width = picture.shape[:2]
         size = f"{width}x{height}"
-        return size, hashlib.blake2b(size.encode() + picture.tobytes(), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(size.encode(), digest_size=16)
+        digest.update(picture.data)
+        return size, digest.hexdigest()
 
     def chunk(start: int) -> list[tuple[str | None, str | None]]:
         return [look(encoded) for encoded in table.encoded.slice(start, _CHUNK_ROWS)]
@@ -137,6 +139,14 @@ def _shared(rows: pd.DataFrame, key: str, shown: str = "") -> Finding:
             else:
                 leaks.append(f"{value} ({', '.join(split for split, _ in by_split)})")
     return _finding(leaks)
+
+
+def _unreadable(table: Table, names: pd.Series[str]) -> Finding:
+    """Each as `name: why it cannot be decoded`."""
+    some = names.iloc[:EXAMPLES].items()
+    return Finding(
+        count=len(names), examples=[f"{name}: {fault(table.encoded[row].as_py() or b'')}" for row, name in some]
+    )
 
 
 def _finding(names: Iterable[str]) -> Finding:

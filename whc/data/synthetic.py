@@ -9,7 +9,6 @@ pictures of all kinds follow one distribution, and only their order in time diff
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 
 from whc.data.dataset import SPLITS, Size
 from whc.data.preprocess import Image
+from whc.data.replacing import replacing
 from whc.errors import DataError, UsageError, problem
 
 Motion = Literal["waving", "still", "drifting", "passing", "opening"]
@@ -154,11 +154,10 @@ def _clip_rows(seed: int, index: int, people: int) -> Iterator[dict[str, object]
 
 
 def _write(table: pa.Table, path: Path) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary)
     except OSError as error:
         raise DataError(f"{path}: must be writable, got {error.strerror}; choose another folder") from error
     return path

@@ -7,17 +7,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from whc.data.preprocess import Image
-from whc.errors import DataError
+from whc import MAX_PIXELS
+from whc.data.pictures import is_utf8, shown
+from whc.data.preprocess import TOO_LARGE, Image
+from whc.errors import DataError, problem
 
 Size = tuple[int, int]
 
+SCANNED_FRAMES = 300
+MAX_RATE = 60.0
 ASSUMED_FPS = 30.0  # of a camera or a video that does not tell
 
 _SLACK = 0.01  # share by which a video may run slower than it is sampled: 29.97 frames a second pass for 30
@@ -61,10 +66,16 @@ def open_video(path: Path | str) -> Iterator[Video]:
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: must be a video, got nothing there; check the path")
+    if not is_utf8(path):
+        raise DataError(f"{shown(str(path))}: must have a name in UTF-8, got other bytes; rename it")
     # As an absolute path: FFmpeg takes `concat:a.mp4` for a protocol.
     with capture(os.path.abspath(path)) as opened:  # noqa: PTH100 (resolve would follow links)
         if not opened.isOpened():
             raise DataError(f"{path}: must be a video that FFmpeg can decode, got something else; convert it to MP4")
+        width, height = (int(opened.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        if width * height > MAX_PIXELS:
+            rule = f"must have frames of at most {TOO_LARGE}"
+            raise DataError(problem(str(path), rule, f"{width}x{height}", "make it smaller"))
         first = read_rgb(opened)
         if first is None:
             raise DataError(f"{path}: must have frames that can be decoded, got none; convert or download it again")
@@ -103,9 +114,32 @@ def _decoded(opened: cv2.VideoCapture, first: Image, fps: float) -> Iterator[Fra
     start = seconds = opened.get(cv2.CAP_PROP_POS_MSEC) / 1000
     yield Frame(first, 0.0)
     while (picture := read_rgb(opened)) is not None:
-        told = opened.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        seconds = told if told > seconds else seconds + 1 / fps  # some files hold no times, or times that jump back
+        seconds = _moment(opened, seconds, fps)
         yield Frame(picture, seconds - start)
+
+
+def _moment(opened: cv2.VideoCapture, before: float, fps: float) -> float:
+    """Seconds at which the frame just read stands in the file; some files hold no times, or times that jump back."""
+    seconds = float(opened.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+    return seconds if seconds > before else before + 1 / fps
+
+
+def constant_rate(video: Video) -> float:
+    """Frames a second at which a video of constant rate can show each frame at its own time.
+
+    That is `video.fps` where the frames keep that pace. Otherwise (a phone's or a screen's recording) it is that of the
+    nearest two of the first SCANNED_FRAMES, MAX_RATE at most. The file is opened once more for it.
+    """
+    times = [0.0]
+    with capture(os.path.abspath(video.path)) as opened:  # noqa: PTH100
+        opened.grab()
+        start = seconds = opened.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        while len(times) < SCANNED_FRAMES and opened.grab():
+            seconds = _moment(opened, seconds, video.fps)
+            times.append(seconds - start)
+    if all(abs(seconds * video.fps - number) < 0.5 for number, seconds in enumerate(times)):
+        return video.fps
+    return min(MAX_RATE, max(video.fps, *(1 / (later - earlier) for earlier, later in pairwise(times))))
 
 
 def sampled(video: Video, fps: float) -> Iterator[tuple[int, Image]]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import mimetypes
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
-
-from whc.data.preprocess import Image, decode
+from whc.data.pictures import is_still, pictures_below, read_picture, shown
+from whc.data.preprocess import Image, read_image
 from whc.data.video import Video, open_video
 from whc.errors import DataError, UsageError, problem
 
@@ -31,14 +28,14 @@ UNKNOWN = -1
 class Crop:
     """One picture that is still to be decoded.
 
-    `look` gives it as the model wants it, or None when it cannot be decoded. `told` are the first cells of its row.
+    `look` gives it as the model wants it, or raises Unreadable. `told` are the first cells of its row.
     Windows of frames stay within a `clip`, in which the picture stands at `seconds`. `class_id` is the true one,
     UNKNOWN where nobody says.
     """
 
     name: str
     told: tuple[object, ...]
-    look: Callable[[], Image | None]
+    look: Callable[[], Image]
     clip: str
     seconds: float
     split: str = ""
@@ -67,7 +64,7 @@ def open_crops(
     """Open a source and close it at the end.
 
     Args:
-        source: folder of images, Parquet file or video.
+        source: folder of images (and its subfolders), image, Parquet file or video.
         prepare: makes a picture of any size what the model wants.
         labels: what the model tells apart, in order of class_id.
         frames: of one input of the model; more than one must have an order.
@@ -81,65 +78,36 @@ def open_crops(
     if split is not None and not is_parquet:
         raise UsageError(problem("--split", f"must come with a Parquet file, not {source}", split, "leave it out"))
     if source.is_dir():
-        yield _folder(source, prepare)
+        yield _files(str(source), source, pictures_below(source)[0], prepare)
     elif is_parquet:
         yield _parquet(source, prepare, labels, frames, split)
     elif not source.is_file():
-        rule = "must be a folder of images, a Parquet file or a video"
-        raise DataError(f"{source}: {rule}, got nothing there; check the path")
+        rule = "must be a folder of images, an image, a Parquet file or a video"
+        raise DataError(f"{shown(str(source))}: {rule}, got nothing there; check the path")
+    elif is_still(source):
+        yield _files(str(source), source.parent, [source], prepare)
     else:
         with open_video(source) as video:
             yield Crops(str(source), ("frame", "seconds"), video.count, video.fps, _filmed(video, prepare))
 
 
-def _folder(folder: Path, prepare: Prepare) -> Crops:
-    """The images of a folder and its subfolders, each a clip."""
-    files = list(_files(folder))
-    images = [path for path in files if _is_image(path)]
-    if not images:
-        raise DataError(
-            f"{folder}: must hold images, got none among {len(files)} files; give a folder of JPEG or PNG files"
-        )
+def _files(source: str, top: Path, images: Sequence[Path], prepare: Prepare) -> Crops:
+    """Images somewhere below a folder, each folder a clip."""
 
     def crops() -> Iterator[Crop]:
         for path in images:
-            # What is no UTF-8 is spelt out, so that it can be written.
-            name = path.relative_to(folder).as_posix().encode("utf-8", "backslashreplace").decode()
+            name = shown(path.relative_to(top).as_posix())
             yield Crop(name, (name,), partial(_look_at_file, path, prepare), str(path.parent), 0.0)
 
-    return Crops(str(folder), ("path",), len(images), None, crops())
+    return Crops(source, ("path",), len(images), None, crops())
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Files of a folder, then of its subfolders, in order of their names, less those that are hidden."""
-    try:
-        with os.scandir(folder) as found:
-            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"{folder}: must be a readable folder, got: {error.strerror}; check its permissions") from error
-    yield from (Path(entry.path) for entry in entries if entry.is_file())
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(Path(entry.path))
+def _look_at_file(path: Path, prepare: Prepare) -> Image:
+    return prepare(read_picture(path))
 
 
-def _is_image(path: Path) -> bool:
-    """By its name, so that a damaged one is told of, or by its first bytes."""
-    kind, _ = mimetypes.guess_type(path.name, strict=False)
-    return (kind or "").startswith("image/") or bool(cv2.haveImageReader(str(path)))
-
-
-def _look_at_file(path: Path, prepare: Prepare) -> Image | None:
-    try:
-        encoded = path.read_bytes()
-    except OSError:
-        return None
-    return _look(encoded, prepare)
-
-
-def _look(encoded: bytes, prepare: Prepare) -> Image | None:
-    picture = decode(encoded)
-    return None if picture is None else prepare(picture)
+def _look(encoded: bytes, prepare: Prepare) -> Image:
+    return prepare(read_image(encoded))
 
 
 def _parquet(path: Path, prepare: Prepare, labels: Sequence[str], frames: int, split: str | None) -> Crops:

@@ -1,22 +1,27 @@
-"""Where results go: an MP4, a CSV, the screen. A file appears under its name when it is whole."""
+"""Where results go: a video, a CSV, the screen. A file appears under its name when it is whole."""
 
 from __future__ import annotations
 
 import csv
 import os
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 
+from whc.data.pictures import is_utf8, shown
 from whc.data.preprocess import Image
+from whc.data.replacing import replacing
 from whc.demo.classifier import Verdict
 from whc.demo.overlay import Size
 from whc.errors import UsageError
 
+MAX_HELD_SECONDS = 60.0
+_CODECS = {".webm": "VP80", ".mp4": "mp4v"}
 _QUIT_KEYS = {ord("q"), ord("Q"), 27}
 
 
@@ -39,33 +44,78 @@ Write = Callable[[Result], bool]
 
 @contextmanager
 def video_file(path: Path, size: Size, fps: float) -> Iterator[Write]:
-    """An MP4 of the drawn frames.
+    """A video of the drawn frames at a constant rate, in which each stands at its own time to half a frame.
+
+    A frame is repeated until the next one's time has come, at most MAX_HELD_SECONDS, and left out when the next one's
+    comes within the same.
 
     Args:
-        path: ends in .mp4.
+        path: ends in .webm (VP8) or .mp4 (MPEG-4 part 2, which browsers do not play).
         size: height and width of the drawn frames, even.
         fps: frames a second at which it plays.
 
     Raises:
         UsageError: it cannot be written.
     """
-    with replacing(path, ".mp4") as temporary:
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, (size[1], size[0]))
+    _require_suffix(path, tuple(_CODECS))
+    if not is_utf8(path):
+        raise UsageError(f"{shown(str(path))}: must have a name in UTF-8, got other bytes; rename it")
+    with _written(path) as temporary:
+        codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
+        with _silent_stderr():
+            writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, codec, fps, (size[1], size[0]))
         if not writer.isOpened():
             raise UsageError(f"{path}: must be a video that OpenCV can encode, got a refusal; choose --csv instead")
-        written = 0
-
-        def write(result: Result) -> bool:
-            nonlocal written
-            writer.write(cv2.cvtColor(result.shown, cv2.COLOR_RGB2BGR))
-            written += 1
-            return True
-
+        reel = _Reel(writer, fps)
         try:
-            yield write
+            yield reel.take
         finally:
+            reel.end()
             writer.release()
-        _check_video(path, temporary, written)
+        _check_video(path, temporary, reel.written)
+
+
+class _Reel:
+    """Gives a writer of constant rate each frame as often as its time on the screen asks for."""
+
+    def __init__(self, writer: cv2.VideoWriter, fps: float) -> None:
+        self._writer, self._fps = writer, fps
+        self._held: Image | None = None
+        self._skipped = 0  # places of a long gap that are not filled
+        self.written = 0
+
+    def take(self, result: Result) -> bool:
+        """Hold this frame, after the last one has been written up to its time."""
+        place = round(result.seconds * self._fps) - self._skipped
+        most = self.written + max(1, round(MAX_HELD_SECONDS * self._fps))
+        if place > most:
+            self._skipped += place - most
+        self._fill(min(place, most))
+        self._held = cv2.cvtColor(result.shown, cv2.COLOR_RGB2BGR)
+        return True
+
+    def end(self) -> None:
+        """Write the frame that is held."""
+        self._fill(self.written + 1)
+
+    def _fill(self, place: int) -> None:
+        while self._held is not None and self.written < place:
+            self._writer.write(self._held)
+            self.written += 1
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Keep OpenCV from printing that WebM does not know AVI's name of the codec, which it then finds by itself."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _check_video(path: Path, temporary: Path, written: int) -> None:
@@ -94,9 +144,8 @@ def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Write]:
     """
     lone = len(columns) == 1
     header = ("frame", "seconds", "label", "probability", *(("positive",) if lone else columns), "latency_ms")
-    with replacing(path, ".csv") as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(header)
+    with table(path) as write_row:
+        write_row(header)
 
         def write(result: Result) -> bool:
             verdict = result.verdict
@@ -105,35 +154,65 @@ def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Write]:
                 told = (int(verdict.positive),) if lone else (f"{value:.6f}" for value in verdict.output)
                 latency = f"{verdict.latency_ms:.3f}" if result.fresh else ""
                 cells = (verdict.label, f"{verdict.probability:.6f}", *told, latency)
-            rows.writerow((result.number, f"{result.seconds:.3f}", *cells))
+            write_row((result.number, f"{result.seconds:.3f}", *cells))
             return True
 
         yield write
 
 
 @contextmanager
-def replacing(path: Path, suffix: str) -> Iterator[Path]:
-    """A temporary path that replaces `path` when the block succeeds and is removed when it fails.
+def table(path: Path) -> Iterator[Callable[[Iterable[object]], None]]:
+    """A CSV file; yields a function that writes a row.
 
     Raises:
-        UsageError: `path` does not end in `suffix`, is a folder, or cannot be written.
+        UsageError: `path` does not end in .csv, is a folder, or cannot be written.
     """
-    if path.suffix.lower() != suffix:
-        raise UsageError(f"{path}: must end in {suffix}, got {path.suffix!r}; rename it")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{suffix}")  # OpenCV goes by the suffix
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise IsADirectoryError(None, "a folder")
-        temporary.touch()
+    _require_suffix(path, (".csv",))
+    with _written(path) as temporary:
+        with _blames(path):
+            file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        rows = csv.writer(file)
+
+        def write(row: Iterable[object]) -> None:
+            with _blames(path):
+                rows.writerow(row)
+
+        try:
+            yield write
+            with _blames(path):
+                file.close()
+        finally:
+            with suppress(OSError):  # what has failed before fails again when the file is closed
+                file.close()
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[Path]:
+    """As `replacing`; an error of its own names `path`, one of the block (of the source, say) stays what it is."""
+    with ExitStack() as stack:
+        with _blames(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                raise IsADirectoryError(None, "a folder")
+            temporary = stack.enter_context(replacing(path))
+            temporary.touch()
         yield temporary
-        temporary.replace(path)
+        with _blames(path):
+            stack.close()
+
+
+def _require_suffix(path: Path, suffixes: Sequence[str]) -> None:
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"{path}: must end in {' or '.join(suffixes)}, got {path.suffix!r}; rename it")
+
+
+@contextmanager
+def _blames(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(f"{path}: must be a file that can be written, got: {reason}; choose another path") from error
-    finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
 
 
 @contextmanager

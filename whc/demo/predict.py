@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import time
 from collections import Counter, defaultdict, deque
@@ -16,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from whc.data.preprocess import Image
+from whc.data.preprocess import Image, Unreadable
 from whc.demo.classifier import Classifier
 from whc.demo.crops import UNKNOWN, Crop, Crops, open_crops
-from whc.demo.outputs import replacing
+from whc.demo.ending import Ending, ends_on_signal
+from whc.demo.outputs import table
 from whc.demo.regions import WHOLE, Region
 from whc.demo.window import Window
 from whc.errors import DataError
@@ -31,15 +31,17 @@ _CHUNK_PICTURES = 32  # that a thread decodes at once
 Item = TypeVar("Item")
 Output = NDArray[np.float32]
 Progress = Callable[[int, int], None]
-_Chunk = tuple[list[Crop], Future[list[Image | None]]]
+_Look = Image | Unreadable
+_Chunk = tuple[list[Crop], Future[list[_Look]]]
 
 
 class PredictSummary(BaseModel):
     """What was predicted.
 
     `called` counts rows by label; `f1` is by split ("all" where rows have none), empty where nobody says what is true.
-    `unreadable` counts the pictures left out, of which `examples` names the first few. `seconds` is wall time,
-    `images_per_second` counts all pictures over it, decoding and writing included.
+    `unreadable` counts the pictures left out; `examples` says of the first few `name: why`. `seconds` is wall time,
+    `images_per_second` counts all pictures over it, decoding and writing included. `signal` is the number of the signal
+    that ended the run early, 0 when none did.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -54,6 +56,7 @@ class PredictSummary(BaseModel):
     examples: list[str]
     seconds: float
     images_per_second: float
+    signal: int
     notes: list[str]
 
     def line(self) -> str:
@@ -79,6 +82,8 @@ def predict(
 ) -> PredictSummary:
     """Run a model over all pictures of a source; the table appears when it is whole.
 
+    Ctrl-C, SIGTERM or SIGHUP finish it with the rows so far.
+
     A row begins with what is told of the picture: `path` below a folder; `row`, `path`, `split` and `true_label` of a
     Parquet file (the last two where it has them); `frame` and `seconds` of a video. Then come `label`, the one called,
     its `probability`, and `prob_<label>` for each number that the model gives. A model of several frames has a row for
@@ -87,7 +92,7 @@ def predict(
 
     Args:
         model: what to run.
-        source: folder of images (and its subfolders), Parquet file or video.
+        source: folder of images (and its subfolders), image, Parquet file or video.
         out: CSV file to write.
         split: the only split of a Parquet file to take.
         region: the part of each picture that the model sees.
@@ -105,15 +110,14 @@ def predict(
         return model.prepare(region.crop(picture))
 
     with (
-        replacing(out, ".csv") as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
+        ends_on_signal() as ending,
+        table(out) as write,
         open_crops(source, prepare, about.labels, about.frames, split) as crops,
     ):
-        table = csv.writer(file)
-        table.writerow((*crops.columns, "label", "probability", *model.columns))
-        run = _Run(model, crops, on_progress)
+        write((*crops.columns, "label", "probability", *model.columns))
+        run = _Run(model, crops, ending, on_progress)
         for row in run.rows():
-            table.writerow(row)
+            write(row)
         run.require_rows()
     return run.summary(out, time.perf_counter() - started)
 
@@ -121,17 +125,19 @@ def predict(
 class _Run:
     """One pass over the pictures, and what is counted on the way."""
 
-    def __init__(self, model: Classifier, crops: Crops, on_progress: Progress) -> None:
-        self._model, self._crops, self._on_progress = model, crops, on_progress
+    def __init__(self, model: Classifier, crops: Crops, ending: Ending, on_progress: Progress) -> None:
+        self._model, self._crops, self._ending, self._on_progress = model, crops, ending, on_progress
         self._done = self._decisions = self._short_clips = 0
         self._unreadable: list[str] = []
         self._called: Counter[int] = Counter()
         self._scored: defaultdict[str, list[tuple[Output, int]]] = defaultdict(list)
 
     def rows(self) -> Iterator[tuple[object, ...]]:
-        """The rows of the table."""
+        """The rows of the table, up to a signal that asks to end."""
         about, task = self._model.metadata, self._model.task
         for batch in _chunks(self._windows(), BATCH):
+            if self._ending.signal:
+                return
             outputs = self._model.probabilities(np.stack([window for window, _ in batch]))
             self._called.update(task.called(outputs, about.threshold).tolist())
             self._decisions += len(batch)
@@ -148,8 +154,8 @@ class _Run:
         rate = about.frame_rate if about.frames > 1 else None  # single images need no rhythm
         window, clip = Window(about.frames, rate, self._crops.fps), None
         for crop, picture in self._pictures():
-            if picture is None:
-                self._unreadable.append(crop.name)
+            if isinstance(picture, Unreadable):
+                self._unreadable.append(f"{crop.name}: {picture}")
                 continue
             if crop.clip != clip:
                 self._short_clips += clip is not None and window.missing > 0
@@ -160,19 +166,22 @@ class _Run:
                     yield window.stack(), crop
         self._short_clips += window.missing > 0
 
-    def _pictures(self) -> Iterator[tuple[Crop, Image | None]]:
+    def _pictures(self) -> Iterator[tuple[Crop, _Look]]:
         """Pictures in their order, decoded in threads ahead of time."""
         workers = os.cpu_count() or 1
-        with ThreadPoolExecutor(workers) as pool:
-            waiting: deque[_Chunk] = deque()
+        pool = ThreadPoolExecutor(workers)
+        waiting: deque[_Chunk] = deque()
+        try:
             for chunk in _chunks(self._crops.pictures, _CHUNK_PICTURES):
                 waiting.append((chunk, pool.submit(_look, chunk)))
                 if len(waiting) > 2 * workers:
                     yield from self._decoded(waiting.popleft())
             while waiting:
                 yield from self._decoded(waiting.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    def _decoded(self, chunk_and_pictures: _Chunk) -> Iterator[tuple[Crop, Image | None]]:
+    def _decoded(self, chunk_and_pictures: _Chunk) -> Iterator[tuple[Crop, _Look]]:
         chunk, pictures = chunk_and_pictures
         yield from zip(chunk, pictures.result(), strict=True)
         self._done += len(chunk)
@@ -182,6 +191,8 @@ class _Run:
         """Raise a DataError when there was no decision."""
         if self._decisions:
             return
+        if self._ending.signal:
+            raise KeyboardInterrupt  # there is nothing to keep
         source, about = self._crops.source, self._model.metadata
         if len(self._unreadable) == self._done:
             rule = "must hold images that can be decoded"
@@ -197,7 +208,9 @@ class _Run:
             notes.append(f"{self._short_clips} clips without rows, shorter than {about.frames} frames")
         if about.frames > 1 and about.frame_rate and fps and fps < 0.9 * about.frame_rate:
             notes.append(f"the model was trained on {about.frame_rate:g} frames a second, the source has {fps:g}")
-        if self._crops.count and self._done < 0.9 * self._crops.count:
+        if self._ending.signal:
+            notes.append(f"interrupted after {self._done} of {self._crops.count or 'unknown many'} pictures")
+        elif self._crops.count and self._done < 0.9 * self._crops.count:
             notes.append(f"the source ended early, after {self._done} of {self._crops.count} frames")
         return notes
 
@@ -215,6 +228,7 @@ class _Run:
             examples=self._unreadable[:EXAMPLES],
             seconds=seconds,
             images_per_second=self._done / seconds,
+            signal=self._ending.signal,
             notes=self._notes(),
         )
 
@@ -223,8 +237,15 @@ class _Run:
         return float(self._model.task.score(np.stack(outputs), np.array(class_ids), self._model.metadata.threshold))
 
 
-def _look(crops: list[Crop]) -> list[Image | None]:
-    return [crop.look() for crop in crops]
+def _look(crops: list[Crop]) -> list[_Look]:
+    return [_picture(crop) for crop in crops]
+
+
+def _picture(crop: Crop) -> _Look:
+    try:
+        return crop.look()
+    except Unreadable as error:
+        return error
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import signal
 import statistics
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from whc.data.pictures import shown
 from whc.demo import classifier, outputs, overlay
 from whc.demo.classifier import Classifier, Verdict
+from whc.demo.ending import Ending, ends_on_signal
 from whc.demo.outputs import Result, Write
 from whc.demo.regions import WHOLE, Region
-from whc.demo.sources import FOLDER_FPS, Source, open_source
+from whc.demo.sources import Source, open_source
 from whc.demo.window import Window
 from whc.errors import UsageError
 
 _SPEED_OVER = 30  # frames over which the speed drawn is averaged
+EXAMPLES = 5  # of unreadable images that are named
 _MISSING_SHARE = 0.1  # a video's header may be off by a frame or two; more than this is told
 
 
@@ -74,12 +75,14 @@ def run(
     runtime: str = "onnxruntime_cpu",
     threads: int = 1,
 ) -> DemoSummary:
-    """Run a model on a source until it ends, the window is closed, or Ctrl-C; the files are finished in each case.
+    """Run a model on a source until it ends, the window is closed, or Ctrl-C, SIGTERM or SIGHUP.
+
+    The files are finished in each case.
 
     Args:
         model: an ONNX file exported by whc.
-        source: a camera's number, a video, a folder of images; None for a rendered clip.
-        save: MP4 to write, at the source's frames a second (10 for a folder).
+        source: a camera's number, a video, a picture, a folder of pictures; None for a rendered clip.
+        save: WebM or MP4 to write, in which frames stand at their times (10 a second for pictures).
         csv: table to write, a row for each frame.
         display: show the frames in a window, files and clips at their own speed.
         region: the part of each frame that the model sees.
@@ -91,23 +94,29 @@ def run(
         DataError: the source cannot be used.
         UsageError: an output cannot be written, or no such runtime.
     """
-    if save and source and save.resolve() == Path(source).resolve():
+    if save and source and _is_same_file(save, Path(source)):
         raise UsageError(f"{save}: must be another file than the source, got the same; choose another path")
     loaded = classifier.load(model, runtime, threads)
-    tally = _Tally()
     with ExitStack() as stack:
-        stack.enter_context(tally.ends_on_interrupt())
+        tally = _Tally(stack.enter_context(ends_on_signal()))
         stream = stack.enter_context(open_source(source))
         canvas = overlay.canvas_size(*stream.size)
         writes: list[Write] = []
         if save:
-            writes.append(stack.enter_context(outputs.video_file(save, canvas, stream.fps or FOLDER_FPS)))
+            writes.append(stack.enter_context(outputs.video_file(save, canvas, stream.rate())))
         if csv:
             writes.append(stack.enter_context(outputs.csv_file(csv, loaded.columns)))
         if display:
-            writes.append(stack.enter_context(outputs.screen(f"whc: {model.name}", paced=not stream.live)))
+            writes.append(stack.enter_context(outputs.screen(f"whc: {shown(model.name)}", paced=not stream.live)))
         tally.follow(_results(loaded, stream, region, canvas), writes)
         return _summary(tally, stream, loaded, save, csv)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 def _results(model: Classifier, stream: Source, region: Region, canvas: overlay.Size) -> Iterator[Result]:
@@ -144,12 +153,17 @@ def _caption(model: Classifier, verdict: Verdict | None, fps: float | None) -> o
 class _Tally:
     """Counts a run while it hands the results on."""
 
-    def __init__(self) -> None:
+    def __init__(self, ending: Ending) -> None:
+        self._ending = ending
         self.frames = 0
         self.seconds = 0.0
         self.verdicts: list[Verdict] = []
         self.ended = False  # the stream did, rather than the user ending it
-        self.interrupted = False
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal has asked to end."""
+        return self._ending.signal != 0
 
     def follow(self, results: Iterator[Result], writes: list[Write]) -> None:
         """Hand results to all outputs until one asks to stop, or Ctrl-C."""
@@ -165,35 +179,24 @@ class _Tally:
             self.ended = True
         self.seconds = time.perf_counter() - started
 
-    @contextmanager
-    def ends_on_interrupt(self) -> Iterator[None]:
-        """Within, the first Ctrl-C ends the run after the frame at hand, so that all outputs hold the same frames."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # only the main thread hears signals
-            return
-        before = signal.signal(signal.SIGINT, self._interrupt)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
 
-    def _interrupt(self, *_: object) -> None:
-        if self.interrupted:
-            raise KeyboardInterrupt
-        self.interrupted = True
-
-
-def _notes(tally: _Tally, stream: Source, model: Classifier) -> list[str]:
+def _notes(tally: _Tally, stream: Source, model: Classifier, save: Path | None) -> list[str]:
     notes = []
     if stream.skipped:
-        notes.append(f"{stream.skipped} files skipped that are no readable images")
-    if tally.ended and stream.count and tally.frames + stream.skipped < (1 - _MISSING_SHARE) * stream.count:
+        notes.append(f"{stream.skipped} files skipped that are no images")
+    if stream.unreadable:
+        more = ", ..." if len(stream.unreadable) > EXAMPLES else ""
+        first = ", ".join(stream.unreadable[:EXAMPLES])
+        notes.append(f"{len(stream.unreadable)} unreadable images left out ({first}{more})")
+    if tally.ended and stream.count and tally.frames + len(stream.unreadable) < (1 - _MISSING_SHARE) * stream.count:
         notes.append(f"the source ended early, after {tally.frames} of {stream.count} frames")
     rate = model.metadata.frame_rate
     if rate and stream.fps and stream.fps < 0.9 * rate:
         notes.append(f"the model was trained on {rate:g} frames a second, the source has {stream.fps:g}")
     if not tally.verdicts:
         notes.append(f"no decision: the model needs {model.metadata.frames} frames")
+    if save and save.suffix.lower() == ".mp4":
+        notes.append(f"browsers do not play this MP4 (--save {save.with_suffix('.webm').name}: they do)")
     if tally.interrupted:
         notes.append("interrupted")
     return notes
@@ -217,5 +220,5 @@ def _summary(tally: _Tally, stream: Source, model: Classifier, save: Path | None
         save=str(save) if save else None,
         csv=str(csv) if csv else None,
         interrupted=tally.interrupted,
-        notes=_notes(tally, stream, model),
+        notes=_notes(tally, stream, model, save),
     )

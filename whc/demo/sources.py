@@ -1,31 +1,36 @@
-"""Where frames come from: a camera, a video file, a folder of images, or a rendered clip."""
+"""Where frames come from: a camera, a video, a picture, a folder of pictures, or a rendered clip."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from whc.data.preprocess import Image, decode
-from whc.data.video import Frame, Size, capture, frame_rate, open_video, read_rgb
-from whc.errors import DataError
+from whc.data.pictures import is_still, pictures_below, read_picture, shown
+from whc.data.preprocess import Image, Unreadable
+from whc.data.video import Frame, Size, capture, constant_rate, frame_rate, open_video, read_rgb
+from whc.errors import DataError, problem
 
 FOLDER_FPS = 10.0  # at which images without a time of their own are timed and played
 RENDERED_SECONDS = 3  # of each motion
+MAX_CAMERA = 99  # from 100 on OpenCV takes the hundreds for the number of a backend
+MAX_DIGITS = 10
 
 
 @dataclass
 class Source:
     """An open stream; iterate it once.
 
-    `fps` is None for a folder, where every image counts. `size` is the first frame's height and width in pixels
-    (images of a folder may differ); `count` is the number of frames as far as known beforehand, `skipped` that of files
-    left out.
+    `fps` is None for pictures, where every one counts. `size` is the first frame's height and width in pixels (pictures
+    may differ); `count` is the number of frames as far as known beforehand. `skipped` counts files that are no
+    pictures, `unreadable` names pictures that give no frame. `rate` gives the frames a second at which a video of
+    constant rate keeps the frames' times; it may take a while.
     """
 
     name: str
@@ -33,8 +38,10 @@ class Source:
     size: Size
     count: int | None
     frames: Iterator[Frame]
+    rate: Callable[[], float]
     live: bool = False
     skipped: int = 0
+    unreadable: list[str] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames
@@ -45,7 +52,8 @@ def open_source(spec: str | None) -> Iterator[Source]:
     """Open a source and close it at the end.
 
     Args:
-        spec: a camera's number, the path of a video or of a folder of images, or None for a rendered clip.
+        spec: a camera's number, the path of a video, of a picture or of a folder of pictures (and its subfolders), or
+            None for a rendered clip.
 
     Raises:
         DataError: nothing there, or nothing in it that can be shown.
@@ -53,17 +61,27 @@ def open_source(spec: str | None) -> Iterator[Source]:
     if spec is None:
         yield _rendered()
     elif spec.isdecimal():
-        with capture(int(spec)) as opened:
+        with capture(_camera_number(spec)) as opened:
             yield _camera(opened, spec)
     elif Path(spec).is_dir():
-        yield _folder(Path(spec))
+        yield _pictures(spec, *pictures_below(Path(spec)))
     elif not Path(spec).is_file():
         raise DataError(
-            f"{spec}: must be a camera's number, a video or a folder of images, got nothing there; check the path"
+            f"{shown(spec)}: must be a camera's number, a video, a picture or a folder of pictures, got nothing there; "
+            "check the path"
         )
+    elif is_still(Path(spec)):
+        yield _pictures(spec, [Path(spec)], 0)
     else:
         with open_video(spec) as video:
-            yield Source(spec, video.fps, video.size, video.count, video.frames)
+            yield Source(spec, video.fps, video.size, video.count, video.frames, partial(constant_rate, video))
+
+
+def _camera_number(text: str) -> int:
+    number = int(text) if len(text) < MAX_DIGITS else MAX_CAMERA + 1
+    if number > MAX_CAMERA:
+        raise DataError(problem("camera", f"must be a number in 0..{MAX_CAMERA}", text, "see `ls /dev/video*`"))
+    return number
 
 
 def _camera(opened: cv2.VideoCapture, number: str) -> Source:
@@ -72,7 +90,8 @@ def _camera(opened: cv2.VideoCapture, number: str) -> Source:
     first = read_rgb(opened)
     if first is None:
         raise DataError(f"camera {number}: must give pictures, got none; close other programs that use it")
-    return Source(f"camera {number}", frame_rate(opened), _size(first), None, _filmed(opened, first), live=True)
+    fps = frame_rate(opened)
+    return Source(f"camera {number}", fps, _size(first), None, _filmed(opened, first), lambda: fps, live=True)
 
 
 def _filmed(opened: cv2.VideoCapture, first: Image) -> Iterator[Frame]:
@@ -87,34 +106,26 @@ def _size(picture: Image) -> Size:
     return picture.shape[0], picture.shape[1]
 
 
-def _folder(folder: Path) -> Source:
-    try:
-        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    except OSError as error:
-        raise DataError(f"{folder}: must be a readable folder, got: {error.strerror}; check its permissions") from error
-    images = [path for path in files if cv2.haveImageReader(str(path))]
-    source = Source(str(folder), None, (0, 0), len(images), iter(()), skipped=len(files) - len(images))
-    pictures = _readable(images, source)
+def _pictures(name: str, files: list[Path], skipped: int) -> Source:
+    source = Source(name, None, (0, 0), len(files), iter(()), lambda: FOLDER_FPS, skipped=skipped)
+    pictures = _readable(files, source)
     first = next(pictures, None)
     if first is None:
         raise DataError(
-            f"{folder}: must hold images, got none among {len(files)} files; give a folder of JPEG or PNG files"
+            f"{shown(name)}: must hold images that can be decoded, got none of {len(files)}; "
+            f"check the first, {source.unreadable[0]}"
         )
     source.size = _size(first)
     source.frames = _numbered(first, pictures)
     return source
 
 
-def _readable(images: list[Path], source: Source) -> Iterator[Image]:
-    for path in images:
+def _readable(files: list[Path], source: Source) -> Iterator[Image]:
+    for path in files:
         try:
-            picture = decode(path.read_bytes())
-        except OSError:
-            picture = None
-        if picture is None:
-            source.skipped += 1
-        else:
-            yield picture
+            yield read_picture(path)
+        except Unreadable as error:
+            source.unreadable.append(f"{shown(path.name)}: {error}")
 
 
 def _numbered(first: Image, others: Iterator[Image]) -> Iterator[Frame]:
@@ -131,4 +142,4 @@ def _rendered() -> Source:
     frames = RENDERED_SECONDS * FRAME_RATE
     pictures = np.concatenate([clip(seed, motion, frames) for seed, motion in enumerate(shown)])
     timed = (Frame(picture, number / FRAME_RATE) for number, picture in enumerate(pictures))
-    return Source("rendered clip", FRAME_RATE, _size(pictures[0]), len(pictures), timed)
+    return Source("rendered clip", FRAME_RATE, _size(pictures[0]), len(pictures), timed, lambda: FRAME_RATE)

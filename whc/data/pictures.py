@@ -1,0 +1,154 @@
+"""Which files are pictures, and how they are listed and read: the same for predict, the demo and `whc data build`."""
+
+from __future__ import annotations
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+from whc import MAX_PIXELS
+from whc.data.preprocess import HEIC_BRANDS, Image, Unreadable, read_image
+from whc.errors import DataError
+
+# What has none of these is told by its first bytes; what has and cannot be decoded counts as damaged.
+# fmt: off
+PICTURE_SUFFIXES = frozenset(
+    (
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".webp", ".avif", ".gif", ".tif",
+        ".tiff", ".jp2", ".j2k", ".pbm", ".pgm", ".ppm", ".pnm", ".pam", ".pfm", ".hdr", ".ras", ".sr",
+        ".heic", ".heif",
+    )
+)
+VIDEO_SUFFIXES = frozenset(
+    (
+        ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".mjpeg", ".mjpg",
+        ".wmv", ".3gp", ".flv", ".ogv",
+    )
+)
+# fmt: on
+
+MAX_FILE_BYTES = 6 * MAX_PIXELS  # the largest picture with 16 bits a colour, not compressed
+
+_SIGNATURES = (
+    b"\xff\xd8\xff",  # JPEG
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF87a",
+    b"GIF89a",
+    b"BM",
+    b"II*\x00",  # TIFF
+    b"MM\x00*",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n",  # JPEG 2000
+    b"\xff\x4f\xff\x51",
+    b"#?RADIANCE",
+)
+_BRANDS = (b"avif", b"avis", *HEIC_BRANDS)  # of a file that begins with a box `ftyp`
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a picture: by its name, so that a damaged one is told of, or else by its first bytes."""
+    if path.suffix.lower() in PICTURE_SUFFIXES:
+        return True
+    if is_video(path):
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError:
+        return False
+    is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    return is_webp or head.startswith(_SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS)
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is a video, by its name alone."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_still(path: Path) -> bool:
+    """Whether a file that is given by itself is one picture; a GIF is played."""
+    return path.suffix.lower() != ".gif" and is_picture(path)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a picture's file.
+
+    Raises:
+        Unreadable: the system refuses, or it is larger than any picture that is decoded.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise Unreadable(f"over {MAX_FILE_BYTES // 10**6} MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {error.strerror}") from error
+
+
+def read_picture(path: Path) -> Image:
+    """The picture in a file, RGB uint8 (height, width, 3).
+
+    Raises:
+        Unreadable: as `read_file` and `whc.data.preprocess.read_image`.
+    """
+    return read_image(read_file(path))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Files of a folder, then of its subfolders, in order of their names, less those that are hidden.
+
+    Links to files count, those that lead nowhere or in circles too, so that they are told of. Links to folders don't.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"{folder}: must be a readable folder, got: {error.strerror}; check its permissions") from error
+    yield from (Path(entry.path) for entry in entries if _is_file(entry))
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from files_below(Path(entry.path))
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        return entry.is_symlink()
+
+
+def pictures_below(folder: Path) -> tuple[list[Path], int]:
+    """The pictures of a folder and its subfolders, and the number of files that are none.
+
+    Raises:
+        DataError: a folder cannot be read, or there is no picture.
+    """
+    files = list(files_below(folder))
+    pictures = [path for path in files if is_picture(path)]
+    if not pictures:
+        raise DataError(
+            f"{folder}: must hold images, got none among {len(files)} files; give a folder of JPEG or PNG files"
+        )
+    return pictures, len(files) - len(pictures)
+
+
+def is_text(name: str) -> bool:
+    """Whether a name holds neither control characters (a line's end) nor bytes that are not UTF-8."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)
+
+
+def is_utf8(path: Path | str) -> bool:
+    """Whether a path may be given to OpenCV, which crashes on others."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(name: str) -> str:
+    """A name as one line of text that can be written anywhere: what is no text is spelt out."""
+    return "".join(c if is_text(c) else c.encode("unicode_escape").decode() for c in name)
