@@ -70,6 +70,37 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.fixture
+def make_matroska(tmp_path: Path) -> Callable[..., Path]:
+    """Writes RGB pictures with their seconds as a Matroska file of JPEG frames: any times, unlike OpenCV's writer."""
+
+    def element(code: str, *content: bytes | int | str) -> bytes:
+        parts = [c if isinstance(c, bytes) else c.encode() if isinstance(c, str) else c.to_bytes(4) for c in content]
+        payload = b"".join(parts)
+        return bytes.fromhex(code) + (1 << 56 | len(payload)).to_bytes(8) + payload
+
+    def make(
+        pictures: list[np.ndarray], seconds: list[float], name: str = "clip.mkv", size: tuple[int, int] | None = None
+    ) -> Path:
+        import cv2  # not before whc, which sets a limit that OpenCV reads when it is loaded
+
+        height, width = size or pictures[0].shape[:2]
+        shape = element("E0", element("B0", width), element("BA", height))
+        track = element("AE", element("D7", 1), element("73C5", 1), element("83", 1), element("86", "V_MJPEG"), shape)
+        clusters = []
+        for picture, second in zip(pictures, seconds, strict=True):
+            jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+            block = element("A3", b"\x81\x00\x00\x80", jpeg)
+            clusters.append(element("1F43B675", element("E7", round(second * 1000)), block))
+        head = element("1A45DFA3", element("4282", "matroska"), element("4287", 4), element("4285", 2))
+        path = tmp_path / name
+        info = element("1549A966", element("2AD7B1", 1_000_000))
+        path.write_bytes(head + element("18538067", info, element("1654AE6B", track), *clusters))
+        return path
+
+    return make
+
+
+@pytest.fixture
 def bright_corpus() -> Corpus:
     """96 pictures of 16x16 in clips of four; positives are bright, negatives dark: learnt in an epoch or two."""
     rng = np.random.default_rng(0)

@@ -101,6 +101,17 @@ def test_what_is_no_picture_is_told_and_never_read(tmp_path: Path) -> None:
     assert all("\n" not in left.name + left.detail for left in found.left_out)
 
 
+def test_pictures_are_told_by_their_names_or_first_bytes(tmp_path: Path) -> None:
+    put(tmp_path, "a/1.avif", "a/2.heic", "b/3.pbm")
+    (tmp_path / "b" / "unnamed").write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert [s.name for s in look_into(tmp_path, split=SHARES).sources] == [
+        "a/1.avif",
+        "a/2.heic",
+        "b/3.pbm",
+        "b/unnamed",
+    ]
+
+
 def test_videos_are_told_apart_from_pictures(tmp_path: Path) -> None:
     put(tmp_path, "a/1.mp4", "b/1.MKV", "b/1.png")
     found = scan(BuildConfig(kind="videos", folder=tmp_path, split=SHARES))

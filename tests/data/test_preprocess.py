@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -146,6 +148,43 @@ def test_decode_says_none_of_a_damaged_png_and_prints_nothing(chunk: bytes, capf
 @pytest.mark.parametrize("content", [b"", b"no image", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
 def test_decode_says_none_of_what_is_no_image(content: bytes) -> None:
     assert preprocess.decode(content) is None
+
+
+def header_says(kind: str, width: int, height: int) -> bytes:
+    """A small picture's file whose header tells another size."""
+    content = bytearray(saved(soft(), kind, **({"lossless": False} if kind == "WEBP" else {})))
+    if kind == "PNG":
+        content[16:24] = struct.pack(">II", width, height)
+        content[29:33] = zlib.crc32(content[12:29]).to_bytes(4)
+    elif kind == "JPEG":
+        at = content.index(b"\xff\xc0") + 5
+        content[at : at + 4] = struct.pack(">HH", height, width)
+    elif kind == "AVIF":
+        at = content.index(b"ispe") + 8
+        content[at : at + 8] = struct.pack(">II", width, height)
+    else:
+        at, form = {"GIF": (6, "<HH"), "BMP": (18, "<ii"), "WEBP": (26, "<HH")}[kind]
+        content[at : at + struct.calcsize(form)] = struct.pack(form, width, height)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF"])
+def test_a_picture_over_100_megapixels_is_refused_by_its_header(kind: str) -> None:
+    with pytest.raises(preprocess.Unreadable, match="over 100 megapixels"):
+        preprocess.read_image(header_says(kind, 10001, 10000))
+    assert preprocess.decode(header_says(kind, 10001, 10000)) is None
+    assert preprocess.fault(header_says(kind, 10001, 10000)) == "over 100 megapixels"
+
+
+def test_a_header_of_netpbm_too() -> None:
+    assert preprocess.fault(b"P6 10001 10000 255\n") == "over 100 megapixels"
+    assert preprocess.fault(b"P6 1001 1000 255\n") == "cannot be decoded"
+
+
+def test_what_is_wrong_with_a_picture() -> None:
+    assert preprocess.fault(b"") == "empty"
+    assert preprocess.fault(b"text") == "cannot be decoded"
+    assert preprocess.fault(b"\0\0\0\x18ftypheic" + bytes(100)) == "HEIC, convert it to JPEG"
 
 
 @given(SMALL, SMALL, SMALL, SMALL)

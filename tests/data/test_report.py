@@ -58,11 +58,11 @@ def test_only_the_first_few_are_named(write_dataset: Callable[..., Path]) -> Non
     report = inspect(write_dataset(spoil))
     assert report.unreadable.count == 20
     assert report.unreadable.examples == [
-        "train0/0.png",
-        "train0/1.png",
-        "train0/2.png",
-        "train1/0.png",
-        "train1/1.png",
+        "train0/0.png: empty",
+        "train0/1.png: cannot be decoded",
+        "train0/2.png: cannot be decoded",
+        "train1/0.png: cannot be decoded",
+        "train1/1.png: cannot be decoded",
     ]
     assert report.leaks.people.count == 12
     assert len(report.leaks.people.examples) == EXAMPLES

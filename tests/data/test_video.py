@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from whc.data.preprocess import Image
-from whc.data.video import Frame, Video, open_video, sampled
+from whc.data.video import Frame, Video, constant_rate, open_video, sampled
 from whc.errors import DataError
 
 MakeVideo = Callable[..., Path]
@@ -88,6 +89,42 @@ def test_a_video_without_frames(make_video: MakeVideo) -> None:
     # The index says that there is a stream, and holds no frame of it.
     path = make_video([], size=(32, 48))
     assert "must be a video" in refusal(path) or "must have frames" in refusal(path)
+
+
+def test_frames_over_100_megapixels_are_refused_by_the_header(make_matroska: MakeVideo) -> None:
+    path = make_matroska([halves(0, 200, 48, 64)] * 3, [0, 1, 2], size=(10000, 10001))
+    assert "must have frames of at most 100 megapixels, got '10001x10000'; " in refusal(path)
+
+
+def test_a_name_that_is_not_utf8_is_refused(make_video: MakeVideo, tmp_path: Path) -> None:
+    """OpenCV would crash."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.mp4"))
+    make_video([halves(0, 200, 32, 48)] * 3).rename(path)
+    with (
+        pytest.raises(DataError, match=r"udcff\.mp4: must have a name in UTF-8, got other bytes; rename it"),
+        open_video(path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("seconds", "rate"),
+    [
+        ([number / 25 for number in range(50)], 25),
+        ([number / 12.5 for number in range(50)], 12.5),
+        ([0, 0.033, 0.067, 0.1, 1.1, 1.133, 1.5, 3.0], 30),  # a recording of a screen
+        ([number / 25 + 0.009 * (number % 3) for number in range(50)], 60),  # times that tremble
+        ([20.0 * number for number in range(5)], 1),
+    ],
+)
+def test_rate_at_which_every_frame_stands_at_its_time(
+    make_matroska: MakeVideo, seconds: list[float], rate: float
+) -> None:
+    path = make_matroska([halves(0, 5 * number, 32, 48) for number in range(len(seconds))], seconds)
+    with open_video(path) as opened:
+        assert constant_rate(opened) == pytest.approx(rate, rel=0.02)
+        frames = list(opened)
+    assert [frame.seconds for frame in frames] == pytest.approx(seconds, abs=0.001)
 
 
 def test_sampled_takes_the_nearest_frame() -> None:

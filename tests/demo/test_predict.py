@@ -89,12 +89,15 @@ def test_folder(brightness_model: Build, image_folder: Build, grey: Grey, out: P
     assert [float(row["prob_bright"]) for row in rows] == pytest.approx([30 / 255, 200 / 255, 1, 0.2], abs=1e-6)
     assert [float(row["probability"]) for row in rows] == pytest.approx([225 / 255, 200 / 255, 1, 0.8], abs=1e-6)
     assert (summary.rows, summary.called, summary.f1, summary.notes) == (4, {"dark": 2, "bright": 2}, {}, [])
-    assert (summary.unreadable, summary.examples) == (2, ["0.png", "a/empty.jpg"])
+    assert (summary.unreadable, summary.examples) == (
+        2,
+        [f"{folder}/0.png: cannot be decoded", f"{folder}/a/empty.jpg: empty"],
+    )
     assert summary.images_per_second == pytest.approx(6 / summary.seconds)
     told = summary.line()
     assert "\n" not in told
     assert told.startswith(f"{out}: 4 rows in ")
-    assert told.endswith("; 2 dark, 2 bright; 2 unreadable images left out (0.png, a/empty.jpg)")
+    assert told.endswith(f"; 2 dark, 2 bright; 2 unreadable images left out ({', '.join(summary.examples)})")
 
 
 def test_three_classes(colour_model: Build, image_folder: Build, grey: Grey, out: Path) -> None:
@@ -237,7 +240,7 @@ def test_an_unreadable_frame_is_left_out_of_its_clip(
     summary = predict(change_model(frames=2, frame_rate=None), source, out)
     assert column(out, "row") == ["3", "4"]
     assert column(out, "label") == ["calm", "moved"]
-    assert (summary.unreadable, summary.examples) == (2, ["row 1", "row 2"])
+    assert (summary.unreadable, summary.examples) == (2, ["row 1: cannot be decoded", "row 2: empty"])
 
 
 def test_each_folder_is_a_clip(change_model: Build, image_folder: Build, grey: Grey, out: Path) -> None:
@@ -323,7 +326,9 @@ def refused(model: Path, source: Path, out: Path, told: str, **options: Any) -> 
 
 def test_sources_that_hold_nothing(brightness_model: Build, tmp_path: Path, out: Path) -> None:
     model = brightness_model()
-    refused(model, tmp_path / "nowhere", out, "must be a folder of images, a Parquet file or a video, got nothing")
+    refused(
+        model, tmp_path / "nowhere", out, "must be a folder of images, an image, a Parquet file or a video, got nothing"
+    )
     (tmp_path / "empty" / "deeper").mkdir(parents=True)
     (tmp_path / "empty" / "deeper" / "notes.txt").touch()
     refused(model, tmp_path / "empty", out, "must hold images, got none among 1 files")

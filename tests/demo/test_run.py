@@ -24,6 +24,7 @@ from whc.runtimes import onnxruntime_cpu
 Build = Callable[..., Path]
 Grey = Callable[..., Image]
 LIGHT_AND_DARK = (30, 200, 100, 255)
+NO_BROWSER = "browsers do not play this MP4 (--save out.webm: they do)"
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -46,7 +47,7 @@ def test_folder_of_stills(brightness_model: Build, image_folder: Build, grey: Gr
     assert (summary.frames, summary.decisions, summary.positive_share) == (4, 4, 0.5)
     assert summary.latency_ms_p50 is not None
     assert summary.latency_ms_p50 > 0
-    assert summary.notes == ["1 files skipped that are no readable images"]
+    assert summary.notes == ["1 files skipped that are no images", NO_BROWSER]
     table = rows(tmp_path / "out.csv")
     assert [row["label"] for row in table] == ["dark", "bright", "dark", "bright"]
     assert [row["positive"] for row in table] == ["0", "1", "0", "1"]
@@ -308,7 +309,7 @@ def test_key_ends_the_show_and_finishes_the_files(
     summary = run(brightness_model(), str(clip), save=tmp_path / "out.mp4", csv=tmp_path / "out.csv", display=True)
     assert (summary.frames, len(screen.shown), screen.destroyed) == (3, 3, True)
     assert frames_of(tmp_path / "out.mp4")[0] == len(rows(tmp_path / "out.csv")) == 3
-    assert summary.notes == []
+    assert summary.notes == [NO_BROWSER]
     assert not summary.interrupted
 
 
@@ -388,7 +389,7 @@ def test_imports_nothing_heavy(brightness_model: Build, image_folder: Build, gre
 def test_real_video(change_model: Build, real_videos: Path, tmp_path: Path) -> None:
     clip = real_videos / "asl_yes.mkv"
     summary = run(change_model(threshold=0.02), str(clip), save=tmp_path / "out.mp4", csv=tmp_path / "out.csv")
-    assert (summary.frames, summary.notes) == (65, [])
+    assert (summary.frames, summary.notes) == (65, [NO_BROWSER])
     assert summary.decisions == 19  # frames 9, 12 ... 63
     assert frames_of(tmp_path / "out.mp4") == (65, 30.0, (480, 640, 3))
     moved = [float(row["probability"]) for row in rows(tmp_path / "out.csv") if row["probability"]]

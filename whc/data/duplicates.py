@@ -44,11 +44,12 @@ def look(picture: Image) -> Look:
     (https://www.hackerfactor.com/blog/index.php?/archives/529-Kind-of-Like-That.html).
     """
     height, width = picture.shape[:2]
-    digest = hashlib.blake2b(f"{width}x{height}".encode() + picture.tobytes(), digest_size=16).digest()
+    digest = hashlib.blake2b(f"{width}x{height}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(picture).data)  # as it lies: a copy of a large picture takes 300 MB
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     steps = cv2.resize(grey, (_HASH_SIDE + 1, _HASH_SIDE), interpolation=cv2.INTER_AREA)
     thumbnail = cv2.resize(grey, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    return Look(digest, np.packbits(steps[:, 1:] > steps[:, :-1]), np.asarray(thumbnail, np.uint8))
+    return Look(digest.digest(), np.packbits(steps[:, 1:] > steps[:, :-1]), np.asarray(thumbnail, np.uint8))
 
 
 def clusters(items: Sequence[Sequence[Look]]) -> list[int]:

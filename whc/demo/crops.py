@@ -96,8 +96,8 @@ def _files(source: str, top: Path, images: Sequence[Path], prepare: Prepare) -> 
 
     def crops() -> Iterator[Crop]:
         for path in images:
-            name = shown(path.relative_to(top).as_posix())
-            yield Crop(name, (name,), partial(_look_at_file, path, prepare), str(path.parent), 0.0)
+            told = (shown(path.relative_to(top).as_posix()),)
+            yield Crop(shown(str(path)), told, partial(_look_at_file, path, prepare), str(path.parent), 0.0)
 
     return Crops(source, ("path",), len(images), None, crops())
 

@@ -25,7 +25,7 @@ class Ending:
 def ends_on_signal() -> Iterator[Ending]:
     """Within, the first signal is noted only: the run ends where all its outputs hold the same.
 
-    A signal that is ignored from the start, as `nohup` does with SIGHUP, stays so.
+    SIGTERM and SIGHUP stay ignored where they are from the start, as `nohup` does.
     """
     ending = Ending()
     if threading.current_thread() is not threading.main_thread():
@@ -34,7 +34,7 @@ def ends_on_signal() -> Iterator[Ending]:
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
     numbers = [number for name in names if (number := getattr(signal, name, None))]
     before = {number: signal.getsignal(number) for number in numbers}
-    heard = [number for number in numbers if before[number] not in (signal.SIG_IGN, None)]
+    heard = [number for number in numbers if number == signal.SIGINT or before[number] != signal.SIG_IGN]
     for number in heard:
         signal.signal(number, ending.ask)
     try:

@@ -125,7 +125,7 @@ def _readable(files: list[Path], source: Source) -> Iterator[Image]:
         try:
             yield read_picture(path)
         except Unreadable as error:
-            source.unreadable.append(f"{shown(path.name)}: {error}")
+            source.unreadable.append(f"{shown(str(path))}: {error}")
 
 
 def _numbered(first: Image, others: Iterator[Image]) -> Iterator[Frame]:
