@@ -78,14 +78,12 @@ def make_matroska(tmp_path: Path) -> Callable[..., Path]:
         payload = b"".join(parts)
         return bytes.fromhex(code) + (1 << 56 | len(payload)).to_bytes(8) + payload
 
-    def make(
-        pictures: list[np.ndarray], seconds: list[float], name: str = "clip.mkv", size: tuple[int, int] | None = None
-    ) -> Path:
+    def make(pictures: list[np.ndarray], seconds: list[float], name: str = "clip.mkv") -> Path:
         import cv2  # not before whc, which sets a limit that OpenCV reads when it is loaded
 
-        height, width = size or pictures[0].shape[:2]
-        shape = element("E0", element("B0", width), element("BA", height))
-        track = element("AE", element("D7", 1), element("73C5", 1), element("83", 1), element("86", "V_MJPEG"), shape)
+        height, width = pictures[0].shape[:2]
+        size = element("E0", element("B0", width), element("BA", height))
+        track = element("AE", element("D7", 1), element("73C5", 1), element("83", 1), element("86", "V_MJPEG"), size)
         clusters = []
         for picture, second in zip(pictures, seconds, strict=True):
             jpeg = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()

@@ -7,5 +7,7 @@ __version__ = "0.1.0"
 MAX_PIXELS = 100_000_000
 """Pixels of the largest picture that is decoded."""
 
-# OpenCV reads it once, when it is first imported by whichever module, and refuses what is larger by its header.
+# Here, before any module imports OpenCV, which reads the first as it loads and refuses larger pictures by their header.
 os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
+# FFmpeg would print its own account of what we raise as one line.
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -88,8 +88,6 @@ def open_video(path: Path | str) -> Iterator[Video]:
 @contextmanager
 def capture(what: int | str) -> Iterator[cv2.VideoCapture]:
     """OpenCV's reader of a camera (by number) or a file, released at the end."""
-    # FFmpeg would print its own account of what is raised here as one line.
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     # FFmpeg alone for files: other backends take a name such as img_01.png for a sequence.
     opened = cv2.VideoCapture(what, cv2.CAP_ANY if isinstance(what, int) else cv2.CAP_FFMPEG)
     try:
