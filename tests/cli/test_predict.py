@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,12 +92,38 @@ def test_an_exported_file_needs_no_torch(models: Path, whc_process: Command) -> 
     assert "torch was imported" in whc_process(*arguments, "model.pt").err
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_keeps_the_rows_so_far(models: Path, number: signal.Signals, code: int) -> None:
+    """Of a video that would take minutes, in a process of its own."""
+    writer = cv2.VideoWriter("long.avi", cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 30, (640, 480))
+    for _ in range(3000):
+        writer.write(np.zeros((480, 640, 3), np.uint8))
+    writer.release()
+    command = [sys.executable, "-c", "from whc.cli import main; main()", "predict", "--model", "model.onnx"]
+    command += ["--source", "long.avi", "--out", "x.csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not any(path.stat().st_size > 5000 for path in models.glob(".x.*")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.02)
+        process.send_signal(number)
+        told, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (code, "")
+    assert re.search(r"x\.csv: \d+ rows in .*; interrupted after \d+ of 3000 pictures\n", told)
+    with (models / "x.csv").open(encoding="utf-8", newline="") as file:
+        frames = [int(row["frame"]) for row in csv.DictReader(file)]
+    assert frames == list(range(len(frames)))
+    assert told.startswith(f"x.csv: {len(frames)} rows in ")
+    assert not list(models.glob(".x.*"))
+
+
 CASES = {
     "no model": ("--model gone.pt --source pictures --out x.csv", 1, "gone.pt: must be a readable checkpoint"),
     "no exported model": ("--model gone.onnx --source pictures --out x.csv", 1, "gone.onnx: must be an ONNX file"),
     "no name": ("--model whc_m --source pictures --out x.csv", 1, "whc_m: must be a registered model"),
     "no checkpoint": ("--model crops.parquet --source pictures --out x.csv", 1, "crops.parquet: must be a checkpoint"),
-    "no source": ("--model model.onnx --source gone --out x.csv", 1, "gone: must be a folder of images, a Parquet"),
+    "no source": ("--model model.onnx --source gone --out x.csv", 1, "gone: must be a folder of images, an image, a"),
     "no images": ("--model model.onnx --source empty --out x.csv", 1, "empty: must hold images"),
     "no video": ("--model model.onnx --source model.pt --out x.csv", 1, "model.pt: must be a video"),
     "other labels": (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -15,9 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image as Pillow
 
+from whc.data.folders import BuildConfig, scan
+from whc.data.pictures import pictures_below, shown
 from whc.data.preprocess import Image
-from whc.demo import classifier
+from whc.demo import classifier, crops
 from whc.demo.predict import BATCH, PredictSummary
 from whc.demo.predict import predict as predict_with
 from whc.demo.regions import Region
@@ -374,6 +379,104 @@ def test_names_of_any_bytes_can_be_written(brightness_model: Build, image_folder
     summary = predict(brightness_model(), folder, out)
     assert column(out, "path") == ["caf\\udce9.png", 'naïve, "x".png']
     assert summary.rows == 2
+
+
+def upright_is_bright(path: Path) -> Path:
+    """A photo whose pixels are dark on the left and which its EXIF data turn, so that its upper half is dark."""
+    exif = Pillow.Exif()
+    exif[0x112] = 6
+    pixels = np.zeros((48, 96, 3), np.uint8)
+    pixels[:, 48:] = 255
+    Pillow.fromarray(pixels).save(path, exif=exif, quality=95)
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.jpeg", "unnamed"])
+def test_a_photo_is_the_same_by_itself_and_in_a_folder(
+    brightness_model: Build, tmp_path: Path, out: Path, name: str
+) -> None:
+    (tmp_path / "photos").mkdir()
+    photo = upright_is_bright(tmp_path / "photos" / "x.jpg").rename(tmp_path / "photos" / name)
+    upper = Region(0, 0, 1, 0.5)
+    seen = []
+    for source in (photo, photo.parent):
+        assert predict(brightness_model(), source, out, region=upper).called == {"dark": 1, "bright": 0}
+        seen.append(table(out))
+        run(brightness_model(), str(source), region=upper, csv=tmp_path / "demo.csv")
+        assert column(tmp_path / "demo.csv", "probability") == column(out, "prob_bright")
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_predict_demo_and_build_take_the_same_files(brightness_model: Build, tmp_path: Path, out: Path) -> None:
+    """Of a folder with what is easily taken for a picture, or not for one."""
+    folder = tmp_path / "split"
+    pictures = (b"a.avif", b"b.heic", b"c.png", b"f.gif", b"unnamed", b"\xff.png", b"\xff.xyz")
+    for label in ("no", "yes"):
+        (folder / label).mkdir(parents=True)
+        for name in (*pictures, b"d.mp4", b"e.svg", b"notes.txt"):
+            path = Path(os.fsdecode(os.fsencode(folder / label) + b"/" + name))
+            path.write_bytes(b"\x89PNG\r\n\x1a\n" if name in pictures else b"<svg/>")
+    taken = {shown(path.name) for path in pictures_below(folder)[0]}
+    assert taken == {shown(os.fsdecode(name)) for name in pictures}
+    with pytest.raises(DataError, match="got none of 14"):
+        predict(brightness_model(), folder, out)
+    with pytest.raises(DataError, match="got none of 14"):
+        run(brightness_model(), str(folder))
+    found = scan(BuildConfig(kind="images", folder=folder, split=(0.7, 0.15, 0.15)))
+    of_odd_names = {"\\udcff.png", "\\udcff.xyz"}  # which a data set cannot hold
+    assert {Path(source.name).name for source in found.sources} == taken - of_odd_names
+
+
+def test_a_link_in_a_circle_is_named_and_nothing_else_is_blamed(
+    brightness_model: Build, tmp_path: Path, out: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.png").symlink_to("0.png")
+    told = f"check the first, {tmp_path}/images/0.png: cannot be read: Too many levels of symbolic links"
+    refused(brightness_model(), tmp_path / "images", out, told)
+
+
+def test_an_error_of_the_source_is_not_blamed_on_the_table(
+    brightness_model: Build, image_folder: Build, grey: Grey, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> Image:
+        raise OSError(5, "Input/output error")
+
+    folder = image_folder([grey(0)])
+    monkeypatch.setattr(crops, "read_picture", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        predict(brightness_model(), folder, out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_keeps_the_rows_so_far(
+    brightness_model: Build, parquet: WriteParquet, out: Path, number: signal.Signals
+) -> None:
+    source = parquet([0] * 30 * BATCH)
+    done_before: list[int] = []
+
+    def interrupt(done: int, _: int) -> None:
+        if not done_before and done > 4 * BATCH:
+            done_before.append(done)
+            signal.raise_signal(number)
+
+    summary = predict(brightness_model(), source, out, on_progress=interrupt)
+    assert summary.signal == number
+    assert 0 < summary.rows == len(table(out)) <= done_before[0]
+    assert summary.notes[0].startswith("interrupted after ")
+    assert not list(out.parent.glob(".*"))
+
+
+def test_a_signal_before_the_first_row_leaves_nothing(
+    brightness_model: Build, image_folder: Build, grey: Grey, out: Path
+) -> None:
+    folder = image_folder([grey(0)])
+    out.write_text("an older table")
+    with pytest.raises(KeyboardInterrupt):
+        predict(brightness_model(), folder, out, on_progress=lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert out.read_text() == "an older table"
 
 
 def test_imports_nothing_heavy(brightness_model: Build, image_folder: Build, grey: Grey, out: Path) -> None:

@@ -149,6 +149,37 @@ def test_video_keeps_its_rate(brightness_model: Build, video: Build, grey: Grey,
     assert (count, written) == (5, pytest.approx(fps, rel=1e-3))
 
 
+def test_saved_video_keeps_the_times_of_the_frames(
+    brightness_model: Build, make_matroska: Build, grey: Grey, tmp_path: Path
+) -> None:
+    """Of a recording that is dark, bright for a second, dark again, with frames where something changes."""
+    seconds = [0, 0.033, 0.067, 0.1, 1.1, 1.133, 1.5, 3.0, 3.033]
+    shades = [40, 60, 80, 200, 100, 120, 140, 160, 180]
+    source = make_matroska([grey(shade, 180, 320) for shade in shades], seconds)
+    summary = run(brightness_model(), str(source), save=tmp_path / "out.webm", csv=tmp_path / "out.csv")
+    assert (summary.frames, len(rows(tmp_path / "out.csv"))) == (9, 9)
+    capture = cv2.VideoCapture(str(tmp_path / "out.webm"), cv2.CAP_FFMPEG)
+    shown = []
+    while (read := capture.read())[0]:
+        shown.append((capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, float(read[1][:80].mean())))
+    half = 0.5 / capture.get(cv2.CAP_PROP_FPS)
+    assert shown[-1][0] == pytest.approx(3.033, abs=2 * half)
+    for moment, shade in shown:
+        near = [
+            s for t, s, end in zip(seconds, shades, [*seconds[1:], 9], strict=True) if t - half <= moment <= end + half
+        ]
+        assert any(shade == pytest.approx(expected, abs=6) for expected in near)
+
+
+def test_pictures_in_subfolders_and_a_single_one(brightness_model: Build, image_folder: Build, grey: Grey) -> None:
+    folder = image_folder([grey(10)])
+    (folder / "deeper").mkdir()
+    (folder / "deeper" / "bright.png").write_bytes((image_folder([grey(250)], "other") / "000.png").read_bytes())
+    assert run(brightness_model(), str(folder)).shares == {"dark": 0.5, "bright": 0.5}
+    alone = run(brightness_model(), str(folder / "deeper" / "bright.png"))
+    assert (alone.frames, alone.shares, alone.notes) == (1, {"dark": 0, "bright": 1}, [])
+
+
 def test_default_source(change_model: Build) -> None:
     summary = run(change_model())
     assert summary.source == "rendered clip"
@@ -338,8 +369,9 @@ def test_opencv_without_windows(
         run(brightness_model(), str(video([grey(0)])), display=True)
 
 
-def test_interrupt_finishes_the_files(brightness_model: Build, tmp_path: Path) -> None:
-    """A real Ctrl-C, in a process of its own, on a source that would go on for minutes."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_finishes_the_files(brightness_model: Build, tmp_path: Path, number: signal.Signals) -> None:
+    """A real one, in a process of its own, on a source that would go on for minutes."""
     program = textwrap.dedent("""
         import itertools, sys
         from pathlib import Path
@@ -347,7 +379,7 @@ def test_interrupt_finishes_the_files(brightness_model: Build, tmp_path: Path) -
         folder_frames = sources._numbered
         sources._numbered = lambda first, others: folder_frames(first, itertools.repeat(first, 10**6))
         model, folder, out = map(Path, sys.argv[1:])
-        summary = demo.run(model, str(folder), save=out / "out.mp4", csv=out / "out.csv")
+        summary = demo.run(model, str(folder), save=out / "out.webm", csv=out / "out.csv")
         print(summary.model_dump_json())
     """)
     folder = tmp_path / "images"
@@ -360,12 +392,12 @@ def test_interrupt_finishes_the_files(brightness_model: Build, tmp_path: Path) -
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         printed, errors = process.communicate(timeout=30)
     assert process.returncode == 0, errors
     summary = DemoSummary.model_validate_json(printed)
     assert summary.interrupted
-    assert frames_of(tmp_path / "out.mp4")[0] == len(rows(tmp_path / "out.csv")) == summary.frames
+    assert frames_of(tmp_path / "out.webm")[0] == len(rows(tmp_path / "out.csv")) == summary.frames
     assert not list(tmp_path.glob(".*"))
 
 

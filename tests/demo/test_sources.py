@@ -172,6 +172,11 @@ def test_absent_camera() -> None:
     assert "camera 97: must be connected" in refusal("97")
 
 
+@pytest.mark.parametrize("number", ["100", "99999999999999", "9" * 5000])
+def test_a_camera_out_of_range(number: str) -> None:
+    assert refusal(number).startswith("camera: must be a number in 0..99, got '")
+
+
 def test_camera_runs_on_the_clock(monkeypatch: pytest.MonkeyPatch, grey: Grey) -> None:
     capture = FakeCapture([grey(50)] * 3)
     asked: list[tuple[object, ...]] = []

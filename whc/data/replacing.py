@@ -31,8 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     finally:
-        if temporary.parent.is_dir():
-            temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # gone, or never there; on a read-only disk what has failed before is what is told
+            temporary.unlink()
 
 
 def _clear(folder: Path, prefix: str, suffix: str) -> None:

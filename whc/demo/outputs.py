@@ -124,7 +124,7 @@ def _check_video(path: Path, temporary: Path, written: int) -> None:
     held = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
     capture.release()
     if held != written:
-        raise UsageError(f"{path}: must hold {written} frames, got {held}; is the disk full?")
+        raise UsageError(f"{path}: must hold {written} frames, got {max(held, 0)}; is the disk full?")
 
 
 @contextmanager
