@@ -42,7 +42,7 @@ quickstart: setup
 	$(WHC) factory build-table
 	@echo
 	@echo "The registry:  make ui, then open http://127.0.0.1:5000/#/models"
-	@echo "The demo:      $(WHC) demo --model whc_m --save wave.mp4"
+	@echo "The demo:      $(WHC) demo --model whc_m --save wave.webm"
 
 bench: setup
 	$(BIN)/pytest tests/benchmarks -q -s -m bench

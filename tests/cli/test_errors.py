@@ -102,6 +102,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, begun_study: Callable[..., 
     text("twice.yaml", "name: a\nname: b\n")
     text("config.yaml", "model: {widht: 3, backbone: {inverted_se: {expansion: 99}}}\ntraining: {lr: -1}\n")
     text("text.onnx", "no protobuf")
+    text("text.pt", "no checkpoint")
     foreign_onnx(folder / "foreign.onnx")
     text("text.pt", "no checkpoint")
     torch.save({"schema": 1, "weights": torch.zeros(1000)}, folder / "whole.pt")
@@ -304,6 +305,11 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
     ),
     "no ONNX file": ("bench gone.onnx", 1, [("gone.onnx: must be an ONNX file, got nothing there", "check the path")]),
     "bench of text": ("bench text.onnx", 1, [("text.onnx: must be an ONNX file that ONNX", "export it again")]),
+    "demo of a checkpoint": (
+        "demo --headless --model text.pt",
+        2,
+        [("--model: must be a registered name or an .onnx file, got 'text.pt'", "export --checkpoint text.pt --out")],
+    ),
     "demo of text": ("demo --headless --model text.onnx", 1, [("text.onnx: must be an ONNX", "export it again")]),
     "demo of a foreign model": (
         "demo --headless --model foreign.onnx",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 import signal
@@ -116,6 +117,20 @@ def test_a_signal_keeps_the_rows_so_far(models: Path, number: signal.Signals, co
     assert frames == list(range(len(frames)))
     assert told.startswith(f"x.csv: {len(frames)} rows in ")
     assert not list(models.glob(".x.*"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse such names")
+def test_names_in_other_bytes_are_printed(models: Path) -> None:
+    """Where the terminal's encoding is strict, after the work is done."""
+    source = os.fsdecode(b"pictures\xff")
+    (models / "pictures").rename(models / source)
+    command = [sys.executable, "-c", "from whc.cli import main; main()", "predict", "--model", "model.onnx"]
+    command += ["--source", source, "--out", os.fsdecode(b"\xff.csv")]
+    strict = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    for more, shown in (([], r"\udcff.csv: 3 rows"), (["--json"], r'"pictures\udcff"')):
+        done = subprocess.run([*command, *more], env=strict, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert shown in done.stdout
 
 
 CASES = {

@@ -245,6 +245,15 @@ def test_classes_must_reach_every_split(folder: Path) -> None:
     assert "got none of 'no' in train" in refusal(DataError, folder.parent / "split", split=None)
 
 
+def test_out_in_a_circle_of_links_or_not_in_utf8(folder: Path) -> None:
+    loop = folder.parent / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(DataError, match="loop: must be a folder that can be written, got: Too many levels"):
+        build(BuildConfig(kind="images", folder=folder, split=(0.7, 0.15, 0.15)), loop)
+    with pytest.raises(UsageError, match=r"udcff: must have a name in UTF-8, got other bytes; rename it"):
+        build(BuildConfig(kind="images", folder=folder, split=(0.7, 0.15, 0.15)), folder.parent / "\udcff")
+
+
 def test_out_must_be_a_folder_elsewhere(folder: Path) -> None:
     config = BuildConfig(kind="images", folder=folder, split=SHARES)
     with pytest.raises(UsageError, match="--out: must lie outside"):

@@ -224,6 +224,12 @@ def test_frame_rate(write_dataset: WriteDataset) -> None:
     assert dataset.read(write_dataset(metadata={"whc.frame_rate": "12.5"})).frame_rate == 12.5
 
 
+def test_a_huge_picture_is_told_by_its_header(write_dataset: WriteDataset) -> None:
+    path = write_dataset(put("image_bytes", 4, b"P5 10001 10000 255\n"))
+    with pytest.raises(DataError, match=r"train1/1\.png: at most 1% .* \(this one: over 100 megapixels\), got '1 of"):
+        dataset.load(path, [(8, 8)])
+
+
 def test_one_percent_of_unreadable_images_is_tolerated(write_dataset: WriteDataset) -> None:
     def spoil(count: int) -> Callable[[dict[str, Any]], None]:
         return lambda columns: columns["image_bytes"].__setitem__(slice(0, count), [b"broken"] * count)

@@ -87,6 +87,12 @@ def test_unreadable_pictures_are_left_out_up_to_one_percent(tmp_path: Path) -> N
     assert str(caught.value) == f"{tmp_path}: {rule}; mend or remove them, such as a/empty.png: empty"
 
 
+def test_a_huge_picture_is_left_out_by_its_header(tmp_path: Path) -> None:
+    put(tmp_path, {"a/1.png": encoded("PNG"), "b/1.png": encoded("PNG", 1), "b/2.pgm": b"P5 10001 10000 255\n"})
+    _, found = read_all(tmp_path)
+    assert [(left.name, left.detail) for left in found.left_out] == [("b/2.pgm", "over 100 megapixels")]
+
+
 def test_one_unreadable_picture_never_stops_a_small_folder(tmp_path: Path) -> None:
     put(tmp_path, {"a/1.png": encoded("PNG"), "b/1.png": encoded("PNG", 1), "b/2.png": b"broken"})
     items, found = read_all(tmp_path)

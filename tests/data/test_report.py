@@ -50,6 +50,11 @@ def test_leaks_are_counted_and_named(write_dataset: Callable[..., Path]) -> None
     assert leaks.images.model_dump() == {"count": 1, "examples": ["train0/1.png (train) = val0/1.png (val)"]}
 
 
+def test_a_huge_picture_is_told_by_its_header(write_dataset: Callable[..., Path]) -> None:
+    huge = write_dataset(lambda columns: columns["image_bytes"].__setitem__(4, b"P5 10001 10000 255\n"))
+    assert inspect(huge).unreadable.examples == ["train1/1.png: over 100 megapixels"]
+
+
 def test_only_the_first_few_are_named(write_dataset: Callable[..., Path]) -> None:
     def spoil(columns: dict[str, Any]) -> None:
         columns["image_bytes"][:20] = [None, *[b"broken"] * 19]

@@ -6,6 +6,7 @@ A file defines `command`. A folder is a group of commands. Files that begin with
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -44,6 +45,9 @@ class Folder(click.Group):
 
 def main() -> None:
     """Entry point of `whc`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name in other bytes is no reason to fail at the end
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' deprecations are for developers; tests turn them into errors
     root = Folder(__name__, Path(__file__).parent, "whc")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from whc.data import build_report, duplicates, splitting
 from whc.data.build_report import BuildReport
 from whc.data.dataset import SPLITS
 from whc.data.folders import BuildConfig, Found, scan
+from whc.data.pictures import require_utf8
 from whc.data.reading import Item, read
 from whc.data.replacing import replacing
 from whc.errors import DataError, UsageError, problem
@@ -69,7 +71,9 @@ def build(config: BuildConfig, out: Path, on_progress: Callable[[int, int], None
 
 def _check_out(out: Path, config: BuildConfig) -> None:
     """Refuse now what would fail when all has been read."""
-    if out.resolve().is_relative_to(config.folder.resolve()):
+    for path in (out, config.folder):
+        require_utf8(path, UsageError)
+    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(config.folder)):  # resolve() fails on loops
         rule = f"must lie outside {config.folder}, where it would be taken for data"
         raise UsageError(problem("--out", rule, str(out), "choose another folder"))
     there = next(path for path in (out, *out.absolute().parents) if path.exists())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from whc import MAX_PIXELS
 from whc.data.preprocess import HEIC_BRANDS, Image, Unreadable, read_image
-from whc.errors import DataError
+from whc.errors import DataError, WhcError
 
 # What has none of these is told by its first bytes; what has and cannot be decoded counts as damaged.
 # fmt: off
@@ -140,13 +140,16 @@ def is_text(name: str) -> bool:
     return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)
 
 
-def is_utf8(path: Path | str) -> bool:
-    """Whether a path may be given to OpenCV, which crashes on others."""
+def require_utf8(path: Path | str, error: type[WhcError]) -> None:
+    """Refuse a path that is not UTF-8: OpenCV crashes on it, and JSON cannot hold it.
+
+    Raises:
+        error: it is not.
+    """
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        raise error(f"{shown(str(path))}: must have a name in UTF-8, got other bytes; rename it") from None
 
 
 def shown(name: str) -> str:

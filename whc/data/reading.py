@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from threading import Event
 
 import cv2
 
@@ -53,9 +54,10 @@ def read(found: Found, config: BuildConfig, on_progress: Callable[[int, int], No
     Raises:
         DataError: too many of them are unreadable.
     """
+    stop = Event()
 
     def work(source: Source) -> Item | _Unusable:
-        return _picture(source) if config.kind == "images" else _clip(source, config)
+        return _picture(source) if config.kind == "images" else _clip(source, config, stop)
 
     items = []
     pool = ThreadPoolExecutor(os.cpu_count())  # no more, as a large picture takes some hundred megabytes
@@ -68,6 +70,7 @@ def read(found: Found, config: BuildConfig, on_progress: Callable[[int, int], No
             if on_progress:
                 on_progress(done, len(found.sources))
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the rest
     _check(found, config)
     return items
@@ -83,7 +86,7 @@ def _picture(source: Source) -> Item | _Unusable:
     return Item(source, {0: kept}, [duplicates.look(picture)])
 
 
-def _clip(source: Source, config: BuildConfig) -> Item | _Unusable:
+def _clip(source: Source, config: BuildConfig, stop: Event) -> Item | _Unusable:
     fps, least = config.fps or 1.0, config.min_frames or 1
     item = Item(source)
     try:
@@ -92,6 +95,8 @@ def _clip(source: Source, config: BuildConfig) -> Item | _Unusable:
             for number, picture in sampled(video, fps):
                 item.frames[number] = _encode(".jpg", picture)
                 item.looks.append(duplicates.look(picture))
+                if stop.is_set():
+                    break
     except DataError as error:
         return _Unusable(source, "unreadable", str(error).removeprefix(f"{source.path}: "))
     seconds = (max(item.frames) + 1) / fps

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from whc import MAX_PIXELS
-from whc.data.pictures import is_utf8, shown
+from whc.data.pictures import require_utf8
 from whc.data.preprocess import TOO_LARGE, Image
 from whc.errors import DataError, problem
 
@@ -66,8 +66,7 @@ def open_video(path: Path | str) -> Iterator[Video]:
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: must be a video, got nothing there; check the path")
-    if not is_utf8(path):
-        raise DataError(f"{shown(str(path))}: must have a name in UTF-8, got other bytes; rename it")
+    require_utf8(path, DataError)
     # As an absolute path: FFmpeg takes `concat:a.mp4` for a protocol.
     with capture(os.path.abspath(path)) as opened:  # noqa: PTH100 (resolve would follow links)
         if not opened.isOpened():

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cv2
 
-from whc.data.pictures import is_utf8, shown
+from whc.data.pictures import require_utf8
 from whc.data.preprocess import Image
 from whc.data.replacing import replacing
 from whc.demo.classifier import Verdict
@@ -58,8 +58,7 @@ def video_file(path: Path, size: Size, fps: float) -> Iterator[Write]:
         UsageError: it cannot be written.
     """
     _require_suffix(path, tuple(_CODECS))
-    if not is_utf8(path):
-        raise UsageError(f"{shown(str(path))}: must have a name in UTF-8, got other bytes; rename it")
+    require_utf8(path, UsageError)
     with _written(path) as temporary:
         codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
         with _silent_stderr():
