@@ -104,7 +104,6 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, begun_study: Callable[..., 
     text("text.onnx", "no protobuf")
     text("text.pt", "no checkpoint")
     foreign_onnx(folder / "foreign.onnx")
-    text("text.pt", "no checkpoint")
     torch.save({"schema": 1, "weights": torch.zeros(1000)}, folder / "whole.pt")
     (folder / "torn.pt").write_bytes((folder / "whole.pt").read_bytes()[:-1000])
     torch.save({"weights": {}}, folder / "other.pt")

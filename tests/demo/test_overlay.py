@@ -107,3 +107,10 @@ def test_box_is_drawn_where_the_region_is() -> None:
     rows, columns = np.nonzero((shown != plain).any(axis=2))
     assert (columns.min(), columns.max()) == pytest.approx((100, 199), abs=3)
     assert (rows.min(), rows.max()) == pytest.approx((20, 99), abs=3)
+
+
+def test_a_label_of_any_length_is_cut() -> None:
+    told = Caption("a" * 10**6, "a" * 10**6, probability=0.5, positive=True, threshold=0.5, fps=30)
+    short = Caption("a" * 200, "a" * 200, probability=0.5, positive=True, threshold=0.5, fps=30)
+    picture = np.zeros((180, 320, 3), np.uint8)
+    np.testing.assert_array_equal(draw(picture, told, (180, 320)), draw(picture, short, (180, 320)))

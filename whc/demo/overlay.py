@@ -20,6 +20,8 @@ Colour = tuple[int, int, int]
 MIN_WIDTH, MIN_HEIGHT = 320, 180
 MAX_ENLARGED = 1920  # pixels; a narrow frame is padded sooner than enlarged beyond it
 
+MAX_LETTERS = 200  # of a line of text, more than fit
+
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE: Colour = (255, 255, 255)
 _GREY: Colour = (170, 170, 170)
@@ -146,7 +148,9 @@ def _thickness(height: float) -> int:
 
 def _plain(text: str) -> str:
     """Text in the letters that OpenCV can draw: accents dropped, anything else foreign shown as `?`."""
-    bare = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    bare = "".join(
+        letter for letter in unicodedata.normalize("NFKD", text[:MAX_LETTERS]) if not unicodedata.combining(letter)
+    )
     return bare.encode("ascii", "replace").decode("ascii")
 
 
