@@ -29,10 +29,8 @@ def artifact(tmp_path: Path) -> Path:
 
 
 def timing(noisy: bool = False) -> Latency:
-    return Latency(
-        ms=0.02, low_ms=0.02, high_ms=0.02, p90_ms=0.02, p99_ms=0.02, ratio=1, runtime="onnxruntime_cpu", threads=1, host="here",
-        noisy=noisy,
-    )  # fmt: skip
+    times = dict.fromkeys(("ms", "low_ms", "high_ms", "p90_ms", "p99_ms"), 0.02)
+    return Latency(**times, ratio=1, runtime="onnxruntime_cpu", threads=1, host="here", noisy=noisy)
 
 
 class Bench:
