@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -65,6 +66,12 @@ def test_scalars(tmp_path: Path, text: str, value: object) -> None:
     assert type(read) is type(value)
 
 
+def bomb(of_the_line_before: str) -> str:
+    """Ten lines, of which each stands for several times what the line before it, `@`, does."""
+    lines = [f"{name}: &{name} {of_the_line_before.replace('@', f'*{last}')}" for last, name in pairwise("abcdefghij")]
+    return "\n".join(["a: &a {x: 1}", *lines])
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -79,8 +86,16 @@ def test_scalars(tmp_path: Path, text: str, value: object) -> None:
         ("? [a, b]\n: 1\n", "a key must be plain text"),
         ("a: 1\nb: \x00\n", "line 2: must be valid YAML"),
         ("a: !!int x\n", "must be valid YAML"),
-        ("a: &loop [*loop]\n", "must be valid YAML"),
-        ("[" * 5000, "must be valid YAML"),
+        ("a: !!bool x\n", "must be valid YAML"),
+        ("a: !!set {b}\n", "line 1: must be valid YAML, got: could not determine a constructor"),
+        ("a: !!binary aGVsbG8=\n", "line 1: must be valid YAML, got: could not determine a constructor"),
+        ("a: &loop [*loop]\n", "line 1: must not hold itself"),
+        ("a: &loop {<<: *loop}\n", "line 1: must not hold itself"),
+        ("[" * 5000, "line 1: must nest at most 50 deep"),
+        ("a: 1\n" + "# far more than a configuration holds\n" * 10_000, "must be at most 256 KB, got more"),
+        ("a: [" + "1," * 30_000 + "]\n", "must hold at most 20000 values"),
+        (bomb("[@, @, @, @, @, @]"), "line 6: must hold at most 20000 values, each alias counted as all that it stands"),
+        (bomb("{<<: [@, @, @, @, @, @]}"), "line 6: must hold at most 20000 values"),
         (b"\xff\xfe\xfa", "must be UTF-8 text"),
     ],
 )
@@ -110,7 +125,8 @@ def test_tags_construct_no_objects(tmp_path: Path) -> None:
 
 
 TEXTS = st.text("abnoéλ01.-+e:# '\"\n", max_size=6)
-PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS
+NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+PLAIN = st.none() | st.booleans() | NUMBERS | TEXTS
 INNER = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3))
 
 
@@ -121,6 +137,44 @@ def test_what_is_dumped_is_read_back(tmp_path_factory: pytest.TempPathFactory, c
     path = tmp_path_factory.getbasetemp() / "dumped.yaml"
     path.write_text(dump_yaml(content), encoding="utf-8", newline="")
     assert load_yaml(path) == content
+
+
+@pytest.mark.parametrize(
+    "number",
+    ["1" * 400, "-" + "9" * 5000, "9223372036854775808", "0x" + "f" * 17, ".inf", "-.inf", ".nan", "1e999", "1:" * 50 + "1"],
+)
+def test_a_number_that_nothing_can_compute_with_is_told_by_its_key(tmp_path: Path, number: str) -> None:
+    path = yaml_file(tmp_path, f"space:\n  model: {{depth: {{int: [1, {number}]}}}}\nname: '{number}'\n")
+    with pytest.raises(UsageError) as caught:
+        load_yaml(path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{path}: space.model.depth.int: must be a finite number, a whole one within 64 bits, got '")
+    assert len(line) < len(str(path)) + 250
+    with pytest.raises(UsageError, match=r"^--set model\.depth: must be a finite number, a whole one within 64 bits"):
+        overlay({}, {"model.depth": number})
+
+
+def test_every_such_number_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_yaml(yaml_file(tmp_path, "a: .inf\nb: [1, .nan]\nc: 1\n"))
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["a", "b"]
+
+
+def test_aliases_that_stay_small_are_taken(tmp_path: Path) -> None:
+    text = "a: &a {x: [1, 2]}\nb: &b {<<: *a, y: *a}\nc: [*a, *b]\n"
+    a, b = {"x": [1, 2]}, {"x": [1, 2], "y": {"x": [1, 2]}}
+    assert load_yaml(yaml_file(tmp_path, text)) == {"a": a, "b": b, "c": [a, b]}
+
+
+def test_a_key_of_very_many_parts_nests_no_deeper_than_a_file_may() -> None:
+    (line,) = refusal(Job, overlay({"name": "x"}, {".".join(["limits"] * 100_000): "1"}))
+    assert line == "job.yaml: limits.limits: unknown key; known here: latency_ms, size_bytes"
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"factory: no such file, got 'rrr.*\.\.\.; shipped ones: "):
+        shipped("factory", "r" * 300)
 
 
 def test_settings_are_frozen() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -16,6 +17,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from whc.errors import UsageError, problem
 from whc.plugins import NestedErrors
 
+# Of one file: far more than anybody writes by hand, and read in a second.
+MAX_BYTES = 256 * 1024
+MAX_VALUES = 20_000
+MAX_DEPTH = 50
+_MAX_DIGITS = 40
+_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")  # what JSON (records, fingerprints) can hold
+
 
 class Settings(BaseModel):
     """Base of every configuration model: frozen, unknown keys refused."""
@@ -26,14 +34,51 @@ class Settings(BaseModel):
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML's safe subset, with 1e-3 read as a number, dates as text, and a key given twice refused."""
+class _TooLargeError(ValueError):
+    """YAML that would take more room than a configuration may."""
 
-    # Dates have no place in a configuration, and JSON (records, fingerprints) could not hold them.
+
+class _Loader(yaml.SafeLoader):
+    """JSON's part of YAML, with 1e-3 read as a number, dates as text, and a key given twice refused.
+
+    Values are counted before any is made, each alias as all that it stands for: ten lines of aliases of aliases can
+    stand for more than fits into memory.
+    """
+
+    # Dates have no place in a configuration, and JSON could not hold them.
     yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    yaml_constructors = {
+        tag: build
+        for tag, build in yaml.SafeLoader.yaml_constructors.items()
+        if tag is None or tag.removeprefix("tag:yaml.org,2002:") in _TAGS
+    }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = self._depth = 0
+        self._sizes: dict[int, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """The next value with all that is in it, counted."""
+        line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+        is_alias, before = self.check_event(yaml.AliasEvent), self._values  # type: ignore[no-untyped-call]
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise _TooLargeError(f"line {line}: must nest at most {MAX_DEPTH} deep, got more; write it flatter")
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if is_alias and id(node) not in self._sizes:
+            raise _TooLargeError(f"line {line}: must not hold itself, got an alias to what it is in; remove the alias")
+        self._values += self._sizes[id(node)] if is_alias else 1
+        if self._values > MAX_VALUES:
+            rule = f"must hold at most {MAX_VALUES} values, each alias counted as all that it stands for"
+            raise _TooLargeError(f"line {line}: {rule}, got more; write less")
+        if not is_alias:
+            self._sizes[id(node)] = self._values - before
+        return node
 
 
 class _Dumper(yaml.SafeDumper):
@@ -61,34 +106,70 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_duplicates)
 
 
 def _parse(text: str) -> Any:
-    """YAML text as plain values; raises ValueError that says on which line it is wrong, and how."""
+    """YAML text as plain values.
+
+    Raises:
+        ValueError: a line for each problem: on which line the text is wrong, or under which key a number, and how.
+    """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+        loader = _Loader(text)
+        node = loader.get_single_node()  # type: ignore[no-untyped-call]
+        problems = dict.fromkeys(_unusable_numbers(node, "", loader))
+        if problems:
+            raise _TooLargeError("\n".join(problems))
+        return loader.construct_document(node) if node else None  # type: ignore[no-untyped-call]
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ValueError(f"line {line}: must be valid YAML, got: {error.problem}; mend that line") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ValueError(f"line {line}: must be valid YAML, got: {error.reason}; mend that line") from error
-    except (ValueError, AttributeError, RecursionError) as error:
-        # PyYAML's own: a value that its tag does not allow (`!!int x`), or thousands of brackets.
+    except _TooLargeError:
+        raise
+    except (ValueError, AttributeError, KeyError) as error:
+        # PyYAML's own: a value that its tag does not allow (`!!int x`, `!!bool x`).
         raise ValueError(f"must be valid YAML, got: {error}; mend that value") from error
+
+
+def _unusable_numbers(node: yaml.Node | None, key: str, loader: _Loader) -> Iterator[str]:
+    """A problem for each number that is not finite, or a whole one beyond 64 bits; seen before it is computed with."""
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            inner = f"{key}.{name.value}".lstrip(".") if isinstance(name, yaml.ScalarNode) else key
+            yield from _unusable_numbers(name, key, loader)
+            yield from _unusable_numbers(value, inner, loader)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _unusable_numbers(value, key, loader)
+    elif isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")):
+        usable = len(node.value) <= _MAX_DIGITS and _is_usable(loader.construct_object(node))  # type: ignore[no-untyped-call]
+        if not usable:
+            rule = "must be a finite number, a whole one within 64 bits"
+            yield problem(key, rule, node.value, "write a smaller one, or quote it if it is text").removeprefix(": ")
+
+
+def _is_usable(number: float) -> bool:
+    return -(2**63) <= number < 2**63 if isinstance(number, int) else math.isfinite(number)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds one mapping.
 
     Raises:
-        UsageError: the file is missing, not YAML, or not a mapping.
+        UsageError: the file is missing, not YAML, not a mapping, or larger than a configuration may be.
     """
     try:
-        content = _parse(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+        if len(text) > MAX_BYTES:
+            raise _TooLargeError(f"must be at most {MAX_BYTES // 1024} KB, got more; is it a configuration?")
+        content = _parse(text.decode("utf-8"))
     except OSError as error:
         raise UsageError(f"{path}: must be a readable YAML file, got {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: must be UTF-8 text, got other bytes; is it a YAML file?") from error
     except ValueError as error:
-        raise UsageError(f"{path}: {error}") from error
+        raise UsageError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error
     if not isinstance(content, dict):
         raise UsageError(problem(str(path), "must hold a mapping of keys to values", content, "see search_spaces/"))
     return content
@@ -153,12 +234,12 @@ def overlay(content: dict[str, Any], assignments: Mapping[str, str]) -> dict[str
     """Lay `dotted.key=value` assignments over a configuration; values are read as YAML.
 
     Raises:
-        UsageError: a value is not YAML.
+        UsageError: a value is not YAML, or too large.
     """
     result: dict[str, Any] = json.loads(json.dumps(content))
     for dotted, text in assignments.items():
         node = result
-        *path, last = dotted.split(".")
+        *path, last = dotted.split(".", MAX_DEPTH)
         for part in path:
             if not isinstance(node.get(part), dict):
                 # `model.backbone.inverted_se.expansion=2` also chooses inverted_se.
@@ -166,9 +247,19 @@ def overlay(content: dict[str, Any], assignments: Mapping[str, str]) -> dict[str
             node = node[part]
         try:
             node[last] = _parse(text)
+        except _TooLargeError as error:
+            raise UsageError("\n".join(f"--set {dotted}: {line}" for line in str(error).splitlines())) from error
         except ValueError as error:
             raise UsageError(problem(f"--set {dotted}", "value must be YAML", text, "quote it")) from error
     return result
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a file; False too for a name that no file can have, where pathlib raises an OSError."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def shipped(folder: str, name: str) -> Path:
@@ -186,7 +277,7 @@ def shipped(folder: str, name: str) -> Path:
     # An installed wheel holds the folders inside the package, a checkout beside it.
     roots = [Path.cwd() / folder, package / "shipped" / folder, package.parent / folder]
     for path in [Path(name), *(root / file_name for root in roots)]:
-        if path.is_file():
+        if is_file(path):
             return path
     found = sorted({file.name for root in roots for file in root.glob("*.yaml")})
     raise UsageError(problem(folder, "no such file", name, f"shipped ones: {', '.join(found)}"))

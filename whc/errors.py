@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Mapping
+
 
 class WhcError(Exception):
     """Something the user can mend; the command line prints it as one line and exits with `exit_code`."""
@@ -31,9 +34,32 @@ class RegistryError(WhcError):
     """The model registry does not hold what was asked for, or refuses a change."""
 
 
+class _Shown(reprlib.Repr):
+    """Looks no further into a value than a message shows of it, as aliases can make it endless; order is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxdict, self.maxlist, self.maxtuple = 4, 10, 10, 10
+        self.maxstring = self.maxother = 200
+
+    def repr_dict(self, x: Mapping[object, object], level: int) -> str:
+        """As the others, which reprlib would sort."""
+        if level <= 0:
+            return "{...}"
+        some = list(x.items())[: self.maxdict]
+        parts = [f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}" for key, value in some]
+        return "{" + ", ".join(parts + ["..."] * (len(x) > len(some))) + "}"
+
+
+_SHOWN = _Shown()
+
+
+def shown(value: object) -> str:
+    """A value as messages show it, in at most 80 characters."""
+    text = _SHOWN.repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def problem(where: str, rule: str, got: object, next_step: str) -> str:
     """One line in the shape every message has: `where: rule, got value; next step`."""
-    shown = repr(got)
-    if len(shown) > 80:
-        shown = shown[:77] + "..."
-    return f"{where}: {rule}, got {shown}; {next_step}"
+    return f"{where}: {rule}, got {shown(got)}; {next_step}"

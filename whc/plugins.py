@@ -19,6 +19,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core import core_schema
 
+from whc.errors import shown
+
 ALIASES = {"3dcnn": "cnn3d"}
 _DEFINES_CONFIG = re.compile(r"^class Config\(", re.MULTILINE)
 
@@ -42,7 +44,7 @@ def load(kind: str, name: str) -> ModuleType:
     if name not in known:
         near = get_close_matches(name, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known)}"
-        raise ValueError(f"must be one of {', '.join(known)}, got {name!r}; {hint}")
+        raise ValueError(f"must be one of {', '.join(known)}, got {shown(name)}; {hint}")
     return importlib.import_module(f"whc.{kind}.{name}")
 
 
@@ -63,7 +65,7 @@ class NestedErrors(ValueError):
     """Errors in a plug-in's own parameters, kept apart so that each is reported under its own key."""
 
     def __init__(self, name: str, cause: ValidationError, model: type[BaseModel]) -> None:
-        super().__init__(str(cause))
+        super().__init__(name)  # its words are in `cause`: to spell them out takes long where a value is large
         self.name, self.cause, self.model = name, cause, model
 
 
@@ -83,7 +85,7 @@ class ChoiceOf:
                 raise ValueError(f"must be a name or one {{name: parameters}}, got {len(value)} keys; name one choice")
             ((value, parameters),) = value.items()
         if not isinstance(value, str):
-            raise ValueError(f"must be one of {', '.join(names(self.kind))}, got {value!r}; name one of them")
+            raise ValueError(f"must be one of {', '.join(names(self.kind))}, got {shown(value)}; name one of them")
         module = load(self.kind, value)
         name = ALIASES.get(value, value)
         config_type: type[BaseModel] = module.Config

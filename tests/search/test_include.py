@@ -197,3 +197,26 @@ def put_yaml(folder: Path, name: str, content: dict[str, Any]) -> Path:
     path = put(folder, name, dump_yaml(content))
     assert load_yaml(path) == content
     return path
+
+
+def test_files_that_include_each_other_twice_are_read_once(folder: Path) -> None:
+    """Each line of 15 such files stands for twice what the one before does."""
+    for number in range(15):
+        put(folder, f"f{number}", f"include: [{'base' if not number else f'f{number - 1}'}, ./f{number - 1}]")
+    put(folder, "f-1", BASE)
+    assert read(folder / "f14.yaml")[0].trials == 7
+
+
+def test_a_chain_without_end_is_told(folder: Path) -> None:
+    for number in range(30):
+        put(folder, f"f{number}", f"include: f{number + 1}")
+    assert refusal(folder / "f0.yaml").endswith(
+        "f20.yaml: include: must lead at most 20 files deep, got more; write fewer files"
+    )
+
+
+@pytest.mark.parametrize("key", ["include", "recipe"])
+def test_a_name_that_no_file_can_have(folder: Path, key: str) -> None:
+    told = refusal(put(folder, "mine", f"include: base\n{key}: {'r' * 300}".replace("include: base\ninc", "inc")))
+    assert "no such file, got 'rrr" in told
+    assert "\n" not in told

@@ -176,3 +176,23 @@ def test_one_that_can_never_hold_is_refused_and_no_other(data: st.DataObject) ->
     for rule in found:
         for a, b in pairs:
             assert rule.broken({"a": {"b": a}, "c": {"d": b}}) is not compare(a, b)
+
+
+@pytest.mark.parametrize(
+    ("text", "can_hold"),
+    [
+        ("training.seed <= 5", True),
+        ("training.seed >= 3e9", False),
+        ("training.seed is 7", True),
+        ("training.seed is -1", False),
+        ("training.seed is cats", False),
+        ("training.seed is model.depth", True),
+        ("training.seed is not model.depth", True),
+        ("model.depth is training.other", False),
+    ],
+)
+def test_a_range_of_billions_is_not_counted_out(text: str, can_hold: bool) -> None:
+    seeds = {"training.seed": range(2**31), "training.other": range(9, 2**31)}
+    problems: list[str] = []
+    rules.parse([text], {**KNOWN, **seeds}, "r", problems)
+    assert problems == [] if can_hold else "that can hold" in problems[0]

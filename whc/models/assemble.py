@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from whc import plugins
 from whc.config import Settings
+from whc.errors import shown
 from whc.models.backbones import Backbone
 from whc.models.color import Color, conversion
 from whc.plugins import Choice, ChoiceOf
@@ -35,10 +36,10 @@ def _parse_size(value: object) -> Size:
     """`32` is 32x32, `48x30` is 48 high and 30 wide."""
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(value))
     if not match:
-        raise ValueError(f"must be a side in pixels or HEIGHTxWIDTH, got {value!r}; write 32 or 48x30")
+        raise ValueError(f"must be a side in pixels or HEIGHTxWIDTH, got {shown(value)}; write 32 or 48x30")
     size = int(match[1]), int(match[2] or match[1])
     if not all(8 <= side <= 512 for side in size):
-        raise ValueError(f"must be within 8 and 512 pixels, got {value!r}; choose another size")
+        raise ValueError(f"must be within 8 and 512 pixels, got {shown(value)}; choose another size")
     return size
 
 

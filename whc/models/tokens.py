@@ -8,13 +8,14 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, PlainSerializer
 from torch import Tensor, nn
 
+from whc.errors import shown
 from whc.plugins import PluginConfig
 
 
 def _parse_grid(value: object) -> tuple[int, int]:
     match = re.fullmatch(r"([1-9]\d?)x([1-9]\d?)", str(value))
     if not match:
-        raise ValueError(f"must be ROWSxCOLUMNS, each within 1 and 99, got {value!r}; write 2x3")
+        raise ValueError(f"must be ROWSxCOLUMNS, each within 1 and 99, got {shown(value)}; write 2x3")
     return int(match[1]), int(match[2])
 
 

@@ -15,7 +15,7 @@ PROVIDER = "CPUExecutionProvider"
 class Config(PluginConfig):
     """`threads`: threads of one forward pass."""
 
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=256)
 
 
 def load(path: Path, config: Config) -> Session:

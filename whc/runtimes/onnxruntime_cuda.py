@@ -20,7 +20,7 @@ INSTALL = "run `pip uninstall --yes onnxruntime onnxruntime-gpu`, then `pip inst
 class Config(PluginConfig):
     """`device_id`: the GPU, as CUDA counts them."""
 
-    device_id: int = Field(0, ge=0)
+    device_id: int = Field(0, ge=0, le=255)
 
 
 def load(path: Path, config: Config) -> Session:

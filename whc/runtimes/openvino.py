@@ -17,7 +17,7 @@ from whc.runtimes.onnx_file import OnnxFile, OnnxSession, read, refused
 class Config(PluginConfig):
     """`threads`: threads of one forward pass."""
 
-    threads: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1, le=256)
 
 
 class _Session(OnnxSession):

@@ -36,9 +36,9 @@ class Config(PluginConfig):
     default `whc/tensorrt` in the user's cache.
     """
 
-    device_id: int = Field(0, ge=0)
+    device_id: int = Field(0, ge=0, le=255)
     fp16: bool = True
-    max_batch: int = Field(64, ge=1)
+    max_batch: int = Field(64, ge=1, le=4096)
     cache: Path | None = None
 
 

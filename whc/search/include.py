@@ -13,10 +13,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from whc.config import load_yaml, shipped
+from whc.config import is_file, load_yaml, shipped
 from whc.errors import UsageError, problem
 from whc.search.space import section_model
 from whc.trials.config import TrialConfig
+
+MAX_DEPTH = 20  # of files that include each other
 
 
 @dataclass(frozen=True)
@@ -39,22 +41,27 @@ class Whole:
         return "\n".join(lines)
 
 
-def load(path: Path, owner: type[BaseModel], above: tuple[Path, ...] = ()) -> Whole:
+def load(path: Path, owner: type[BaseModel]) -> Whole:
     """Read a search file and everything that it includes.
 
     Args:
         path: the file.
         owner: what declares its keys.
-        above: the files that include it, the outermost first.
 
     Raises:
-        UsageError: a file is missing or is not YAML, or the includes lead back to where they began.
+        UsageError: a file is missing or is not YAML, or the includes lead too deep or back to where they began.
     """
+    return _load(path, owner, (), {})
+
+
+def _load(path: Path, owner: type[BaseModel], above: tuple[Path, ...], read: dict[Path, Whole]) -> Whole:
+    """As `load`; `above` are the files that include this one, `read` those that need not be read a second time."""
     own = load_yaml(path)
     content: dict[str, Any] = {}
     writers: dict[str, Path] = {}
     for found in _included(own.pop("include", []), path, (*above, path)):
-        base = load(found, owner, (*above, path))
+        base = read.get(found) or _load(found, owner, (*above, path), read)
+        read[found] = base
         content, writers = _laid_over(content, base.content, owner), {**writers, **base.writers}
     return Whole(path, _laid_over(content, own, owner), {**writers, **dict.fromkeys(_keys(own), path)})
 
@@ -62,13 +69,15 @@ def load(path: Path, owner: type[BaseModel], above: tuple[Path, ...] = ()) -> Wh
 def _included(names: object, path: Path, chain: tuple[Path, ...]) -> Iterator[Path]:
     """The files that `path` includes."""
     where = f"{path}: include"
+    if len(chain) > MAX_DEPTH:
+        raise UsageError(f"{where}: must lead at most {MAX_DEPTH} files deep, got more; write fewer files")
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
         raise UsageError(problem(where, "must be a file or a list of files", names, "write `include: smile`"))
     for name in listed:
         beside = (path.parent / name, path.parent / f"{name}.yaml")
         try:
-            found = next((one for one in beside if one.is_file()), None) or shipped("search_spaces", name)
+            found = next((one for one in beside if is_file(one)), None) or shipped("search_spaces", name)
         except UsageError as error:
             raise UsageError(f"{where}: {error}, or a path from {path.parent}") from error
         if found.resolve() in {one.resolve() for one in chain}:

@@ -64,7 +64,7 @@ def _broken_rule(kind: str, ends: object, log: object, step: object) -> str:
 
 
 def _is_number(value: object, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)  # type: ignore[arg-type]
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def values(distribution: BaseDistribution) -> Sequence[Any]:

@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from whc.errors import problem
+from whc.errors import problem, shown
 from whc.plugins import ALIASES
 
 KEY = r"[a-z]\w*(?:\.\w+)+"
@@ -47,7 +47,10 @@ class Clause:
         left, right = known[self.key], known.get(self.other, [self.value])
         if self.comparison in _BOUNDS:
             low, high = (left, right) if self.comparison == "<=" else (right, left)
-            return bool(min(map(_measure, low)) <= max(map(_measure, high)))
+            return bool(min(map(_measure, _ends(low))) <= max(map(_measure, _ends(high))))
+        if self.comparison == "is":
+            few, many = sorted((left, right), key=len)
+            return any(_is_among(_canonical(value), many) for value in few)
         return any(self._compare(_canonical(a), _canonical(b)) for a in left for b in right)
 
     def _compare(self, left: Any, right: Any) -> bool:
@@ -134,12 +137,12 @@ def _check(clause: Clause, text: str, known: Mapping[str, Sequence[Any]]) -> Non
         return
     right = known.get(clause.other, [clause.value])
     for side, values in {clause.key: known[clause.key], clause.other or str(clause.value): right}.items():
-        if any(_measure(value) is None for value in values):
+        if any(_measure(value) is None for value in _ends(values)):
             raise _mistake(f"{side!r} must be a number to be bounded", text, "compare it with `is`")
 
 
 def _mistake(rule: str, text: object, next_step: str) -> ValueError:
-    return ValueError(f"{rule}, got {text!r}; {next_step}")
+    return ValueError(f"{rule}, got {shown(text)}; {next_step}")
 
 
 def _circle(rules: Sequence[Rule]) -> list[str]:
@@ -162,6 +165,17 @@ def _look(config: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return _canonical(next(iter(value)) if isinstance(value, Mapping) else value)
+
+
+def _ends(values: Sequence[Any]) -> Sequence[Any]:
+    """What bounds the values: of a range, which may hold billions, its ends."""
+    return (values[0], values[-1]) if isinstance(values, range) else values
+
+
+def _is_among(value: Any, values: Sequence[Any]) -> bool:
+    if isinstance(values, range):  # which looks a whole number up, but would go through all of its own for others
+        return isinstance(value, int | float) and float(value).is_integer() and int(value) in values
+    return value in map(_canonical, values)
 
 
 def _canonical(value: Any) -> Any:

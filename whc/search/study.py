@@ -40,8 +40,8 @@ class SearchFile(Settings):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=40)
     data: str | None = None
     recipe: str
-    trials: int = Field(20, ge=1)
-    workers: int | None = Field(None, ge=1)
+    trials: int = Field(20, ge=1, le=1_000_000)
+    workers: int | None = Field(None, ge=1, le=10_000)
     runtime: Annotated[Choice, RUNTIMES] = RUNTIMES.default("onnxruntime_cpu")
     limits: Limits = Limits()
     sampler: Literal["auto", "tpe", "nsga2", "gp", "random"] = "auto"
@@ -49,7 +49,7 @@ class SearchFile(Settings):
     drop_slower: float | None = Field(4.0, gt=1)
     minutes: float | None = Field(None, gt=0)
     patience: int | None = Field(None, ge=1)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**31)
     storage: str | None = None
     space: dict[str, Any]
 

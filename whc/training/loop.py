@@ -52,7 +52,7 @@ class TrainingConfig(Settings):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     resampling: Resampling = "none"
     augmentation: Augmentation = Augmentation()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**31)
 
 
 class TrainingError(WhcError):
