@@ -94,7 +94,10 @@ def bomb(of_the_line_before: str) -> str:
         ("[" * 5000, "line 1: must nest at most 50 deep"),
         ("a: 1\n" + "# far more than a configuration holds\n" * 10_000, "must be at most 256 KB, got more"),
         ("a: [" + "1," * 30_000 + "]\n", "must hold at most 20000 values"),
-        (bomb("[@, @, @, @, @, @]"), "line 6: must hold at most 20000 values, each alias counted as all that it stands"),
+        (
+            bomb("[@, @, @, @, @, @]"),
+            "line 6: must hold at most 20000 values, each alias counted as all that it stands",
+        ),
         (bomb("{<<: [@, @, @, @, @, @]}"), "line 6: must hold at most 20000 values"),
         (b"\xff\xfe\xfa", "must be UTF-8 text"),
     ],
@@ -141,7 +144,17 @@ def test_what_is_dumped_is_read_back(tmp_path_factory: pytest.TempPathFactory, c
 
 @pytest.mark.parametrize(
     "number",
-    ["1" * 400, "-" + "9" * 5000, "9223372036854775808", "0x" + "f" * 17, ".inf", "-.inf", ".nan", "1e999", "1:" * 50 + "1"],
+    [
+        "1" * 400,
+        "-" + "9" * 5000,
+        "9223372036854775808",
+        "0x" + "f" * 17,
+        ".inf",
+        "-.inf",
+        ".nan",
+        "1e999",
+        "1:" * 50 + "1",
+    ],
 )
 def test_a_number_that_nothing_can_compute_with_is_told_by_its_key(tmp_path: Path, number: str) -> None:
     path = yaml_file(tmp_path, f"space:\n  model: {{depth: {{int: [1, {number}]}}}}\nname: '{number}'\n")

@@ -302,7 +302,7 @@ class ModelMetadata(_Record):
                 raise ArtifactError(problem(source, f"metadata schema must be at most {SCHEMA}", schema, "upgrade whc"))
             decoded = {key: value if key in text_fields else json.loads(value) for key, value in ours.items()}
             return cls.model_validate(decoded)
-        except (ValidationError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # pydantic's and json's, and numbers of thousands of digits
             reason = str(error).splitlines()[0]
             raise ArtifactError(f"{source}: whc's metadata is damaged ({reason}); export the model again") from error
 

@@ -207,6 +207,19 @@ def not_onnx(path: Path) -> None:
     onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [])), path)
 
 
+def compressed(path: Path) -> None:
+    """Zeros, of which a thousand take a byte."""
+    torch.save(ours(weights={"a": torch.zeros(100_000)}), path)
+    with zipfile.ZipFile(path) as whole:
+        items = {item.filename: whole.read(item) for item in whole.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as small:
+        for name, content in items.items():
+            small.writestr(name, content)
+
+
+LARGE = checkpoint(width=256)
+# Over 4 GB.
+WIDE = {"model": {"backbone": "inverted_se", "width": 512, "depth": 16, "image_size": 512}}
 ALONE = "x.pt: must be a checkpoint written by whc, got 'not weights and plain values alone (code is never run)'"
 WHOLE = "x.pt: must hold all fields of a checkpoint, got: "
 NO_ZIP = "x.pt: must be a checkpoint written by whc, got 'File is not a zip file'"
@@ -250,12 +263,31 @@ BAD: dict[str, tuple[dict[str, Any] | Callable[[Path], object], str, str]] = {
     "weights of numbers": (ours(weights={1: torch.ones(1)}), f"{WHOLE}weights.1.[key]: ", "train it again"),
     "a rate of text": (ours(frame_rate="fast"), f"{WHOLE}frame_rate: ", "train it again"),
     "weights of another network": (ours(weights=checkpoint(width=8).weights), FIT, "train it again"),
-    "weights lack one": (without(ours(), "weights", "backbone.stem.0.weight"), f"{FIT}Missing key", "train it again"),
+    "weights lack one": (
+        without(ours(), "weights", "backbone.stem.0.weight"),
+        f"{FIT}no backbone.stem.0.weight",
+        "train it again",
+    ),
+    "weights of one number": (
+        ours(config=LARGE.config, weights={name: torch.ones(()).expand(w.shape) for name, w in LARGE.weights.items()}),
+        "x.pt: must be a checkpoint written by whc, got 'weights of more bytes than the file has'",
+        "train it again",
+    ),
+    "a wide one": (
+        ours(config=WIDE),
+        f"{FIT}backbone.stem.0.weight of (4, 3, 3, 3), not (512, 3, 3, 3)",
+        "train it again",
+    ),
+    "compressed": (
+        compressed,
+        "x.pt: must be a checkpoint written by whc, got 'more in it than the file holds'",
+        "train it again",
+    ),
     "a configuration of nonsense": (ours(config={"model": {"widht": 4}}), "x.pt: model.widht: unknown key", "'width'?"),
     "weights alone": (checkpoint().weights, "x.pt: must be a checkpoint written by whc, got 'dict'", "train it again"),
     "an original's weights lack one": (
         without(original(), "model_state", "stem.0.weight"),
-        f'{FIT}Missing key(s) in state_dict: "backbone.stem.0.weight"',
+        f"{FIT}no backbone.stem.0.weight",
         "train it again",
     ),
     "an original of another width": (theirs("model_config", base_channels=8), FIT, "train it again"),
@@ -338,3 +370,15 @@ def test_an_original_and_ours_of_the_same_weights_agree(home: Path, whc_command:
         session = onnxruntime_cpu.load(home / f"{name}.onnx", onnxruntime_cpu.Config())
         outputs.append(session.run(np.random.default_rng(0).random((5, 3, 16, 16), np.float32)))
     np.testing.assert_array_equal(*outputs)
+
+
+def test_weights_that_are_no_numbers(home: Path, whc_command: Run) -> None:
+    content = checkpoint()
+    content.weights["head.layers.2.weight"].fill_(float("nan"))
+    save(content, home / "x.pt")
+    check(
+        whc_command("export", "--checkpoint", "x.pt", "--out", "m.onnx"),
+        home,
+        "m.onnx: cannot be written: every weight must be a finite number, got 'NaN or infinity in ",
+        "train it again",
+    )

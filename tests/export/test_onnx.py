@@ -281,3 +281,27 @@ def test_onnx_runtime_finds_the_gelu_again(tmp_path: Path, export: Export) -> No
     kinds = Counter(node.op_type for node in onnx.load(optimised).graph.node)
     assert kinds["Gelu"] == 2
     assert not kinds["Erf"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("backbone.stem.0.weight", float("nan"), "every weight must be a finite number, got 'NaN or infinity in "),
+        ("head.layers.2.bias", float("inf"), "every weight must be a finite number, got 'NaN or infinity in "),
+        ("backbone.stem.1.running_var", -1.0, "cannot be written: every "),
+        ("backbone.stem.0.weight", 3e38, "every output must be a finite number, got ["),
+    ],
+)
+def test_a_network_that_gives_no_numbers_is_refused(
+    tmp_path: Path, metadata: ModelMetadata, name: str, value: float, told: str
+) -> None:
+    network = build(CONFIG, 1).eval()
+    with torch.no_grad():
+        weights = network.state_dict()[name]
+        weights.copy_(torch.where(torch.arange(weights.numel()).view(weights.shape) % 2 == 0, value, -value))
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ArtifactError) as caught:
+        exporter.export(network, path, metadata, CONFIG.input_shape, exporter.Config())
+    assert str(caught.value).startswith(f"{path}: cannot be written: ")
+    assert told in str(caught.value)
+    assert list(tmp_path.iterdir()) == []

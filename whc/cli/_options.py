@@ -29,6 +29,17 @@ threads = click.option(
 )
 
 
+wait = click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0.1, 86_400),
+    default=5,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a file's first pass may take on a CPU.",
+)
+
+
 class _RuntimeName(click.types.StringParamType):
     """A runtime's name; the folder is listed when help is shown, and what is wrong with a name is said by `choose`."""
 

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_options.threads
 @click.option("--runtime", metavar="NAME", default="onnxruntime_cpu", show_default=True, help="What runs the files.")
+@_options.wait
 @_options.file("--out", help="JSON file to write: the result with each file's hash.")
 @_options.as_json
-def command(files: tuple[Path, ...], threads: int, runtime: str, out: Path | None, as_json: bool) -> None:
+def command(
+    files: tuple[Path, ...], threads: int, runtime: str, wait_s: float, out: Path | None, as_json: bool
+) -> None:
     """Time ONNX FILES against each other, interleaved; any ONNX file with one input of fixed size will do.
 
     A file that cannot be timed is told and left out, also when it crashes its runtime or never answers.
@@ -33,7 +36,7 @@ def command(files: tuple[Path, ...], threads: int, runtime: str, out: Path | Non
 
     if out and out.is_dir():
         raise UsageError(problem("--out", "must be a file", str(out), "name a .json file in it"))
-    found = session(files, choose(runtime, threads), Protocol())
+    found = session(files, choose(runtime, threads), Protocol(), wait_s=wait_s)
     if out:
         _write(found, out)
     if as_json or found.files:

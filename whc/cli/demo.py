@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,6 +24,7 @@ from whc.cli import _options
 @click.option("--headless", is_flag=True, help="Open no window.")
 @_options.runtime
 @_options.threads
+@_options.wait
 @_options.as_json
 def command(
     model: str,
@@ -31,9 +33,8 @@ def command(
     csv: Path | None,
     region: str | None,
     headless: bool,
-    runtime: str,
-    threads: int,
     as_json: bool,
+    **running: Any,
 ) -> None:
     """Run a model on a camera, a video or pictures. Ctrl-C ends it; the files that it writes are finished."""
     from whc.demo.regions import WHOLE, parse
@@ -47,8 +48,7 @@ def command(
         csv=csv,
         display=not headless and _has_display(),
         region=looked_at,
-        runtime=runtime,
-        threads=threads,
+        **running,
     )
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @_options.region
 @_options.runtime
 @_options.threads
+@_options.wait
 @_options.as_json
 def command(
     model: str,
@@ -32,6 +33,7 @@ def command(
     region: str | None,
     runtime: str,
     threads: int,
+    wait_s: float,
     as_json: bool,
 ) -> int:
     """Run a model over many pictures and write what it calls them.
@@ -48,19 +50,19 @@ def command(
     from whc.demo.regions import WHOLE, parse
 
     looked_at = parse(region) if region else WHOLE
-    loaded = _load(_options.model_file(model), runtime, threads)
+    loaded = _load(_options.model_file(model), runtime, threads, wait_s)
     with _options.progress(_options.messages(), "predicting") as told:
         summary = predict(loaded, source, out, split=split, region=looked_at, on_progress=told)
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
     return 128 + summary.signal if summary.signal else 0
 
 
-def _load(path: Path, runtime: str, threads: int) -> Classifier:
+def _load(path: Path, runtime: str, threads: int, wait_s: float) -> Classifier:
     from whc.demo import classifier
     from whc.errors import UsageError, problem
 
     if path.suffix == ".onnx":
-        return classifier.load(path, runtime, threads)
+        return classifier.load(path, runtime, threads, wait_s)
     if runtime != _options.RUNTIME:
         advice = "export it first, or leave --runtime out"
         raise UsageError(problem("--runtime", f"needs an .onnx file, as PyTorch runs {path}", runtime, advice))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from whc import plugins
 from whc.data.preprocess import INTERPOLATIONS, LAYOUTS, RESIZE, Image, resize, to_input
 from whc.errors import ArtifactError, problem
+from whc.latency import first_pass
 from whc.records import ModelMetadata
 from whc.runtimes import Session, choose
 
@@ -88,19 +89,23 @@ class Classifier:
         return output
 
 
-def load(path: Path, runtime: str = "onnxruntime_cpu", threads: int = 1) -> Classifier:
+def load(
+    path: Path, runtime: str = "onnxruntime_cpu", threads: int = 1, wait_s: float = first_pass.WAIT_S
+) -> Classifier:
     """Load an exported model.
 
     Args:
         path: an ONNX file exported by whc.
         runtime: name of a runtime plug-in.
         threads: threads of one forward pass, where the runtime lets one choose.
+        wait_s: for its first pass, in a process of its own.
 
     Raises:
         UsageError: no such runtime, or not on this machine.
-        ArtifactError: the file cannot be loaded, or as `checked`.
+        ArtifactError: the file cannot be loaded, its first pass gives no answer, or as `checked`.
     """
     choice = choose(runtime, threads)
+    first_pass.check(path, choice, wait_s)
     return checked(plugins.load("runtimes", choice.name).load(path, choice.config))
 
 
@@ -136,12 +141,8 @@ def _check(metadata: ModelMetadata, task: ModuleType, input_shape: tuple[int, ..
     require(metadata.resize == RESIZE, "resize", f"must be {RESIZE!r}", metadata.resize)
     known = metadata.interpolation in INTERPOLATIONS
     require(known, "interpolation", f"must be one of {', '.join(INTERPOLATIONS)}", metadata.interpolation)
-    require(
-        min(metadata.frames, metadata.height, metadata.width) > 0,
-        "frames, height, width",
-        "must be positive",
-        (metadata.frames, metadata.height, metadata.width),
-    )
+    sizes = (metadata.frames, metadata.height, metadata.width)
+    require(min(sizes) > 0, "frames, height, width", "must be positive", sizes)
     rate = metadata.frame_rate
     require(rate is None or (math.isfinite(rate) and rate > 0), "frame_rate", "must be positive or null", rate)
     require(0 < metadata.threshold < 1, "threshold", "must be in 0..1", metadata.threshold)
@@ -150,6 +151,9 @@ def _check(metadata: ModelMetadata, task: ModuleType, input_shape: tuple[int, ..
     positive = task.positive_label(labels)
     rule = f"must be {positive!r}, as labels are {labels}"
     require(metadata.positive == positive, "positive", rule, metadata.positive)
+    # Before anything of that size is made: what a file says may be more than fits into memory.
+    rule = f"must be no more than the network's input {input_shape}"
+    require(3 * math.prod(sizes) <= math.prod(input_shape), "frames, height, width", rule, sizes)
     window = np.zeros((1, metadata.frames, metadata.height, metadata.width, 3), np.uint8)
     packed = to_input(window, metadata.layout)
     # A layout only rearranges: one that drops frames (still, of several) was not trained on this window.

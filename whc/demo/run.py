@@ -20,6 +20,7 @@ from whc.demo.regions import WHOLE, Region
 from whc.demo.sources import Source, open_source
 from whc.demo.window import Window
 from whc.errors import UsageError
+from whc.latency import first_pass
 
 _SPEED_OVER = 30  # frames over which the speed drawn is averaged
 EXAMPLES = 5  # of unreadable images that are named
@@ -74,6 +75,7 @@ def run(
     region: Region = WHOLE,
     runtime: str = "onnxruntime_cpu",
     threads: int = 1,
+    wait_s: float = first_pass.WAIT_S,
 ) -> DemoSummary:
     """Run a model on a source until it ends, the window is closed, or Ctrl-C, SIGTERM or SIGHUP.
 
@@ -88,6 +90,7 @@ def run(
         region: the part of each frame that the model sees.
         runtime: name of a runtime plug-in.
         threads: threads of one forward pass.
+        wait_s: for the model's first pass.
 
     Raises:
         ArtifactError: the model cannot be used.
@@ -96,7 +99,7 @@ def run(
     """
     if save and source and _is_same_file(save, Path(source)):
         raise UsageError(f"{save}: must be another file than the source, got the same; choose another path")
-    loaded = classifier.load(model, runtime, threads)
+    loaded = classifier.load(model, runtime, threads, wait_s)
     with ExitStack() as stack:
         tally = _Tally(stack.enter_context(ends_on_signal()))
         stream = stack.enter_context(open_source(source))

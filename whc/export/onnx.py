@@ -68,10 +68,11 @@ def export(
 
     Raises:
         UsageError: a dynamic number of frames is asked of a network that takes a fixed one.
-        ArtifactError: the exporter does not give the operator set asked for.
+        ArtifactError: the network gives no numbers, or the exporter does not give the operator set asked for.
     """
     task = plugins.load("tasks", metadata.task)
     whole = _Probabilities(as_operators(fold(network)).cpu(), task.probabilities).eval()
+    _check_finite(whole, path, input_shape)
     open_sizes = _open_sizes(metadata.layout, config)
     plain = _trace(whole, task.output_name(metadata.labels), input_shape, open_sizes, config.opset)
     model = _without_traces(_simplify(plain, path, (1, *input_shape)))
@@ -83,6 +84,20 @@ def export(
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _check_finite(network: nn.Module, path: Path, input_shape: tuple[int, ...]) -> None:
+    """Refuse what a training that failed leaves; a NaN would pass for a calm negative wherever it is compared."""
+    for name, weights in network.state_dict().items():
+        if not torch.isfinite(weights).all():
+            rule = "cannot be written: every weight must be a finite number"
+            raise ArtifactError(problem(str(path), rule, f"NaN or infinity in {name}", "train it again"))
+    noise = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        outputs = torch.cat([network(images) for images in (torch.zeros(1, *input_shape), noise)])
+    if not torch.isfinite(outputs).all():
+        rule = "cannot be written: every output must be a finite number"
+        raise ArtifactError(problem(str(path), rule, outputs.tolist(), "train it again"))
 
 
 def _open_sizes(layout: str, config: Config) -> dict[int, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from whc.errors import ArtifactError
+from whc.latency import first_pass
 from whc.latency.host import host
 from whc.latency.statistics import Estimate, Timing, disagrees, disturbed
 from whc.latency.timing import REFERENCE, Protocol, Series
@@ -66,14 +67,24 @@ def bench(files: Mapping[str, Path], runtime: Choice, protocol: Protocol, refere
 
 
 def session(
-    paths: Sequence[Path], runtime: Choice, protocol: Protocol, reference_ms: float | None = None
+    paths: Sequence[Path],
+    runtime: Choice,
+    protocol: Protocol,
+    reference_ms: float | None = None,
+    wait_s: float | None = None,
 ) -> LatencySession:
     """Time files and give all there is to tell of it, each file compared with the first that could be timed.
 
-    Args and errors are those of `bench`.
+    With `wait_s`, files that anybody may have made are tried one by one before, and those whose first pass fails or
+    gives no answer in that time are not timed. The other arguments, and errors, are those of `bench`; it is an error too
+    when no file is left.
     """
     files = {str(place): path for place, path in enumerate(paths)}
-    found = bench(files, runtime, protocol, reference_ms)
+    refused = {} if wait_s is None else _refused(files, runtime, wait_s)
+    if refused and len(refused) == len(files):
+        raise ArtifactError("\n".join(refused.values()))
+    found = bench({name: path for name, path in files.items() if name not in refused}, runtime, protocol, reference_ms)
+    found.failed.update(refused)
     timed, failed = [], []
     first = next((name for name in files if name in found.latencies), "")
     for name, path in files.items():
@@ -108,6 +119,17 @@ def session(
 
 def _quiet_ms(series: Series) -> float:
     return float(np.percentile(series.times_ms[REFERENCE], QUIET_PERCENTILE))
+
+
+def _refused(files: Mapping[str, Path], runtime: Choice, wait_s: float) -> dict[str, str]:
+    """Files whose first pass did not come to its end, each with the reason."""
+    refused = {}
+    for name, path in files.items():
+        try:
+            first_pass.check(path, runtime, wait_s)
+        except ArtifactError as error:
+            refused[name] = str(error)
+    return refused
 
 
 def _hash(path: Path) -> str:

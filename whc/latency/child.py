@@ -1,4 +1,4 @@
-"""The process in which files are loaded and timed: one that may crash, hang or run out of memory without harm.
+"""The process in which files are loaded, run and timed: one that may crash, hang or run out of memory without harm.
 
 `watch` starts it as `python -m whc.latency.child FOLDER`. It reads `job.json` there, writes into `beat` which file it
 is about to load or run, and leaves `result.json`: data alone goes from one process to the other.
@@ -34,9 +34,9 @@ PR_SET_PDEATHSIG = 1
 
 
 class Job(Settings):
-    """What to time: name -> file, in the order in which `beat` counts them.
+    """What to run: name -> file, in the order in which `beat` counts them; timed if the reference network is there.
 
-    `memory_bytes` is all there is of it; `parent` is the process that waits for the result.
+    `memory_bytes` is what it may take of it; `parent` is the process that waits for the result.
     """
 
     files: dict[str, Path]
@@ -60,12 +60,13 @@ class Result(Settings):
 
 
 def runner(path: Path, runtime: Choice, seed: int = 0) -> Run:
-    """One forward pass of a file at batch 1, on a fixed random input.
+    """One forward pass of a file at batch 1, on a fixed random input; it has run on a black one.
 
     Raises:
-        ArtifactError: the file cannot be loaded, or its input has no fixed size.
+        ArtifactError: the file cannot be loaded or run, or its input has no fixed size.
     """
     session = plugins.load("runtimes", runtime.name).load(path, runtime.config)
+    session.run(np.zeros(session.input_shape, np.float32))
     images = np.random.default_rng(seed).random(session.input_shape, np.float32)
     return lambda: session.run(images)
 
@@ -123,15 +124,24 @@ def _last_words(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 
 def _die_alone(memory_bytes: int) -> None:
-    """Fail at a model that needs more memory than there is, instead of the system choosing whom to kill."""
+    """Fail at a model that needs more memory than that, instead of the system choosing whom to kill."""
     import resource
 
     # Not the address space, of which a GPU's driver reserves far more than there is memory.
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+    most = _data_bytes() + memory_bytes
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
     with suppress(OSError):  # not every container lets a process offer itself
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def _data_bytes() -> int:
+    """What this process has taken already, as the limit counts it."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
+        if line.startswith("VmData:"):
+            return int(line.split()[1]) * 1024
+    return 0
 
 
 def _die_with(parent: int) -> None:

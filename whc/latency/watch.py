@@ -1,4 +1,4 @@
-"""Start the timing child and watch it; when it dies or hangs, blame the file it was at and go on without that file."""
+"""Start the child and watch it; when it dies or hangs, blame the file it was at and go on without that file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def collect(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> t
         asked = {REFERENCE: yardstick, TWIN: yardstick, **files}
         while True:
             waiting = {name: path for name, path in asked.items() if name not in failed}
-            result = _attend(_job(waiting, runtime, protocol), folder)
+            result = attend(_job(waiting, runtime, protocol), folder)
             if result.unavailable:
                 raise RuntimeUnavailable(result.unavailable)
             failed |= result.failed
@@ -69,8 +69,14 @@ def _job(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> Job:
     )
 
 
-def _attend(job: Job, folder: Path) -> Result:
-    """Run one child to its end; a child that gave no result gives the reason, under the name of the file it was at."""
+def attend(job: Job, folder: Path, advice: str = "look for an endless loop in it") -> Result:
+    """Run one child to its end; a child that gave no result gives the reason, under the name of the file it was at.
+
+    Args:
+        job: what the child does.
+        folder: an empty one, for what goes from one process to the other.
+        advice: on a file that gave no answer in time.
+    """
     (folder / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
     np.array([SILENT, 0, START_MS], np.int64).tofile(folder / BEAT)
     pulse = beat(folder)
@@ -90,11 +96,11 @@ def _attend(job: Job, folder: Path) -> Result:
     if (folder / "result.json").is_file():
         return Result.model_validate_json((folder / "result.json").read_bytes())
     if pulse[0] == SILENT:
-        raise RuntimeError(f"the timing process ended with {process.returncode} before it began:\n{said}")
+        raise RuntimeError(f"the process for files ended with {process.returncode} before it began:\n{said}")
     name = list(job.files)[pulse[0]]
     if hung:
         rule = f"must load, and run for a moment, within {pulse[2] / 1000:g} s"
-        reason = f"{job.files[name]}: {rule}, got no answer; look for an endless loop in it"
+        reason = f"{job.files[name]}: {rule}, got no answer; {advice}"
     else:
         seen = _cause(process.returncode, said)
         reason = f"{job.files[name]}: must run on {job.runtime.name}, got {seen}; mend the file, or try another runtime"

@@ -144,7 +144,7 @@ class Parts:
             ValueError: the image is too small for the backbone.
         """
         to_color, channels = conversion(self.config.color, frames)
-        return to_color, _backbone(self.config, channels), _feature_size(self.config, channels)
+        return to_color, _backbone(self.config, channels, self.config.width), _feature_size(self.config, channels)
 
     def classifier(self, frames: int) -> Classifier:
         """The still-image network over `frames` frames stacked as channels.
@@ -159,20 +159,21 @@ class Parts:
         return Classifier(to_color, backbone, built)
 
 
-def _backbone(config: ModelConfig, channels: int) -> Backbone:
+def _backbone(config: ModelConfig, channels: int, width: int) -> Backbone:
     module = plugins.load(BACKBONES.kind, config.backbone.name)
-    backbone: Backbone = module.build(config.backbone.config, channels, config.width, config.depth)
+    backbone: Backbone = module.build(config.backbone.config, channels, width, config.depth)
     return backbone
 
 
 def _feature_size(config: ModelConfig, channels: int) -> Size:
     """Height and width of the feature map, found with a twin and an image.
 
-    Shapes alone, on the meta device, would take longer: its operations are written in Python, and the first of them
-    imports PyTorch's compiler, for seconds.
+    The twin is the narrowest there is, as width changes neither; a wide one could take gigabytes. Shapes alone, on the
+    meta device, would take longer: its operations are written in Python, and the first of them imports PyTorch's
+    compiler, for seconds.
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        twin = _backbone(config, channels).eval()
+        twin = _backbone(config, channels, width=1).eval()
         images = torch.zeros(1, channels, *config.image_size)
     try:
         with torch.no_grad():
@@ -199,6 +200,12 @@ def _initialise(module: nn.Module) -> None:
     elif isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)
+
+
+def shapes(config: ModelConfig, outputs: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of a network's weights by their names, without the network: it may be larger than memory."""
+    with torch.device("meta"):
+        return {name: tuple(weights.shape) for name, weights in _put_together(config, outputs).state_dict().items()}
 
 
 def build(config: ModelConfig, outputs: int) -> nn.Module:

@@ -1,7 +1,8 @@
 """Runtimes: one file each. A runtime loads an artifact and runs it; none of them imports torch.
 
-A file defines `Config` and `load(path, config) -> Session`. It imports its library within `load`, so that a
-configuration can be read where the runtime is missing; `load` then raises RuntimeUnavailable.
+A file defines `Config`, `load(path, config) -> Session`, and `ON_GPU`: whether a first pass takes minutes, to build an
+engine or load kernels for a device. It imports its library within `load`, so that a configuration can be read where the
+runtime is missing; `load` then raises RuntimeUnavailable.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ class Session(Protocol):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, batch size 1."""
+        """Shape of one input, batch size 1; raises ArtifactError when it is open, or larger than any picture."""
 
     def metadata(self) -> ModelMetadata:
         """What the file says of itself; raises ArtifactError when it is not one of ours."""
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities for a batch: (N,) for two classes, (N, C) for more."""
+        """Probabilities for a batch: (N,) for two classes, (N, C) for more; raises ArtifactError when it fails."""
 
 
 class RuntimeUnavailable(UsageError):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whc.errors import ArtifactError, problem
 from whc.records import ModelMetadata
+
+# Numbers in one input: those of the largest network that whc builds, or of a picture of 4096x4096.
+MAX_NUMBERS = 64 * 3 * 512 * 512
+# What Python and numpy raise over a file: names that are not UTF-8, more than there is memory for, no array.
+UNUSABLE = (UnicodeDecodeError, MemoryError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,7 @@ class OnnxFile:
         """Shape of one input, with batch size 1 where it is open.
 
         Raises:
-            ArtifactError: another size is open.
+            ArtifactError: another size is open, or there are more numbers than anybody means.
         """
         sizes = [self.batch or 1, *self.shape[1:]]
         if "frames" in sizes and self.properties:
@@ -50,6 +56,9 @@ class OnnxFile:
             opened = [repr(size or f"size {place}") for place, size in enumerate(sizes) if not isinstance(size, int)]
             next_step = f"fix {', '.join(opened)} by `whc export` or onnxruntime.tools.make_dynamic_shape_fixed"
             raise ArtifactError(problem(str(self.path), rule, list(self.shape), next_step))
+        if min(fixed, default=1) < 1 or math.prod(fixed) > MAX_NUMBERS:
+            rule = f"input must have sizes above 0, and at most {MAX_NUMBERS} numbers"
+            raise ArtifactError(problem(str(self.path), rule, fixed, "export it for smaller pictures"))
         return fixed
 
     def metadata(self) -> ModelMetadata:
@@ -58,7 +67,13 @@ class OnnxFile:
 
 
 class OnnxSession(ABC):
-    """A `whc.runtimes.Session` of an ONNX file; `largest_batch` is the most that one pass takes, None for any."""
+    """A `whc.runtimes.Session` of an ONNX file; `largest_batch` is the most that one pass takes, None for any.
+
+    A runtime says what it is called, and what its library raises.
+    """
+
+    LIBRARY: ClassVar[str]
+    ERRORS: ClassVar[tuple[type[Exception], ...]]
 
     def __init__(self, file: OnnxFile, largest_batch: int | None) -> None:
         self.file = file
@@ -71,7 +86,7 @@ class OnnxSession(ABC):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input; raises ArtifactError when more than its batch and frames is open."""
+        """Shape of one input; raises ArtifactError when it is none that can be given."""
         return self.file.input_shape
 
     def metadata(self) -> ModelMetadata:
@@ -79,20 +94,25 @@ class OnnxSession(ABC):
         return self.file.metadata()
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities for a batch: (N,) for two classes, (N, C) for more."""
+        """Probabilities for a batch: (N,) for two classes, (N, C) for more; raises ArtifactError when it fails."""
         most = self.largest_batch
-        if most is None or len(images) <= most:
-            return self.forward(images)
-        return np.concatenate([self.forward(images[i : i + most]) for i in range(0, len(images), most)])
+        try:
+            if most is None or len(images) <= most:
+                return self.forward(images)
+            return np.concatenate([self.forward(images[i : i + most]) for i in range(0, len(images), most)])
+        except (*UNUSABLE, *self.ERRORS) as error:
+            raise refused(self.path, self.LIBRARY, error) from error
 
     @abstractmethod
     def forward(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """One pass, over a batch that it takes; the result is the caller's to keep."""
 
 
-def refused(path: Path, by: str, reason: str) -> ArtifactError:
-    """The error for a file that a library cannot take."""
-    return ArtifactError(f"{path}: must be an ONNX file that {by} can run, got: {reason}; export it again")
+def refused(path: Path, by: str, reason: str | Exception) -> ArtifactError:
+    """The error for a file that a library cannot take; of an exception the line that says most."""
+    lines = str(reason).strip().splitlines() or [type(reason).__name__]
+    said = lines[-1] if lines[0].endswith(":") else lines[0]  # OpenVINO begins with a place in its own code
+    return ArtifactError(f"{path}: must be an ONNX file that {by} can run, got: {said}; export it again")
 
 
 def check_present(path: Path) -> None:
@@ -119,8 +139,8 @@ def read(path: Path) -> tuple[OnnxFile, Any]:
     check_present(path)
     try:
         model = onnx.load(path)
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise refused(path, "any runtime", str(error).splitlines()[0]) from error
+    except (DecodeError, onnx.checker.ValidationError, *UNUSABLE) as error:
+        raise refused(path, "any runtime", error) from error
     if not model.graph.output:
         raise refused(path, "any runtime", "no network in it")
     weights = {item.name for item in model.graph.initializer}

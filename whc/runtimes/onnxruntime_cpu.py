@@ -9,6 +9,7 @@ from pydantic import Field
 from whc.plugins import PluginConfig
 from whc.runtimes import Session
 
+ON_GPU = False
 PROVIDER = "CPUExecutionProvider"
 
 

@@ -12,6 +12,7 @@ from whc.plugins import PluginConfig
 from whc.runtimes import RuntimeUnavailable, Session
 
 NAME = "onnxruntime_cuda"
+ON_GPU = True
 PROVIDER = "CUDAExecutionProvider"
 # The two packages hold the same module, so that no extra can put one in the place of the other.
 INSTALL = "run `pip uninstall --yes onnxruntime onnxruntime-gpu`, then `pip install onnxruntime-gpu`"

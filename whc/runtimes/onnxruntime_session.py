@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import onnxruntime as ort
@@ -11,13 +12,18 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from whc.errors import problem
 from whc.runtimes import RuntimeUnavailable
-from whc.runtimes.onnx_file import OnnxFile, OnnxSession, check_inputs, check_present, refused
+from whc.runtimes.onnx_file import UNUSABLE, OnnxFile, OnnxSession, check_inputs, check_present, refused
 
-_CANNOT_LOAD = (
+LIBRARY = "ONNX Runtime"
+ERRORS = (
+    RuntimeError,  # some of its bindings' own
+    ort_errors.EPFail,
+    ort_errors.EngineError,
     ort_errors.Fail,
     ort_errors.InvalidArgument,
     ort_errors.InvalidGraph,
     ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
     ort_errors.NoSuchFile,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
@@ -26,6 +32,9 @@ _CANNOT_LOAD = (
 
 class OrtSession(OnnxSession):
     """A file in ONNX Runtime."""
+
+    LIBRARY: ClassVar[str] = LIBRARY
+    ERRORS: ClassVar[tuple[type[Exception], ...]] = ERRORS
 
     def __init__(self, file: OnnxFile, session: ort.InferenceSession) -> None:
         super().__init__(file, largest_batch=1 if file.batch == 1 else None)
@@ -58,14 +67,14 @@ def load(path: Path, runtime: str, provider: str, options: dict[str, str], threa
     try:
         # Without `enable_fallback`, a provider that fails is an error rather than a line on stdout and the CPU.
         session = ort.InferenceSession(str(path), settings, providers=[(provider, options)], enable_fallback=0)
-    except _CANNOT_LOAD as error:
-        raise refused(path, "ONNX Runtime", str(error).splitlines()[0]) from error
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        kinds = [(item.name, item.type) for item in inputs]
+        properties = dict(session.get_modelmeta().custom_metadata_map)
+    except (*UNUSABLE, *ERRORS) as error:
+        raise refused(path, LIBRARY, error) from error
     running = session.get_providers()
     if running[0] != provider:
         advice = "check the device's driver and libraries"
         raise RuntimeUnavailable(problem(f"runtime {runtime}", f"must run on {provider}", running, advice))
-    inputs = session.get_inputs()
-    check_inputs(path, [(item.name, item.type) for item in inputs], "tensor(float)")
-    properties = dict(session.get_modelmeta().custom_metadata_map)
-    file = OnnxFile(path, inputs[0].name, tuple(inputs[0].shape), session.get_outputs()[0].name, properties)
-    return OrtSession(file, session)
+    check_inputs(path, kinds, "tensor(float)")
+    return OrtSession(OnnxFile(path, inputs[0].name, tuple(inputs[0].shape), outputs[0].name, properties), session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,9 @@ from pydantic import Field
 
 from whc.plugins import PluginConfig
 from whc.runtimes import library
-from whc.runtimes.onnx_file import OnnxFile, OnnxSession, read, refused
+from whc.runtimes.onnx_file import UNUSABLE, OnnxFile, OnnxSession, read, refused
+
+ON_GPU = False
 
 
 class Config(PluginConfig):
@@ -21,6 +23,9 @@ class Config(PluginConfig):
 
 
 class _Session(OnnxSession):
+    LIBRARY: ClassVar[str] = "OpenVINO"
+    ERRORS: ClassVar[tuple[type[Exception], ...]] = (RuntimeError,)
+
     def __init__(self, file: OnnxFile, openvino: Any, request: Any) -> None:
         super().__init__(file, largest_batch=1 if file.batch == 1 else None)
         self._openvino = openvino
@@ -53,6 +58,6 @@ def load(path: Path, config: Config) -> _Session:
     core = openvino.Core()
     try:
         compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
-    except RuntimeError as error:
-        raise refused(path, "OpenVINO", str(error).strip().splitlines()[-1]) from error
+    except (RuntimeError, *UNUSABLE) as error:
+        raise refused(path, "OpenVINO", error) from error
     return _Session(file, openvino, compiled.create_infer_request())

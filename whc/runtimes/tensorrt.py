@@ -10,7 +10,7 @@ import hashlib
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from whc.runtimes.cuda import Gpu
 from whc.runtimes.onnx_file import OnnxFile, OnnxSession, read, refused
 
 NAME = "tensorrt"
+ON_GPU = True
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -43,6 +44,9 @@ class Config(PluginConfig):
 
 
 class _Session(OnnxSession):
+    LIBRARY: ClassVar[str] = "TensorRT"
+    ERRORS: ClassVar[tuple[type[Exception], ...]] = ()  # it says by its results that it failed
+
     def __init__(self, file: OnnxFile, engine: Any, gpu: Gpu, largest_batch: int) -> None:
         super().__init__(file, largest_batch)
         self._gpu = gpu

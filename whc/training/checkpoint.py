@@ -76,6 +76,8 @@ def load(path: Path) -> Checkpoint:
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            if sum(item.file_size for item in archive.infolist()) > path.stat().st_size:
+                raise zipfile.BadZipFile("more in it than the file holds")  # PyTorch compresses nothing
             damaged = archive.testzip()  # torch.load does not compare checksums
         if damaged:
             raise zipfile.BadZipFile(f"{damaged} is damaged")
@@ -91,16 +93,22 @@ def load(path: Path) -> Checkpoint:
         if lacking:
             theirs = f"an original's without {', '.join(sorted(lacking))}"
             raise _no_checkpoint(path, theirs if lacking < originals.KEYS else "dict")
-        return Checkpoint(**originals.translate(content, str(path)))
-    schema = content.pop("schema")
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise ArtifactError(problem(str(path), f"checkpoint schema must be at most {SCHEMA}", schema, "upgrade whc"))
+        content = originals.translate(content, str(path))
+    else:
+        schema = content.pop("schema")
+        if not isinstance(schema, int) or schema > SCHEMA:
+            rule = f"checkpoint schema must be at most {SCHEMA}"
+            raise ArtifactError(problem(str(path), rule, schema, "upgrade whc"))
     try:
-        return TypeAdapter(Checkpoint).validate_python(content)
+        found = TypeAdapter(Checkpoint).validate_python(content)
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise ArtifactError(f"{path}: must hold all fields of a checkpoint, got: {reason}; train it again") from error
+    # A tensor says its own shape: one number stretched over it would be copied out later.
+    if sum(weights.numel() * weights.element_size() for weights in found.weights.values()) > path.stat().st_size:
+        raise _no_checkpoint(path, "weights of more bytes than the file has")
+    return found
 
 
 def _no_checkpoint(path: Path, got: str) -> ArtifactError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from whc.data.preprocess import RESIZE, to_input
 from whc.data.windows import windows
 from whc.errors import ArtifactError, UsageError, problem
 from whc.export.parity import Parity, ParityLimits, compare
-from whc.models.assemble import build
+from whc.models.assemble import build, shapes
 from whc.plugins import Choice
 from whc.records import ModelMetadata
 from whc.training import loop
@@ -81,6 +81,20 @@ def to_checkpoint(config: TrialConfig, corpus: Corpus, best: loop.Best, study: s
     )
 
 
+def misfit(config: TrialConfig, labels: Sequence[str], weights: Mapping[str, torch.Tensor]) -> str:
+    """The first of some weights that a network does not have in that shape, in words; nothing where they fit.
+
+    To be asked before the network is built: a configuration may speak of one that is larger than memory.
+    """
+    wanted = shapes(config.model, config.task_module.outputs(labels))
+    for name, shape in wanted.items():
+        if name not in weights:
+            return f"no {name}"
+        if tuple(weights[name].shape) != shape:
+            return f"{name} of {tuple(weights[name].shape)}, not {shape}"
+    return next((f"{name} too" for name in weights if name not in wanted), "")
+
+
 def restore(saved: Checkpoint, source: str) -> tuple[TrialConfig, nn.Module]:
     """The network of a checkpoint.
 
@@ -91,14 +105,10 @@ def restore(saved: Checkpoint, source: str) -> tuple[TrialConfig, nn.Module]:
         config = validate(TrialConfig, saved.config, source)
     except UsageError as error:
         raise ArtifactError(str(error).splitlines()[0]) from error
+    if wrong := misfit(config, saved.labels, saved.weights):
+        raise ArtifactError(f"{source}: weights must fit the configuration, got: {wrong}; train it again")
     network = untrained(config, saved.labels)
-    try:
-        network.load_state_dict(saved.weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise ArtifactError(
-            f"{source}: weights must fit the configuration, got: {reason[:100]}; train it again"
-        ) from error
+    network.load_state_dict(saved.weights)
     return config, network.eval()
 
 

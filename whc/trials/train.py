@@ -152,14 +152,12 @@ def train_and_save(start: Start, corpus: Corpus, out: Path, draw_every: int | No
 
 
 def _trainer(start: Start, corpus: Corpus, out: Path) -> Trainer:
+    if start.weights is not None and (wrong := artifacts.misfit(start.config, corpus.labels, start.weights)):
+        next_step = "leave model out of the configuration, or start without --init"
+        raise UsageError(problem(start.init, "weights must fit model and labels", wrong, next_step))
     trainer = artifacts.trainer(start.config, corpus)
     if start.weights is not None:
-        try:
-            trainer.start_from(start.weights)
-        except RuntimeError as error:
-            rule, reason = "weights must fit model and labels", str(error).splitlines()[-1].strip()
-            next_step = "leave model out of the configuration, or start without --init"
-            raise UsageError(problem(start.init, rule, reason, next_step)) from error
+        trainer.start_from(start.weights)
     if start.saved is not None:
         if start.saved.data_fingerprint != corpus.fingerprint:
             rule = f"must be the data of the run ({start.saved.data_fingerprint})"
