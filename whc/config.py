@@ -63,8 +63,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """The next value with all that is in it, counted."""
-        line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
-        is_alias, before = self.check_event(yaml.AliasEvent), self._values  # type: ignore[no-untyped-call]
+        line = self.peek_event().start_mark.line + 1
+        is_alias, before = self.check_event(yaml.AliasEvent), self._values
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise _TooLargeError(f"line {line}: must nest at most {MAX_DEPTH} deep, got more; write it flatter")
@@ -113,11 +113,11 @@ def _parse(text: str) -> Any:
     """
     try:
         loader = _Loader(text)
-        node = loader.get_single_node()  # type: ignore[no-untyped-call]
+        node = loader.get_single_node()
         problems = dict.fromkeys(_unusable_numbers(node, "", loader))
         if problems:
             raise _TooLargeError("\n".join(problems))
-        return loader.construct_document(node) if node else None  # type: ignore[no-untyped-call]
+        return loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ValueError(f"line {line}: must be valid YAML, got: {error.problem}; mend that line") from error
@@ -142,7 +142,7 @@ def _unusable_numbers(node: yaml.Node | None, key: str, loader: _Loader) -> Iter
         for value in node.value:
             yield from _unusable_numbers(value, key, loader)
     elif isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")):
-        usable = len(node.value) <= _MAX_DIGITS and _is_usable(loader.construct_object(node))  # type: ignore[no-untyped-call]
+        usable = len(node.value) <= _MAX_DIGITS and _is_usable(loader.construct_object(node))
         if not usable:
             rule = "must be a finite number, a whole one within 64 bits"
             yield problem(key, rule, node.value, "write a smaller one, or quote it if it is text").removeprefix(": ")

@@ -29,7 +29,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = Protocol(block_ms=0.2, warmup_ms=1, min_rounds=5, max_rounds=5)
     real = sessions.session
     monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.setattr(sessions, "session", lambda paths, runtime, _: real(paths, runtime, protocol))
+    monkeypatch.setattr(sessions, "session", lambda paths, runtime, _, **more: real(paths, runtime, protocol, **more))
 
 
 @pytest.fixture

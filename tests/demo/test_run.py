@@ -202,6 +202,11 @@ def test_slow_source_is_told(change_model: Build, video: Build, grey: Grey) -> N
         ({"layout": "frame_stack", "frames": 3}, "layout: must describe the network's input"),
         ({"frames": 3}, "frames: must suit layout 'still'"),
         ({"frames": 0}, "must be positive"),
+        (
+            {"frames": 10**9},
+            "frames, height, width: must make at most 50331648 numbers, and those of the network's input",
+        ),
+        ({"height": 60_000, "width": 30_000}, "frames, height, width: must make at most 50331648 numbers"),
         ({"height": 32}, "layout: must describe the network's input"),
         ({"task": "juggling"}, "task: must be one of classification"),
         ({"labels": ["bright", "dark"]}, "positive: must be 'dark', as labels are ['bright', 'dark'], got 'bright'"),

@@ -56,6 +56,36 @@ def hungry() -> onnx.ModelProto:
     return model(nodes, [shape])
 
 
+def growing() -> onnx.ModelProto:
+    """A loop that doubles what it holds, without end."""
+    x_in, x_out = images("x_in", ["n"]), images("x_out", ["m"])
+    condition = [helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("go", "go_on")]
+    turn = helper.make_tensor_value_info("turn", TensorProto.INT64, [])
+    nodes = [
+        helper.make_node("Concat", ["x_in", "x_in"], ["x_out"], axis=0),
+        helper.make_node("Identity", ["go"], ["go_on"]),
+    ]
+    body = helper.make_graph(nodes, "body", [turn, condition[0], x_in], [condition[1], x_out])
+    constants = [
+        helper.make_tensor("turns", TensorProto.INT64, [], [1 << 62]),
+        helper.make_tensor("flat", TensorProto.INT64, [1], [-1]),
+    ]
+    nodes = [
+        helper.make_node("Reshape", ["images", "flat"], ["few"]),
+        helper.make_node("Loop", ["turns", "", "few"], ["many"], body=body),
+        helper.make_node("ReduceSum", ["many"], ["output"]),
+    ]
+    return model(nodes, constants, output=[1])
+
+
+def huge_input() -> onnx.ModelProto:
+    return relu([1, 3, 60_000, 30_000])
+
+
+def empty_input() -> onnx.ModelProto:
+    return relu([1, 3, 0, 4])
+
+
 def unknown() -> onnx.ModelProto:
     return model([helper.make_node("Juggle", ["images"], ["output"], domain="circus")], [])
 
@@ -65,7 +95,10 @@ def two_inputs() -> onnx.ModelProto:
 
 
 def open_height() -> onnx.ModelProto:
-    shape = [1, 3, "height", 4]
+    return relu([1, 3, "height", 4])
+
+
+def relu(shape: list[int | str]) -> onnx.ModelProto:
     return model([helper.make_node("Relu", ["images"], ["output"])], [], [images(shape=shape)], shape)
 
 
@@ -87,6 +120,9 @@ def model(
 NETWORKS = {
     "endless": endless,
     "hungry": hungry,
+    "growing": growing,
+    "huge_input": huge_input,
+    "empty_input": empty_input,
     "unknown": unknown,
     "two_inputs": two_inputs,
     "open_height": open_height,

@@ -151,3 +151,26 @@ def test_weights_listed_as_inputs_are_none(build: Build) -> None:
     onnx.save(model, path)
     file, _ = onnx_file.read(path)
     assert (file.input, file.output, file.shape) == ("images", "prob", ("batch", 3, 4, 6))
+
+
+def test_a_name_that_is_not_utf8(build: Build, load: Load) -> None:
+    path = build(properties={"author": "somebody"})
+    path.write_bytes(path.read_bytes().replace(b"somebody", b"some\xebody"))
+    assert "must be an ONNX file that " in refusal(load, path)
+
+
+def test_what_a_library_raises_while_it_runs_is_one_line(build: Build, load: Load) -> None:
+    path = build()
+    session = load(path)
+    with pytest.raises(ArtifactError) as caught:
+        session.run(noise(1, 3, 5, 6))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "must be " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("shape", [("batch", 3, 60_000, 30_000), ("batch", 3, 0, 6)])
+def test_an_input_of_a_size_that_nobody_means(build: Build, shape: tuple[int | str, ...]) -> None:
+    file, _ = onnx_file.read(build(shape))
+    with pytest.raises(ArtifactError, match=r"m\.onnx: input must have sizes above 0, and at most 50331648 numbers"):
+        _ = file.input_shape

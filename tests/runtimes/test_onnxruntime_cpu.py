@@ -4,8 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from whc.errors import ArtifactError
 from whc.records import ModelMetadata
 from whc.runtimes import onnxruntime_cpu
 from whc.runtimes.onnxruntime_cpu import Config
@@ -35,3 +37,25 @@ def test_runs_any_number_of_frames_where_it_is_open(build: Build, metadata: Mode
 def test_threads_are_at_least_one() -> None:
     with pytest.raises(ValueError, match="greater than or equal to 1"):
         Config(threads=0)
+
+
+def test_a_file_that_fails_while_it_runs(build: Build) -> None:
+    """A shape that does not fit, of which no runtime knows before it has computed it from the input."""
+    path = build()
+    model = onnx.load(path)
+    helper, kind = onnx.helper, onnx.TensorProto
+    model.graph.node[0].output[0] = "mean"
+    model.graph.initializer.append(helper.make_tensor("seven", kind.FLOAT, [], [7.0]))
+    model.graph.node.extend(
+        [
+            helper.make_node("Add", ["mean", "seven"], ["over_seven"]),
+            helper.make_node("Cast", ["over_seven"], ["shape"], to=kind.INT64),
+            helper.make_node("Reshape", ["mean", "shape"], ["prob"]),
+        ]
+    )
+    onnx.save(model, path)
+    session = onnxruntime_cpu.load(path, Config())
+    with pytest.raises(ArtifactError) as caught:
+        session.run(np.zeros((1, 3, 4, 6), np.float32))
+    assert str(caught.value).startswith(f"{path}: must be an ONNX file that ")
+    assert "\n" not in str(caught.value)

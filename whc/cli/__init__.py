@@ -80,5 +80,7 @@ def main() -> None:
 
 def _tell(problems: str) -> None:
     """Problems on stderr, one a line, each marked as an error."""
-    for line in problems.splitlines():
+    from whc.cli._options import printable
+
+    for line in printable(problems).split("\n"):
         click.echo(f"error: {line}", err=True)

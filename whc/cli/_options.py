@@ -40,6 +40,15 @@ wait = click.option(
 )
 
 
+# Codes that move the cursor, ring, or change what a terminal does; a tab and the end of a line are none of them.
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), 127, *range(128, 160)), "\ufffd")
+
+
+def printable(text: str) -> str:
+    """Text without the codes that a terminal would obey; a replacement character stands for each."""
+    return text.translate(_CONTROLS)
+
+
 class _RuntimeName(click.types.StringParamType):
     """A runtime's name; the folder is listed when help is shown, and what is wrong with a name is said by `choose`."""
 
@@ -72,7 +81,9 @@ def model_file(model: str) -> Path:
     Raises:
         RegistryError: it is neither.
     """
-    if Path(model).suffix in (".onnx", ".pt") or Path(model).is_file():
+    from whc.config import is_file
+
+    if Path(model).suffix in (".onnx", ".pt") or is_file(Path(model)):
         return Path(model)
     from whc.registry.location import read_location
     from whc.registry.models import Registry
@@ -97,9 +108,9 @@ def make_folder(path: Path, option: str) -> None:
 
 def messages() -> Console:
     """Where progress and remarks go: stderr, so that stdout holds results alone."""
-    from rich.console import Console
+    from whc.cli._console import PlainConsole
 
-    return Console(stderr=True, highlight=False)
+    return PlainConsole(stderr=True)
 
 
 def emit(result: object, as_json: bool, shown: RenderableType) -> None:
@@ -107,9 +118,9 @@ def emit(result: object, as_json: bool, shown: RenderableType) -> None:
     if as_json:
         click.echo(json.dumps(result, indent=1, ensure_ascii=False))
         return
-    from rich.console import Console
+    from whc.cli._console import PlainConsole
 
-    Console(highlight=False).print(shown, soft_wrap=True)
+    PlainConsole().print(shown, soft_wrap=True)
 
 
 @contextmanager
@@ -117,7 +128,7 @@ def progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]
     """A progress bar for as long as the context lasts; yields a function to tell it (done, of all)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(what, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -141,7 +141,7 @@ def _watched(console: Console) -> Iterator[_Watcher]:
         TextColumn("training"),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[speed]}"),
+        TextColumn("{task.fields[speed]}", markup=False),
         TimeRemainingColumn(),
     )
     # Few updates a second: each one takes the interpreter from the training.

@@ -17,6 +17,7 @@ from whc.errors import ArtifactError, problem
 from whc.latency import first_pass
 from whc.records import ModelMetadata
 from whc.runtimes import Session, choose
+from whc.runtimes.onnx_file import MAX_NUMBERS
 
 
 class Verdict(NamedTuple):
@@ -152,10 +153,10 @@ def _check(metadata: ModelMetadata, task: ModuleType, input_shape: tuple[int, ..
     rule = f"must be {positive!r}, as labels are {labels}"
     require(metadata.positive == positive, "positive", rule, metadata.positive)
     # Before anything of that size is made: what a file says may be more than fits into memory.
-    rule = f"must be no more than the network's input {input_shape}"
-    require(3 * math.prod(sizes) <= math.prod(input_shape), "frames, height, width", rule, sizes)
-    window = np.zeros((1, metadata.frames, metadata.height, metadata.width, 3), np.uint8)
-    packed = to_input(window, metadata.layout)
+    rule = f"must make at most {MAX_NUMBERS} numbers, and those of the network's input {input_shape}"
+    require(3 * math.prod(sizes) <= MAX_NUMBERS, "frames, height, width", rule, sizes)
+    window = np.broadcast_to(np.uint8(0), (1, metadata.frames, 3, metadata.height, metadata.width))
+    packed = LAYOUTS[metadata.layout](window)
     # A layout only rearranges: one that drops frames (still, of several) was not trained on this window.
     require(packed.size == window.size, "frames", f"must suit layout {metadata.layout!r}", metadata.frames)
     require(packed.shape == input_shape, "layout", f"must describe the network's input {input_shape}", packed.shape)

@@ -76,8 +76,10 @@ def session(
     """Time files and give all there is to tell of it, each file compared with the first that could be timed.
 
     With `wait_s`, files that anybody may have made are tried one by one before, and those whose first pass fails or
-    gives no answer in that time are not timed. The other arguments, and errors, are those of `bench`; it is an error too
-    when no file is left.
+    gives no answer in that time are not timed. The other arguments, and errors, are those of `bench`.
+
+    Raises:
+        ArtifactError: also when no file is left.
     """
     files = {str(place): path for place, path in enumerate(paths)}
     refused = {} if wait_s is None else _refused(files, runtime, wait_s)

@@ -18,7 +18,7 @@ from whc.records import ModelMetadata
 # Numbers in one input: those of the largest network that whc builds, or of a picture of 4096x4096.
 MAX_NUMBERS = 64 * 3 * 512 * 512
 # What Python and numpy raise over a file: names that are not UTF-8, more than there is memory for, no array.
-UNUSABLE = (UnicodeDecodeError, MemoryError, ValueError)
+UNUSABLE: tuple[type[Exception], ...] = (UnicodeDecodeError, MemoryError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class OnnxSession(ABC):
             if most is None or len(images) <= most:
                 return self.forward(images)
             return np.concatenate([self.forward(images[i : i + most]) for i in range(0, len(images), most)])
-        except (*UNUSABLE, *self.ERRORS) as error:
+        except UNUSABLE + self.ERRORS as error:
             raise refused(self.path, self.LIBRARY, error) from error
 
     @abstractmethod
@@ -150,4 +150,8 @@ def read(path: Path) -> tuple[OnnxFile, Any]:
     sizes = inputs[0].type.tensor_type.shape.dim
     shape = tuple(size.dim_value if size.HasField("dim_value") else size.dim_param or None for size in sizes)
     properties = {item.key: item.value for item in model.metadata_props}
-    return OnnxFile(path, inputs[0].name, shape, model.graph.output[0].name, properties), model
+    output = model.graph.output[0].name
+    # Protobuf gives bytes in the place of text that is not UTF-8.
+    if any(isinstance(text, bytes) for text in (*properties, *properties.values(), *shape, inputs[0].name, output)):
+        raise refused(path, "any runtime", "names that are not UTF-8")
+    return OnnxFile(path, inputs[0].name, shape, output, properties), model

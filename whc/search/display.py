@@ -87,12 +87,12 @@ class Display:
         self._paused: set[str] = set()
         self._start = time.monotonic()
         self._progress = Progress(
-            TextColumn("[bold]{task.fields[study]}"),
+            TextColumn("{task.fields[study]}", style="bold", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("trials"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
+            TextColumn("{task.fields[left]}", markup=False),
             console=console,
         )
         self._task = self._progress.add_task("", total=study.trials, study=study.study, left="")
@@ -145,7 +145,7 @@ class Display:
     def _log(self, line: str) -> None:
         """A line of its own, where there is no live view."""
         if not self._live:
-            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self._console.print(line, soft_wrap=True)
 
     def _line(self, record: TrialRecord) -> str:
         done = f"[{len(self._ended)}/{self._progress.tasks[0].total:.0f}]"

@@ -74,18 +74,7 @@ def load(path: Path) -> Checkpoint:
     Raises:
         ArtifactError: missing, truncated, not a checkpoint, or from a newer version.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(item.file_size for item in archive.infolist()) > path.stat().st_size:
-                raise zipfile.BadZipFile("more in it than the file holds")  # PyTorch compresses nothing
-            damaged = archive.testzip()  # torch.load does not compare checksums
-        if damaged:
-            raise zipfile.BadZipFile(f"{damaged} is damaged")
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise ArtifactError(f"{path}: must be a readable checkpoint, got {error.strerror}; check the path") from error
-    except _CANNOT_LOAD as error:
-        raise _no_checkpoint(path, _reason(error)) from error
+    content = _content(path)
     if not isinstance(content, dict):
         raise _no_checkpoint(path, type(content).__name__)
     if "schema" not in content:
@@ -109,6 +98,22 @@ def load(path: Path) -> Checkpoint:
     if sum(weights.numel() * weights.element_size() for weights in found.weights.values()) > path.stat().st_size:
         raise _no_checkpoint(path, "weights of more bytes than the file has")
     return found
+
+
+def _content(path: Path) -> Any:
+    """What is in a file, as PyTorch reads it; raises ArtifactError when it cannot."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(item.file_size for item in archive.infolist()) > path.stat().st_size:
+                raise zipfile.BadZipFile("more in it than the file holds")  # PyTorch compresses nothing
+            damaged = archive.testzip()  # torch.load does not compare checksums
+        if damaged:
+            raise zipfile.BadZipFile(f"{damaged} is damaged")
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise ArtifactError(f"{path}: must be a readable checkpoint, got {error.strerror}; check the path") from error
+    except _CANNOT_LOAD as error:
+        raise _no_checkpoint(path, _reason(error)) from error
 
 
 def _no_checkpoint(path: Path, got: str) -> ArtifactError:

@@ -41,11 +41,13 @@ def command(
         from whc.registry.models import Registry
 
         observers.append(Registry(read_location()))
+    from rich.text import Text
+
     console = _options.messages()
     with console.status("starting") as status:
 
         def step(what: str) -> None:
-            status.update(what)
+            status.update(Text(what))  # as text: a spinner reads markup whatever its console does
             if not console.is_terminal:
                 console.print(what)
 

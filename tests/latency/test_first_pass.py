@@ -1,0 +1,85 @@
+"""Real files that want too much, in real processes: told in time, and within the memory that a first pass may take."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from whc.errors import ArtifactError
+from whc.latency import first_pass
+from whc.latency.bench import session
+from whc.latency.timing import Protocol
+from whc.plugins import ChoiceOf
+from whc.runtimes import RuntimeUnavailable, onnxruntime_cpu
+
+Bad = Callable[[str], Path]
+RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
+IMPORTS_BYTES = 200e6
+
+
+def test_a_good_file_passes(good: Path) -> None:
+    first_pass.check(good, RUNTIME)
+
+
+@pytest.mark.parametrize("threads", [1, 64])
+def test_threads_have_room_for_their_stacks(good: Path, threads: int) -> None:
+    first_pass.check(good, ChoiceOf("runtimes").parse({"onnxruntime_cpu": {"threads": threads}}))
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("missing", "must be an ONNX file, got nothing there; check the path"),
+        ("text", "must be an ONNX file that ONNX Runtime can run, got: "),
+        ("hungry", "Failed to allocate memory for requested buffer of size 4398046511104"),
+        ("growing", "Failed to allocate memory"),
+        ("huge_input", "input must have sizes above 0, and at most 50331648 numbers, got (1, 3, 60000, 30000); "),
+        ("empty_input", "input must have sizes above 0, "),
+    ],
+)
+def test_a_file_that_wants_too_much(bad: Bad, name: str, told: str) -> None:
+    path = bad(name)
+    with pytest.raises(ArtifactError) as caught:
+        first_pass.check(path, RUNTIME)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < IMPORTS_BYTES + first_pass.ROOM_BYTES
+
+
+def test_a_loop_without_end_names_the_option_that_waits_longer(bad: Bad) -> None:
+    path, started = bad("endless"), time.monotonic()
+    with pytest.raises(ArtifactError) as caught:
+        first_pass.check(path, RUNTIME, wait_s=1)
+    assert str(caught.value) == (
+        f"{path}: must load, and run for a moment, within 1 s, got no answer; "
+        "wait longer with --wait SECONDS, or look for an endless loop in it"
+    )
+    assert 1 < time.monotonic() - started < 30
+
+
+def test_a_gpu_may_build_engines_for_longer(bad: Bad, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime_cpu, "ON_GPU", True)
+    monkeypatch.setattr(first_pass, "Protocol", lambda **fields: Protocol(**({"load_timeout_s": 2.0} | fields)))
+    with pytest.raises(ArtifactError, match="within 2 s, got no answer"):
+        first_pass.check(bad("endless"), RUNTIME, wait_s=0.5)
+
+
+def test_a_runtime_that_is_not_installed(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "openvino.py").write_text("raise ImportError('torn library')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RuntimeUnavailable, match="runtime openvino: must be installed, got torn library; "):
+        first_pass.check(good, ChoiceOf("runtimes").parse("openvino"))
+
+
+def test_what_is_refused_is_not_timed(good: Path, bad: Bad) -> None:
+    quick = Protocol(block_ms=0.2, warmup_ms=1, min_rounds=5, max_rounds=5)
+    found = session([bad("endless"), good], RUNTIME, quick, wait_s=1)
+    assert [file.path for file in found.files] == [str(good)]
+    assert "--wait SECONDS" in found.failed[0].reason
+    with pytest.raises(ArtifactError, match="endless"):
+        session([bad("endless")], RUNTIME, quick, wait_s=1)
