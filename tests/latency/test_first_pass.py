@@ -64,7 +64,7 @@ def test_a_loop_without_end_names_the_option_that_waits_longer(bad: Bad) -> None
 
 def test_a_gpu_may_build_engines_for_longer(bad: Bad, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime_cpu, "ON_GPU", True)
-    monkeypatch.setattr(first_pass, "Protocol", lambda **fields: Protocol(**({"load_timeout_s": 2.0} | fields)))
+    monkeypatch.setattr(first_pass, "Protocol", lambda **fields: Protocol(**({"timeout_s": 2.0} | fields)))
     with pytest.raises(ArtifactError, match="within 2 s, got no answer"):
         first_pass.check(bad("endless"), RUNTIME, wait_s=0.5)
 

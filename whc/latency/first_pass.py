@@ -23,12 +23,12 @@ STACK_BYTES = 16 * 2**20
 
 
 def check(path: Path, runtime: Choice, wait_s: float = WAIT_S) -> None:
-    """Load a file and run it, once on black and once on noise, in a process of its own.
+    """Load a file and run it once, on a black picture, in a process of its own.
 
     Args:
         path: the artifact.
         runtime: runtime plug-in with its parameters.
-        wait_s: how long loading it may take, and as long again a pass; on a GPU, for which engines are built and
+        wait_s: how long loading it may take, and as long again the pass; on a GPU, for which engines are built and
             kernels loaded, at least as long as when it is timed.
 
     Raises:

@@ -70,7 +70,7 @@ def load(path: Path, runtime: str, provider: str, options: dict[str, str], threa
         inputs, outputs = session.get_inputs(), session.get_outputs()
         kinds = [(item.name, item.type) for item in inputs]
         properties = dict(session.get_modelmeta().custom_metadata_map)
-    except (*UNUSABLE, *ERRORS) as error:
+    except UNUSABLE + ERRORS as error:
         raise refused(path, LIBRARY, error) from error
     running = session.get_providers()
     if running[0] != provider:

@@ -58,6 +58,6 @@ def load(path: Path, config: Config) -> _Session:
     core = openvino.Core()
     try:
         compiled = core.compile_model(core.read_model(str(path)), "CPU", settings)
-    except (RuntimeError, *UNUSABLE) as error:
+    except UNUSABLE + _Session.ERRORS as error:
         raise refused(path, "OpenVINO", error) from error
     return _Session(file, openvino, compiled.create_infer_request())
