@@ -57,6 +57,15 @@ def test_a_search_has_an_end(whc_command: Run, option: str) -> None:
     assert ended.err.startswith(f"error: Invalid value for '{option.split(maxsplit=1)[0]}': ")
 
 
+@pytest.mark.parametrize(
+    "command", ["demo --headless --model {}", "predict --source . --out o.csv --model {}", "bench {}"]
+)
+def test_a_model_of_a_name_that_no_file_can_have(home: Path, whc_command: Run, command: str) -> None:
+    ended = whc_command(*command.format("a" * 300 + ".onnx").split())
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == f"error: {'a' * 300}.onnx: must be an ONNX file, got nothing there; check the path\n"
+
+
 def test_a_name_that_no_file_can_have(home: Path, whc_command: Run) -> None:
     ended = whc_command("search", "--space", "a" * 300, "--dry-run")
     assert (ended.code, ended.out) == (2, "")

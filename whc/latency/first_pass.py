@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 
 from whc import plugins
+from whc.config import is_file
 from whc.errors import ArtifactError
 from whc.latency.child import Job
 from whc.latency.timing import Protocol
@@ -57,5 +58,5 @@ def check(path: Path, runtime: Choice, wait_s: float = WAIT_S) -> None:
 
 def _room_bytes(path: Path, runtime: Choice) -> int:
     """The memory that a file may take: for what it computes, its weights, and threads."""
-    weights = COPIES * path.stat().st_size if path.is_file() else 0
+    weights = COPIES * path.stat().st_size if is_file(path) else 0
     return ROOM_BYTES + weights + STACK_BYTES * getattr(runtime.config, "threads", 1)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from whc.config import is_file
 from whc.errors import ArtifactError, problem
 from whc.records import ModelMetadata
 
@@ -117,7 +118,7 @@ def refused(path: Path, by: str, reason: str | Exception) -> ArtifactError:
 
 def check_present(path: Path) -> None:
     """Raise ArtifactError where there is no file."""
-    if not path.is_file():
+    if not is_file(path):
         raise ArtifactError(f"{path}: must be an ONNX file, got nothing there; check the path")
 
 
