@@ -145,7 +145,7 @@ class Display:
     def _log(self, line: str) -> None:
         """A line of its own, where there is no live view."""
         if not self._live:
-            self._console.print(line, soft_wrap=True)
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _line(self, record: TrialRecord) -> str:
         done = f"[{len(self._ended)}/{self._progress.tasks[0].total:.0f}]"
