@@ -29,7 +29,7 @@ def test_the_users_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "mlflow/server.yaml").write_text("port: 5050\ndatabase: elsewhere.db\n")
     location = read_location()
     assert location.port == 5050
-    assert location.tracking_uri == f"sqlite:///{tmp_path}/elsewhere.db"
+    assert location.database == Path("elsewhere.db")
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 from pathlib import Path
+from urllib.parse import quote
 
 from pydantic import Field, field_validator
 
 from whc.config import Settings, load_yaml, validate
+from whc.errors import RegistryError, problem
 
 SERVER_FILE = Path("mlflow/server.yaml")
 
@@ -33,8 +35,39 @@ class Location(Settings):
 
     @property
     def tracking_uri(self) -> str:
-        """The database as MLflow names it."""
-        return f"sqlite:///{self.database.resolve()}"
+        """The database as MLflow names it.
+
+        Raises:
+            RegistryError: its path is not UTF-8, which MLflow cannot open.
+        """
+        # Slashes are quoted too: MLflow makes the folders of the path that it sees, before anything is unquoted.
+        return f"sqlite:///{quote(_utf8(self.database.resolve()), safe='')}"
+
+    @property
+    def artifacts_uri(self) -> str:
+        """The folder of model files as MLflow names it.
+
+        Raises:
+            RegistryError: its path is not UTF-8, which MLflow cannot store.
+        """
+        return Path(_utf8(self.artifacts.resolve())).as_uri()
+
+    def run_uri(self, run_id: str) -> str:
+        """Where MLflow looks for the files of a run."""
+        return f"{self.artifacts_uri}/{run_id}/artifacts"
+
+    def run_folder(self, run_id: str) -> Path:
+        """The folder that `run_uri` names."""
+        return self.artifacts.resolve() / run_id / "artifacts"
+
+
+def _utf8(path: Path) -> str:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        rule = "the registry's path must be UTF-8"
+        raise RegistryError(problem("mlflow/server.yaml", rule, str(path), "rename the folder")) from error
+    return str(path)
 
 
 def _is_loopback(host: str) -> bool:

@@ -7,6 +7,7 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,11 +17,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 from mlflow.exceptions import MlflowException
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from whc.errors import RegistryError, problem
 from whc.records import LadderTable, VariantRow, sha256, shown_test_score
 from whc.registry import store
 from whc.registry.card import model_card
+from whc.registry.database import locked, told_in_one_line
 from whc.registry.location import Location
 
 CHAMPION = "champion"
@@ -61,23 +64,10 @@ class Registry:
             RegistryError: a champion predicts something else, a file is missing, or the database cannot be used.
             ArtifactError: a file is not one of whc's models.
         """
-        with store.told_in_one_line(self._location):
-            client = store.connect(self._location)
-            champions = _champions(client, table.prefix)
-            for champion in champions.values():
-                _refuse_foreign(champion, table)
-            entries = [_entry(row, table, folder) for row in table.variants]
-            experiment = store.experiment_id(client, table.study, self._location)
-            parent = store.study_run_id(client, experiment)
-            versions = [
-                self._publish(client, entry, champions.get(entry.row.name), experiment, parent) for entry in entries
-            ]
-            # Aliases move only now, together: an interrupted registration leaves the old ladder standing.
-            for version in versions:
-                client.set_registered_model_alias(version.name, CHAMPION, version.version)
-            lines = [f"registered {version.name} version {version.version}, alias {CHAMPION}" for version in versions]
-            gone = sorted(champions.keys() - {version.name for version in versions})
-            return lines + [_demote(client, name, table.study) for name in gone]
+        with told_in_one_line(self._location):
+            client = store.connect_to_write(self._location)
+            with locked(self._location):
+                return self._register(client, table, folder)
 
     def resolve(self, name: str) -> Path:
         """The ONNX file of a registered model, in place.
@@ -94,44 +84,88 @@ class Registry:
                 f"{name}: must be a registered model, but there is no registry at {self._location.database}; "
                 "run `whc factory build-table`, or give a path to an .onnx file"
             )
-        with store.told_in_one_line(self._location):
+        with told_in_one_line(self._location):
             version = _find(store.connect(self._location), name)
             return self._verified_file(version)
 
-    def _publish(
-        self, client: MlflowClient, entry: _Entry, champion: ModelVersion | None, experiment: str, parent: str | None
-    ) -> ModelVersion:
-        """Write files, numbers and card into a version: the champion when it is the same file, else a new one."""
+    def _register(self, client: MlflowClient, table: LadderTable, folder: Path) -> list[str]:
+        champions = _champions(client, table.prefix)
+        for champion in champions.values():
+            _refuse_foreign(champion, table)
+        entries = [_entry(row, table, folder) for row in table.variants]
+        experiment = store.experiment_id(client, table.study, self._location)
+        versions = [self._publish(client, entry, experiment) for entry in entries]
+        store.end_cut_off(client, experiment)
+        # Aliases move only now, together: an interrupted registration leaves the old ladder standing.
+        for version in versions:
+            client.set_registered_model_alias(version.name, CHAMPION, version.version)
+        lines = [f"registered {version.name} version {version.version}, alias {CHAMPION}" for version in versions]
+        gone = sorted(champions.keys() - {version.name for version in versions})
+        return lines + [_demote(client, name, table.study) for name in gone]
+
+    def _publish(self, client: MlflowClient, entry: _Entry, experiment: str) -> ModelVersion:
+        """Write files, numbers and card into a version: the one there is of the same file and study, else a new one."""
         name, tags = entry.row.name, entry.tags
-        same = ("onnx_sha256", "study")
-        kept = champion if champion and all(champion.tags.get(key) == tags[key] for key in same) else None
-        run_id = kept.run_id if kept else _variant_run(client, entry, experiment, parent)
+        kept = self._version_of(client, entry)
+        run_id = kept.run_id if kept else self._run_of(client, entry, experiment)
         with tempfile.TemporaryDirectory() as staging:
-            shutil.copyfile(entry.onnx, Path(staging, f"{name}.onnx"))
-            Path(staging, "README.md").write_text(entry.card, encoding="utf-8")
-            Path(staging, "row.json").write_text(entry.row.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            client.log_artifacts(run_id, staging)
+            files = [Path(staging, file_name) for file_name in (f"{name}.onnx", "README.md", "row.json")]
+            shutil.copyfile(entry.onnx, files[0])
+            files[1].write_text(entry.card, encoding="utf-8")
+            files[2].write_text(entry.row.model_dump_json(indent=1) + "\n", encoding="utf-8")
+            for file in files:  # one by one, as MLflow replaces a single file at once
+                client.log_artifact(run_id, str(file))
+        client.set_terminated(run_id)
         _describe_model(client, entry)
         if kept is None:
-            source = client.get_run(run_id).info.artifact_uri
-            return client.create_model_version(name, source, run_id, tags=tags, description=entry.card)
+            return client.create_model_version(
+                name, self._location.run_uri(run_id), run_id, tags=tags, description=entry.card
+            )
         for key, value in tags.items():
             client.set_model_version_tag(name, kept.version, key, value)
         client.update_model_version(name, kept.version, entry.card)
         return kept
 
+    def _version_of(self, client: MlflowClient, entry: _Entry) -> ModelVersion | None:
+        """The version of the same file and study below this project: the champion, else the newest."""
+        versions = [
+            version
+            for version in client.search_model_versions(f"name = '{entry.row.name}'")
+            if _is_same(version.tags, entry) and version.source == self._location.run_uri(version.run_id)
+        ]
+        return max(versions, key=lambda version: (CHAMPION in version.aliases, int(version.version)), default=None)
+
+    def _run_of(self, client: MlflowClient, entry: _Entry, experiment: str) -> str:
+        """The run that holds a variant's files and numbers; an interrupted registration may have begun it.
+
+        Its status is written last: a run still RUNNING is written to its end.
+        """
+        for run in store.runs(client, experiment, "variant"):
+            if run.info.run_name == entry.row.name and _is_same(run.data.tags, entry):
+                run_id: str = run.info.run_id
+                if run.info.artifact_uri == self._location.run_uri(run_id):
+                    break
+        else:
+            parent = store.study_run_id(client, experiment)
+            tags = store.run_tags("variant", entry.tags, parent)
+            run = client.create_run(experiment, tags=tags, run_name=entry.row.name)
+            run_id = run.info.run_id
+        if run.info.status == "RUNNING":
+            _log_numbers(client, run_id, entry.row)
+        return run_id
+
     def _verified_file(self, version: ModelVersion) -> Path:
         """The version's file, checked against the hash it was registered with."""
         file_name, mended = f"{version.name}.onnx", "register the ladder again with `whc factory build-table`"
-        moved = self._location.artifacts.resolve() / str(version.run_id) / "artifacts"
-        # MLflow keeps absolute paths; the second one finds the file after the project's folder was moved.
-        for folder in (Path(version.source), moved):
+        # This project's own comes first: MLflow stores whole paths, and of a copied project that is another's.
+        stored = Path(local_file_uri_to_path(version.source))
+        for folder in (self._location.run_folder(str(version.run_id)), stored):
             path = folder / file_name
             if path.is_file():
                 if sha256(path) != version.tags.get("onnx_sha256"):
                     raise RegistryError(f"{path}: must be the file that was registered, got other bytes; {mended}")
                 return path
-        missing = Path(version.source) / file_name
+        missing = self._location.run_folder(str(version.run_id)) / file_name
         raise RegistryError(f"{version.name}/{version.version}: must be at {missing}, got nothing there; {mended}")
 
 
@@ -196,17 +230,15 @@ def _labels_tag(table: LadderTable) -> str:
     return json.dumps(table.labels, ensure_ascii=False)
 
 
-def _variant_run(client: MlflowClient, entry: _Entry, experiment: str, parent: str | None) -> str:
-    """A run that holds a variant's files and numbers; MLflow's versions take theirs from a run."""
-    row = entry.row
+def _is_same(tags: Mapping[str, str], entry: _Entry) -> bool:
+    return all(tags.get(key) == entry.tags[key] for key in ("onnx_sha256", "study"))
+
+
+def _log_numbers(client: MlflowClient, run_id: str, row: VariantRow) -> None:
     now_ms = int(time.time() * 1000)
     shown = {"f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "latency_ratio", "size_bytes", "params"}
     values = row.model_dump(include=shown, exclude_none=True)  # MLflow has no metric without a value
-    run = client.create_run(experiment, tags=store.run_tags("variant", entry.tags, parent), run_name=row.name)
-    run_id: str = run.info.run_id
     store.log(client, run_id, [Metric(key, value, now_ms, 0) for key, value in values.items()], row.config)
-    client.set_terminated(run_id)
-    return run_id
 
 
 def _describe_model(client: MlflowClient, entry: _Entry) -> None:

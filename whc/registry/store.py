@@ -4,62 +4,48 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
+from mlflow.entities import Metric, Param, Run, RunTag
 
-from whc.errors import RegistryError
+from whc.registry import settle_environment
+from whc.registry.database import KIND_TAG, adopt, prepare, told_in_one_line
 from whc.registry.location import Location
 
-KIND_TAG = "whc.kind"
 PARENT_TAG = "mlflow.parentRunId"
-_SQLITE_MAGIC = b"SQLite format 3\0"
 _LONGEST_PARAM = 6000
 
 
-@contextmanager
-def told_in_one_line(location: Location) -> Iterator[None]:
-    """Turns what MLflow and its database raise into a RegistryError.
-
-    Raises:
-        RegistryError: the database is locked, damaged, of another MLflow version, or its folder not writable.
-    """
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise RegistryError(
-            f"{location.database}: must be a usable registry, got: {reason}; close what else uses it, or move it away"
-        ) from error
-
-
 def connect(location: Location) -> MlflowClient:
-    """Open the database, created with its folder when it does not exist.
+    """Open the database, made with its folder when it does not exist.
 
     Raises:
         RegistryError: it cannot be opened.
     """
+    settle_environment()
     with told_in_one_line(location):
-        location.database.parent.mkdir(parents=True, exist_ok=True)
-        # MLflow would try a damaged file ten times, waiting longer each time.
-        if location.database.exists() and location.database.stat().st_size:
-            with location.database.open("rb") as file:
-                if file.read(len(_SQLITE_MAGIC)) != _SQLITE_MAGIC:
-                    raise RegistryError(
-                        f"{location.database}: must be a sqlite database, got another file; move it away"
-                    )
+        prepare(location)
         return MlflowClient(location.tracking_uri, location.tracking_uri)
+
+
+def connect_to_write(location: Location) -> MlflowClient:
+    """Open the database and let it name the project at hand, so that new files go below it.
+
+    Raises:
+        RegistryError: it cannot be opened or written.
+    """
+    client = connect(location)
+    with told_in_one_line(location):
+        adopt(location)
+    return client
 
 
 def experiment_id(client: MlflowClient, study: str, location: Location) -> str:
     """The study's experiment, created when there is none and taken back when it was deleted in the UI."""
     experiment = client.get_experiment_by_name(study)
     if experiment is None:
-        created: str = client.create_experiment(study, artifact_location=str(location.artifacts.resolve()))
+        created: str = client.create_experiment(study, location.artifacts_uri, {KIND_TAG: "study"})
         return created
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
@@ -67,10 +53,29 @@ def experiment_id(client: MlflowClient, study: str, location: Location) -> str:
     return found
 
 
+def runs(client: MlflowClient, experiment: str, kind: str) -> Iterator[Run]:
+    """The study's runs of a kind (study, trial or variant)."""
+    token = None
+    while True:
+        page = client.search_runs([experiment], f"tags.`{KIND_TAG}` = '{kind}'", page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
+
+
 def study_run_id(client: MlflowClient, experiment: str) -> str | None:
     """The parent run of a study's trials and variants, None when the search was not logged."""
-    runs = client.search_runs([experiment], f"tags.`{KIND_TAG}` = 'study'", max_results=1)
-    return runs[0].info.run_id if runs else None
+    run = next(runs(client, experiment, "study"), None)
+    return run.info.run_id if run else None
+
+
+def end_cut_off(client: MlflowClient, experiment: str) -> None:
+    """Close the runs that an earlier search or registration of the study was killed in; whoever goes on opens them."""
+    for kind in ("study", "variant"):
+        for run in list(runs(client, experiment, kind)):
+            if run.info.status == "RUNNING":
+                client.set_terminated(run.info.run_id, "KILLED")
 
 
 def run_tags(kind: str, tags: Mapping[str, str], parent: str | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from whc.records import CurvePoint, TrialRecord
 from whc.registry import store
+from whc.registry.database import told_in_one_line
 from whc.registry.location import Location
 
 _STATUS = {"finished": "FINISHED", "stopped": "KILLED", "infeasible": "KILLED", "failed": "FAILED"}
@@ -49,7 +50,7 @@ class StudyLog:
     @cached_property
     def _client(self) -> MlflowClient:
         # Connecting makes the database: not before there is a study to write.
-        return store.connect(self._location)
+        return store.connect_to_write(self._location)
 
     def study_started(self, study: str, description: Mapping[str, Any]) -> None:
         """Open the study's run, or go on with the one that is there.
@@ -57,7 +58,7 @@ class StudyLog:
         Raises:
             RegistryError: the database cannot be written.
         """
-        with store.told_in_one_line(self._location):
+        with told_in_one_line(self._location):
             experiment = store.experiment_id(self._client, study, self._location)
             run_id = store.study_run_id(self._client, experiment)
             if run_id is None:
@@ -81,7 +82,7 @@ class StudyLog:
     def study_ended(self, study: str, folder: Path) -> None:
         """Close the study's run; it opens again when the study is resumed."""
         self._write_waiting()
-        with store.told_in_one_line(self._location):
+        with told_in_one_line(self._location):
             run_id = self._studies[study].run_id
             self._client.set_tag(run_id, "folder", str(folder))
             self._client.set_terminated(run_id)
@@ -90,18 +91,13 @@ class StudyLog:
         """Run ids by trial id of a study's trials, and the trials among them that were written to the end."""
         run_of_trial: dict[str, str] = {}
         logged: set[str] = set()
-        ours = f"tags.`{store.PARENT_TAG}` = '{parent}' AND tags.`{store.KIND_TAG}` = 'trial'"
-        token = None
-        while True:
-            page = self._client.search_runs([experiment], ours, page_token=token)
-            for run in page:
+        for run in store.runs(self._client, experiment, "trial"):
+            if run.data.tags.get(store.PARENT_TAG) == parent:
                 trial = run.data.tags[_TRIAL_TAG]
                 run_of_trial[trial] = run.info.run_id
                 if run.info.status != "RUNNING":
                     logged.add(trial)
-            token = page.token
-            if not token:
-                return run_of_trial, logged
+        return run_of_trial, logged
 
     def _write_waiting(self) -> None:
         try:

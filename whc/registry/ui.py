@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 from whc.errors import RegistryError
 from whc.registry.location import Location
@@ -27,20 +27,23 @@ def serve(location: Location, announce: Callable[[str], None]) -> None:
 
     Args:
         location: the database to show and the address to listen on.
-        announce: given the address once the UI answers there.
+        announce: given the address of the models' page once the UI answers there.
 
     Raises:
         RegistryError: the port is taken, or the UI does not start.
     """
+    from whc.registry import store
+
     _refuse_taken_port(location)
-    location.database.parent.mkdir(parents=True, exist_ok=True)
+    # Made and brought up to date here: the server would leave a database half-made if it were killed meanwhile.
+    store.connect_to_write(location)
     address = f"http://{location.host}:{location.port}"
     # However it is told to end, it must not leave the server behind.
     before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDINGS}
     try:
         with _server(location) as server:
             _await_answer(server, address)
-            announce(address)
+            announce(f"{address}/#/models")
             server.wait()
     except KeyboardInterrupt:
         return
@@ -67,7 +70,7 @@ def _refuse_taken_port(location: Location) -> None:
 def _server(location: Location) -> Iterator[subprocess.Popen[bytes]]:
     """The server's process, in a group of its own: it ends when this block does, whoever got the Ctrl-C."""
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", location.tracking_uri]
-    command += ["--default-artifact-root", str(location.artifacts.resolve()), "--no-serve-artifacts"]
+    command += ["--default-artifact-root", location.artifacts_uri, "--no-serve-artifacts"]
     command += ["--host", location.host, "--port", str(location.port), "--workers", "1"]
     # Named, so that MLflow does not advise to open the server to others.
     command += ["--allowed-hosts", f"{location.host}:{location.port},localhost:{location.port}"]
@@ -91,13 +94,15 @@ def _server(location: Location) -> Iterator[subprocess.Popen[bytes]]:
 
 def _await_answer(server: subprocess.Popen[bytes], address: str) -> None:
     deadline = time.monotonic() + _START_LIMIT_S
+    # A proxy that the environment names cannot reach this machine's own addresses.
+    opener = build_opener(ProxyHandler({}))
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise RegistryError(
                 f"{address}: the UI ended with exit code {server.returncode} before it answered; see the lines above"
             )
         try:
-            with urlopen(f"{address}/health", timeout=5):  # noqa: S310 (our own http address)
+            with opener.open(f"{address}/health", timeout=5):
                 return
         except (URLError, OSError):
             time.sleep(_POLL_S)
