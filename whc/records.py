@@ -394,7 +394,8 @@ def code_version() -> str:
 class StudyRecord(_Record):
     """`study.yaml`: a search as resolved when it began; `--resume` and the factory start from it.
 
-    `space` is the space as written; `data` the path of the data set; `reference_ms` the reference network's
+    `space` is the space as written; `data` the path of the data set, from the project's folder (the one of `runs/`)
+    where it lies in the project, so that a moved or copied project has its own; `reference_ms` the reference network's
     milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`); `constant_f1` is
     what the constant predictor scores on the validation split. `sampler`, `scheduler`, `drop_slower`, `minutes` and
     `patience` are those of the search file, `warm_start` the studies that the sampler learnt from before; `storage` is
@@ -433,6 +434,29 @@ class StudyRecord(_Record):
         """Read study.yaml; raises UsageError when it is damaged."""
         path = folder / "study.yaml"
         return validate(cls, load_yaml(path), str(path))
+
+    def data_path(self, folder: Path) -> Path:
+        """Where the data set is now, seen from the study's folder."""
+        project, stored = _project(folder), Path(self.data)
+        path = project / stored
+        if path.exists():
+            return path
+        # A whole path, stored before the project was moved: its end may still be right.
+        ends = (project.joinpath(*stored.parts[first:]) for first in range(1, len(stored.parts)))
+        return next((end for end in ends if end.exists()), path)
+
+
+def data_name(data: Path, folder: Path) -> str:
+    """How the study.yaml in `folder` names a data set."""
+    project = _project(folder)
+    for path, base in ((data.absolute(), project), (data.resolve(), project.resolve())):
+        if path.is_relative_to(base) and ".." not in path.parts:
+            return str(path.relative_to(base))
+    return str(data.resolve())
+
+
+def _project(folder: Path) -> Path:
+    return folder.absolute().parent.parent
 
 
 def study_folder(runs: Path, name: str) -> Path:

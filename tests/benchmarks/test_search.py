@@ -46,7 +46,7 @@ class Case:
         self.settings, self.tree = studies.read(RECORDED / "smile.yaml")
         self.table = Table(RECORDED / "smile.parquet", self.tree)
         facts = self.table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "constant_f1"})
-        begun = studies.begin(self.settings, "bench", Path("smile"), facts)
+        begun = studies.begin(self.settings, "bench", "smile", facts)
         self.study: StudyRecord = begun.model_copy(update={"limits": LIMITS})
         self.reference = Point(self.study.constant_f1, self.study.limits["latency_ms"])
 

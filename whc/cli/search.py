@@ -139,7 +139,7 @@ def _replay(recorded: Path, space: Path | None, trials: int | None, as_json: boo
     settings, tree = studies.read(shipped("search_spaces", str(space)))
     table = Table(recorded, tree)
     facts = table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "constant_f1"})
-    study = studies.begin(settings, settings.name, Path(table.study.data), facts)
+    study = studies.begin(settings, settings.name, table.study.data, facts)
     study = study.model_copy(update={"trials": trials or study.trials})
     played = replay(study, tree, table)
     states = Counter(one.state for one in played)

@@ -83,7 +83,7 @@ def build_table(
                 )
             )
         on_step("decoding the data")
-        corpus = _load(study, front)
+        corpus = _load(study, folder, front)
         scratch = folder / f".{FOLDER}.tmp"
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
@@ -97,12 +97,13 @@ def build_table(
     return built, lines
 
 
-def _load(study: StudyRecord, front: Sequence[TrialRecord]) -> Corpus:
+def _load(study: StudyRecord, folder: Path, front: Sequence[TrialRecord]) -> Corpus:
     sizes = {TrialConfig.model_validate(record.config).model.image_size for record in front}
-    corpus = dataset.load(Path(study.data), sizes)
+    path = study.data_path(folder)
+    corpus = dataset.load(path, sizes)
     if corpus.fingerprint != study.data_fingerprint:
         rule = f"must be the data set that the study searched ({study.data_fingerprint})"
-        raise DataError(problem(study.data, rule, corpus.fingerprint, "put that file back, or search again"))
+        raise DataError(problem(str(path), rule, corpus.fingerprint, "put that file back, or search again"))
     return corpus
 
 

@@ -28,9 +28,10 @@ _MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations"
 _EMPTY_TABLES = ("alembic_version", "workspaces", "experiments")  # MLflow puts rows into these by itself
 _RUNS = f"SELECT run_uuid, artifact_uri FROM runs JOIN tags USING (run_uuid) WHERE key = '{KIND_TAG}'"  # noqa: S608
 _EXPERIMENTS = f"""
-SELECT experiment_id FROM experiments WHERE artifact_location != ? AND experiment_id IN (
+SELECT experiment_id, artifact_location FROM experiments WHERE experiment_id IN (
     SELECT experiment_id FROM experiment_tags WHERE key = '{KIND_TAG}'
     UNION SELECT experiment_id FROM runs JOIN tags USING (run_uuid) WHERE key = '{KIND_TAG}')
+OR experiment_id = 0 AND NOT EXISTS (SELECT 1 FROM runs WHERE experiment_id = 0)
 """  # noqa: S608 (no word of a user's)
 _OUTDATED = "Detected out-of-date database schema"
 _IN_USE = "close what else uses it (`whc ui`, another program), or wait, then run this again"
@@ -92,16 +93,17 @@ def adopt(location: Location) -> None:
     """
     with closing(_opened(location)) as opened, opened:
         runs = [(location.run_uri(run), run) for run, uri in opened.execute(_RUNS) if _is_moved(location, run, uri)]
-        experiments = opened.execute(_EXPERIMENTS, (location.artifacts_uri,)).fetchall()
+        experiments = [
+            (location.artifacts_uri if experiment else f"{location.artifacts_uri}/0", experiment)
+            for experiment, uri in opened.execute(_EXPERIMENTS)
+            if uri.removesuffix("/0") != location.artifacts_uri
+        ]
         # Nothing is written where nothing has moved: the folder may be read-only.
         if runs:
             opened.executemany("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", runs)
             opened.executemany("UPDATE model_versions SET source = ?1, storage_location = ?1 WHERE run_id = ?2", runs)
         if experiments:
-            opened.executemany(
-                "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?",
-                [(location.artifacts_uri, experiment) for (experiment,) in experiments],
-            )
+            opened.executemany("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", experiments)
 
 
 def _is_moved(location: Location, run_id: str, uri: str) -> bool:

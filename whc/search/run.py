@@ -150,7 +150,7 @@ def _prepare(
     if request.resume:
         study = StudyRecord.load(folder)
         tree = space.compile_space(study.space, str(folder / "study.yaml"))
-        corpus = dataset.load(request.data or Path(study.data), space.image_sizes(tree), on_decoding)
+        corpus = dataset.load(request.data or study.data_path(folder), space.image_sizes(tree), on_decoding)
         check_same(study, request.settings, corpus.fingerprint)
         study = request.over(study)
         _check_storage(study)
@@ -167,7 +167,7 @@ def _prepare(
         "host": host(),
         "constant_f1": _constant_f1(tree, corpus),
     }
-    study = request.over(begin(settings, request.name, data, facts))
+    study = request.over(begin(settings, request.name, records.data_name(data, folder), facts))
     _check_storage(study)
     earlier(study.warm_start, request.runs, study, tree)  # what is wrong with them is told before the study exists
     study.save(folder)

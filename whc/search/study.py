@@ -85,13 +85,13 @@ def new_name(runs: Path, space_name: str) -> str:
     return f"{space_name}-{number}"
 
 
-def begin(settings: SearchFile, name: str, data: Path, facts: Mapping[str, Any]) -> StudyRecord:
+def begin(settings: SearchFile, name: str, data: str, facts: Mapping[str, Any]) -> StudyRecord:
     """The record of a new study; `facts` are what was found at its start (host, fingerprint, reference_ms ...)."""
     return StudyRecord(
         study=name,
         space_name=settings.name,
         space=settings.space,
-        data=str(data.resolve()),
+        data=data,
         recipe=settings.recipe,
         trials=settings.trials,
         workers=settings.workers or os.cpu_count() or 1,
