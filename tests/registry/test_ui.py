@@ -50,7 +50,7 @@ def test_the_ui_answers_here_and_ends_when_told(location: Location, stop: signal
         try:
             assert server.stdout is not None
             address = server.stdout.readline().strip()
-            assert address == f"http://127.0.0.1:{port}"
+            assert address == f"http://127.0.0.1:{port}/#/models"
             with urlopen(address) as page:
                 assert b"MLflow" in page.read()
         finally:

@@ -55,19 +55,22 @@ def prepare(location: Location) -> None:
     Raises:
         RegistryError: it is damaged, locked or of another version of MLflow.
     """
-    file = location.database.resolve()
     if _is_ready(location):
         return
+    file = location.database.resolve()
+    new = Location(database=file.with_name(f".{file.name}.new"), artifacts=location.artifacts)
+    new_uri, artifacts_uri = new.tracking_uri, new.artifacts_uri
     file.parent.mkdir(parents=True, exist_ok=True)
     with locked(location):
         if _is_ready(location):  # another process has made it meanwhile
             return
-        new = Location(database=file.with_name(f".{file.name}.new"), artifacts=location.artifacts)
-        _remove(new.database)
-        store = SqlAlchemyStore(new.tracking_uri, new.artifacts_uri)
-        store.engine.dispose()
-        _remove(file)  # with its journal, which would be played on the new one
-        new.database.replace(file)
+        _remove(new.database)  # left by a kill
+        try:
+            SqlAlchemyStore(new_uri, artifacts_uri).engine.dispose()
+            _remove(file)  # with its journal, which would be played on the new one
+            new.database.replace(file)
+        finally:
+            _remove(new.database)
 
 
 @contextmanager

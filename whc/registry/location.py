@@ -65,8 +65,9 @@ def _utf8(path: Path) -> str:
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        rule = "the registry's path must be UTF-8"
-        raise RegistryError(problem("mlflow/server.yaml", rule, str(path), "rename the folder")) from error
+        raise RegistryError(
+            problem("the registry's folder", "must be named in UTF-8", str(path), "rename it")
+        ) from error
     return str(path)
 
 
