@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -308,3 +309,58 @@ def test_code_version_starts_with_the_version() -> None:
     from whc import __version__
 
     assert records.code_version().startswith(__version__)
+
+
+def project_with_study(project: Path, data: Path, make_study: Callable[..., StudyRecord]) -> Path:
+    folder = project / "runs" / "hands"
+    make_study(data=records.data_name(data, folder)).save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_a_moved_or_copied_project_has_its_own_data(
+    is_copied: bool, tmp_path: Path, make_study: Callable[..., StudyRecord]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    (old / "data").mkdir(parents=True)
+    (old / "data" / "hands.parquet").touch()
+    project_with_study(old, old / "data" / "hands.parquet", make_study)
+    if is_copied:
+        shutil.copytree(old, new)
+    else:
+        old.rename(new)
+    folder = new / "runs" / "hands"
+    assert StudyRecord.load(folder).data == "data/hands.parquet"
+    assert StudyRecord.load(folder).data_path(folder) == new / "data" / "hands.parquet"
+
+
+def test_data_of_the_current_folder_is_named_from_it(
+    tmp_path: Path, make_study: Callable[..., StudyRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("hands.parquet").touch()
+    folder = project_with_study(Path(), Path("hands.parquet"), make_study)
+    assert StudyRecord.load(folder).data == "hands.parquet"
+    assert StudyRecord.load(folder).data_path(folder) == tmp_path / "hands.parquet"
+
+
+def test_data_elsewhere_keeps_its_whole_path(tmp_path: Path, make_study: Callable[..., StudyRecord]) -> None:
+    elsewhere = tmp_path / "elsewhere" / "hands.parquet"
+    elsewhere.parent.mkdir()
+    elsewhere.touch()
+    for spelt in (elsewhere, tmp_path / "project" / ".." / "elsewhere" / "hands.parquet"):
+        (tmp_path / "project").mkdir(exist_ok=True)
+        folder = project_with_study(tmp_path / "project", spelt, make_study)
+        assert StudyRecord.load(folder).data == str(elsewhere)
+        assert StudyRecord.load(folder).data_path(folder) == elsewhere
+    (tmp_path / "project" / "hands.parquet").touch()  # of the same name, but not it
+    assert StudyRecord.load(folder).data_path(folder) == elsewhere
+
+
+def test_the_end_of_a_path_that_is_gone_is_looked_for(tmp_path: Path, make_study: Callable[..., StudyRecord]) -> None:
+    folder, data = tmp_path / "runs" / "hands", tmp_path / "data" / "hands.parquet"
+    study = make_study(data="/no/such/project/data/hands.parquet")
+    assert study.data_path(folder) == Path(study.data)
+    data.parent.mkdir()
+    data.touch()
+    assert study.data_path(folder) == data

@@ -24,7 +24,7 @@ from whc.export.parity import ParityLimits
 from whc.factory import build, front
 from whc.factory.build import build_table
 from whc.factory.evidence import Evidence
-from whc.factory.front import Exported
+from whc.factory.front import Exported, study_front
 from whc.factory.recipe import Refit
 from whc.factory.refit import refit
 from whc.factory.table import markdown, plot
@@ -207,6 +207,20 @@ def test_data_that_changed_is_refused(study: Path, recipe: str, tmp_path: Path) 
     (study / "study.yaml").write_text(text.replace(data, f"data: {other}"))
     with pytest.raises(DataError, match="must be the data set that the study searched"):
         build_table(study, recipe, [], lambda _: None)
+
+
+def test_the_data_of_a_copied_project_are_its_own(study: Path, tmp_path: Path) -> None:
+    data = Path(StudyRecord.load(study).data)
+    for project in ("first", "copy"):
+        shutil.copytree(study, tmp_path / project / "runs" / "wave-1")
+        shutil.copyfile(data, tmp_path / project / "data.parquet")
+    first, copy = (tmp_path / project / "runs" / "wave-1" for project in ("first", "copy"))
+    named = records.data_name(tmp_path / "first" / "data.parquet", first)
+    searched = StudyRecord.load(study).model_copy(update={"data": named})
+    (tmp_path / "first" / "data.parquet").write_bytes(b"changed since")
+    assert build._load(searched, copy, study_front(list(records.trial_records(copy)))).fingerprint
+    with pytest.raises(DataError, match="first/data.parquet: must be a readable Parquet file"):
+        build._load(searched, first, [])
 
 
 def test_a_study_without_finished_trials_is_refused(study: Path, recipe: str) -> None:

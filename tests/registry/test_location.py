@@ -7,8 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from whc.errors import UsageError
+pytest.importorskip("mlflow.tracking")
+
+from mlflow.utils.file_utils import local_file_uri_to_path
+from sqlalchemy import make_url
+
+from whc.errors import RegistryError, UsageError
 from whc.registry.location import Location, read_location
 
 SHIPPED = Path(__file__).parents[2] / "mlflow" / "server.yaml"
@@ -51,6 +58,26 @@ def test_a_wrong_file_is_refused(tmp_path: Path, text: str, told: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost"])
 def test_this_machine_has_several_names(host: str) -> None:
     assert Location(host=host).host == host
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1, max_size=20)
+
+
+@given(st.lists(NAMES.filter(lambda name: name not in (".", "..")), min_size=1, max_size=3))
+def test_mlflow_opens_what_is_meant_whatever_its_name(names: list[str]) -> None:
+    location = Location(database=Path("/no", *names, "m.db"), artifacts=Path("/no", *names, "files"))
+    assert make_url(location.tracking_uri).database == str(location.database)
+    # MLflow makes the folder of the path as it stands in the URI: it must be one that is there.
+    assert "/" not in location.tracking_uri.removeprefix("sqlite:///")
+    assert local_file_uri_to_path(location.artifacts_uri) == str(location.artifacts)
+    assert local_file_uri_to_path(location.run_uri("5eed")) == str(location.run_folder("5eed"))
+
+
+def test_a_path_that_is_not_utf8_is_told() -> None:
+    location = Location(database=Path("/no/\udcff/m.db"), artifacts=Path("/no/\udcff"))
+    for name in ("tracking_uri", "artifacts_uri"):
+        with pytest.raises(RegistryError, match=r"folder: must be named in UTF-8, got '/no/.udcff.*'; rename it"):
+            getattr(location, name)
 
 
 def test_reading_it_does_not_import_mlflow() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from whc.errors import RegistryError, problem
-from whc.records import LadderTable, VariantRow, sha256, shown_test_score
+from whc.records import LadderTable, VariantRow, sha256, shown_test_score, write_atomic
 from whc.registry import store
 from whc.registry.card import model_card
 from whc.registry.database import locked, told_in_one_line
@@ -108,13 +107,7 @@ class Registry:
         name, tags = entry.row.name, entry.tags
         kept = self._version_of(client, entry)
         run_id = kept.run_id if kept else self._run_of(client, entry, experiment)
-        with tempfile.TemporaryDirectory() as staging:
-            files = [Path(staging, file_name) for file_name in (f"{name}.onnx", "README.md", "row.json")]
-            shutil.copyfile(entry.onnx, files[0])
-            files[1].write_text(entry.card, encoding="utf-8")
-            files[2].write_text(entry.row.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            for file in files:  # one by one, as MLflow replaces a single file at once
-                client.log_artifact(run_id, str(file))
+        _write_files(entry, self._location.run_folder(run_id))
         client.set_terminated(run_id)
         _describe_model(client, entry)
         if kept is None:
@@ -228,6 +221,15 @@ def _entry(row: VariantRow, table: LadderTable, folder: Path) -> _Entry:
 
 def _labels_tag(table: LadderTable) -> str:
     return json.dumps(table.labels, ensure_ascii=False)
+
+
+def _write_files(entry: _Entry, folder: Path) -> None:
+    """Put a variant's files where MLflow looks for them, each whole or not at all: they may be in use."""
+    write_atomic(folder / "README.md", entry.card)
+    write_atomic(folder / "row.json", entry.row.model_dump_json(indent=1) + "\n")
+    temporary = folder / f".{entry.row.name}.onnx.tmp"
+    shutil.copyfile(entry.onnx, temporary)
+    temporary.replace(folder / f"{entry.row.name}.onnx")
 
 
 def _is_same(tags: Mapping[str, str], entry: _Entry) -> bool:
