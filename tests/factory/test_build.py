@@ -219,7 +219,7 @@ def test_the_data_of_a_copied_project_are_its_own(study: Path, tmp_path: Path) -
     searched = StudyRecord.load(study).model_copy(update={"data": named})
     (tmp_path / "first" / "data.parquet").write_bytes(b"changed since")
     assert build._load(searched, copy, study_front(list(records.trial_records(copy)))).fingerprint
-    with pytest.raises(DataError, match="first/data.parquet: must be a readable Parquet file"):
+    with pytest.raises(DataError, match=r"first/data\.parquet: must be a readable Parquet file"):
         build._load(searched, first, [])
 
 

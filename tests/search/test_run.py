@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from whc import records
+from whc.data.dataset import load
 from whc.data.synthetic import render
 from whc.errors import StudyError
+from whc.records import StudyRecord
 from whc.search import run, study
 from whc.search.run import Request, search
 
@@ -38,3 +42,26 @@ def test_unreadable_images_are_told_and_the_search_goes_on(tmp_path: Path, monke
         search(request, [], Console(file=out, width=200))
     assert out.getvalue().startswith("1 unreadable images left out, first ")
     assert table["image_path"][5].as_py() in out.getvalue()
+
+
+def test_a_study_of_a_moved_project_goes_on_with_its_own_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_study: Callable[..., StudyRecord]
+) -> None:
+    data = render(tmp_path / "old", clips=12)
+    folder = tmp_path / "old" / "runs" / "hands-1"
+    begun = make_study(
+        study="hands-1",
+        space={"model": {"image_size": 16}},
+        data=records.data_name(data, folder),
+        data_fingerprint=load(data, []).fingerprint,
+    )
+    begun.save(folder)
+    (tmp_path / "old").rename(tmp_path / "new")
+
+    def went_on(*_: object) -> None:
+        raise StudyError("it went on")
+
+    monkeypatch.setattr(run, "Driver", went_on)
+    request = Request("hands-1", tmp_path / "new" / "runs", None, None, resume=True)
+    with pytest.raises(StudyError, match="it went on"):
+        search(request, [], Console(file=io.StringIO()))
