@@ -86,8 +86,12 @@ BAD_INPUT: list[tuple[str, Change, str]] = [
     ("class_id of fractions", become("class_id", lambda ids: [float(i) for i in ids]), "convert the column"),
     ("images as text", become("image_bytes", lambda files: ["a.png" for _ in files]), "convert the column"),
     ("split of numbers", become("split", lambda splits: [0 for _ in splits]), "convert the column"),
-    ("timestamps as text", become("timestamp", lambda times: [str(t) for t in times]), "convert the column"),
-    ("unknown split", put("split", 3, "validation"), "train, val, test, got 'validation'; rename the split"),
+    ("timestamps as structs", become("timestamp", lambda times: [{"a": t} for t in times]), "convert the column"),
+    (
+        "unknown split",
+        put("split", 3, "holdout"),
+        "test (or dev, testing, training, valid, validation), got 'holdout'",
+    ),
     ("empty", empty, "build the data set again"),
     ("no labels in places", put("label", 2, None), "fill or drop those rows"),
     ("no class_id in places", put("class_id", 2, None), "fill or drop those rows"),
@@ -173,7 +177,7 @@ def test_labels_of_crops_may_be_told_in_places(write_dataset: WriteDataset) -> N
 
 
 def test_crops_without_images_are_refused(write_dataset: WriteDataset) -> None:
-    path = write_dataset(drop("image_bytes"))
+    path = write_dataset(lambda columns: (columns.pop("image_bytes"), columns.pop("image_path")))
     with pytest.raises(DataError, match="must have the columns image_bytes, got"):
         dataset.read(path, labelled=False)
 
@@ -189,10 +193,10 @@ def check_message(error: DataError, path: Path, told: str) -> None:
 
 def test_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "nothing.parquet"
-    for wrong in (path, tmp_path):
+    for wrong, told in ((path, "whc data synth"), (tmp_path, "whc data build --images")):
         with pytest.raises(DataError) as caught:
             dataset.read(wrong)
-        check_message(caught.value, wrong, "whc data synth")
+        check_message(caught.value, wrong, told)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all", b"PAR1" + bytes(200) + b"PAR1"])
@@ -275,7 +279,7 @@ def test_every_array_is_plain_and_64_bits_wide(write_dataset: WriteDataset) -> N
 
 
 def test_without_the_optional_columns_rows_stand_alone(write_dataset: WriteDataset) -> None:
-    path = write_dataset(lambda columns: [columns.pop(name) for name in dataset.OPTIONAL])
+    path = write_dataset(lambda columns: [columns.pop(name, None) for name in dataset.OPTIONAL])
     corpus = dataset.load(path, SIZES)
     assert len(set(corpus.clips.tolist())) == len(set(corpus.groups.tolist())) == 36
 

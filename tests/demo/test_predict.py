@@ -295,7 +295,7 @@ def test_region_is_what_the_model_sees(brightness_model: Build, image_folder: Bu
     [
         (1, {"label": ["dark", "smiling"]}, "label: must be known to the model (0 dark, 1 bright), got ['smiling']; "),
         (1, {"class_id": [0, 2]}, "class_id: must be known to the model (0 dark, 1 bright), got [2]; choose another"),
-        (1, {"label": [0, 1]}, "label: must be a column of text"),
+        (1, {"label": [0.5, 1.0]}, "label: must be a column of text"),
         (3, {"video_id": ["x", "x"], "timestamp": [0, 1]}, "must have a clip of at least 3 frames, got none; choose"),
         (3, {"video_id": ["x", "x"], "timestamp": [1, 1]}, "must have distinct timestamps for a model of 3 frames"),
     ],
@@ -343,8 +343,8 @@ def test_sources_that_hold_nothing(brightness_model: Build, tmp_path: Path, out:
     refused(model, tmp_path / "clip.mp4", out, "must be a video that FFmpeg can decode")
     (tmp_path / "text.parquet").write_text("no table")
     refused(model, tmp_path / "text.parquet", out, "must be a readable Parquet file")
-    pq.write_table(pa.table({"image": [b""], "label": ["dark"]}), tmp_path / "other.parquet")
-    refused(model, tmp_path / "other.parquet", out, "must have the columns image_bytes, got ['image', 'label']; add")
+    pq.write_table(pa.table({"photo": [b""], "label": ["dark"]}), tmp_path / "other.parquet")
+    refused(model, tmp_path / "other.parquet", out, "must have the columns image_bytes, got ['photo', 'label']; add")
 
 
 def test_splits_that_are_not_there(

@@ -75,6 +75,8 @@ def command(
     _options.make_folder(out, "--out")
     if corpus.unreadable:
         console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
+    if start.config.model.frames > 1:
+        console.print(corpus.clip_rule)
     try:
         with _watched(console) as watcher:
             summary = train_and_save(start, corpus, out, diagnostics, watcher)

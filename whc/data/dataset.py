@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,15 +11,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from whc.data import parquet, split_names
+from whc.data.clips import find_clips
+from whc.data.parquet import Content
 from whc.data.preprocess import INTERPOLATION, Image, decode, fault, resize
+from whc.data.split_names import ALIASES, split_named
 from whc.errors import DataError, problem
 
-SPLITS = ("train", "val", "test")
-REQUIRED = {"split": "text", "image_bytes": "bytes", "class_id": "integer", "label": "text"}
-OPTIONAL = ("image_path", "video_id", "timestamp", "person_id")
+SPLITS = split_names.SPLITS
+REQUIRED = ("split", "image_bytes", "class_id", "label")
+OPTIONAL = ("image_path", "video_id", "timestamp", "person_id", "source")
 MAX_UNREADABLE = 0.01
 
 Size = tuple[int, int]
@@ -31,8 +32,10 @@ Size = tuple[int, int]
 class Table:
     """A checked Parquet file, images still encoded.
 
-    `rows` has the columns split, class_id, label, image_path, video_id, timestamp and person_id (the last four filled
-    in where the file lacks them); `encoded` holds the image files, row by row. `labels` is in order of class_id.
+    `rows` has the columns split, class_id, label, image_path, video_id and person_id (the last three filled in where
+    the file lacks them), and `clip`, `clip_name` and `place`, the clip that a frame belongs to, by number and by name,
+    and what orders it there. `encoded` holds the image files, row by row. `labels` is in order of class_id. `clip_rule`
+    and `split_aliases` say how clips and splits were read, the latter where their names are not ours.
     """
 
     path: Path
@@ -41,15 +44,17 @@ class Table:
     labels: tuple[str, ...]
     frame_rate: float | None
     fingerprint: str
+    clip_rule: str
+    split_aliases: str
 
 
 @dataclass(frozen=True)
 class Corpus:
     """A decoded data set of N rows; arrays only, so that Ray's object store maps it without a copy.
 
-    `images[(H, W)]` is uint8 (N, H, W, 3) RGB. `splits` indexes SPLITS, `clips` and `groups` number the videos and the
-    people (a clip where people are unknown), `timestamps` orders the frames of a clip. `unreadable` names the rows left
-    out; `interpolation` is how images were resized.
+    `images[(H, W)]` is uint8 (N, H, W, 3) RGB. `splits` indexes SPLITS, `clips` and `groups` number the clips and the
+    people (a video where people are unknown), `timestamps` orders the frames of a clip. `unreadable` names the rows
+    left out; `interpolation` is how images were resized, `clip_rule` how clips were found.
     """
 
     images: Mapping[Size, Image]
@@ -63,6 +68,7 @@ class Corpus:
     fingerprint: str
     unreadable: tuple[str, ...] = ()
     interpolation: str = INTERPOLATION
+    clip_rule: str = ""
 
     @property
     def has_test(self) -> bool:
@@ -71,116 +77,71 @@ class Corpus:
 
 
 def read(path: Path, labelled: bool = True) -> Table:
-    """Read and check a Parquet file of crops.
+    """Read and check a Parquet file of crops, or a folder of shards.
 
     Args:
-        path: Parquet file.
-        labelled: whether every row must have split, class_id and label. Otherwise image_bytes is enough: the others are
+        path: Parquet file, or a folder of them, in any of the forms that `whc.data.parquet.read` takes.
+        labelled: whether every row must have split, class_id and label. Otherwise images are enough: the others are
             "", -1 and "" where they are not told, nobody asks whether they agree, and `labels` is empty.
 
     Raises:
         DataError: missing or corrupt file, missing columns, wrong types, unknown splits, contradictory labels.
     """
-    table = _read_parquet(path)
-    required = tuple(REQUIRED) if labelled else ("image_bytes",)
-    missing = [name for name in required if name not in table.column_names]
-    if missing:
-        raise DataError(
-            problem(
-                str(path),
-                f"must have the columns {', '.join(required)}",
-                table.column_names,
-                f"add {', '.join(missing)}",
-            )
-        )
-    if table.num_rows == 0:
-        raise DataError(f"{path}: must have rows, got none; build the data set again")
-    _check_types(table, path, labelled)
-    rows = table.select(
-        [name for name in (*REQUIRED, *OPTIONAL) if name in table.column_names and name != "image_bytes"]
-    )
-    frame = _fill_optional(rows.to_pandas())
-    unknown = sorted(set(frame["split"]) - set(SPLITS))
+    content = parquet.read(path)
+    _check_columns(content, path, labelled)
+    rows = content.columns.to_pandas()
+    for name in {*REQUIRED, *OPTIONAL} - set(rows) - {"image_bytes"}:
+        rows[name] = None
+    written = rows["split"].fillna("")
+    rows["split"] = written.map(lambda name: split_named(name) or name)
+    unknown = sorted(set(rows["split"]) - set(SPLITS))
     if labelled and unknown:
-        raise DataError(
-            problem(f"{path}: split", f"must be one of {', '.join(SPLITS)}", unknown[0], "rename the split")
-        )
+        rule = f"must be one of {', '.join(SPLITS)} (or {', '.join(sorted(set(ALIASES) - set(SPLITS)))})"
+        raise DataError(problem(f"{path}: split", rule, unknown[0], "rename the split"))
+    clips = find_clips(rows)
+    frame = _filled(rows.assign(clip=clips.numbers, clip_name=clips.names, place=clips.places))
     return Table(
         path=path,
         rows=frame,
-        encoded=table["image_bytes"],
+        encoded=content.encoded,
         labels=_labels(frame, path) if labelled else (),
-        frame_rate=_frame_rate(table.schema, path),
-        fingerprint=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        frame_rate=content.frame_rate,
+        fingerprint=content.fingerprint,
+        clip_rule=clips.rule,
+        split_aliases=_aliases(written),
     )
 
 
-def _read_parquet(path: Path) -> pa.Table:
-    if not path.is_file():
-        raise DataError(
-            f"{path}: must be a Parquet file, got nothing there; check the path, or render one with `whc data synth`"
-        )
-    try:
-        return pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: must be a readable Parquet file, got: {reason}; copy or build it again") from error
+def _aliases(written: pd.Series[str]) -> str:
+    """Which names of splits are read as others, in words; nothing where none is."""
+    others = [name for name in sorted(set(written)) if split_named(name) not in (None, name)]
+    return ", ".join(f"{name} as {split_named(name)}" for name in others)
 
 
-def _check_types(table: pa.Table, path: Path, labelled: bool) -> None:
-    accepts = {
-        "text": lambda t: pa.types.is_string(t) or pa.types.is_large_string(t) or pa.types.is_dictionary(t),
-        "bytes": lambda t: pa.types.is_binary(t) or pa.types.is_large_binary(t),
-        "integer": pa.types.is_integer,
-    }
-    for name, kind in REQUIRED.items():
-        if name not in table.column_names:
-            continue
-        column = table[name]
-        if not accepts[kind](column.type):
-            raise DataError(
-                problem(f"{path}: {name}", f"must be a column of {kind}", str(column.type), "convert the column")
-            )
-        if column.null_count and labelled and name != "image_bytes":
-            raise DataError(
-                problem(f"{path}: {name}", "must have no empty values", column.null_count, "fill or drop those rows")
-            )
-    if "timestamp" in table.column_names and accepts["text"](table["timestamp"].type):
-        # As text, frame 10 would come before frame 9.
-        rule = "must be a column of numbers or times"
-        raise DataError(problem(f"{path}: timestamp", rule, str(table["timestamp"].type), "convert the column"))
+def _check_columns(content: Content, path: Path, labelled: bool) -> None:
+    columns = content.columns
+    required = tuple(REQUIRED) if labelled else ("image_bytes",)
+    there = {*columns.column_names, *(() if content.encoded is None else ("image_bytes",))}
+    missing = [name for name in required if name not in there]
+    if missing:
+        rule = f"must have the columns {', '.join(required)}"
+        raise DataError(problem(str(path), rule, list(content.names), f"add {', '.join(missing)}"))
+    if columns.num_rows == 0:
+        raise DataError(f"{path}: must have rows, got none; build the data set again")
+    for name in required:
+        empty = columns[name].null_count if name in columns.column_names else 0
+        if empty:
+            raise DataError(problem(f"{path}: {name}", "must have no empty values", empty, "fill or drop those rows"))
 
 
-def _frame_rate(schema: pa.Schema, path: Path) -> float | None:
-    text = (schema.metadata or {}).get(b"whc.frame_rate")
-    if text is None:
-        return None
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < math.inf:
-        rule = "must be a number of frames a second"
-        raise DataError(problem(f"{path}: metadata whc.frame_rate", rule, text.decode(errors="replace"), "mend it"))
-    return rate
-
-
-def _fill_optional(frame: pd.DataFrame) -> pd.DataFrame:
-    own_row = pd.Series([f"row {i}" for i in range(len(frame))])
-    for name in ("image_path", "video_id"):
-        if name not in frame:
-            frame[name] = own_row
-        # As objects, since names may also come as categories or numbers.
-        frame[name] = frame[name].astype(object).fillna(own_row).astype(str)
-    if "timestamp" not in frame:
-        frame["timestamp"] = 0
-    if "person_id" not in frame:
-        frame["person_id"] = frame["video_id"]
-    frame["person_id"] = frame["person_id"].astype(object).fillna(frame["video_id"]).astype(str)
-    for name in ("split", "label"):
-        frame[name] = frame[name].astype(object).fillna("").astype(str) if name in frame else ""
-    frame["class_id"] = frame["class_id"].fillna(-1).astype("int64") if "class_id" in frame else -1
-    return frame
+def _filled(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows in which every column has a value: a row without a name is called after its number."""
+    own_row = pd.Series([f"row {i}" for i in range(len(rows))])
+    for name, instead in (("image_path", own_row), ("video_id", own_row), ("person_id", None)):
+        rows[name] = rows[name].astype(object).fillna(rows["video_id"] if instead is None else instead).astype(str)
+    rows["label"] = rows["label"].astype(object).fillna("").astype(str)
+    rows["class_id"] = rows["class_id"].fillna(-1).astype("int64")
+    return rows
 
 
 def _labels(frame: pd.DataFrame, path: Path) -> tuple[str, ...]:
@@ -207,7 +168,7 @@ def load(
     """Read a data set and decode every image once, at every size asked for.
 
     Args:
-        path: Parquet file.
+        path: Parquet file, or a folder of shards.
         sizes: (height, width) of the inputs that will be needed.
         on_progress: called with rows done and rows in all.
         interpolation: how images are resized, a key of `whc.data.preprocess.INTERPOLATIONS`.
@@ -245,14 +206,15 @@ def load(
         images={size: array[keep] for size, array in images.items()},
         class_ids=rows["class_id"].to_numpy(np.int64)[keep],
         splits=pd.Categorical(rows["split"], SPLITS).codes.astype(np.int64)[keep],
-        clips=pd.factorize(rows["video_id"])[0].astype(np.int64)[keep],
+        clips=rows["clip"].to_numpy(np.int64)[keep],
         groups=pd.factorize(rows["person_id"])[0].astype(np.int64)[keep],
-        timestamps=pd.factorize(rows["timestamp"], sort=True)[0].astype(np.int64)[keep],
+        timestamps=rows["place"].to_numpy(np.int64)[keep],
         labels=table.labels,
         frame_rate=table.frame_rate,
         fingerprint=table.fingerprint,
         unreadable=tuple(rows["image_path"][~readable]),
         interpolation=interpolation,
+        clip_rule=table.clip_rule,
     )
     _check_classes(corpus, table)
     return corpus

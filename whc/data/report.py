@@ -51,7 +51,8 @@ class DatasetReport(_Part):
     """Everything `inspect` finds.
 
     `sizes` counts images by "WIDTHxHEIGHT" in pixels, the commonest EXAMPLES only; `frame_rate` is in frames a second.
-    Where the file does not name people, clips stand for them; where it does not name clips, each row is one.
+    Where the file does not name people, videos stand for them. `clip_rule` says how clips were found, `split_aliases`
+    which names of splits were read as ours.
     """
 
     path: str
@@ -59,6 +60,8 @@ class DatasetReport(_Part):
     rows: int
     labels: list[str]
     frame_rate: float | None
+    clip_rule: str
+    split_aliases: str
     splits: dict[str, SplitReport]
     leaks: Leaks
     unreadable: Finding
@@ -83,10 +86,12 @@ def inspect(path: Path) -> DatasetReport:
         rows=len(rows),
         labels=list(table.labels),
         frame_rate=table.frame_rate,
+        clip_rule=table.clip_rule,
+        split_aliases=table.split_aliases,
         splits={split: _split(rows[rows["split"] == split], table.labels) for split in SPLITS},
         leaks=Leaks(
             people=_shared(rows, "person_id"),
-            clips=_shared(rows, "video_id"),
+            clips=_shared(rows, "clip_name"),
             images=_shared(readable, "pixels", shown="image_path"),
         ),
         unreadable=_unreadable(table, rows["image_path"][rows["size"].isna()]),
@@ -121,7 +126,7 @@ def _split(rows: pd.DataFrame, labels: Iterable[str]) -> SplitReport:
         rows=len(rows),
         classes={label: int((rows["label"] == label).sum()) for label in labels},
         people=rows["person_id"].nunique(),
-        clips=rows["video_id"].nunique(),
+        clips=rows["clip"].nunique(),
     )
 
 

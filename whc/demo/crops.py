@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from whc.data.pictures import is_still, pictures_below, read_picture, shown
 from whc.data.preprocess import Image, read_image
+from whc.data.shards import is_folder_of_shards
+from whc.data.split_names import split_named
 from whc.data.video import Video, open_video
 from whc.errors import DataError, UsageError, problem
 
@@ -47,7 +49,7 @@ class Crops:
     """The pictures of a source, to be gone through once.
 
     `columns` name what is `told` of each. `count` is their number as far as known beforehand, `fps` the frames a second
-    of a clip, None where every picture counts.
+    of a clip, None where every picture counts. `note` is what should be told of how they were read.
     """
 
     source: str
@@ -55,6 +57,7 @@ class Crops:
     count: int | None
     fps: float | None
     pictures: Iterator[Crop]
+    note: str = ""
 
 
 @contextmanager
@@ -64,7 +67,7 @@ def open_crops(
     """Open a source and close it at the end.
 
     Args:
-        source: folder of images (and its subfolders), image, Parquet file or video.
+        source: folder of images (and its subfolders), image, Parquet file (or folder of shards) or video.
         prepare: makes a picture of any size what the model wants.
         labels: what the model tells apart, in order of class_id.
         frames: of one input of the model; more than one must have an order.
@@ -74,13 +77,13 @@ def open_crops(
         DataError: nothing there, or nothing in it that can be predicted.
         UsageError: a split of something that has none.
     """
-    is_parquet = source.suffix.lower() == ".parquet"
+    is_parquet = source.suffix.lower() == ".parquet" or is_folder_of_shards(source)
     if split is not None and not is_parquet:
         raise UsageError(problem("--split", f"must come with a Parquet file, not {source}", split, "leave it out"))
-    if source.is_dir():
-        yield _files(str(source), source, pictures_below(source)[0], prepare)
-    elif is_parquet:
+    if is_parquet:
         yield _parquet(source, prepare, labels, frames, split)
+    elif source.is_dir():
+        yield _files(str(source), source, pictures_below(source)[0], prepare)
     elif not source.is_file():
         rule = "must be a folder of images, an image, a Parquet file or a video"
         raise DataError(f"{shown(str(source))}: {rule}, got nothing there; check the path")
@@ -112,10 +115,12 @@ def _look(encoded: bytes, prepare: Prepare) -> Image:
 
 def _parquet(path: Path, prepare: Prepare, labels: Sequence[str], frames: int, split: str | None) -> Crops:
     """Rows in their order; clip by clip in order of time for a model of several frames."""
-    from whc.data.dataset import read  # brings pandas, which folders and videos can do without
+    from whc.data.clips import BY_TIME  # these bring pandas, which folders and videos can do without
+    from whc.data.dataset import read
 
     table = read(path, labelled=False)
-    rows = table.rows if split is None else table.rows[table.rows["split"] == split]
+    asked = None if split is None else split_named(split) or split
+    rows = table.rows if asked is None else table.rows[table.rows["split"] == asked]
     if rows.empty:
         there = ", ".join(sorted(set(table.rows["split"]) - {""})) or "none"
         raise DataError(problem(f"{path}: split", "must be one that the file has", split, f"there: {there}"))
@@ -127,7 +132,9 @@ def _parquet(path: Path, prepare: Prepare, labels: Sequence[str], frames: int, s
         shown["split"] = "split"
     if rows["label"].any():
         shown["label"] = "true_label"
-    return Crops(str(path), ("row", *shown.values()), len(rows), table.frame_rate, _rows(table, rows, prepare, shown))
+    note = table.clip_rule if frames > 1 and table.clip_rule != BY_TIME else ""
+    crops = _rows(table, rows, prepare, shown)
+    return Crops(str(path), ("row", *shown.values()), len(rows), table.frame_rate, crops, note)
 
 
 def _as_labelled(rows: pd.DataFrame, labels: Sequence[str], path: Path) -> pd.DataFrame:
@@ -144,18 +151,17 @@ def _as_labelled(rows: pd.DataFrame, labels: Sequence[str], path: Path) -> pd.Da
 
 
 def _in_order(rows: pd.DataFrame, frames: int, path: Path) -> pd.DataFrame:
-    if rows.duplicated(["video_id", "timestamp"]).any():
+    if rows.duplicated(["clip", "place"]).any():
         rule = f"frames of one video_id must have distinct timestamps for a model of {frames} frames"
         raise DataError(f"{path}: {rule}, got some twice; choose a model of single images")
-    first_seen = {name: place for place, name in enumerate(rows["video_id"].unique())}
-    return rows.assign(clip=rows["video_id"].map(first_seen)).sort_values(["clip", "timestamp"])
+    return rows.sort_values(["clip", "place"])
 
 
 def _rows(table: Table, rows: pd.DataFrame, prepare: Prepare, shown: Iterable[str]) -> Iterator[Crop]:
-    place = rows.groupby("video_id", sort=False).cumcount()
-    rows = rows.assign(seconds=place / (table.frame_rate or math.inf))
+    place = rows.groupby("clip", sort=False).cumcount()
+    rows = rows.assign(clip=rows["clip"].astype(str), seconds=place / (table.frame_rate or math.inf))
     told = rows[list(shown)].itertuples(name=None)
-    facts = rows[["image_path", "video_id", "seconds", "split", "class_id"]].itertuples(index=False, name=None)
+    facts = rows[["image_path", "clip", "seconds", "split", "class_id"]].itertuples(index=False, name=None)
     for (number, *cells), (name, *where) in zip(told, facts, strict=True):
         look = partial(_look, table.encoded[number].as_py() or b"", prepare)
         yield Crop(name, (number, *cells), look, *where)

@@ -203,7 +203,7 @@ class _Run:
 
     def _notes(self) -> list[str]:
         about, fps = self._model.metadata, self._crops.fps
-        notes = []
+        notes = [self._crops.note] if self._crops.note else []
         if self._short_clips:
             notes.append(f"{self._short_clips} clips without rows, shorter than {about.frames} frames")
         if about.frames > 1 and about.frame_rate and fps and fps < 0.9 * about.frame_rate:

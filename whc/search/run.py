@@ -105,6 +105,8 @@ def search(
         study = study.model_copy(update={"workers": cores or study.workers})
         if corpus.unreadable:
             console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
+        if space.takes_windows(tree):
+            console.print(corpus.clip_rule)
         display = Display(study, console)
         driver = Driver(study, folder, tree, observers, display)
         driver.start()

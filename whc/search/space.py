@@ -345,3 +345,10 @@ def image_sizes(tree: Section) -> list[tuple[int, int]]:
         return [TrialConfig().model.image_size]
     values = ranges.values(node.distribution) if isinstance(node, Draw) else list(_variations(node))
     return [ModelConfig(image_size=value).image_size for value in values]
+
+
+def takes_windows(tree: Section) -> bool:
+    """Whether the space can draw networks that look at several frames."""
+    model = tree.children.get("model")
+    sequence = model.children.get("sequence") if isinstance(model, Section) else None
+    return any(name != "none" for name in _names(sequence))

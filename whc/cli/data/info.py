@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path))
 @_options.as_json
 def command(file: Path, as_json: bool) -> None:
-    """Rows, classes, people, leaks and image sizes of a data set FILE."""
+    """Rows, classes, people, leaks and image sizes of a data set FILE, which may be a folder of Parquet shards."""
     from whc.data.report import inspect
 
     report = inspect(file)
@@ -52,5 +52,8 @@ def _render(report: DatasetReport) -> Group:
     bad = report.unreadable
     lines.append(f"unreadable images: {bad.count}" + (f" ({', '.join(bad.examples)} ...)" if bad.count else ""))
     lines.append("sizes: " + ", ".join(f"{size} ({count})" for size, count in report.sizes.items()))
+    lines.append(report.clip_rule)
+    if report.split_aliases:
+        lines.append(f"splits: {report.split_aliases}")
     lines.append(f"frame rate: {report.frame_rate or 'not told'}; fingerprint {report.fingerprint}")
     return Group(table, *lines)

@@ -1,0 +1,82 @@
+"""Which rows are the frames of one clip, and in which order: by video and time, or as the original projects do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+BY_TIME = "clips: by video_id, in order of timestamp"
+
+
+@dataclass(frozen=True)
+class Clips:
+    """The clips of N rows, none of which reaches over two splits.
+
+    `names` (N,) are what people call them, `numbers` (N,) tell them apart, `places` (N,) order the frames of each.
+    `rule` says in one line how they came about.
+    """
+
+    names: pd.Series[str]
+    numbers: NDArray[np.int64]
+    places: NDArray[np.int64]
+    rule: str
+
+
+def find_clips(rows: pd.DataFrame) -> Clips:
+    """Group rows to clips.
+
+    Clips are videos, in order of time, wherever video_id and timestamp are there, vary and put no two frames of a clip
+    at one time. Otherwise the rule of WHC and HSC holds: rows of a source (or of the folder of image_path, where there
+    is none), in order of their paths as text.
+
+    Args:
+        rows: split, and as far as the file has them video_id, timestamp, source and image_path; None where a row has
+            none.
+    """
+    own = pd.Series([f"row {number}" for number in range(len(rows))], rows.index, dtype="str")
+    videos = _column(rows, "video_id")
+    times = _column(rows, "timestamp")
+    paths = _column(rows, "image_path")
+    sources = _column(rows, "source").replace("", None)
+    folders = paths.str.replace("\\", "/").str.rpartition("/")[0] if paths.notna().any() else paths
+    places = pd.factorize(times, sort=True)[0].astype(np.int64)
+    reason = _no_order(rows["split"], videos, times, places, len(sources.fillna(folders).unique()) > 1)
+    if not reason or paths.isna().all():
+        names = videos.fillna(own)
+        rule = BY_TIME + (f", which it has not: {reason}" if reason else "")
+    else:
+        names = sources.fillna(folders).fillna(own)
+        by = "source" if sources.notna().any() else "the folder of image_path"
+        rule = f"clips: by {by}, in order of image_path, as {reason}"
+        order = np.argsort(paths.fillna("").to_numpy(str), kind="stable")
+        places = np.empty(len(rows), np.int64)
+        places[order] = np.arange(len(rows))
+    numbers = rows.assign(name=names).groupby(["split", "name"], sort=False).ngroup().to_numpy().astype(np.int64)
+    return Clips(names, numbers, places, rule)
+
+
+def _column(rows: pd.DataFrame, name: str) -> pd.Series:
+    return rows[name] if name in rows else pd.Series(None, rows.index, dtype="object")
+
+
+def _no_order(
+    splits: pd.Series, videos: pd.Series, times: pd.Series, places: NDArray[np.int64], elsewhere_vary: bool
+) -> str:
+    """Why video_id and timestamp do not make clips; nothing where they do."""
+    for name, column in (("video_id", videos), ("timestamp", times)):
+        if column.isna().all():
+            return f"there is no {name}"
+    if times.isna().any():
+        return "some rows have no timestamp"
+    if len(times.unique()) < 2:
+        return "timestamp is the same everywhere"
+    # One video is a clip like any other, unless something else tells clips apart.
+    if len(videos.unique()) < 2 and elsewhere_vary:
+        return "video_id is the same everywhere"
+    frames = pd.DataFrame({"split": splits, "video": videos, "place": places})
+    if frames[videos.notna()].duplicated().any():
+        return "frames of one video_id share a timestamp"
+    return ""

@@ -1,0 +1,286 @@
+"""Parquet files as they come, of any writer, as columns that each have one type."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from whc.data import shards
+from whc.errors import DataError, problem
+
+IMAGES = ("image_bytes", "image")  # ours, and Hugging Face's
+
+# What text that tells times may be, tried in this order: numbers, then ISO 8601.
+_TIMES = (pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Content:
+    """All rows of a data set.
+
+    `columns` has those of split, label, image_path, video_id, person_id, source (large_string), class_id (int64) and
+    timestamp (numbers in order of time; empty throughout where text tells no times) that the files have. `encoded` has
+    the image files (large_binary), None where no column holds or names any. `names` are the columns as they are in the
+    file, `frame_rate` is in frames a second. `fingerprint` changes with the files and the pictures that they name.
+    """
+
+    columns: pa.Table
+    encoded: pa.ChunkedArray | None
+    names: tuple[str, ...]
+    frame_rate: float | None
+    fingerprint: str
+
+
+def read(path: Path) -> Content:
+    """Read a Parquet file or a folder of shards.
+
+    Columns may be dictionaries, or large or view types; images may be bytes, lists of bytes, or structs of bytes and
+    path as Hugging Face's `datasets` writes them, whose metadata also name an integer label. Where a row has no bytes,
+    image_path is read, relative to the folder of the file. A file without split takes it from its own name.
+
+    Raises:
+        DataError: nothing there, corrupt, a column of another type, or no picture where image_path says.
+    """
+    files, digest = shards.data_files(path), hashlib.sha256()
+    tables = [_read_file(file) for file in files]
+    cleaned = [_cleaned(table, file) for table, file in zip(tables, files, strict=True)]
+    for file in files:
+        _add_file(digest, file, is_shard=len(files) > 1)
+    # A column that some shards lack is empty in them.
+    whole = pa.concat_tables(cleaned, promote_options="permissive")
+    encoded = whole["image_bytes"] if "image_bytes" in whole.column_names else None
+    if "image_path" in whole.column_names:
+        encoded = _with_files(path, files[0].parent, whole["image_path"], encoded, digest)
+    return Content(
+        columns=whole.select([name for name in whole.column_names if name != "image_bytes"]),
+        encoded=encoded,
+        names=tuple(pq.read_schema(files[0]).names),
+        frame_rate=_frame_rate(tables[0].schema, files[0]),
+        fingerprint=digest.hexdigest()[:16],
+    )
+
+
+def _read_file(file: Path) -> pa.Table:
+    try:
+        with pq.ParquetFile(file) as opened:
+            names = opened.schema_arrow.names
+            image = next((name for name in IMAGES if name in names), None)
+            wanted = [name for name in names if name in _READERS or name == image]
+            table = opened.read(wanted)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{file}: must be a readable Parquet file, got: {reason}; copy or build it again") from error
+    twice = next((name for name in wanted if wanted.count(name) > 1), None)
+    if twice:
+        raise DataError(problem(f"{file}: {twice}", "must be one column", wanted.count(twice), "drop the others"))
+    return table
+
+
+def _add_file(digest: Any, file: Path, is_shard: bool) -> None:
+    if is_shard:  # which may take its split from its name
+        digest.update(file.name.encode("utf-8", "surrogateescape"))
+    with file.open("rb") as content:
+        while chunk := content.read(_CHUNK_BYTES):
+            digest.update(chunk)
+
+
+def _cleaned(table: pa.Table, file: Path) -> pa.Table:
+    """The columns that data sets use, each of its one type."""
+    columns: dict[str, pa.ChunkedArray] = {}
+    for name in table.column_names:
+        kind, reader = ("bytes", _images) if name in IMAGES else _READERS[name]
+        try:
+            columns |= reader(name, _plain(table[name]))
+        except pa.ArrowException as error:
+            rule = f"must be a column of {kind}"
+            raise DataError(problem(f"{file}: {name}", rule, str(table[name].type), "convert the column")) from error
+    if "label" in columns and pa.types.is_integer(columns["label"].type):
+        numbers = columns["label"]
+        columns.setdefault("class_id", numbers)
+        columns["label"] = _named(numbers, _class_names(table.schema))
+    split = shards.split_in_name(file)
+    if "split" not in columns and split:
+        columns["split"] = pa.chunked_array([pa.repeat(pa.scalar(split, pa.large_string()), table.num_rows)])
+    return pa.table(columns)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A dictionary's values in place of their numbers; any other column as it is."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _required(is_right: bool) -> None:
+    if not is_right:
+        raise pa.ArrowTypeError  # as where there is no way to convert
+
+
+Columns = dict[str, pa.ChunkedArray]
+
+
+def _text(name: str, column: pa.ChunkedArray) -> Columns:
+    _required(_is_text(column.type) or pa.types.is_null(column.type))
+    return {name: column.cast(pa.large_string())}
+
+
+def _names(name: str, column: pa.ChunkedArray) -> Columns:
+    return {name: column.cast(pa.large_string())}
+
+
+def _integers(name: str, column: pa.ChunkedArray) -> Columns:
+    _required(pa.types.is_integer(column.type) or pa.types.is_null(column.type))
+    return {name: column.cast(pa.int64())}
+
+
+def _labels(name: str, column: pa.ChunkedArray) -> Columns:
+    return _integers(name, column) if pa.types.is_integer(column.type) else _text(name, column)
+
+
+def _times(name: str, column: pa.ChunkedArray) -> Columns:
+    kind = column.type
+    if _is_text(kind):
+        column, kind = _read_times(column), pa.null()
+    if pa.types.is_date32(kind) or pa.types.is_time32(kind):
+        column = column.cast(pa.int32())
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+    elif not pa.types.is_floating(column.type):
+        column = column.cast(pa.int64())
+    return {name: column}
+
+
+def _read_times(text: pa.ChunkedArray) -> pa.ChunkedArray:
+    text = pc.utf8_trim_whitespace(text.cast(pa.large_string()))
+    for kind in _TIMES:
+        try:
+            return text.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return pa.chunked_array([pa.nulls(len(text))])
+
+
+def _images(name: str, column: pa.ChunkedArray) -> Columns:
+    """Image files, and their paths where a struct has them."""
+    found: Columns = {}
+    if pa.types.is_struct(column.type):
+        fields = {field.name: field.type for field in column.type}
+        _required("bytes" in fields)
+        if "path" in fields:
+            found = _names("image_path", pc.struct_field(column, "path"))
+        column = _plain(pc.struct_field(column, "bytes"))
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
+        column = pa.chunked_array([_joined(chunk) for chunk in column.chunks], pa.large_binary())
+    _required(not _is_text(column.type))
+    return found | {"image_bytes": column.cast(pa.large_binary())}
+
+
+def _joined(lists: pa.Array) -> pa.Array:
+    """Lists of numbers 0..255 as bytes, without a copy where they are bytes already."""
+    lists = lists.cast(pa.large_list(pa.uint8()))
+    _required(lists.values.null_count == 0)
+    buffers = [*lists.buffers()[:2], lists.values.buffers()[1]]
+    if lists.values.offset:
+        buffers[2] = buffers[2].slice(lists.values.offset)
+    return pa.Array.from_buffers(pa.large_binary(), len(lists), buffers, offset=lists.offset)
+
+
+Reader = Callable[[str, pa.ChunkedArray], Columns]
+
+_READERS: dict[str, tuple[str, Reader]] = {
+    "split": ("text", _text),
+    "class_id": ("integer", _integers),
+    "label": ("text", _labels),
+    "image_path": ("text", _names),
+    "video_id": ("text or numbers", _names),
+    "person_id": ("text or numbers", _names),
+    "source": ("text or numbers", _names),
+    "timestamp": ("numbers or times", _times),
+}
+
+
+def _class_names(schema: pa.Schema) -> list[str]:
+    """The names of `label`, as Hugging Face's `datasets` leaves them in the metadata; none where there are none."""
+    try:
+        node = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    except (ValueError, RecursionError):
+        return []
+    for key in ("info", "features", "label", "names"):
+        node = node.get(key) if isinstance(node, dict) else None
+    return [str(name) for name in node] if isinstance(node, list) else []
+
+
+def _named(numbers: pa.ChunkedArray, names: list[str]) -> pa.ChunkedArray:
+    """Names of class numbers; a number without one names itself, and below 0 nobody has labelled the row."""
+
+    def name(number: int | None) -> str | None:
+        if number is None or number < 0:
+            return None
+        return names[number] if number < len(names) else str(number)
+
+    return pa.chunked_array([pa.array(map(name, numbers.to_pylist()), pa.large_string())])
+
+
+def _frame_rate(schema: pa.Schema, file: Path) -> float | None:
+    text = (schema.metadata or {}).get(b"whc.frame_rate")
+    if text is None:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        rule = "must be a number of frames a second"
+        raise DataError(problem(f"{file}: metadata whc.frame_rate", rule, text.decode(errors="replace"), "mend it"))
+    return rate
+
+
+def _with_files(
+    path: Path, folder: Path, names: pa.ChunkedArray, encoded: pa.ChunkedArray | None, digest: Any
+) -> pa.ChunkedArray:
+    """Image files, with those that image_path names where a row has no bytes."""
+    if encoded is None:
+        encoded = pa.chunked_array([pa.nulls(len(names), pa.large_binary())])
+    is_empty = pc.equal(pc.fill_null(pc.binary_length(encoded), 0), 0).to_numpy()
+    rows = np.flatnonzero(is_empty & pc.is_valid(names).to_numpy())
+    if not len(rows):
+        return encoded
+    wanted = [folder / name for name in names.take(rows).to_pylist()]
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(_file_content, wanted))
+    if not any(found):
+        if is_empty.all():
+            rule = f"must name pictures that are there, got none of {len(rows)}, the first {str(wanted[0])!r}"
+            raise DataError(f"{path}: image_path: {rule}; put the pictures there, or build the file with image_bytes")
+        return encoded
+    contents = encoded.to_pylist()
+    for row, content in zip(rows.tolist(), found, strict=True):
+        digest.update(hashlib.sha256(content).digest())
+        contents[row] = content
+    return pa.chunked_array([pa.array(contents, pa.large_binary())])
+
+
+def _file_content(path: Path) -> bytes:
+    """What a picture's file holds, nothing where it cannot be read; paths may be written as on Windows."""
+    for spelling in (path, Path(str(path).replace("\\", "/"))):
+        try:
+            if spelling.is_file():
+                return spelling.read_bytes()
+        except (OSError, ValueError):  # also a name that no file system takes
+            continue
+    return b""

@@ -1,0 +1,62 @@
+"""Which Parquet files make up a data set: one file, or a folder of shards."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from whc.data.split_names import split_named
+from whc.errors import DataError, problem
+
+# `0003`, `data_7`, `train-00000-of-00002`, and the `part-00000-...` that Spark writes.
+_NUMBERED = re.compile(r"(part-\d+.*|(.*[-_.])?\d+)")
+_COUNTED = re.compile(r"(?P<name>.*)-\d+-of-(?P<count>\d+)")
+
+
+def split_in_name(file: Path) -> str | None:
+    """The split that a file's name begins with, such as val for `validation-00000-of-00002.parquet`."""
+    return split_named(re.split(r"[-_.]", file.name, maxsplit=1)[0])
+
+
+def is_folder_of_shards(path: Path) -> bool:
+    """Whether a path is a folder whose Parquet files belong together, as their names say."""
+    if not path.is_dir():
+        return False
+    files = _parquet_files(path)
+    return bool(files) and all(split_in_name(file) or _NUMBERED.fullmatch(file.stem) for file in files)
+
+
+def data_files(path: Path) -> list[Path]:
+    """The files of a data set, in order of their names.
+
+    Raises:
+        DataError: there is nothing, or a folder that is not one of shards, or a shard is missing.
+    """
+    if is_folder_of_shards(path):
+        files = _parquet_files(path)
+        _check_all_there(files)
+        return files
+    if path.is_dir():
+        inside = [*_parquet_files(path), *(folder for folder in sorted(path.iterdir()) if is_folder_of_shards(folder))]
+        advice = f"give {inside[0]}" if inside else f"build a data set from it with `whc data build --images {path}`"
+        rule = "must be a Parquet file, or a folder of shards such as train-00000-of-00002.parquet"
+        raise DataError(f"{path}: {rule}, got another folder; {advice}")
+    if not path.is_file():
+        raise DataError(
+            f"{path}: must be a Parquet file, got nothing there; check the path, or render one with `whc data synth`"
+        )
+    return [path]
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.parquet") if path.is_file() and not path.name.startswith("."))
+
+
+def _check_all_there(files: list[Path]) -> None:
+    """Files that were copied in part would give a smaller data set without a word."""
+    counted = [match for file in files if (match := _COUNTED.fullmatch(file.stem))]
+    for name, count in {(match["name"], match["count"]) for match in counted}:
+        there = sum((match["name"], match["count"]) == (name, count) for match in counted)
+        if there != int(count):
+            rule = f"must hold all {int(count)} shards of {name!r}"
+            raise DataError(problem(str(files[0].parent), rule, there, "copy the missing ones"))
