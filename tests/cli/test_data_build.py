@@ -111,7 +111,7 @@ CASES: dict[str, tuple[str, int, str, str]] = {
     "not split": (
         "--images crops --out out",
         1,
-        "crops: must hold the folders train, val, test, got",
+        "crops: must hold the folders train and val, and test to score it, got",
         "--split 70/15/15",
     ),
     "split already": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -175,6 +176,28 @@ def test_a_folder_that_is_split_already(tmp_path: Path) -> None:
     ]
     assert told.leaks == told.near_duplicates == [["test/no/p21_1.png", "train/no/nearly.jpg"]]
     assert report.inspect(tmp_path / "out" / PARQUET).leaks.people.count == 1
+
+
+def test_a_folder_without_a_test_split(tmp_path: Path) -> None:
+    split_folder(tmp_path / "crops")
+    shutil.rmtree(tmp_path / "crops" / "test")
+    (tmp_path / "crops" / "val").rename(tmp_path / "crops" / "validation")
+    told, rows = built(tmp_path / "crops", split=None)
+    assert rows["split"].value_counts().to_dict() == {"train": 6, "val": 6}
+    assert [split.rows for split in told.splits.values()] == [6, 6, 0]
+    renamed, missing = told.notes
+    assert renamed == "folder validation read as val"
+    assert missing.startswith("no test split: nothing can be scored on test; --split 70/15/15")
+    told, rows = built(tmp_path / "crops", split=(0.4, 0.3, 0.3), group="person")
+    assert set(rows["split"]) == set(dataset.SPLITS)
+    assert all(len(splits) == 1 for splits in splits_of(rows, "person_id").values())
+    assert told.notes == ["train and validation taken together and split again"]
+
+
+def test_an_absent_class_of_test_is_no_absent_test(tmp_path: Path) -> None:
+    split_folder(tmp_path / "crops")
+    shutil.rmtree(tmp_path / "crops" / "test" / "no")
+    assert "got none of 'no' in test" in refusal(DataError, tmp_path / "crops", split=None)
 
 
 def test_groups_of_a_folder_that_is_split_already(tmp_path: Path) -> None:

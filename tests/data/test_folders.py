@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +133,41 @@ def test_layouts_that_are_refused(tmp_path: Path) -> None:
     assert "two classes or more, got ['a']" in refusal(DataError, tmp_path, split=SHARES)
     (tmp_path / "b").mkdir()
     assert "must hold images, got 'an empty folder'" in refusal(DataError, tmp_path, split=SHARES)
-    assert "must hold the folders train, val, test, got ['a', 'b']; " in refusal(DataError, tmp_path)
+    assert "must hold the folders train and val, and test to score it, got ['a', 'b']; " in refusal(DataError, tmp_path)
 
 
 def test_a_split_folder_with_shares(tmp_path: Path) -> None:
-    put(tmp_path, "train/a/1.png", "val/a/1.png")
+    put(tmp_path, "Testing/a/1.png", "train/a/1.png", "val/a/1.png")
     assert "--split: must be left out" in refusal(UsageError, tmp_path, split=SHARES)
+    shutil.rmtree(tmp_path / "val")
     message = refusal(DataError, tmp_path)
-    assert "got ['train', 'val']; add test" in message
+    assert "got ['Testing', 'train']; add val; or --split 70/15/15 splits again what is there" in message
+
+
+@pytest.mark.parametrize("name", ["valid", "Validation", "dev"])
+def test_splits_may_have_other_names_and_test_may_be_missing(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "training/a/1.png", "training/b/1.png", f"{name}/a/x/1.png", f"{name}/b/1.png")
+    found = look_into(tmp_path)
+    assert {(s.name, s.inner, s.split) for s in found.sources} == {
+        ("training/a/1.png", "a/1.png", "train"),
+        ("training/b/1.png", "b/1.png", "train"),
+        (f"{name}/a/x/1.png", "a/x/1.png", "val"),
+        (f"{name}/b/1.png", "b/1.png", "val"),
+    }
+    assert sorted(found.notes) == sorted(["folder training read as train", f"folder {name} read as val"])
+
+
+def test_what_has_no_test_split_may_be_split_again(tmp_path: Path) -> None:
+    put(tmp_path, "train/a/1.png", "train/b/1.png", "valid/a/1.png")
+    found = look_into(tmp_path, split=SHARES)
+    assert [(s.name, s.inner, s.split, s.label) for s in found.sources] == [
+        ("train/a/1.png", "a/1.png", None, "a"),
+        ("train/b/1.png", "b/1.png", None, "b"),
+        ("valid/a/1.png", "a/1.png", None, "a"),
+    ]
+    assert found.notes == ["train and valid taken together and split again"]
+
+
+def test_class_folders_may_be_called_like_splits(tmp_path: Path) -> None:
+    put(tmp_path, "valid/1.png", "invalid/1.png")
+    assert look_into(tmp_path, split=SHARES).labels == ("invalid", "valid")

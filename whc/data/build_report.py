@@ -56,7 +56,9 @@ def summarize(
         path: of the Parquet file, once it is in place.
         file: where it lies now.
     """
-    notes = [f"{item.source.name}: {item.note}" for item in items if item.note]
+    notes = [*found.notes, *(f"{item.source.name}: {item.note}" for item in items if item.note)]
+    if all(item.split != "test" for item in items):
+        notes.append("no test split: nothing can be scored on test; --split 70/15/15 splits again what is there")
     if config.split and not config.group and any("/" in item.source.inner.split("/", 1)[1] for item in items):
         notes.append("files in one folder below a class may lie in several splits: --group person keeps them together")
     return BuildReport(
@@ -99,7 +101,8 @@ def draw(report: BuildReport, path: Path) -> None:
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         legend_rows = math.ceil(len(report.labels) / _LEGEND_COLUMNS)
         figure = Figure(figsize=(9, 3.5 + 0.25 * legend_rows), dpi=120, layout="constrained")
-        for axes, (name, split) in zip(figure.subplots(1, len(report.splits)), report.splits.items(), strict=True):
+        shown = {name: split for name, split in report.splits.items() if split.rows}
+        for axes, (name, split) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
             counts = list(split.classes.values())
             texts = partial(_wedge_text, split.rows)
             shape = {"startangle": 90, "counterclock": False, "wedgeprops": {"edgecolor": "white"}}

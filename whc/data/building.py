@@ -149,7 +149,8 @@ def _split(items: Sequence[Item], found: Found, config: BuildConfig) -> list[Ite
 
 def _check_classes(items: Sequence[Item], found: Found, config: BuildConfig) -> None:
     there = {(item.split, item.source.label) for item in items}
-    for split in SPLITS:
+    is_test_absent = config.split is None and all(source.split != "test" for source in found.sources)
+    for split in SPLITS[:-1] if is_test_absent else SPLITS:
         for label in found.labels:
             if (split, label) not in there:
                 _refuse(f"none of {label!r} in {split}", found, config)

@@ -41,7 +41,7 @@ def find_clips(rows: pd.DataFrame) -> Clips:
     times = _column(rows, "timestamp")
     paths = _column(rows, "image_path")
     sources = _column(rows, "source").replace("", None)
-    folders = paths.str.replace("\\", "/").str.rpartition("/")[0] if paths.notna().any() else paths
+    folders = paths.str.replace("\\", "/").str.rpartition("/")[0].replace("", ".") if paths.notna().any() else paths
     places = pd.factorize(times, sort=True)[0].astype(np.int64)
     reason = _no_order(rows["split"], videos, times, places, len(sources.fillna(folders).unique()) > 1)
     if not reason or paths.isna().all():

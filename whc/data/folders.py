@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from whc.config import Settings
 from whc.data.dataset import SPLITS
 from whc.data.pictures import is_picture, is_text, is_video, shown
+from whc.data.split_names import split_named
 from whc.data.splitting import Shares
 from whc.errors import DataError, UsageError, problem
 
@@ -25,7 +26,8 @@ Reason = Literal["unreadable", "short", "copy", "conflict", "link", "hidden", "o
 class BuildConfig(Settings):
     """What to build, and how.
 
-    `folder` holds split/class/files when `split` is None, else class/files; below a class, folders may nest. `group` is
+    `folder` holds split/class/files when `split` is None, else class/files, or split/class/files without one of the
+    splits, which are then dealt out again; below a class, folders may nest. `group` is
     what `whc.data.splitting.grouping` reads, None for every file by itself. `labels` are in order of class_id, None for
     the class folders in sorted order. `fps` (frames a second) and `min_frames` (a clip) are None for images.
     """
@@ -54,27 +56,27 @@ class LeftOut(BaseModel):
 class Source:
     """A picture or clip; `name` is its path below the folder given, with `/` between the parts.
 
-    `split` is None where the folder is not split yet.
+    `inner` is the name from the class folder on, `split` None where the splits are still to be dealt out.
     """
 
     path: Path
     name: str
     split: str | None
     label: str
-
-    @property
-    def inner(self) -> str:
-        """The name from the class folder on."""
-        return self.name if self.split is None else self.name.split("/", 1)[1]
+    inner: str
 
 
 @dataclass
 class Found:
-    """What `scan` sees in a folder: files to read in order of their names, labels in order of class_id."""
+    """What `scan` sees in a folder: files to read in order of their names, labels in order of class_id.
+
+    `notes` say how folders were read as splits, where their names alone do not.
+    """
 
     sources: list[Source] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     labels: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
     def leave_out(self, source: Source, reason: Reason, detail: str) -> None:
         """Note that a file gives no rows."""
@@ -87,27 +89,39 @@ def scan(config: BuildConfig) -> Found:
     Raises:
         DataError: the folder cannot be read or is not laid out as it should be, or a class folder is empty or outside
             the label map.
-        UsageError: the folder is split although shares are asked for.
+        UsageError: all three splits are there although shares are asked for.
     """
     root, found = config.folder, Found()
     tops = _subfolders(root, root, found)
-    if config.split is None:
-        missing = [split for split in SPLITS if split not in tops]
-        if missing:
-            next_step = f"add {', '.join(missing)}; or --split 70/15/15 when these are the class folders"
-            raise DataError(problem(str(root), f"must hold the folders {', '.join(SPLITS)}", tops, next_step))
-        found.left_out += [_other(top, "not train, val or test") for top in tops if top not in SPLITS]
-        folders = [f"{split}/{label}" for split in SPLITS for label in _subfolders(root / split, root, found)]
-    else:
-        if tops and set(tops) <= set(SPLITS):
-            rule = f"must be left out, as {root} is split already"
-            raise UsageError(problem("--split", rule, tops, "leave it out, or give a folder of class folders"))
-        folders = tops
+    splits = _splits(config, tops, found)
+    folders = [f"{top}/{label}" for top in splits for label in _subfolders(root / top, root, found)] if splits else tops
     found.labels = _labels(config, {folder.rpartition("/")[2] for folder in folders})
     for folder in folders:
-        _collect(config, folder, found)
+        top, _, _ = folder.rpartition("/")
+        _collect(config, folder, splits.get(top), found)
     found.sources.sort(key=lambda source: source.name)
     return found
+
+
+def _splits(config: BuildConfig, tops: list[str], found: Found) -> dict[str, str | None]:
+    """The split of each folder of a split, None where all are dealt out again; empty where these are class folders."""
+    root, named = str(config.folder), {top: split for top in tops if (split := split_named(top))}
+    lacking = [split for split in SPLITS if split not in named.values()]
+    if config.split is None:
+        if set(lacking) - {"test"}:
+            is_split = "splits again what is there" if named else "splits these when they are the class folders"
+            next_step = f"add {' and '.join(lacking[:2])}; or --split 70/15/15 {is_split}"
+            raise DataError(problem(root, "must hold the folders train and val, and test to score it", tops, next_step))
+        found.left_out += [_other(top, "not train, val or test") for top in tops if top not in named]
+        found.notes += [f"folder {top} read as {split}" for top, split in named.items() if top != split]
+        return dict(named)
+    if not named or len(named) < len(tops):
+        return {}
+    if not lacking:
+        rule = f"must be left out, as {root} is split already"
+        raise UsageError(problem("--split", rule, tops, "leave it out, or give a folder of class folders"))
+    found.notes.append(f"{' and '.join(named)} taken together and split again")
+    return dict.fromkeys(named)
 
 
 def _labels(config: BuildConfig, present: set[str]) -> tuple[str, ...]:
@@ -126,9 +140,9 @@ def _labels(config: BuildConfig, present: set[str]) -> tuple[str, ...]:
     return labels
 
 
-def _collect(config: BuildConfig, folder: str, found: Found) -> None:
+def _collect(config: BuildConfig, folder: str, split: str | None, found: Found) -> None:
     """Add the files of one class folder (a name below the root), however deep they lie."""
-    split, _, label = folder.rpartition("/")
+    outer, slash, label = folder.rpartition("/")
     top, others = config.folder / folder, Counter[str]()
     waiting, before = [top], len(found.sources)
     while waiting:
@@ -139,7 +153,7 @@ def _collect(config: BuildConfig, folder: str, found: Found) -> None:
             if left is None and entry.is_dir():
                 waiting.append(path)
             elif left is None and (is_picture(path) if config.kind == "images" else is_video(path)):
-                found.sources.append(Source(path, name, split or None, label))
+                found.sources.append(Source(path, name, split, label, name.removeprefix(outer + slash)))
             else:
                 found.left_out.append(left or _other(name, f"none of the {config.kind} that can be read"))
                 others[path.suffix.lower() or "no suffix"] += 1

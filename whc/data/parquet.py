@@ -100,7 +100,8 @@ def _add_file(digest: Any, file: Path, is_shard: bool) -> None:
 def _cleaned(table: pa.Table, file: Path) -> pa.Table:
     """The columns that data sets use, each of its one type."""
     columns: dict[str, pa.ChunkedArray] = {}
-    for name in table.column_names:
+    # Images first: a column image_path goes before the paths in a struct.
+    for name in sorted(table.column_names, key=lambda name: name not in IMAGES):
         kind, reader = ("bytes", _images) if name in IMAGES else _READERS[name]
         try:
             columns |= reader(name, _plain(table[name]))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from whc import MAX_PIXELS
 from whc.data.preprocess import HEIC_BRANDS, Image, Unreadable, read_image
+from whc.data.shards import data_inside
 from whc.errors import DataError, WhcError
 
 # What has none of these is told by its first bytes; what has and cannot be decoded counts as damaged.
@@ -129,9 +130,8 @@ def pictures_below(folder: Path) -> tuple[list[Path], int]:
     files = list(files_below(folder))
     pictures = [path for path in files if is_picture(path)]
     if not pictures:
-        raise DataError(
-            f"{folder}: must hold images, got none among {len(files)} files; give a folder of JPEG or PNG files"
-        )
+        advice = f"give {data_inside(folder) or 'a folder of JPEG or PNG files'}"
+        raise DataError(f"{folder}: must hold images, got none among {len(files)} files; {advice}")
     return pictures, len(files) - len(pictures)
 
 

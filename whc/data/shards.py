@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import chain
 from pathlib import Path
 
 from whc.data.split_names import split_named
@@ -26,6 +27,12 @@ def is_folder_of_shards(path: Path) -> bool:
     return bool(files) and all(split_in_name(file) or _NUMBERED.fullmatch(file.stem) for file in files)
 
 
+def data_inside(folder: Path) -> Path | None:
+    """The first data set that lies in a folder, if there is one."""
+    below = (inner for inner in sorted(folder.iterdir()) if is_folder_of_shards(inner))
+    return next(chain(_parquet_files(folder), below), None)
+
+
 def data_files(path: Path) -> list[Path]:
     """The files of a data set, in order of their names.
 
@@ -37,8 +44,8 @@ def data_files(path: Path) -> list[Path]:
         _check_all_there(files)
         return files
     if path.is_dir():
-        inside = [*_parquet_files(path), *(folder for folder in sorted(path.iterdir()) if is_folder_of_shards(folder))]
-        advice = f"give {inside[0]}" if inside else f"build a data set from it with `whc data build --images {path}`"
+        inside = data_inside(path)
+        advice = f"give {inside}" if inside else f"build a data set from it with `whc data build --images {path}`"
         rule = "must be a Parquet file, or a folder of shards such as train-00000-of-00002.parquet"
         raise DataError(f"{path}: {rule}, got another folder; {advice}")
     if not path.is_file():

@@ -23,11 +23,19 @@ SHOWN = 3  # names of a kind in the terminal; report.json has all
 
 @click.command()
 @_options.file(
-    "--images", metavar="DIR", help="Folder of pictures: DIR/train/CLASS/..., or DIR/CLASS/... with --split."
+    "--images",
+    metavar="DIR",
+    help="Folder of pictures: DIR/train/CLASS/... (train, val and, to score it, test; or valid, validation ...), "
+    "or DIR/CLASS/... with --split.",
 )
 @_options.file("--videos", metavar="DIR", help="Folder of clips, laid out likewise; each sampled frame is a row.")
 @_options.file("--out", metavar="DIR", required=True, help="Folder for dataset.parquet and report/.")
-@click.option("--split", metavar="70/15/15", help="Split the classes of DIR: shares of train, val and test.")
+@click.option(
+    "--split",
+    metavar="70/15/15",
+    help="Split the classes of DIR: shares of train, val and test. Splits DIR/train and DIR/val again "
+    "where there is no test.",
+)
 @click.option(
     "--group",
     metavar="person|video|REGEX",
@@ -120,7 +128,10 @@ def _near(report: BuildReport) -> Iterator[str]:
         yield f"near-duplicates, in one group: {sum(map(len, clusters))} in {len(clusters)} clusters ({few})"
     if report.leaks:
         few = _few(" ~ ".join(cluster[:2]) for cluster in report.leaks)
-        yield f"near-duplicates in more than one split: {len(report.leaks)} ({few}); --split would keep them together"
+        yield (
+            f"near-duplicates in more than one split: {len(report.leaks)} ({few}); "
+            "give the class folders unsplit with --split to keep them together"
+        )
 
 
 def _few(names: Iterable[str]) -> str:
