@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -134,17 +131,6 @@ def test_their_files_are_read(project: str, frames: pd.DataFrame, tmp_path: Path
             assert expected.loc[clip["file"], "timestamp"].tolist() == list(range(len(clip)))
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from whc.cli import main; main()", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-
-
-def result(folder: Path, *arguments: str) -> Any:
-    done = run(folder, *arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
 SPACE = """
 name: {name}
 recipe: recipe.yaml
@@ -160,27 +146,29 @@ space:
 
 
 @pytest.mark.slow
-def test_train_predict_search_and_build_table(project: str, tmp_path: Path) -> None:
-    """As their users would, in a folder of their own."""
+def test_train_predict_search_and_build_table(
+    project: str, home: Path, whc_command: Callable[..., Any], result: Callable[..., Any]
+) -> None:
+    _, labels, rule = PROJECTS[project]
     takes_windows = project in ("whc", "sc")
     sequence = "{frame_stack: {frames: 4}}" if takes_windows else "none"
     settings = {"model.sequence": sequence, "model.width": "4", "model.image_size": "16", "training.epochs": "2"}
     assigned = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    trained = run(tmp_path, "train", "--data", "dataset.parquet", "--out", "run", *assigned)
-    assert trained.returncode == 0, trained.stderr
-    assert (PROJECTS[project][2] in trained.stderr) == takes_windows
+    trained = whc_command("train", "--data", "dataset.parquet", "--out", "run", *assigned)
+    assert trained.code == 0, trained.err
+    assert (rule in trained.err) == takes_windows
     predict = ("predict", "--source", "dataset.parquet", "--split", "validation", "--out", "val.csv", "--model")
-    predicted = result(tmp_path, *predict, "run/checkpoint.pt")
+    predicted = result(*predict, "run/checkpoint.pt")
     assert list(predicted["f1"]) == ["val"]
-    assert list(predicted["called"]) == list(PROJECTS[project][1])
-    assert predicted["notes"][:1] == ([PROJECTS[project][2]] if takes_windows else [])
+    assert list(predicted["called"]) == list(labels)
+    assert predicted["notes"][:1] == ([rule] if takes_windows else [])
 
     timing = "{min_rounds: 10, max_rounds: 30}"
-    recipe = f"prefix: {project}\nmin_gain: 0\nmin_over_constant: 0\ntiming: {timing}\n"
-    (tmp_path / "recipe.yaml").write_text(recipe)
-    (tmp_path / "space.yaml").write_text(SPACE.format(name=project, sequence=sequence))
-    assert result(tmp_path, "search", "--space", "space.yaml", "--data", "dataset.parquet")["complete"]
-    table = result(tmp_path, "factory", "build-table")
-    assert table["variants"]
-    again = result(tmp_path, *predict, table["variants"][-1]["name"])
-    assert again["f1"]["val"] == pytest.approx(table["variants"][-1]["val_f1"], abs=0.01)
+    (home / "recipe.yaml").write_text(
+        f"prefix: {project}\nmin_gain: 0\nmin_over_constant: 0\nrefit: {{seeds: 1, epochs: 2}}\ntiming: {timing}\n"
+    )
+    (home / "space.yaml").write_text(SPACE.format(name=project, sequence=sequence))
+    assert result("search", "--space", "space.yaml", "--data", "dataset.parquet")["complete"]
+    (best, *_) = reversed(result("factory", "build-table")["variants"])
+    again = result(*predict, best["name"])
+    assert again["f1"]["val"] == pytest.approx(best["val_f1"], abs=0.01)
