@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @click.option(
     "--model", required=True, help="Registered name (whc_m, whc_m/3), .onnx file, or checkpoint (WHC's and HSC's too)."
 )
-@_options.file("--source", required=True, help="Folder of images, image, Parquet file, or video.")
+@_options.file("--source", required=True, help="Folder of images, image, Parquet file (or folder of shards), or video.")
 @_options.file("--out", required=True, help="CSV file to write, a row for each decision.")
-@click.option("--split", help="Take this split of a Parquet file alone.")
+@click.option("--split", help="Take this split of a Parquet file alone (validation, dev ... are val).")
 @_options.region
 @_options.runtime
 @_options.threads

@@ -21,7 +21,9 @@ EXAMPLE = "give a search file such as search_spaces/tiny.yaml"
 
 @click.command()
 @_options.file("--space", help="Search file: a path, or the name of one in search_spaces/.")
-@_options.file("--data", help="Parquet file of labelled crops.  [default: the one that the search file names]")
+@_options.file(
+    "--data", help="Parquet file of labelled crops, or a folder of shards.  [default: the one in the search file]"
+)
 @click.option("--study", help="Name of the study.  [default: <space>-<number>]")
 @click.option("--trials", type=click.IntRange(1, 1_000_000), help="Trials in all.  [default: the search file's]")
 @click.option("--minutes", type=_options.FiniteRange(min=0, min_open=True), help="Minutes of searching in all.")

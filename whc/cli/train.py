@@ -34,7 +34,7 @@ class _Diagnostics(click.ParamType[int | None]):
 
 
 @click.command()
-@_options.file("--data", required=True, help="Parquet file of labelled crops.")
+@_options.file("--data", required=True, help="Parquet file of labelled crops, or a folder of shards.")
 @_options.file("--out", required=True, help="Folder of the run: checkpoints, logs, pictures and summary.json.")
 @_options.file("--config", help="YAML file such as config.yaml or the config of a record.json.")
 @click.option(
