@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from whc.data import dataset, report
+from whc.data import dataset, parquet, report
 from whc.errors import DataError
 
 WriteDataset = Callable[..., Path]
@@ -124,6 +124,38 @@ def test_a_column_twice_and_text_that_is_no_text(tmp_path: Path, write_dataset: 
     pq.write_table(table.set_column(table.column_names.index("label"), "label", broken), tmp_path / "bytes.parquet")
     with pytest.raises(DataError, match=r"bytes.parquet: must be a readable Parquet file, got: .*UTF"):
         dataset.read(tmp_path / "bytes.parquet")
+
+
+def test_files_that_unpack_to_far_more_than_they_are(
+    write_dataset: WriteDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "MAX_UNPACKED_BYTES", 1 << 20)
+    pq.write_table(pa.table({"image_bytes": [b"\0" * 2_000_000]}), tmp_path / "zeros.parquet", compression="zstd")
+    pq.write_table(pa.table({"class_id": [0] * 200_000}), tmp_path / "rows.parquet")
+    for name in ("zeros", "rows"):
+        with pytest.raises(DataError, match=rf"{name}.parquet: must not unpack to more than 1048576 bytes, got \d+; "):
+            dataset.read(tmp_path / f"{name}.parquet", labelled=False)
+    assert len(dataset.read(write_dataset()).rows) == 36
+
+
+def test_damaged_files_are_told_in_one_line(write_dataset: WriteDataset, tmp_path: Path) -> None:
+    """Whichever byte changes: 300 files."""
+    rng = np.random.default_rng(0)
+    contents = [write_dataset().read_bytes(), write_dataset(as_huggingface, features(["no", "yes"])).read_bytes()]
+    for number in range(300):
+        damaged = bytearray(contents[number % 2])
+        footer = len(damaged) - 8 - int.from_bytes(damaged[-8:-4], "little")
+        start = footer if rng.random() < 0.7 else 0
+        for place in rng.integers(start, len(damaged) - 8, rng.integers(1, 6)):
+            damaged[place] = rng.integers(256)
+        path = tmp_path / "damaged.parquet"
+        path.write_bytes(damaged)
+        for read in (report.inspect, lambda path: dataset.load(path, [(8, 8)])):
+            try:
+                read(path)
+            except DataError as error:
+                assert str(error).startswith(str(path))
+                assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,10 @@ IMAGES = ("image_bytes", "image")  # ours, and Hugging Face's
 _TIMES = (pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 _CHUNK_BYTES = 1 << 20
 
+MAX_UNPACKED_BYTES = 1 << 30  # of any file; of a large one _MAX_RATIO times its own size
+_MAX_RATIO = 100
+_LEAST_BYTES = 8  # of a row in a column
+
 
 @dataclass(frozen=True)
 class Content:
@@ -54,7 +58,7 @@ def read(path: Path) -> Content:
         DataError: nothing there, corrupt, a column of another type, or no picture where image_path says.
     """
     files, digest = shards.data_files(path), hashlib.sha256()
-    tables = [_read_file(file) for file in files]
+    tables, names = zip(*(_read_file(file) for file in files), strict=True)
     cleaned = [_cleaned(table, file) for table, file in zip(tables, files, strict=True)]
     for file in files:
         _add_file(digest, file, is_shard=len(files) > 1)
@@ -66,27 +70,39 @@ def read(path: Path) -> Content:
     return Content(
         columns=whole.select([name for name in whole.column_names if name != "image_bytes"]),
         encoded=encoded,
-        names=tuple(pq.read_schema(files[0]).names),
+        names=tuple(names[0]),
         frame_rate=_frame_rate(tables[0].schema, files[0]),
         fingerprint=digest.hexdigest()[:16],
     )
 
 
-def _read_file(file: Path) -> pa.Table:
+def _read_file(file: Path) -> tuple[pa.Table, list[str]]:
+    """The columns that data sets use, as they are, and the names of all."""
     try:
         with pq.ParquetFile(file) as opened:
             names = opened.schema_arrow.names
             image = next((name for name in IMAGES if name in names), None)
             wanted = [name for name in names if name in _READERS or name == image]
+            _check_size(opened.metadata, len(wanted), file)
             table = opened.read(wanted)
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason, _, _ = str(error).partition("\n")
         raise DataError(f"{file}: must be a readable Parquet file, got: {reason}; copy or build it again") from error
     twice = next((name for name in wanted if wanted.count(name) > 1), None)
     if twice:
         raise DataError(problem(f"{file}: {twice}", "must be one column", wanted.count(twice), "drop the others"))
-    return table
+    return table, names
+
+
+def _check_size(metadata: pq.FileMetaData, columns: int, file: Path) -> None:
+    """Refuse a small file that says that it unpacks to more than memory may hold: pictures hardly shrink."""
+    groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    unpacked_bytes = max(sum(groups), metadata.num_rows * columns * _LEAST_BYTES)
+    limit_bytes = max(MAX_UNPACKED_BYTES, _MAX_RATIO * file.stat().st_size)
+    if unpacked_bytes > limit_bytes:
+        rule = f"must not unpack to more than {limit_bytes} bytes"
+        raise DataError(problem(str(file), rule, unpacked_bytes, "build it again"))
 
 
 def _add_file(digest: Any, file: Path, is_shard: bool) -> None:
