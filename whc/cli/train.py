@@ -76,7 +76,7 @@ def command(
     if corpus.unreadable:
         console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
     if start.config.model.frames > 1:
-        console.print(corpus.clip_rule)
+        console.print(corpus.clip_rule, soft_wrap=True)
     try:
         with _watched(console) as watcher:
             summary = train_and_save(start, corpus, out, diagnostics, watcher)

@@ -106,7 +106,7 @@ def search(
         if corpus.unreadable:
             console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
         if space.takes_windows(tree):
-            console.print(corpus.clip_rule)
+            console.print(corpus.clip_rule, soft_wrap=True)
         display = Display(study, console)
         driver = Driver(study, folder, tree, observers, display)
         driver.start()
