@@ -32,8 +32,10 @@ def put(folder: Path, rows: pd.DataFrame, names: pd.Series) -> None:
         (folder / name).write_bytes(content)
 
 
-def brightened(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows whose positive pictures are bright: stills must be told apart without their neighbours."""
+def pictured(rows: pd.DataFrame, project: str) -> pd.DataFrame:
+    """Rows for a project. Positive stills are bright, as they must be told apart without their neighbours."""
+    if project in TAKE_WINDOWS:
+        return rows
 
     def encode(encoded: bytes, gain: float) -> bytes:
         picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
@@ -117,9 +119,7 @@ TAKE_WINDOWS = ("whc", "sc")  # whose sources are clips
 def project(request: pytest.FixtureRequest, frames: pd.DataFrame, tmp_path: Path) -> str:
     """Name of a project whose file lies in `tmp_path`."""
     name: str = request.param
-    PROJECTS[name][0](frames if name in TAKE_WINDOWS else brightened(frames), tmp_path).to_parquet(
-        tmp_path / "dataset.parquet", index=False
-    )
+    PROJECTS[name][0](pictured(frames, name), tmp_path).to_parquet(tmp_path / "dataset.parquet", index=False)
     return name
 
 
@@ -128,12 +128,11 @@ def test_their_files_are_read(project: str, frames: pd.DataFrame, tmp_path: Path
     _, labels, rule = PROJECTS[project]
     table = dataset.read(path)
     assert (table.labels, table.clip_rule) == (labels, rule)
-    expected = frames.set_index("file")
+    expected = pictured(frames, project).set_index("file")
     names = table.rows["image_path"].str.rpartition("/")[2]
     assert sorted(names) == sorted(frames["file"])
     assert table.rows["split"].tolist() == expected["split"][names].tolist()
-    if project in TAKE_WINDOWS:
-        assert table.encoded.to_pylist() == expected["image_bytes"][names].tolist()
+    assert table.encoded.to_pylist() == expected["image_bytes"][names].tolist()
     found = report.inspect(path)
     assert {name: split.rows for name, split in found.splits.items()} == {
         **frames["split"].value_counts().to_dict(),
