@@ -55,6 +55,7 @@ def test_what_it_prints(crops: Path, whc_command: Run) -> None:
     assert ended.out.endswith("report: out/report/report.json, out/report/classes.png\n")
     info = whc_command("data", "info", "out/dataset.parquet")
     assert "people in more than one split: 0\n" in info.out
+    assert "clips: by the folder of image_path, in order of image_path, as timestamp is the same everywhere" in info.out
 
 
 def test_json_is_the_report(crops: Path, whc_command: Run) -> None:

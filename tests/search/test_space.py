@@ -421,6 +421,19 @@ def test_image_sizes(tmp_path: Path, text: str, sizes: set[tuple[int, int]]) -> 
         assert TrialConfig.model_validate(draw(tree, seed)[0]).model.image_size in sizes
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("model: {width: 4}", False),
+        ("model: {sequence: none}", False),
+        ("model: {sequence: {lstm: {frames: 4}}}", True),
+        ("model: {sequence: {none: {}, frame_stack: {frames: [2, 4]}}}", True),
+    ],
+)
+def test_whether_windows_are_taken(tmp_path: Path, text: str, expected: bool) -> None:
+    assert space.takes_windows(compiled(tmp_path, text)) is expected
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_spaces(path: Path) -> None:
     settings, tree = studies.read(path)
