@@ -131,7 +131,7 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
     "nothing to bench": ("bench", 2, [("Missing argument", "`whc bench --help`")]),
     "runs is a file": ("search --runs good.yaml --resume", 2, [("Invalid value for '--runs'", "--help")]),
     "no data": (f"{TRAIN} --data gone.parquet", 1, [("gone.parquet: must be a Parquet file", "`whc data synth`")]),
-    "data is a folder": ("data info .", 1, [(".: must be a Parquet file", "check the path")]),
+    "data is a folder": ("data info .", 1, [(".: must be a Parquet file", "give good.parquet")]),
     "data is text": (f"{TRAIN} --data text.parquet", 1, [("text.parquet: must be a readable Parquet", "build it")]),
     "data is torn": ("data info torn.parquet", 1, [("torn.parquet: must be a readable Parquet", "build it again")]),
     "missing columns": (

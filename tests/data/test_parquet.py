@@ -269,8 +269,11 @@ def test_missing_pictures(write_dataset: WriteDataset, tmp_path: Path) -> None:
     path = write_dataset(without_bytes)
     (tmp_path / "val1" / "1.png").unlink()
     (tmp_path / "val1" / "1.png").mkdir()  # nor is a folder a picture
-    assert report.inspect(path).unreadable.model_dump() == {"count": 1, "examples": ["val1/1.png"]}
-    with pytest.raises(DataError, match=r"val1/1.png: at most 1% of the images may be unreadable, got '1 of 36'"):
+    assert report.inspect(path).unreadable.model_dump() == {"count": 1, "examples": ["val1/1.png: empty or missing"]}
+    with pytest.raises(
+        DataError,
+        match=r"val1/1.png: at most 1% of the images may be unreadable \(this one: empty or missing\), got '1 of 36'",
+    ):
         dataset.load(path, [(8, 8)])
 
 

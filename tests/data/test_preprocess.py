@@ -182,7 +182,7 @@ def test_a_header_of_netpbm_too() -> None:
 
 
 def test_what_is_wrong_with_a_picture() -> None:
-    assert preprocess.fault(b"") == "empty"
+    assert preprocess.fault(b"") == "empty or missing"
     assert preprocess.fault(b"text") == "cannot be decoded"
     assert preprocess.fault(b"\0\0\0\x18ftypheic" + bytes(100)) == "HEIC, convert it to JPEG"
 

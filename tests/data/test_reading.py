@@ -84,7 +84,7 @@ def test_unreadable_pictures_are_left_out_up_to_one_percent(tmp_path: Path) -> N
     with pytest.raises(DataError) as caught:
         read_all(tmp_path)
     rule = "at most 1% of the images (or one) may be unreadable, got '3 of 203'"
-    assert str(caught.value) == f"{tmp_path}: {rule}; mend or remove them, such as a/empty.png: empty"
+    assert str(caught.value) == f"{tmp_path}: {rule}; mend or remove them, such as a/empty.png: empty or missing"
 
 
 def test_a_huge_picture_is_left_out_by_its_header(tmp_path: Path) -> None:

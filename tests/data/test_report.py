@@ -63,7 +63,7 @@ def test_only_the_first_few_are_named(write_dataset: Callable[..., Path]) -> Non
     report = inspect(write_dataset(spoil))
     assert report.unreadable.count == 20
     assert report.unreadable.examples == [
-        "train0/0.png: empty",
+        "train0/0.png: empty or missing",
         "train0/1.png: cannot be decoded",
         "train0/2.png: cannot be decoded",
         "train1/0.png: cannot be decoded",

@@ -96,7 +96,7 @@ def test_folder(brightness_model: Build, image_folder: Build, grey: Grey, out: P
     assert (summary.rows, summary.called, summary.f1, summary.notes) == (4, {"dark": 2, "bright": 2}, {}, [])
     assert (summary.unreadable, summary.examples) == (
         2,
-        [f"{folder}/0.png: cannot be decoded", f"{folder}/a/empty.jpg: empty"],
+        [f"{folder}/0.png: cannot be decoded", f"{folder}/a/empty.jpg: empty or missing"],
     )
     assert summary.images_per_second == pytest.approx(6 / summary.seconds)
     told = summary.line()
@@ -245,7 +245,7 @@ def test_an_unreadable_frame_is_left_out_of_its_clip(
     summary = predict(change_model(frames=2, frame_rate=None), source, out)
     assert column(out, "row") == ["3", "4"]
     assert column(out, "label") == ["calm", "moved"]
-    assert (summary.unreadable, summary.examples) == (2, ["row 1: cannot be decoded", "row 2: empty"])
+    assert (summary.unreadable, summary.examples) == (2, ["row 1: cannot be decoded", "row 2: empty or missing"])
 
 
 def test_each_folder_is_a_clip(change_model: Build, image_folder: Build, grey: Grey, out: Path) -> None:

@@ -59,7 +59,7 @@ def read_image(encoded: bytes) -> Image:
         Unreadable: it is damaged, no image, or, by its header, larger than MAX_PIXELS.
     """
     if not encoded:
-        raise Unreadable("empty")
+        raise Unreadable("empty or missing")
     if encoded.startswith(_PNG) and not _is_whole_png(encoded):
         raise Unreadable("cannot be decoded")
     try:
