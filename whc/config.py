@@ -272,15 +272,23 @@ def shipped(folder: str, name: str) -> Path:
     Raises:
         UsageError: there is no such file; the message lists those there are.
     """
-    package = Path(__file__).parent
     file_name = name if Path(name).suffix else f"{name}.yaml"
-    # An installed wheel holds the folders inside the package, a checkout beside it.
-    roots = [Path.cwd() / folder, package / "shipped" / folder, package.parent / folder]
-    for path in [Path(name), *(root / file_name for root in roots)]:
+    for path in [Path(name), *(root / file_name for root in _roots(folder))]:
         if is_file(path):
             return path
-    found = sorted({file.name for root in roots for file in root.glob("*.yaml")})
+    found = [f"{name}.yaml" for name in shipped_names(folder)]
     raise UsageError(problem(folder, "no such file", name, f"shipped ones: {', '.join(found)}"))
+
+
+def shipped_names(folder: str) -> list[str]:
+    """The names that `shipped` takes without a path, sorted."""
+    return sorted({file.stem for root in _roots(folder) for file in root.glob("*.yaml")})
+
+
+def _roots(folder: str) -> list[Path]:
+    package = Path(__file__).parent
+    # An installed wheel holds the folders inside the package, a checkout beside it.
+    return [Path.cwd() / folder, package / "shipped" / folder, package.parent / folder]
 
 
 def render(template: Path, **values: Any) -> str:

@@ -76,7 +76,7 @@ def test_the_same_for_people(good: Path, whc_command: Run) -> None:
     ended = whc_command("bench", good, good, "--threads", 2, "--runtime", "onnxruntime_cpu")
     assert (ended.code, ended.err) == (0, "")
     lines = " ".join(ended.out.split())
-    assert lines.startswith("batch 1, 2 thread(s), onnxruntime_cpu, ")
+    assert lines.startswith("batch 1, 2 threads, onnxruntime_cpu, ")
     assert "x first" in lines
     assert lines.count("good.onnx") == 2
     assert "against itself " in lines
@@ -111,6 +111,43 @@ def session(noisy: bool) -> LatencySession:
         host="here", runtime="onnxruntime_cpu", threads=1, reference_ms=0.02, noisy=noisy, aa_ratio=1.25, aa_low=1.2,
         aa_high=1.3, files=[file], failed=[],
     )  # fmt: skip
+
+
+FOLDER = "runs/a-study-of-smiling-faces/candidates"
+
+
+def of_paths(*paths: str) -> LatencySession:
+    found = session(noisy=False)
+    files = [found.files[0].model_copy(update={"path": path}) for path in paths]
+    return found.model_copy(update={"files": files})
+
+
+@pytest.mark.parametrize(
+    ("paths", "folder", "names"),
+    [
+        ([f"{FOLDER}/00012.onnx", f"{FOLDER}/00034.onnx"], FOLDER, ["00012.onnx", "00034.onnx"]),
+        ([f"{FOLDER}/00012.onnx"], FOLDER, ["00012.onnx"]),
+        ([f"/{FOLDER}/a/m.onnx", f"/{FOLDER}/b/m.onnx"], f"/{FOLDER}", ["a/m.onnx", "b/m.onnx"]),
+        (["a.onnx", "b/c.onnx"], "", ["a.onnx", "b/c.onnx"]),
+        (["a/b.onnx", "/c/d.onnx"], "", ["a/b.onnx", "/c/d.onnx"]),
+        ([f"{FOLDER}/{'x' * 40}_1.onnx", f"{FOLDER}/{'x' * 40}_2.onnx"], FOLDER, ["…x_1.onnx", "…x_2.onnx"]),
+        ([f"{FOLDER}/[red].onnx"], FOLDER, ["[red].onnx"]),
+    ],
+)
+def test_each_file_has_one_line_of_80_columns(
+    paths: list[str], folder: str, names: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    Console(width=80).print(bench._table(of_paths(*paths)), soft_wrap=True)
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line[:1] in "┏┃┡│└"]
+    assert max(map(len, table)) <= 80
+    rows = [line for line in table if line.startswith("│")]
+    assert len(rows) == len(paths)
+    for name, row in zip(names, rows, strict=True):
+        assert name in row
+    assert (f"files in {folder}" in lines) is bool(folder)
+    assert any(line.startswith("batch 1, 1 thread, ") for line in lines)
 
 
 @pytest.mark.parametrize("noisy", [False, True])

@@ -124,11 +124,18 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, begun_study: Callable[..., 
 TRAIN = "train --out out"
 SEARCH = "search --space"
 CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
-    "no such command": ("serach", 2, [("No such command 'serach'", "`whc --help`")]),
-    "no such option": (f"{TRAIN} --dta x", 2, [("No such option", "`whc train --help`")]),
-    "missing option": ("train", 2, [("Missing option '--data'", "`whc train --help`")]),
+    "no such command": ("serach", 2, [("serach: no such command", "did you mean `whc search`?")]),
+    "no such option": (f"{TRAIN} --dta x", 2, [("--dta: no such option", "did you mean --data?")]),
+    "missing options": (
+        "train",
+        2,
+        [
+            ("--data: required, got nothing", "`whc train --help`"),
+            ("--out: required, got nothing", "`whc train --help`"),
+        ],
+    ),
     "option out of range": ("search --trials 0", 2, [("Invalid value for '--trials'", "`whc search --help`")]),
-    "nothing to bench": ("bench", 2, [("Missing argument", "`whc bench --help`")]),
+    "nothing to bench": ("bench", 2, [("FILES: required, got nothing", "`whc bench --help`")]),
     "runs is a file": ("search --runs good.yaml --resume", 2, [("Invalid value for '--runs'", "--help")]),
     "no data": (f"{TRAIN} --data gone.parquet", 1, [("gone.parquet: must be a Parquet file", "`whc data synth`")]),
     "data is a folder": ("data info .", 1, [(".: must be a Parquet file", "give good.parquet")]),

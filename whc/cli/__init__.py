@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -52,7 +53,9 @@ def main() -> None:
         warnings.simplefilter("ignore")  # libraries' deprecations are for developers; tests turn them into errors
     root = Folder(__name__, Path(__file__).parent, "whc")
     root.help = "Families of tiny vision models: search, time, choose, register and run them."
+    root.context_settings["max_content_width"] = shutil.get_terminal_size().columns
     root = click.version_option(__version__, prog_name="whc")(root)
+    from whc.cli._usage import explanation
     from whc.errors import WhcError
 
     try:
@@ -61,9 +64,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "whc"
-        _tell(f"{error.format_message().rstrip('.')}; see `{command} --help`")
+        _tell(explanation(error, sys.argv[1:], root))
         sys.exit(error.exit_code)
     except WhcError as error:
         _tell(str(error))

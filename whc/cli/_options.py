@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -28,6 +30,46 @@ runs = click.option(
 threads = click.option(
     "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of one forward pass."
 )
+
+
+Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def _matching(names: Iterable[str], incomplete: str, files: bool = False) -> list[CompletionItem]:
+    """What a shell offers: the names that begin as typed; where none does and `files` are allowed, its own files."""
+    offered = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return offered if offered or not files else [CompletionItem(incomplete, type="file")]
+
+
+def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The registered models, else files; no library that takes long to import is needed."""
+    from whc.errors import WhcError
+    from whc.registry.location import read_location
+    from whc.registry.names import registered_names
+
+    try:
+        registered = registered_names(read_location())
+    except WhcError:  # told when a command runs; a shell that completes has no place for it
+        registered = []
+    return _matching(registered, incomplete, files=True)
+
+
+def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The studies in the folder that `--runs` names, the newest first."""
+    begun = (ctx.params.get("runs") or Path("runs")).glob("*/study.yaml")
+    newest = sorted(begun, key=lambda path: path.stat().st_mtime, reverse=True)
+    return _matching((path.parent.name for path in newest), incomplete)
+
+
+def complete_shipped(folder: str) -> Completion:
+    """A completion with the names of the YAML files in `search_spaces` or `factory`, else files."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        from whc.config import shipped_names
+
+        return _matching(shipped_names(folder), incomplete, files=True)
+
+    return complete
 
 
 class FiniteRange(click.FloatRange):
@@ -69,6 +111,12 @@ class _RuntimeName(click.types.StringParamType):
         from whc.plugins import names
 
         return f"[{'|'.join(names('runtimes'))}]"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """All the names."""
+        from whc.plugins import names
+
+        return _matching(names("runtimes"), incomplete)
 
 
 RUNTIME = "onnxruntime_cpu"
@@ -116,6 +164,24 @@ def make_folder(path: Path, option: str) -> None:
     except OSError as error:
         rule = f"must be a folder that can be created ({error.strerror})"
         raise UsageError(problem(option, rule, str(path), "choose another path")) from error
+
+
+def common_folder(paths: Sequence[str]) -> tuple[str, list[str]]:
+    """The folder that all files lie below, empty where there is none, and each one's path in it."""
+    parents = [Path(path).parent for path in paths]
+    alike = len({parent.is_absolute() for parent in parents}) == 1
+    folder = os.path.commonpath(parents) if alike else ""
+    if folder in ("", ".", "/"):
+        return "", list(paths)
+    return folder, [str(Path(path).relative_to(folder)) for path in paths]
+
+
+def shortened(text: str, room: int) -> str:
+    """Text of at most so many characters: its middle is left out, as paths differ in their ends."""
+    if len(text) <= room:
+        return text
+    end = (room - 1) * 2 // 3
+    return f"{text[: room - 1 - end]}…{text[len(text) - end :]}"
 
 
 def messages() -> Console:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
     from whc.records import LatencySession
 
+NUMBERS, MIN_NAME = 66, 12  # columns of a terminal that the figures take, and that a file's name has at least
+
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_options.threads
-@click.option("--runtime", metavar="NAME", default="onnxruntime_cpu", show_default=True, help="What runs the files.")
+@_options.runtime
 @_options.wait
 @_options.file("--out", help="JSON file to write: the result with each file's hash.")
 @_options.as_json
@@ -59,16 +62,23 @@ def _write(found: LatencySession, out: Path) -> None:
 def _table(found: LatencySession) -> Group:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
-    title = f"batch 1, {found.threads} thread(s), {found.runtime}, {found.host}"
-    table = Table(title=title, title_justify="left")
-    table.add_column("file", overflow="fold")
+    threads = f"{found.threads} thread{'s' * (found.threads != 1)}"
+    # Lines of their own: a title would be wrapped to the table's width.
+    lines = [f"batch 1, {threads}, {found.runtime}, {found.host}"]
+    folder, names = _options.common_folder([file.path for file in found.files])
+    if folder:
+        lines.append(f"files in {folder}")
+    room = max(MIN_NAME, shutil.get_terminal_size().columns - NUMBERS)
+    table = Table()
+    table.add_column("file", no_wrap=True)
     for heading in ("ms", "±", "p90", "p99", "x ref", "x first", "±"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for file in found.files:
+    for file, name in zip(found.files, names, strict=True):
         latency, ratio = file.latency, file.ratio_to_first
         table.add_row(
-            file.path,
+            Text(_options.shortened(name, room)),
             f"{latency.ms:.4f}",
             f"{_half_width(latency.ms, latency.low_ms, latency.high_ms):.1%}",
             f"{latency.p90_ms:.4f}",
@@ -77,7 +87,7 @@ def _table(found: LatencySession) -> Group:
             f"{ratio:.3f}",
             f"{_half_width(ratio, file.ratio_to_first_low, file.ratio_to_first_high):.1%}",
         )
-    return Group(table, _caption(found))
+    return Group(*map(Text, lines), table, _caption(found))
 
 
 def _half_width(value: float, low: float, high: float) -> float:

@@ -15,7 +15,10 @@ from whc.cli import _options
 
 @click.command()
 @click.option(
-    "--model", required=True, help="Registered name (whc_m, whc_m@champion, whc_m/3), or path to an .onnx file."
+    "--model",
+    required=True,
+    shell_complete=_options.complete_model,
+    help="Registered name (whc_m, whc_m@champion, whc_m/3), or path to an .onnx file.",
 )
 @click.option("--source", help="Camera number, video, picture or folder of pictures.  [default: a rendered clip]")
 @_options.file("--save", help="Video to write: .webm (VP8), or .mp4, which browsers do not play.")

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--model", required=True, help="Registered name (whc_m, whc_m/3), .onnx file, or checkpoint (WHC's and HSC's too)."
+    "--model",
+    required=True,
+    shell_complete=_options.complete_model,
+    help="Registered name (whc_m, whc_m/3), .onnx file, or checkpoint (WHC's and HSC's too).",
 )
 @_options.file("--source", required=True, help="Folder of images, image, Parquet file (or folder of shards), or video.")
 @_options.file("--out", required=True, help="CSV file to write, a row for each decision.")

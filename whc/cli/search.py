@@ -20,15 +20,25 @@ EXAMPLE = "give a search file such as search_spaces/tiny.yaml"
 
 
 @click.command()
-@_options.file("--space", help="Search file: a path, or the name of one in search_spaces/.")
+@_options.file(
+    "--space",
+    shell_complete=_options.complete_shipped("search_spaces"),
+    help="Search file: a path, or the name of one in search_spaces/.",
+)
 @_options.file(
     "--data", help="Parquet file of labelled crops, or a folder of shards.  [default: the one in the search file]"
 )
-@click.option("--study", help="Name of the study.  [default: <space>-<number>]")
+@click.option("--study", shell_complete=_options.complete_study, help="Name of the study.  [default: <space>-<number>]")
 @click.option("--trials", type=click.IntRange(1, 1_000_000), help="Trials in all.  [default: the search file's]")
 @click.option("--minutes", type=_options.FiniteRange(min=0, min_open=True), help="Minutes of searching in all.")
 @click.option("--resume", is_flag=True, help="Go on with a study that was interrupted, or with --trials that ended.")
-@click.option("--warm-start", multiple=True, metavar="STUDY", help="Learn from an earlier study first (repeatable).")
+@click.option(
+    "--warm-start",
+    multiple=True,
+    metavar="STUDY",
+    shell_complete=_options.complete_study,
+    help="Learn from an earlier study first (repeatable).",
+)
 @click.option("--address", metavar="HOST:PORT", help="Work on a running Ray cluster (auto: the one of this machine).")
 @click.option("--storage", metavar="URI", help="Where workers on other machines leave trials: s3://bucket/folder ...")
 @_options.file("--replay", help="Play the search on a trials.parquet, in simulated time: nothing trains.")
@@ -121,7 +131,13 @@ def _tell(outcome: Outcome, as_json: bool) -> None:
     states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     command = "factory build-table" if outcome.complete else "search --resume"
     next_step = f"next: whc {command} --study {outcome.study.study}"
-    lines = (f"{outcome.folder}: {states or 'no trial has ended'}", next_step)
+    lines = [f"{outcome.folder}: {states or 'no trial has ended'}", next_step]
+    floor = outcome.study.constant_f1
+    idle = sum(record.state == "finished" and (record.val_f1 or 0.0) <= floor for record in outcome.records)
+    if idle:
+        lines.insert(
+            1, f"{idle} of the finished learnt nothing: val_f1 is not above that of one answer for all, {floor:.4f}"
+        )
     _options.emit(result, as_json, Group(*front_table(outcome.records), *lines))
 
 

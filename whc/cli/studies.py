@@ -44,7 +44,7 @@ def every(runs: Path, as_json: bool) -> None:
 
 
 @command.command
-@click.argument("name")
+@click.argument("name", shell_complete=_options.complete_study)
 @_options.runs
 @_options.as_json
 def show(name: str, runs: Path, as_json: bool) -> None:
