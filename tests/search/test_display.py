@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Callable
 
 import pytest
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from whc.records import StudyRecord, TrialRecord
+from whc.records import CurvePoint, StudyRecord, TrialRecord
 from whc.search.display import (
     FRONT_ROWS,
     PLOT_COLUMNS,
     PLOT_ROWS,
     Display,
+    duration,
     front_plot,
     front_table,
     front_trials,
@@ -208,38 +210,124 @@ def test_one_plain_line_a_trial_when_not_on_a_terminal(study: StudyRecord, ended
     assert "\x1b" not in out.getvalue()
 
 
-def test_a_pause_is_a_plain_line(study: StudyRecord, record: Record) -> None:
+@pytest.fixture
+def waiting(record: Record) -> Record:
+    """Gives a trial that waits: `waiting(id, epochs, of, val_f1)`; an epoch took 10 s."""
+
+    def build(trial_id: str, epochs: int, of: int, val_f1: float, elapsed_s: float = 0.0) -> TrialRecord:
+        curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=10.0) for epoch in range(1, epochs + 1)]
+        made = record(trial_id, "waiting", TrialConfig.model_validate({"training": {"epochs": of}}), val_f1=val_f1)
+        changes = {"reason": f"after {epochs} of {of} epochs", "curve": curve, "elapsed_s": elapsed_s}
+        return made.model_copy(update=changes)
+
+    return build
+
+
+def test_a_pause_is_a_plain_line(study: StudyRecord, record: Record, waiting: Record) -> None:
     console, out = plain(40)
     with Display(study, console) as display:
         display.running("00012", "epoch 4 val_f1 0.812")
-        display.paused("00012", "after 4 of 12 epochs: val_f1 0.8123, 0.0231 ms")
+        display.paused(waiting("00012", 4, 12, 0.8123))
         display.running("00012", "starts")
-        display.paused("00012", "after 8 of 12 epochs: val_f1 [0.9], 0.0231 ms")
+        display.paused(waiting("00012", 8, 12, 0.9).model_copy(update={"reason": "after [8] of 12 epochs"}))
         display.ended(record("00012", "stopped", latency_ms=0.0231, val_f1=0.9))
     waits, again, end = out.getvalue().splitlines()
-    assert waits == "00012 waits after 4 of 12 epochs: val_f1 0.8123, 0.0231 ms"
-    assert again == "00012 waits after 8 of 12 epochs: val_f1 [0.9], 0.0231 ms"
+    assert waits == "00012 waits after 4 of 12 epochs: val_f1 0.8123, 0.5000 ms"
+    assert again == "00012 waits after [8] of 12 epochs: val_f1 0.9000, 0.5000 ms"
     assert end == "[1/4] 00012 stopped: val_f1 0.9000, 0.0231 ms, baseline/avg rgb w32 d4 32px"
 
 
-def test_who_waits_does_not_run(study: StudyRecord, record: Record) -> None:
+def still(display: Display) -> str:
+    (line,) = (line for line in view(display) if "hypervolume" in line)
+    return line.partition(";")[0]
+
+
+def test_who_waits_does_not_run(study: StudyRecord, record: Record, waiting: Record) -> None:
     display = Display(study, terminal()[0])
     display.running("00000", "epoch 4")
     display.running("00001", "epoch 2")
-
-    def still() -> str:
-        (line,) = (line for line in view(display) if "hypervolume" in line)
-        return line.partition(";")[0]
-
-    assert still() == "2 running, 0 paused"
-    display.paused("00000", "after 4 of 12 epochs")
-    assert still() == "1 running, 1 paused"
+    assert still(display) == "2 running, 0 paused"
+    display.paused(waiting("00000", 4, 12, 0.7))
+    assert still(display) == "1 running, 1 paused"
     assert "00000" not in "\n".join(view(display))
     display.running("00000", "starts")
-    assert still() == "2 running, 0 paused"
-    display.paused("00000", "after 8 of 12 epochs")
+    assert still(display) == "2 running, 0 paused"
+    display.paused(waiting("00000", 8, 12, 0.7))
     display.ended(record("00000", "stopped", val_f1=0.7))
-    assert still() == "1 stopped, 1 running, 0 paused"
+    assert still(display) == "1 stopped, 1 running, 0 paused"
+
+
+class Clock:
+    """Stands for `time` in the display: seconds pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    passing = Clock()
+    monkeypatch.setattr("whc.search.display.time", passing)
+    return passing
+
+
+HALVED = {"scheduler": {"eta": 3, "rungs": 2}}
+
+
+def test_the_bar_moves_while_trials_wait_and_none_has_ended(study: StudyRecord, waiting: Record, clock: Clock) -> None:
+    display = Display(study.model_copy(update={**HALVED, "trials": 12}), terminal()[0])
+    display.earlier([])
+    done = []
+    for number in range(6):
+        display.running(f"{number:05d}", "starts")
+        clock.now += 40
+        display.paused(waiting(f"{number:05d}", 4, 12, 0.6 + number / 100))
+        view(display)
+        done.append(display._progress.tasks[0].completed)
+    # Twelve first stretches of 40 s, and 80 s for each of a third of them: 800 s in all, of which 240 are over.
+    assert done == sorted(set(done))
+    assert done[-1] == pytest.approx(240 / 800, abs=0.06)
+    line = view(display)[0]
+    assert "0/12 trials" in line
+    assert re.search(r"about (8|9|10) min left", line)
+    display.paused(waiting("00006", 4, 12, 0.9).model_copy(update={"config": TrialConfig().resolved()}))
+    assert display._progress.tasks[0].completed >= done[-1]
+
+
+def test_a_resumed_search_knows_what_waits(study: StudyRecord, record: Record, waiting: Record, clock: Clock) -> None:
+    display = Display(study.model_copy(update=HALVED), terminal()[0])
+    display.earlier([record("00000", "finished", val_f1=0.7), waiting("00001", 4, 12, 0.6, elapsed_s=100.0)])
+    assert still(display) == "1 finished, 0 running, 1 paused"
+    clock.now += 20
+    assert "left" in view(display)[0]
+    assert 0 < display._progress.tasks[0].completed < 1
+    assert display._searched_s() == 120
+
+
+def test_nothing_is_estimated_before_anything_is_known(study: StudyRecord, clock: Clock) -> None:
+    display = Display(study, terminal()[0])
+    display.running("00000", "starts")
+    clock.now += 60
+    assert "left" not in view(display)[0]
+
+
+def test_with_patience_it_is_an_upper_bound(study: StudyRecord, record: Record, clock: Clock) -> None:
+    display = Display(study.model_copy(update={"patience": 5}), terminal()[0])
+    display.running("00000", "starts")
+    clock.now += 60
+    display.ended(record("00000", "finished", val_f1=0.7))
+    assert "at most about 3 min left" in view(display)[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0, "5 s"), (33, "35 s"), (89, "90 s"), (95, "2 min"), (1006, "17 min"), (7800, "2 h 10 min"), (10700, "3 h")],
+)
+def test_an_estimate_is_told_no_closer_than_it_is_known(seconds: float, told: str) -> None:
+    assert duration(seconds) == told
 
 
 @pytest.mark.parametrize(("height", "rows"), [(LINES, PLOT_ROWS), (24, 4), (20, 0)])
@@ -296,7 +384,7 @@ def test_lines_fit_a_terminal(study: StudyRecord, ended: list[TrialRecord], reco
     assert all(cell_len(line) <= COLUMNS for line in lines)
     text = "\n".join(line.rstrip() for line in lines)
     assert "a-study-of-hands-12" in text
-    assert "7/200" in text
+    assert "7/200 trials" in text
     assert "4 finished, 1 stopped, 1 rejected, 1 failed, 2 running, 0 paused; hypervolume 0.5" in text
     assert "00007 epoch 12 val_f1 0.512; 00008 epoch 12 val_f1 0.512" in text
     assert "inverted_se/avgmax_mlp luma w128 d4 128x120px x16" in text  # on one line

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from whc.pareto import Point, front, hypervolume
 from whc.records import StudyRecord, TrialRecord
+from whc.search.time_left import TimeLeft
 
 STATES = {"finished": "finished", "stopped": "stopped", "infeasible": "rejected", "failed": "failed"}
 FRONT_ROWS = 8
 PLOT_COLUMNS, PLOT_ROWS, LEAST_PLOT_ROWS = 50, 10, 4
+ESTIMATE_EVERY_S = 2.0
+ESTIMATE_SHARE = 0.02  # of the driver's time, at most, goes into estimating how long a search still takes
 
 
 def counted(states: Mapping[str, int]) -> list[str]:
@@ -75,6 +78,17 @@ def summary(config: dict[str, object]) -> str:
     return f"{'/'.join(parts)} {model['color']} w{model['width']}{depth} {model['image_size']}px{frames}"
 
 
+def duration(seconds: float) -> str:
+    """Seconds as people say an estimate: `40 s`, `17 min`, `2 h 10 min`."""
+    if seconds < 90:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(10 * round(minutes / 10), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
 class Display:
     """A live view on a terminal, one line a trial elsewhere. Use as a context manager around the search."""
 
@@ -82,20 +96,23 @@ class Display:
         self._study = study
         self._console = console
         self._ended: list[TrialRecord] = []
-        self._earlier = 0
         self._running: dict[str, str] = {}
         self._paused: set[str] = set()
+        self._earlier_s = 0.0
         self._start = time.monotonic()
+        self._time_left = TimeLeft(study, self._searched_s)
+        self._left_s: float | None = None
+        self._estimated = self._next_estimate = -math.inf
         self._progress = Progress(
             TextColumn("{task.fields[study]}", style="bold", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("trials"),
+            TextColumn("{task.fields[ended]}"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}", markup=False),
             console=console,
         )
-        self._task = self._progress.add_task("", total=study.trials, study=study.study, left="")
+        self._task = self._progress.add_task("", total=1.0, study=study.study, ended="", left="")
+        self._lock = threading.Lock()  # a live view is drawn by a thread of its own
         self._live = (
             Live(console=console, get_renderable=self._render, refresh_per_second=2, transient=True)
             if console.is_terminal
@@ -111,35 +128,52 @@ class Display:
         if self._live:
             self._live.stop()
 
-    def earlier(self, ended: list[TrialRecord]) -> None:
-        """Trials that had ended before this run."""
-        self._ended += ended
-        self._earlier = len(ended)
-        self._start = time.monotonic()
-        self._progress.reset(self._task, completed=len(ended))
+    def _searched_s(self) -> float:
+        """Seconds of searching so far, pauses of the whole search left out."""
+        return self._earlier_s + time.monotonic() - self._start
 
-    def running(self, trial_id: str, what: str) -> None:
-        """A trial that trains or measures, and how far it is."""
-        self._paused.discard(trial_id)
-        self._running[trial_id] = what
+    def earlier(self, known: Iterable[TrialRecord]) -> None:
+        """Trials that had ended, or waited, before this run."""
+        records = list(known)
+        with self._lock:
+            self._ended += [record for record in records if record.state != "waiting"]
+            self._paused |= {record.trial_id for record in records if record.state == "waiting"}
+            self._earlier_s = max((record.elapsed_s for record in records), default=0.0)
+            self._start = time.monotonic()
+            self._time_left.earlier(records)
+            self._progress.reset(self._task)
 
-    def paused(self, trial_id: str, what: str) -> None:
-        """A trial that waits at a rung until `running` takes it back, or until it has ended.
+    def running(self, trial_id: str, what: str, epoch: int = 0, until: int = 0) -> None:
+        """A trial that trains or measures, and how far it is.
 
         Args:
             trial_id: of the trial.
-            what: how far it is, such as `after 4 of 12 epochs: val_f1 0.8123, 0.0231 ms`.
+            what: how far, in words.
+            epoch: how many it has trained, 0 when a worker has just taken it.
+            until: the epoch at which it waits or ends.
         """
-        self._running.pop(trial_id, None)
-        self._paused.add(trial_id)
-        self._log(f"{trial_id} waits {what}")
+        with self._lock:
+            self._paused.discard(trial_id)
+            self._running[trial_id] = what
+            self._time_left.running(trial_id, epoch, until)
+
+    def paused(self, record: TrialRecord) -> None:
+        """A trial that waits at a rung until `running` takes it back, or until it has ended."""
+        with self._lock:
+            self._running.pop(record.trial_id, None)
+            self._paused.add(record.trial_id)
+            self._time_left.stopped(record)
+        assert record.latency and record.val_f1 is not None  # noqa: S101 (it has trained)
+        reached = f"val_f1 {record.val_f1:.4f}, {record.latency.ms:.4f} ms"
+        self._log(f"{record.trial_id} waits {record.reason}: {reached}")
 
     def ended(self, record: TrialRecord) -> None:
         """A trial that is over."""
-        self._running.pop(record.trial_id, None)
-        self._paused.discard(record.trial_id)
-        self._ended.append(record)
-        self._progress.advance(self._task)
+        with self._lock:
+            self._running.pop(record.trial_id, None)
+            self._paused.discard(record.trial_id)
+            self._ended.append(record)
+            self._time_left.stopped(record)
         self._log(self._line(record))
 
     def _log(self, line: str) -> None:
@@ -148,21 +182,40 @@ class Display:
             self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _line(self, record: TrialRecord) -> str:
-        done = f"[{len(self._ended)}/{self._progress.tasks[0].total:.0f}]"
+        done = f"[{len(self._ended)}/{self._study.trials}]"
         latency = f"{record.latency.ms:.4f} ms" if record.latency else "no latency"
         f1 = f"val_f1 {record.val_f1:.4f}" if record.val_f1 is not None else record.reason
-        return f"{done} {record.trial_id} {record.state}: {f1}, {latency}, {summary(record.config)}"
+        learnt = record.state != "finished" or (record.val_f1 or 0.0) > self._study.constant_f1
+        remark = "" if learnt else f"; nothing learnt: one answer for all scores {self._study.constant_f1:.4f}"
+        return f"{done} {record.trial_id} {record.state}: {f1}, {latency}, {summary(record.config)}{remark}"
 
-    def _time_left(self) -> str:
-        """From this run's own pace: trials end in bursts, so a window of recent ones misleads."""
-        done = len(self._ended) - self._earlier
-        if not done:
-            return ""
-        seconds = (time.monotonic() - self._start) / done * (self._study.trials - len(self._ended))
-        return f"about {timedelta(seconds=round(seconds))} left"
+    def _estimate(self) -> None:
+        """Estimate anew how long it still takes, unless that has been done a moment ago."""
+        now = time.monotonic()
+        if now >= self._next_estimate:
+            self._left_s, self._estimated = self._time_left.seconds(), now
+            self._next_estimate = now + max(ESTIMATE_EVERY_S, (time.monotonic() - now) / ESTIMATE_SHARE)
+
+    def _show_progress(self) -> None:
+        self._estimate()
+        ended = f"{len(self._ended)}/{self._study.trials} trials"
+        if self._left_s is None:
+            self._progress.update(self._task, ended=ended, left="")
+            return
+        left_s = max(0.0, self._left_s - (time.monotonic() - self._estimated))
+        # With patience the search may end at any moment.
+        about = "at most about" if self._study.patience else "about"
+        searched_s = self._searched_s()
+        share = searched_s / (searched_s + left_s) if searched_s else 0.0
+        share = max(share, self._progress.tasks[0].completed)  # an estimate that has grown takes nothing back
+        self._progress.update(self._task, completed=share, ended=ended, left=f"{about} {duration(left_s)} left")
 
     def _render(self) -> RenderableType:
-        self._progress.update(self._task, left=self._time_left())
+        with self._lock:
+            return self._view()
+
+    def _view(self) -> RenderableType:
+        self._show_progress()
         trials = counted(Counter(record.state for record in self._ended))
         trials += [f"{len(self._running)} running", f"{len(self._paused)} paused"]
         states = f"{', '.join(trials)}; hypervolume {hypervolume_of(self._study, self._ended):.4f}"

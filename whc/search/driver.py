@@ -78,7 +78,7 @@ class Driver:
         self._began = time.time() - max((record.elapsed_s for record in known), default=0.0)
         learnt = warm_start.earlier(self.study.warm_start, self.folder.parent, self.study, self._tree)
         self._plan.start(known, learnt, number)
-        self.display.earlier(list(self.records.values()))
+        self.display.earlier(known)
         for observer in self._observers:
             observer.study_started(self.study.study, self.study.model_dump(mode="json"))
             for record in self.records.values():
@@ -193,8 +193,7 @@ class Driver:
             self._end(record)
         self._plan.ended(record)
         if record.state == "waiting":
-            assert record.latency and record.val_f1 is not None  # noqa: S101 (it has trained)
-            self.display.paused(trial_id, f"{record.reason}: val_f1 {record.val_f1:.4f}, {record.latency.ms:.4f} ms")
+            self.display.paused(record)
             for observer in self._observers:
                 observer.trial_waits(record)
         else:

@@ -63,7 +63,9 @@ class Watch(Callback):
         """A trial has ended an epoch."""
         if "epoch" in result:
             what = f"epoch {result['epoch']} val_f1 {result['val_f1']:.3f}"
-            self._driver.display.running(trial.config["assignment"].trial_id, what)
+            assignment, epochs = trial.config["assignment"], trial.config["config"]["training"]["epochs"]
+            until = epochs if assignment.until is None else assignment.until
+            self._driver.display.running(assignment.trial_id, what, result["epoch"], until)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial is over: Ray Tune keeps it as long as the search runs, but not what nobody asks of it again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,13 +133,19 @@ def _recorded(row: pd.Series[Any]) -> Recorded:
     return Recorded(latency, curve, float(row["before_s"]), *counts)
 
 
-def replay(study: StudyRecord, tree: space.Section, table: Table) -> list[TrialRecord]:
+def replay(
+    study: StudyRecord,
+    tree: space.Section,
+    table: Table,
+    on_stretch: Callable[[float, TrialRecord], object] | None = None,
+) -> list[TrialRecord]:
     """Play a search to its end.
 
     Args:
         study: what to search, with how many workers, sampler, scheduler and limits.
         tree: its compiled space.
         table: answers for the trainings.
+        on_stretch: told of each stretch of work when it ends: the simulated second at which it began, and what it left.
 
     Returns:
         The trials, each with the simulated seconds at which it ended, in that order.
@@ -148,16 +154,19 @@ def replay(study: StudyRecord, tree: space.Section, table: Table) -> list[TrialR
     plan = Plan(study, tree, None, lambda: now)
     plan.start()
     trained: dict[str, int] = {}  # epochs so far
-    busy: list[tuple[float, int, TrialRecord]] = []
+    busy: list[tuple[float, int, float, TrialRecord]] = []
     order = 0
     while not plan.over:
         while len(busy) < study.workers and (stretch := plan.next()) is not None:
             record, seconds = _answer(stretch, study, table, trained.get(stretch.trial_id, 0))
             trained[stretch.trial_id] = len(record.curve)
             order += 1
-            heapq.heappush(busy, (now + seconds, order, record))
-        now, _, record = heapq.heappop(busy)
-        plan.ended(record.model_copy(update={"elapsed_s": now}))
+            heapq.heappush(busy, (now + seconds, order, now, record))
+        now, _, began, record = heapq.heappop(busy)
+        record = record.model_copy(update={"elapsed_s": now})
+        plan.ended(record)
+        if on_stretch:
+            on_stretch(began, record)
     plan.stop_waiting()
     return sorted(plan.records.values(), key=lambda record: record.elapsed_s)
 
