@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHC := $(BIN)/whc
 
-.PHONY: help setup lint test quickstart bench ui clean
+.PHONY: help setup lint test quickstart bench pictures ui clean
 
 help:
 	@echo "make quickstart   set up, render data, search, build the ladder (minutes)"
 	@echo "make test         set up, run the tests"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make bench        speed and accuracy figures, as ratios"
+	@echo "make pictures     README's pictures and ladders anew (an hour and a half; SIZE=--small: minutes)"
 	@echo "make ui           the model registry in a browser, on this machine only"
 
 setup: $(VENV)/.installed
@@ -46,6 +47,9 @@ quickstart: setup
 
 bench: setup
 	$(BIN)/pytest tests/benchmarks -q -s -m bench
+
+pictures: setup
+	$(BIN)/python .github/pictures/remake.py $(SIZE)
 
 ui: setup
 	$(WHC) ui
