@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from whc.cli.factory.build_table import _render
-from whc.records import UNTESTED, LadderTable, VariantRow
+from whc.records import UNTESTED, LadderTable, LeftOut, VariantRow
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,14 @@ def test_the_constant_predictor_is_told(labels: list[str], told: str) -> None:
     lines = printed(labels=labels)
     assert told in lines
     assert "registered" in lines
+
+
+@pytest.mark.parametrize(("left_out", "told"), [(0, "0 candidates"), (1, "1 candidate"), (2, "2 candidates")])
+def test_what_is_left_out_is_counted(left_out: int, told: str) -> None:
+    some = [LeftOut(trial_id=str(i), val_f1=0.5, latency_ms=0.1, reason="slow") for i in range(left_out)]
+    lines = printed(left_out=some)
+    assert any(line.startswith(f"{told} left out; files: ") for line in lines)
+    assert not any("with 80 % confidence" in line for line in lines)  # there is no faster one to add to
 
 
 def test_scores_without_a_test_split_are_words() -> None:

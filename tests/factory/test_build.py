@@ -80,6 +80,7 @@ def test_the_ladder_is_written_with_its_evidence(study: Path, recipe: str) -> No
     steps: list[str] = []
     table, lines = build_table(study, recipe, [Listener()], steps.append)
     assert lines == [f"{len(table.variants)} taken over"]
+    assert steps[-1] == "registering the variants"
     assert table == records.load(LadderTable, study / "table.json")
     assert all(variant.name.startswith("hand_") for variant in table.variants)
     assert sorted(path.name for path in (study / "ladder").glob("hand_*")) == sorted(
@@ -105,7 +106,9 @@ def test_the_ladder_is_written_with_its_evidence(study: Path, recipe: str) -> No
 
 
 def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
-    table, _ = build_table(study, recipe, [], lambda _: None)
+    steps: list[str] = []
+    table, _ = build_table(study, recipe, [], steps.append)
+    assert not [step for step in steps if "regist" in step]  # there is no registry to take them over
     rows = list(csv.DictReader((study / "table.csv").read_text().splitlines()))
     assert [row["name"] for row in rows] == [variant.name for variant in table.variants]
     assert [float(row["f1"]) for row in rows] == [variant.f1 for variant in table.variants]

@@ -62,6 +62,7 @@ def test_what_a_run_leaves(tmp_path: Path, config: TrialConfig, bright_corpus: C
     assert summary["f1_at_tuned_threshold"] > 0.9
     assert summary["accuracy"] > 0.9
     assert summary["constant_f1"] == 2 / 3
+    assert summary["remark"] == ""
     assert json.loads((out / "summary.json").read_text()) == summary
     assert TrialConfig.model_validate(load_yaml(out / "config.yaml")) == config
     assert checkpoint.load(Path(summary["checkpoint"])).epoch == summary["epoch"]
@@ -79,6 +80,47 @@ def test_what_a_run_leaves(tmp_path: Path, config: TrialConfig, bright_corpus: C
     pictures = {f"{split}_epoch_{epoch:04}.png" for split in ("train", "val") for epoch in (3, 6)} | {"test.png"}
     assert {path.name for path in (out / "diagnostics").iterdir()} == pictures
     assert all(cv2.imread(str(out / "diagnostics" / name)).std() > 10 for name in pictures)
+
+
+def test_a_run_that_has_learnt_nothing_says_so_and_why(
+    tmp_path: Path, config: TrialConfig, bright_corpus: Corpus
+) -> None:
+    wild = config.training.model_copy(update={"epochs": 1, "lr": 1.0})
+    grey = {size: np.full_like(images, 128) for size, images in bright_corpus.images.items()}
+    blind = replace(bright_corpus, images=grey)  # nothing to tell the classes apart by
+    summary = do(Start(config.model_copy(update={"training": wild})), blind, tmp_path / "a")
+    assert summary["val_f1"] <= 2 / 3
+    begins, _, reasons = summary["remark"].partition("; likely because ")
+    assert begins.startswith(f"nothing was learnt: validation F1 {summary['val_f1']:.4f} is not above 0.6667, what ")
+    assert reasons == (
+        "1 epoch is few (--set training.epochs=20), or a learning rate of 1 is high (--set training.lr=0.005), "
+        "or the labels do not go with the pictures (whc data info FILE)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("training", "rare", "told"),
+    [
+        ({"epochs": 20, "lr": 5e-3}, False, "the labels do not go with the pictures (whc data info FILE)"),
+        ({"epochs": 3}, False, "3 epochs are few (--set training.epochs=20), or the labels"),
+        (
+            {"epochs": 20, "lr": 5e-3},
+            True,
+            "only 8.3% of the training rows are 'bright' (--set training.resampling=balanced), or the labels",
+        ),
+        ({"epochs": 20, "lr": 5e-3, "resampling": "balanced"}, True, "the labels"),
+    ],
+)
+def test_likely_reasons(training: dict[str, Any], rare: bool, told: str, bright_corpus: Corpus) -> None:
+    class_ids = bright_corpus.class_ids.copy()
+    if rare:
+        class_ids[4 : np.flatnonzero(bright_corpus.splits == 0)[-1] + 1 - 8] = 0
+        class_ids[np.flatnonzero(bright_corpus.splits == 0)[-8:]] = [0, 0, 0, 0, 1, 1, 1, 1]
+    corpus = replace(bright_corpus, class_ids=class_ids)
+    config = TrialConfig.model_validate({"training": training})
+    assert train._constant_remark(config, corpus, 0.7, 0.6) == ""
+    for val_f1 in (0.6, 0.0):
+        assert train._constant_remark(config, corpus, val_f1, 0.6).partition("; likely because ")[2].startswith(told)
 
 
 def test_without_a_test_split_nothing_is_scored_on_test(

@@ -86,6 +86,8 @@ def command(
         console.print(f"stopped; the same command with --resume goes on from {out / 'checkpoints'}")
         raise
     _options.emit(summary, as_json, _shown(summary))
+    if summary["remark"]:
+        console.print(summary["remark"], soft_wrap=True, markup=False)
 
 
 def _write_predictions(data: Path, out: Path) -> None:
@@ -131,7 +133,8 @@ class _Watcher:
         self._console.print(
             f"epoch {epoch.epoch}/{self._epochs}: train loss {epoch.train_loss:.4f}, "
             f"val loss {epoch.val_loss:.4f}, val F1 {epoch.val_f1:.4f}, "
-            f"{epoch.images_per_second:.0f} images/s, {epoch.seconds:.1f} s"
+            f"{epoch.images_per_second:.0f} images/s, {epoch.seconds:.1f} s",
+            soft_wrap=True,
         )
 
 

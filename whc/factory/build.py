@@ -92,7 +92,8 @@ def build_table(
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
         scratch.rename(folder / FOLDER)
         table.write(built, trials, folder)
-        on_step("registering the variants")
+        if observers:
+            on_step("registering the variants")
         lines = [line for observer in observers for line in observer.ladder_built(built, folder)]
     return built, lines
 

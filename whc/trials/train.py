@@ -17,16 +17,18 @@ from whc import records
 from whc.config import dump_yaml, load_yaml, validate
 from whc.data.dataset import Corpus
 from whc.data.preprocess import INTERPOLATION
+from whc.data.windows import windows
 from whc.errors import ArtifactError, UsageError, problem
 from whc.training import checkpoint, diagnostics
 from whc.training.checkpoint import Checkpoint
 from whc.training.logbook import Logbook, logged
-from whc.training.loop import Best, Epoch, Outcome, Trainer, TrainingError, evaluate
+from whc.training.loop import Best, Epoch, Outcome, Trainer, TrainingConfig, TrainingError, evaluate
 from whc.trials import artifacts
 from whc.trials.config import TrialConfig
 
 KEPT = 10  # of the latest checkpoints, and of the best
 CHECKPOINTS = "checkpoints"
+RARE = 0.1  # of the training rows, for a class that a network may learn never to answer
 
 log = logging.getLogger(__name__)
 
@@ -135,8 +137,8 @@ def train_and_save(start: Start, corpus: Corpus, out: Path, draw_every: int | No
 
     Returns:
         The summary, also in summary.json: f1, accuracy, constant_f1 and f1 at the threshold tuned on validation (test,
-        scored once; None without a test split), val_f1, constant_val_f1, epoch, params, the curve, and where the
-        checkpoint lies.
+        scored once; None without a test split), val_f1, constant_val_f1, a remark where nothing was learnt, epoch,
+        params, the curve, and where the checkpoint lies.
 
     Raises:
         TrainingError: the loss is not a number; names the last good checkpoint.
@@ -249,6 +251,27 @@ def _outcome(network: nn.Module, start: Start, corpus: Corpus, split: str) -> Ou
     return Outcome(said, batches.windows(split).class_ids)
 
 
+def _constant_remark(config: TrialConfig, corpus: Corpus, val_f1: float, constant_f1: float) -> str:
+    """What to say of a training that has learnt nothing, and the likely reasons; empty for one that has."""
+    if val_f1 > constant_f1:
+        return ""
+    training, defaults = config.training, TrainingConfig()
+    counts = np.bincount(windows(corpus, "train", 1).class_ids, minlength=len(corpus.labels))
+    rarest = int(counts.argmin())
+    reasons = []
+    if training.epochs < defaults.epochs:
+        few = f"{training.epochs} epoch is" if training.epochs == 1 else f"{training.epochs} epochs are"
+        reasons.append(f"{few} few (--set training.epochs={defaults.epochs})")
+    if training.lr > defaults.lr:
+        reasons.append(f"a learning rate of {training.lr:g} is high (--set training.lr={defaults.lr:g})")
+    if counts[rarest] < RARE * counts.sum() and training.resampling == "none":
+        share = f"{counts[rarest] / counts.sum():.1%} of the training rows are {corpus.labels[rarest]!r}"
+        reasons.append(f"only {share} (--set training.resampling=balanced)")
+    reasons.append("the labels do not go with the pictures (whc data info FILE)")
+    rule = f"validation F1 {val_f1:.4f} is not above {constant_f1:.4f}, what always the same answer scores"
+    return f"nothing was learnt: {rule}; likely because {', or '.join(reasons)}"
+
+
 def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures: _Pictures) -> dict[str, Any]:
     """Save the best epoch and score it on the test split, once, if there is one."""
     best, config, task = trainer.best, start.config, start.config.task_module
@@ -263,13 +286,15 @@ def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures:
     else:
         log.info(records.UNTESTED)
     tuned = task.best_threshold(val.probabilities, val.class_ids)
+    constant_val_f1 = float(task.constant_score(val.class_ids))
     summary = {
         "test_split": corpus.has_test,
         **_test_scores(test, config, tuned),
         "tuned_threshold": tuned,
         "val_f1": best.val_f1,
-        "constant_val_f1": task.constant_score(val.class_ids),
+        "constant_val_f1": constant_val_f1,
         "epoch": best.epoch,
+        "remark": _constant_remark(config, corpus, best.val_f1, constant_val_f1),
         "params": sum(parameter.numel() for parameter in network.parameters()),
         "init": start.init,
         "unreadable": list(corpus.unreadable),

@@ -12,7 +12,7 @@ from whc.cli import _options
 if TYPE_CHECKING:
     from rich.console import Group
 
-    from whc.data.report import DatasetReport
+    from whc.data.report import DatasetReport, Finding
 
 
 @click.command()
@@ -29,16 +29,21 @@ def command(file: Path, as_json: bool) -> None:
 def _render(report: DatasetReport) -> Group:
     from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     from whc.records import NO_TEST_SPLIT
 
-    table = Table(title=f"{report.path}: {report.rows} rows", title_justify="left")
-    table.add_column("split")
-    for heading in ("rows", *report.labels, "people", "clips"):
-        table.add_column(heading, justify="right")
-    for name, split in report.splits.items():
-        numbers = (split.rows, *(split.classes.get(label, 0) for label in report.labels), split.people, split.clips)
-        table.add_row(name, *map(str, numbers))
+    table = Table()
+    table.add_column("rows")
+    for name in report.splits:
+        table.add_column(name, justify="right")
+    splits = report.splits.values()
+    for label in report.labels:
+        table.add_row(Text(label), *(str(split.classes.get(label, 0)) for split in splits))
+    table.add_section()
+    table.add_row("all", *(str(split.rows) for split in splits))
+    table.add_row("people", *(str(split.people) for split in splits))
+    table.add_row("clips", *(str(split.clips) for split in splits))
     leaks = report.leaks
     lines = [
         f"{NO_TEST_SPLIT}: nothing can be scored on test" if name == "test" else f"no {name} split: training needs one"
@@ -46,14 +51,20 @@ def _render(report: DatasetReport) -> Group:
         if not split.rows
     ]
     lines += [
-        f"{what} in more than one split: {leak.count}" + (f" ({', '.join(leak.examples)} ...)" if leak.count else "")
+        f"{what} in more than one split: {_counted(leak)}"
         for what, leak in (("people", leaks.people), ("clips", leaks.clips), ("identical images", leaks.images))
     ]
-    bad = report.unreadable
-    lines.append(f"unreadable images: {bad.count}" + (f" ({', '.join(bad.examples)} ...)" if bad.count else ""))
+    lines.append(f"unreadable images: {_counted(report.unreadable)}")
     lines.append("sizes: " + ", ".join(f"{size} ({count})" for size, count in report.sizes.items()))
     lines.append(report.clip_rule)
     if report.split_aliases:
         lines.append(f"splits: {report.split_aliases}")
     lines.append(f"frame rate: {report.frame_rate or 'not told'}; fingerprint {report.fingerprint}")
-    return Group(table, *lines)
+    # A line of its own: a title would be wrapped to the table's width.
+    return Group(Text(f"{report.path}: {report.rows} rows"), table, *map(Text, lines))
+
+
+def _counted(finding: Finding) -> str:
+    """How many, and some of them."""
+    more = " ..." if finding.count > len(finding.examples) else ""
+    return f"{finding.count} ({', '.join(finding.examples)}{more})" if finding.count else "0"

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--study", help="Name of the study.  [default: the newest]")
-@click.option("--recipe", help="Recipe: a path, or the name of one in factory/.  [default: the study's]")
+@click.option("--study", shell_complete=_options.complete_study, help="Name of the study.  [default: the newest]")
+@click.option(
+    "--recipe",
+    shell_complete=_options.complete_shipped("factory"),
+    help="Recipe: a path, or the name of one in factory/.  [default: the study's]",
+)
 @click.option("--no-register", is_flag=True, help="Write the table and the files, but leave the registry as it is.")
 @_options.file("--latency-from", help="Timings of the study's candidates/ that `whc bench --out` wrote on a device.")
 @_options.runs
@@ -72,12 +76,14 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
         latency = f"{row.latency_ms:.4f} ({row.latency_low_ms:.4f}-{row.latency_high_ms:.4f})"
         shown.add_row(row.name, f1, f"{row.val_f1:.4f}", latency, row.ratio_shown, f"{row.size_bytes / 1000:.1f}")
     remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
-    out = f"{len(table.left_out)} candidates left out; files: {folder / 'table.md'}, table.csv, table.json, front.png"
+    left_out = len(table.left_out)
+    out = f"{left_out} candidate{'s' * (left_out != 1)} left out; files: {folder / 'table.md'}, table.csv, table.json"
     positive = plugins.load("tasks", table.task).positive_label(table.labels)
     constant = f"always calling {positive!r}" if positive else "the best constant predictor"
     score, split = table.constant_shown
     floor = f"{constant} scores F1 {score:.4f}" + ("" if table.test_split else f" on {split}")
     untested = [] if table.test_split else [UNTESTED]
     reference = "x ref: times the reference network, which compares with other sessions and studies"
-    told = f"each adds to the faster one with {table.confidence:.0%} confidence; {table.variants_at_95} would at 95%"
-    return Group(shown, *untested, floor, reference, told, *remarks, *lines, out)
+    at_95 = f"at 95 % {table.variants_at_95} would be left"
+    told = [f"each adds to the faster one with {100 * table.confidence:.0f} % confidence; {at_95}"] if count > 1 else []
+    return Group(shown, *untested, floor, reference, *told, *remarks, *lines, f"{out}, front.png")
