@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHC := $(BIN)/whc
 
-.PHONY: help setup lint test quickstart bench pictures ui clean
+.PHONY: help setup lint test quickstart pictures bench fuzz ui clean
 
 help:
 	@echo "make quickstart   set up, render data, search, build the ladder (minutes)"
 	@echo "make test         set up, run the tests"
 	@echo "make lint         ruff, mypy, import-linter"
+	@echo "make fuzz         2,000 damaged, forged and odd inputs (make test: 300)"
 	@echo "make bench        speed and accuracy figures, as ratios"
 	@echo "make pictures     README's pictures and ladders anew (an hour and a half; SIZE=--small: minutes)"
 	@echo "make ui           the model registry in a browser, on this machine only"
@@ -44,6 +45,9 @@ quickstart: setup
 	@echo
 	@echo "The registry:  make ui, then open http://127.0.0.1:5000/#/models"
 	@echo "The demo:      $(WHC) demo --model whc_m --save wave.webm"
+
+fuzz: setup
+	WHC_FUZZ_INPUTS=2000 $(BIN)/pytest tests/fuzz -q -s
 
 bench: setup
 	$(BIN)/pytest tests/benchmarks -q -s -m bench
