@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,9 +19,11 @@ pytestmark = pytest.mark.slow
 
 
 def whc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user would."""
+    """Run the command as a user would, with the home folder `home` below that folder."""
     command = [sys.executable, "-c", "from whc.cli import main; main()", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_", "MPL"))}
+    env = ours | {"HOME": str(folder / "home")}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
 def result(folder: Path, *arguments: str) -> Any:
@@ -34,6 +37,7 @@ def result(folder: Path, *arguments: str) -> Any:
 def folder(tmp_path_factory: pytest.TempPathFactory, write_space: Callable[..., None]) -> Path:
     """A user's folder with rendered data and one finished search."""
     folder = tmp_path_factory.mktemp("user")
+    (folder / "home").mkdir()
     write_space(folder, epochs=6)
     data = result(folder, "data", "synth", "--out", "data", "--clips", "60")["data"]
     found = result(folder, "search", "--space", "space.yaml", "--data", data)
@@ -87,3 +91,15 @@ def test_the_study_on_disk(folder: Path) -> None:
     assert again.returncode == 1
     assert again.stderr.count("\n") == 1
     assert "--resume" in again.stderr
+
+
+def test_what_is_left_in_the_home_folder(folder: Path) -> None:
+    """After all of the above, a training and its export: what README says, nothing else."""
+    data = "data/dataset.parquet"
+    result(folder, "train", "--data", data, "--out", "run", "--set", "training.epochs=1")
+    result(folder, "export", "--checkpoint", "run/checkpoint.pt", "--out", "run/model.onnx")
+    result(folder, "predict", "--model", "run/model.onnx", "--source", data, "--out", "run/predicted.csv")
+    home = folder / "home"
+    left = {str(path.relative_to(home)) for path in home.rglob("*")}
+    fonts = {path for path in left if path.startswith(".cache/matplotlib/fontlist-")}
+    assert left - fonts <= {".config", ".config/matplotlib", ".cache", ".cache/matplotlib"}

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from pyarrow.fs import FileSelector, FileSystem, FileType, copy_files
-from ray.cluster_utils import Cluster
 
 from whc import records
 
@@ -46,13 +49,13 @@ def folder(tmp_path: Path, data: Path, write_space: Callable[..., None]) -> Path
 class Search:
     """A search in its own process, killed when the context ends if it has not ended by then."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.folder, self.arguments = folder, arguments
+    def __init__(self, folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> None:
+        self.folder, self.arguments, self.env = folder, arguments, env
 
     def __enter__(self) -> Search:
         self._log = (self.folder / "log").open("a+")
         command = [*WHC, *self.arguments]
-        self.process = subprocess.Popen(command, cwd=self.folder, stdout=self._log, stderr=self._log)
+        self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=self._log, stderr=self._log)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -210,25 +213,102 @@ def test_a_full_disk(folder: Path) -> None:
     assert resumed["states"].get("failed", 0) == 0
 
 
+class Machine:
+    """A machine as far as Ray can tell: a home and a temporary folder of its own. All that runs there ends with it."""
+
+    def __init__(self, name: str) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/tmp"))  # Ray's sockets want a short path
+        binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        self.environment = {**ours, "HOME": str(self.home), "RAY_TMPDIR": str(self.home), "PATH": binaries}
+
+    def run(self, *commands: str) -> None:
+        """Run commands in a shell; what they export stays for those to come."""
+        for command in commands:
+            if command.startswith("export "):
+                self.environment |= dict(pair.split("=") for pair in command.split()[1:])
+        shell = ["bash", "-ec", "\n".join(commands)]
+        done = subprocess.run(shell, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def off(self) -> None:
+        """As when its power fails."""
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("HOME") == str(self.home):
+                    process.kill()
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                pass
+
+
+def on_several_machines(port: int) -> dict[str, list[str]]:
+    """README's commands, by where it says to run them: `on one`, `on each`, `on the others`."""
+    readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    _, block, *_ = readme[readme.index("**On several machines**") :].split("```")
+    places: dict[str, list[str]] = {}
+    for line in block.strip().splitlines():
+        command, _, where = line.partition("#")
+        place = next(place for place in ("on one", "on each", "on the others") if where.strip().startswith(place))
+        command = command.strip().replace("HOST:6379", f"127.0.0.1:{port}")
+        command = command.replace("ray start --head", f"ray start --head --port {port}")
+        places.setdefault(place, []).append(f"{command} --num-cpus 1" if "ray start" in command else command)
+    return places
+
+
 @pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    """A head and two more nodes on this machine, a core each."""
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+def machines() -> Iterator[tuple[Machine, Machine]]:
+    """Two machines with nothing on them."""
+    both = Machine("one"), Machine("two")
     try:
-        for _ in range(2):
-            made.add_node(num_cpus=1)
-        made.wait_for_nodes()
-        yield made
+        yield both
     finally:
-        made.shutdown()
+        for machine in both:
+            machine.off()
+            shutil.rmtree(machine.home, ignore_errors=True)
 
 
-def test_a_node_that_goes_costs_no_trial(object_store: str, cluster: Cluster, folder: Path, tmp_path: Path) -> None:
-    """And neither driver nor workers look into each other's folders: they meet in an object store."""
-    remote = [*NEW, "--study", "far", "--trials", str(TRIALS), "--address", cluster.address]
-    alone = subprocess.run([*WHC, *remote], cwd=folder, capture_output=True, text=True, check=False)
+def test_readme_on_several_machines(
+    object_store: str, machines: tuple[Machine, Machine], folder: Path, tmp_path: Path
+) -> None:
+    """README's commands start a cluster with authentication, and when a machine of it goes no trial is lost.
+
+    Neither driver nor workers look into each other's folders: they meet in an object store.
+    """
+    first, second = machines
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    places = on_several_machines(port)
+    token, head, search = places["on one"]
+    first.run(token, *places["on each"], head)
+    (second.home / ".ray").mkdir()
+    shutil.copy(first.home / ".ray" / "auth_token", second.home / ".ray")
+    second.run(*places["on each"], *places["on the others"])
+
+    assert first.environment["RAY_AUTH_MODE"] == "token"
+
+    asked = search.replace("--space smile", "--space space.yaml").replace(
+        "smile/dataset.parquet", "data/dataset.parquet"
+    )
+    program, *remote = shlex.split(asked.replace("s3://bucket/whc", object_store))
+    assert program == "whc"
+
+    def whc(machine: Machine, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+        environment = {**machine.environment, **changes}
+        command = [*WHC, *arguments]
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    stranger = whc(first, *remote, "--study", "far", HOME=str(tmp_path))
+    assert stranger.returncode == 2
+    (line,) = stranger.stderr.splitlines()
+    assert f"token is at hand (there is no {tmp_path}/.ray/auth_token), got '127.0.0.1:{port}'; copy the head's" in line
+    assert "RAY_AUTH_TOKEN_PATH, and set RAY_AUTH_MODE=token" in line
+    alone = whc(first, *remote[: remote.index("--storage")], "--study", "far")
     assert alone.returncode == 2
     assert "--storage: required where the cluster has several nodes, got None; give " in alone.stderr
+    assert not (folder / "runs" / "far").exists()
+    own = whc(first, *NEW, "--study", "own", "--trials", "1", RAY_ADDRESS=f"127.0.0.1:{port}")
+    assert own.returncode == 0, own.stderr
 
     store, path = FileSystem.from_uri(object_store)
     left = FileSelector(f"{path}/far/trials", recursive=True, allow_not_found=True)
@@ -238,16 +318,18 @@ def test_a_node_that_goes_costs_no_trial(object_store: str, cluster: Cluster, fo
         found = store.get_file_info(left)
         return {str(one.path).removeprefix(f"{left.base_dir}/") for one in found if one.type == FileType.File}
 
-    with Search(folder, *remote, "--storage", object_store) as search:
-        search.until(lambda: any(name.endswith(".json") for name in there()))
-        cluster.remove_node(list(cluster.worker_nodes)[-1], allow_graceful=False)
-        assert search.end() == 0, search.told
+    with Search(folder, *remote, "--study", "far", "--trials", str(TRIALS), env=first.environment) as running:
+        running.until(lambda: any(name.endswith(".json") for name in there()))
+        second.off()
+        assert running.end() == 0, running.told
     here = list(records.trial_records(folder / "runs" / "far"))
     assert [one.trial_id for one in here] == [f"{number:05d}" for number in range(TRIALS)]
     assert {one.state for one in here} <= {"finished", "stopped"}
     assert there() == {f"{one.trial_id}/{name}" for one in here for name in ("record.json", *one.files)}
     copy_files(left.base_dir, str(tmp_path / "copy" / "trials"), source_filesystem=store)
     assert list(records.trial_records(tmp_path / "copy")) == here
+    for machine in machines:
+        assert not (machine.home / ".cache" / "Microsoft").exists()
 
 
 def test_a_cluster_that_does_not_answer_is_told_at_once(folder: Path) -> None:
@@ -259,3 +341,4 @@ def test_a_cluster_that_does_not_answer_is_told_at_once(folder: Path) -> None:
     assert "--address: must be a Ray cluster that can be reached (" in line
     assert "got '127.0.0.1:9'; start one with `ray start --head`, or leave it out" in line
     assert time.monotonic() - start < 30
+    assert not (folder / "runs").exists() or not list((folder / "runs").iterdir())  # no study has begun

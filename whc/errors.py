@@ -30,6 +30,10 @@ class StudyError(WhcError):
     """A study's folder is not in the state that the command needs."""
 
 
+class ClusterError(WhcError):
+    """Ray does not start on this machine."""
+
+
 class RegistryError(WhcError):
     """The model registry does not hold what was asked for, or refuses a change."""
 

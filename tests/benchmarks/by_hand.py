@@ -22,7 +22,7 @@ from whc.runtimes import onnxruntime_cpu
 from whc.search import space
 from whc.search import study as studies
 from whc.training.checkpoint import Checkpoint
-from whc.trials import dispatch
+from whc.trials import cluster
 from whc.trials.artifacts import export, trainer
 from whc.trials.config import TrialConfig
 
@@ -68,7 +68,7 @@ def main() -> None:
     corpus = load(Path(data), space.image_sizes(tree))
     workers = settings.workers or 2
     start = time.time()  # as in ours: the cluster's start counts
-    with dispatch.cluster(workers, sum(array.nbytes for array in corpus.images.values())):
+    with cluster.started(workers, sum(array.nbytes for array in corpus.images.values())):
         from ray import tune
         from ray.tune.search.optuna import OptunaSearch
 

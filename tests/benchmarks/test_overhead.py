@@ -22,7 +22,7 @@ from whc.search import space
 from whc.search.display import Display
 from whc.search.driver import Driver
 from whc.search.run import _tune
-from whc.trials import dispatch
+from whc.trials import cluster, dispatch
 
 pytestmark = pytest.mark.bench
 
@@ -91,7 +91,7 @@ def searched(
     display = Noted(study)
     driver = Driver(study, folder, space.compile_space(RAW, "bench"), [], display)
     driver.start()
-    with dispatch.joined(address) if address else dispatch.cluster(WORKERS, 1 << 20) as cores:
+    with cluster.joined(address) if address else cluster.started(WORKERS, 1 << 20) as cores:
         start = time.perf_counter()
         _tune(driver, corpus, cores or WORKERS)
         wall = time.perf_counter() - start
@@ -119,16 +119,16 @@ def test_nodes(tmp_path: Path, bright_corpus: Corpus, monkeypatch: pytest.Monkey
     each, seconds = 12, 3.0
     walls, paces = {}, {}
     for nodes in (1, 2, 4, 8):
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         try:
             for _ in range(nodes - 1):
-                cluster.add_node(num_cpus=1)
-            cluster.wait_for_nodes()
+                made.add_node(num_cpus=1)
+            made.wait_for_nodes()
             folder = tmp_path / str(nodes)
             folder.mkdir()
-            walls[nodes], noted = searched(each * nodes, seconds, folder, bright_corpus, monkeypatch, cluster.address)
+            walls[nodes], noted = searched(each * nodes, seconds, folder, bright_corpus, monkeypatch, made.address)
         finally:
-            cluster.shutdown()
+            made.shutdown()
         # Once each node has ended a trial: until then workers start, for which all share this machine's cores.
         paces[nodes] = (each - 1) * nodes / (noted.at[-1] - noted.at[nodes - 1])
     print(f"\n{each} trials of {seconds:.0f} s for each node of one core:")

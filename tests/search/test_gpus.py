@@ -22,7 +22,7 @@ from whc.search import space
 from whc.search.display import Display
 from whc.search.driver import Driver
 from whc.search.run import _tune
-from whc.trials import dispatch
+from whc.trials import cluster, dispatch
 from whc.trials.packing import CONTEXT_BYTES
 
 pytestmark = pytest.mark.slow
@@ -54,9 +54,9 @@ def sleeping(job: dict[str, Any], corpus: Corpus) -> None:
 @pytest.fixture
 def address() -> Iterator[str]:
     """A node of four cores that says it has a GPU."""
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
-    yield cluster.address
-    cluster.shutdown()
+    node = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1, "include_dashboard": False})
+    yield node.address
+    node.shutdown()
 
 
 def test_as_many_share_a_gpu_as_fit(
@@ -71,7 +71,7 @@ def test_as_many_share_a_gpu_as_fit(
     searched = study.model_copy(update={"trials": 6, "scheduler": {"rungs": 1}, "drop_slower": None})
     driver = Driver(searched, tmp_path, tree, [], Display(searched, Console(file=io.StringIO())))
     driver.start()
-    with dispatch.joined(address) as cores:
+    with cluster.joined(address) as cores:
         assert cores == 4
         _tune(driver, corpus, cores)
     assert sorted(driver.records) == [f"{number:05d}" for number in range(6)]

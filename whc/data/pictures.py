@@ -8,9 +8,9 @@ import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
-from whc import MAX_PIXELS
 from whc.data.preprocess import HEIC_BRANDS, Image, Unreadable, read_image
 from whc.data.shards import data_inside
+from whc.environment import MAX_PIXELS
 from whc.errors import DataError, WhcError
 
 # What has none of these is told by its first bytes; what has and cannot be decoded counts as damaged.

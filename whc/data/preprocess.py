@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from whc import MAX_PIXELS
+from whc.environment import MAX_PIXELS
 
 Image = NDArray[np.uint8]
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from whc import MAX_PIXELS
 from whc.data.pictures import require_utf8
 from whc.data.preprocess import TOO_LARGE, Image
+from whc.environment import MAX_PIXELS
 from whc.errors import DataError, problem
 
 Size = tuple[int, int]

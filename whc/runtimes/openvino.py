@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,6 +47,9 @@ def load(path: Path, config: Config) -> _Session:
         RuntimeUnavailable: OpenVINO is not installed.
         ArtifactError: the file is missing, is not ONNX, cannot run here, or has several inputs.
     """
+    # Importing OpenVINO would tell its makers so, and leave a number of this device in the home folder. Where this
+    # cannot be imported, it takes a stand-in of its own.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     openvino = library("openvino", "openvino")
     file, _ = read(path)
     settings = {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from whc.search.limits import check_limits
 from whc.search.plan import FIRST
 from whc.search.study import SearchFile, begin, check_same
 from whc.search.warm_start import earlier
-from whc.trials import dispatch
+from whc.trials import cluster, dispatch
 from whc.trials.config import TASKS, TrialConfig
 from whc.trials.storage import Storage
 
@@ -96,10 +96,9 @@ def search(
                 str(folder), "a new study's name must be free", request.name, "add --resume, or choose another --study"
             )
         )
-    folder.mkdir(parents=True, exist_ok=True)
     with (
-        records.locked(folder),
-        dispatch.joined(request.address) if request.address else nullcontext(None) as cores,
+        _held(folder),
+        cluster.joined(request.address) if request.address else nullcontext(None) as cores,
     ):
         study, tree, corpus = _prepare(request, folder, console, on_decoding)
         study = study.model_copy(update={"workers": cores or study.workers})
@@ -113,7 +112,8 @@ def search(
         try:
             if not driver.over:
                 corpus_bytes = sum(array.nbytes for array in corpus.images.values())
-                with nullcontext() if cores else dispatch.cluster(study.workers, corpus_bytes), display:
+                next_step = f"`whc search --resume --study {study.study}`"
+                with nullcontext() if cores else cluster.started(study.workers, corpus_bytes, next_step), display:
                     _tune(driver, corpus, study.workers)
         finally:
             driver.finish()
@@ -125,11 +125,25 @@ def search(
         return Outcome(study, folder, ended, complete=driver.complete)
 
 
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """A study's folder for this process alone. Where no study has begun in it by the end, nothing of it is left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with records.locked(folder):
+        try:
+            yield
+        finally:
+            if not (folder / "study.yaml").exists():
+                (folder / "lock").unlink(missing_ok=True)
+                with suppress(OSError):  # something else lies there
+                    folder.rmdir()
+
+
 def _check_storage(study: StudyRecord) -> None:
     """Raises UsageError where workers would have no way to leave their trials."""
     if study.storage:
         Storage(study.storage, study.study).check()
-    elif dispatch.several_nodes():
+    elif cluster.several_nodes():
         rule = "required where the cluster has several nodes"
         raise UsageError(
             problem("--storage", rule, None, "give a folder that all of them mount, or s3://bucket/folder")

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
-import socket
-import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
@@ -18,97 +15,12 @@ from typing import Any
 import torch
 
 from whc.data.dataset import Corpus
-from whc.errors import UsageError, problem
 from whc.records import CurvePoint, TrialRecord
+from whc.trials import cluster
 from whc.trials.config import TrialConfig
 from whc.trials.packing import Packing
 from whc.trials.run import Assignment, run
 from whc.trials.storage import RUNG, RUNG_CHECKPOINT
-
-START = "start one with `ray start --head`, or leave it out"
-SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # snapshots of Ray's own state, which nobody reads and which grow
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a banner even when told to be quiet
-}
-
-
-@contextmanager
-def cluster(workers: int, corpus_bytes: int) -> Iterator[None]:
-    """A Ray cluster on this machine for the length of the context.
-
-    Args:
-        workers: trials at once; each gets one core.
-        corpus_bytes: size of the data that the object store must hold.
-    """
-    os.environ.update({**SETTINGS, "TUNE_MAX_PENDING_TRIALS_PG": str(workers)})
-    import ray  # reads its settings when imported
-
-    ray.init(
-        num_cpus=workers,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        object_store_memory=max(256 << 20, 2 * corpus_bytes),
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def joined(address: str) -> Iterator[int]:
-    """A running Ray cluster, joined for the length of the context; gives its number of cores.
-
-    Args:
-        address: `host:port` of its head, or `auto` for the one that runs on this machine.
-
-    Raises:
-        UsageError: nobody answers there, or it is no Ray cluster of the same version.
-    """
-    os.environ.update(SETTINGS)
-    if address != "auto":
-        _check_answers(address)
-    import ray
-
-    try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": SETTINGS},
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise UsageError(problem("--address", f"must be a Ray cluster ({reason})", address, START)) from error
-    try:
-        cores = int(ray.cluster_resources().get("CPU", 0))
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(cores)
-        yield cores
-    finally:
-        ray.shutdown()
-
-
-def _check_answers(address: str) -> None:
-    """Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(problem("--address", "must be HOST:PORT or auto", address, START))
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        rule = f"must be a Ray cluster that can be reached ({error})"
-        raise UsageError(problem("--address", rule, address, START)) from error
-
-
-def several_nodes() -> bool:
-    """Whether a cluster has been joined that has more nodes than this one."""
-    ray = sys.modules.get("ray")  # not imported here: it reads its settings when it is
-    return ray is not None and ray.is_initialized() and len([node for node in ray.nodes() if node["Alive"]]) > 1
 
 
 def packing(corpus: Corpus) -> Packing:
@@ -186,7 +98,7 @@ def run_all(jobs: Sequence[dict[str, Any]], corpus: Corpus, workers: int) -> Ite
     """
     if not jobs:
         return
-    with cluster(workers, sum(array.nbytes for array in corpus.images.values())):
+    with cluster.started(workers, sum(array.nbytes for array in corpus.images.values())):
         import ray
 
         shared, packed = ray.put(corpus), packing(corpus)
