@@ -75,6 +75,9 @@ def samples(tmp_path_factory: pytest.TempPathFactory, make_study: Callable[..., 
     (home / "mlflow").mkdir()
     (home / "mlflow" / "server.yaml").write_text(dump_yaml({"database": "runs/mlflow.db", "port": 5000}))
     trial = home / "runs" / "fuzz-1" / "trials" / "00000"
+    recorded = Path(__file__).parents[1] / "benchmarks" / "recorded"
+    (home / "recorded.parquet").write_bytes((recorded / "smile.parquet").read_bytes())
+    (home / "recorded.yaml").write_text(dump_yaml({"include": "smile", "name": "recorded"}))
     (home / "model.onnx").write_bytes((trial / "model.onnx").read_bytes())
     (home / "checkpoint.pt").write_bytes((trial / "checkpoint.pt").read_bytes())
     record = records.load(records.TrialRecord, trial / "record.json")
