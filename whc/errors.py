@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import reprlib
 from collections.abc import Mapping
 
@@ -67,3 +69,57 @@ def shown(value: object) -> str:
 def problem(where: str, rule: str, got: object, next_step: str) -> str:
     """One line in the shape every message has: `where: rule, got value; next step`."""
     return f"{where}: {rule}, got {shown(got)}; {next_step}"
+
+
+# What the operating system says no with: the rule that is broken, and what to do.
+_ROOM = ("must have room on its disk", "free some space there, or choose another path, and run the command again")
+_ACCESS = ("must be accessible", "mind its permissions, or choose another path")
+_PATH = ("must be a path that can be used", "choose another path")
+_DISK = ("must be on a disk that works", "check the disk")
+_MANY = ("must be opened beside other files", "raise the limit (`ulimit -n`)")
+_REFUSALS = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: _ROOM,
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
+    errno.EROFS: _ACCESS,
+    errno.EBUSY: _ACCESS,
+    errno.ETXTBSY: _ACCESS,
+    errno.ENOENT: ("must be there", "check the path"),
+    errno.EEXIST: _PATH,
+    errno.EISDIR: _PATH,
+    errno.ELOOP: _PATH,
+    errno.EMLINK: _PATH,
+    errno.ENAMETOOLONG: _PATH,
+    errno.ENODEV: _PATH,
+    errno.ENOTDIR: _PATH,
+    errno.ENOTEMPTY: _PATH,
+    errno.ENXIO: _PATH,
+    errno.EXDEV: _PATH,
+    errno.EIO: _DISK,
+    errno.ESTALE: _DISK,
+    errno.EMFILE: _MANY,
+    errno.ENFILE: _MANY,
+}
+_NAMELESS = (_ROOM, _DISK, _MANY)  # a user can mend these without being told which file it was
+
+
+def refusal(error: OSError) -> str | None:
+    """One line for what the operating system refuses a user; None for an error that is our bug.
+
+    A user can mend what has to do with a file that is named, or with the whole machine. The rest is ours: a descriptor
+    that is closed, a wrong argument, a connection.
+    """
+    rule, next_step = _REFUSALS.get(error.errno or 0, ("", ""))
+    reason = os.strerror(error.errno or 0)
+    # Of two files that are named, the second is the one that is written.
+    filename = error.filename if error.filename2 is None else error.filename2
+    if rule and isinstance(filename, str | bytes):
+        name = os.fsdecode(filename)
+        return f"{name if name.isprintable() and name else ascii(name)}: {rule}, got {reason}; {next_step}"
+    if (rule, next_step) in _NAMELESS:
+        return f"a file: {rule}, got {reason}; {next_step}"
+    if str(error.strerror).startswith("No usable temporary directory"):
+        return "TMPDIR: must be a folder that can be written and has room, got none; set it to another folder"
+    return None

@@ -216,13 +216,13 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
     ),
     "out is a file": (
         "train --data good.parquet --out good.yaml --set model.image_size=16",
-        2,
-        [("--out: must be a folder that can be created (File exists), got 'good.yaml'", "choose another path")],
+        1,
+        [("good.yaml: must be a path that can be used, got File exists", "choose another path")],
     ),
     "out of synth is a file": (
         "data synth --clips 6 --out good.yaml",
         1,
-        [("good.yaml/dataset.parquet: must be writable", "choose another folder")],
+        [("good.yaml: must be a path that can be used, got File exists", "choose another path")],
     ),
     "too few clips": ("data synth --out out --clips 2", 2, [("--clips: must be at least 6", "ask for more clips")]),
     "no space": ("search", 2, [("--space: required", "search_spaces/tiny.yaml")]),
@@ -292,7 +292,7 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
     "nothing finished": (
         "factory build-table --study old --no-register",
         1,
-        [("runs/old: must hold finished trials, got '1 trials, none finished'", "--resume --trials N")],
+        [("runs/old: must hold finished trials, got '1 trial, none finished'", "--resume --trials N")],
     ),
     "damaged record": (
         "factory build-table --study damaged --no-register",

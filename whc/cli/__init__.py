@@ -9,13 +9,16 @@ import importlib
 import io
 import os
 import shutil
+import signal
 import sys
 import warnings
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 from whc import __version__
+from whc.cli._endings import Ending, as_ctrl_c
 
 
 class Folder(click.Group):
@@ -55,8 +58,14 @@ def main() -> None:
     root.help = "Families of tiny vision models: search, time, choose, register and run them."
     root.context_settings["max_content_width"] = shutil.get_terminal_size().columns
     root = click.version_option(__version__, prog_name="whc")(root)
+    with as_ctrl_c() as ending:
+        _run(root, ending)
+
+
+def _run(root: click.Group, ending: Ending) -> NoReturn:
+    """Run a command, say in lines on stderr what a user can mend, and exit; bugs keep their traceback."""
     from whc.cli._usage import explanation
-    from whc.errors import WhcError
+    from whc.errors import WhcError, refusal
 
     try:
         status = root.main(standalone_mode=False)
@@ -71,11 +80,17 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        sys.exit(ending.exit_code)
     except BrokenPipeError:
         # The reader (head, less) has gone; nothing more can be told.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        told = refusal(error)
+        if told is None:
+            raise
+        _tell(told)
+        sys.exit(WhcError.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -151,21 +151,6 @@ def model_file(model: str) -> Path:
     return Registry(read_location()).resolve(model)
 
 
-def make_folder(path: Path, option: str) -> None:
-    """Create the folder that results go into.
-
-    Raises:
-        UsageError: it cannot be created.
-    """
-    from whc.errors import UsageError, problem
-
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        rule = f"must be a folder that can be created ({error.strerror})"
-        raise UsageError(problem(option, rule, str(path), "choose another path")) from error
-
-
 def common_folder(paths: Sequence[str]) -> tuple[str, list[str]]:
     """The folder that all files lie below, empty where there is none, and each one's path in it."""
     parents = [Path(path).parent for path in paths]

@@ -32,6 +32,7 @@ def command(
 
     A file that cannot be timed is told and left out, also when it crashes its runtime or never answers.
     """
+    from whc import records
     from whc.errors import ArtifactError, UsageError, problem
     from whc.latency.bench import session
     from whc.latency.timing import Protocol
@@ -40,23 +41,12 @@ def command(
     if out and out.is_dir():
         raise UsageError(problem("--out", "must be a file", str(out), "name a .json file in it"))
     found = session(files, choose(runtime, threads), Protocol(), wait_s=wait_s)
-    if out:
-        _write(found, out)
     if as_json or found.files:
         _options.emit(found.model_dump(mode="json", by_alias=True), as_json, _table(found))
+    if out:  # after all is told: what was measured is not lost where the file is refused
+        records.save(found, out)
     if found.failed:
         raise ArtifactError("\n".join(file.reason for file in found.failed))
-
-
-def _write(found: LatencySession, out: Path) -> None:
-    from whc import records
-    from whc.errors import UsageError, problem
-
-    try:
-        records.save(found, out)
-    except OSError as error:
-        rule = f"must be a file that can be written ({error.strerror})"
-        raise UsageError(problem("--out", rule, str(out), "choose another path")) from error
 
 
 def _table(found: LatencySession) -> Group:
@@ -64,9 +54,10 @@ def _table(found: LatencySession) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    threads = f"{found.threads} thread{'s' * (found.threads != 1)}"
+    from whc.words import quantity
+
     # Lines of their own: a title would be wrapped to the table's width.
-    lines = [f"batch 1, {threads}, {found.runtime}, {found.host}"]
+    lines = [f"batch 1, {quantity(found.threads, 'thread')}, {found.runtime}, {found.host}"]
     folder, names = _options.common_folder([file.path for file in found.files])
     if folder:
         lines.append(f"files in {folder}")

@@ -19,19 +19,6 @@ from whc.cli import _options
 @_options.as_json
 def command(checkpoint: Path, out: Path, as_json: bool, **options: Any) -> None:
     """Write a checkpoint as one ONNX file that carries its own labels and input description."""
-    from whc.errors import UsageError, problem
-
-    given = {name: value for name, value in options.items() if value is not None}
-    try:
-        _export(checkpoint, out, given)
-        size = out.stat().st_size
-    except OSError as error:  # what cannot be read is told by whoever reads it
-        rule = f"must be a file that can be written ({error.strerror})"
-        raise UsageError(problem("--out", rule, str(out), "choose another path")) from error
-    _options.emit({"onnx": str(out), "size_bytes": size}, as_json, f"{out}: {size / 1000:.1f} KB")
-
-
-def _export(checkpoint: Path, out: Path, options: dict[str, Any]) -> None:
     from whc.config import validate
     from whc.errors import UsageError, problem
 
@@ -41,8 +28,9 @@ def _export(checkpoint: Path, out: Path, options: dict[str, Any]) -> None:
     from whc.training.checkpoint import load
     from whc.trials.artifacts import export, restore
 
-    config = validate(Config, options, "export")
+    config = validate(Config, {name: value for name, value in options.items() if value is not None}, "export")
     saved = load(checkpoint)
     trial, network = restore(saved, str(checkpoint))
-    _options.make_folder(out.parent, "--out")
     export(trial, network, saved, out, config)
+    size = out.stat().st_size
+    _options.emit({"onnx": str(out), "size_bytes": size}, as_json, f"{out}: {size / 1000:.1f} KB")

@@ -68,13 +68,13 @@ def command(
     start = _start(config, assignments, out, init, resume)
     from whc.data.dataset import load
     from whc.trials.train import train_and_save
+    from whc.words import quantity
 
     console = _options.messages()
     with _options.progress(console, "decoding") as told:
         corpus = load(data, [start.config.model.image_size], told, start.interpolation)
-    _options.make_folder(out, "--out")
     if corpus.unreadable:
-        console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
+        console.print(f"{quantity(len(corpus.unreadable), 'unreadable image')} left out, first {corpus.unreadable[0]}")
     if start.config.model.frames > 1:
         console.print(corpus.clip_rule, soft_wrap=True)
     try:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -20,8 +20,8 @@ from whc.data.dataset import SPLITS
 from whc.data.folders import BuildConfig, Found, scan
 from whc.data.pictures import require_utf8
 from whc.data.reading import Item, read
-from whc.data.replacing import replacing
 from whc.errors import DataError, UsageError, problem
+from whc.files import replacing
 
 PARQUET = Path("dataset.parquet")
 REPORT = Path("report", "report.json")
@@ -174,16 +174,13 @@ def _clusters(items: Sequence[Item], near: Sequence[int]) -> list[list[Item]]:
 def _write(
     items: Sequence[Item], near: Sequence[Sequence[Item]], found: Found, config: BuildConfig, out: Path
 ) -> BuildReport:
-    try:
-        (out / REPORT).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(out / PARQUET) as parquet, replacing(out / PIE) as pie, replacing(out / REPORT) as text:
-            _write_rows(items, found, config, parquet)
-            report = build_report.summarize(items, near, found, config, out / PARQUET, parquet)
-            build_report.draw(report, pie)
-            text.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"{out}: must be a folder that can be written, got: {reason}; choose another folder") from error
+    with ExitStack() as files:  # entered one by one: what is refused names the last one
+        parquet = files.enter_context(replacing(out / PARQUET))
+        _write_rows(items, found, config, parquet)
+        report = build_report.summarize(items, near, found, config, out / PARQUET, parquet)
+        build_report.draw(report, files.enter_context(replacing(out / PIE)))
+        text = files.enter_context(replacing(out / REPORT))
+        text.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return report
 
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from whc.data.dataset import SPLITS, Size
 from whc.data.preprocess import Image
-from whc.data.replacing import replacing
-from whc.errors import DataError, UsageError, problem
+from whc.errors import UsageError, problem
+from whc.files import replacing
 
 Motion = Literal["waving", "still", "drifting", "passing", "opening"]
 MOTIONS: tuple[Motion, ...] = get_args(Motion)
@@ -154,12 +154,8 @@ def _clip_rows(seed: int, index: int, people: int) -> Iterator[dict[str, object]
 
 
 def _write(table: pa.Table, path: Path) -> Path:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary)
-    except OSError as error:
-        raise DataError(f"{path}: must be writable, got {error.strerror}; choose another folder") from error
+    with replacing(path) as temporary:
+        pq.write_table(table, temporary)
     return path
 
 

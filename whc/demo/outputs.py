@@ -15,10 +15,10 @@ import cv2
 
 from whc.data.pictures import require_utf8
 from whc.data.preprocess import Image
-from whc.data.replacing import replacing
 from whc.demo.classifier import Verdict
 from whc.demo.overlay import Size
 from whc.errors import UsageError
+from whc.files import replacing
 
 MAX_HELD_SECONDS = 60.0
 _CODECS = {".webm": "VP80", ".mp4": "mp4v"}

@@ -18,6 +18,7 @@ from whc import plugins
 from whc.errors import ArtifactError, UsageError, problem
 from whc.export.fold import fold
 from whc.export.operators import TRANSLATIONS, as_operators
+from whc.files import replacing
 from whc.plugins import PluginConfig
 from whc.records import ModelMetadata
 
@@ -78,12 +79,8 @@ def export(
     model = _without_traces(_simplify(plain, path, (1, *input_shape)))
     _check(model, path, open_sizes, config.opset)
     onnx.helper.set_model_props(model, metadata.to_properties())
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with replacing(path) as temporary:
         onnx.save(model, str(temporary))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _check_finite(network: nn.Module, path: Path, input_shape: tuple[int, ...]) -> None:

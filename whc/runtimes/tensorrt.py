@@ -19,6 +19,7 @@ from pydantic import Field
 from whc import __version__
 from whc.config import fingerprint
 from whc.errors import ArtifactError, UsageError, problem
+from whc.files import replacing
 from whc.plugins import PluginConfig
 from whc.runtimes import library
 from whc.runtimes.cuda import Gpu
@@ -149,11 +150,9 @@ def _kept(place: Path) -> bytes:
 
 def _keep(place: Path, plan: bytes) -> None:
     """Put an engine into the cache, with its digest in front: TensorRT may crash over a damaged one."""
-    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(hashlib.sha256(plan).digest() + plan)
-        temporary.replace(place)
+        with replacing(place) as temporary:
+            temporary.write_bytes(hashlib.sha256(plan).digest() + plan)
     except OSError as error:
         rule = f"cache must be a folder that can be written ({error.strerror})"
         raise UsageError(problem(f"runtime {NAME}", rule, str(place.parent), "set its parameter `cache`")) from error

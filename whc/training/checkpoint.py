@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
 import zipfile
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from whc.data.preprocess import INTERPOLATION
 from whc.errors import ArtifactError, problem
+from whc.files import replacing
 from whc.training import originals
 
 SCHEMA = 1
@@ -62,10 +64,11 @@ class Checkpoint:
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint, renamed into place when complete."""
-    temporary = path.with_name(f".{path.name}.tmp")
     fields = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}  # asdict copies tensors
-    torch.save({"schema": SCHEMA, **fields}, temporary)
-    temporary.replace(path)
+    content = io.BytesIO()  # not a file: what cannot be written PyTorch tells as a RuntimeError about its own code
+    torch.save({"schema": SCHEMA, **fields}, content)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
 
 
 def load(path: Path) -> Checkpoint:

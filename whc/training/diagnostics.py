@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from whc.files import replacing
+
 _NICENESS = 10
 
 
@@ -50,10 +52,8 @@ def draw(
     right.set(xlabel="false positive rate", ylabel="true positive rate")
     right.legend(loc="lower right")
     figure.suptitle(title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
 
 
 @dataclass

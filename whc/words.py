@@ -1,0 +1,8 @@
+"""Words for numbers, as messages and tables say them."""
+
+from __future__ import annotations
+
+
+def quantity(number: int, noun: str) -> str:
+    """A number of things: `1 variant`, `2 variants`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
