@@ -49,13 +49,22 @@ def folder(tmp_path: Path, data: Path, write_space: Callable[..., None]) -> Path
 class Search:
     """A search in its own process, killed when the context ends if it has not ended by then."""
 
-    def __init__(self, folder: Path, *arguments: str, env: Mapping[str, str] | None = None) -> None:
-        self.folder, self.arguments, self.env = folder, arguments, env
+    def __init__(
+        self, folder: Path, *arguments: str, env: Mapping[str, str] | None = None, group: bool = False
+    ) -> None:
+        self.folder, self.arguments, self.env, self.group = folder, arguments, env, group
 
     def __enter__(self) -> Search:
         self._log = (self.folder / "log").open("a+")
         command = [*WHC, *self.arguments]
-        self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=self._log, stderr=self._log)
+        self.process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.env,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=self.group,
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -165,6 +174,74 @@ def test_ctrl_c_twice(folder: Path) -> None:
     assert sum(resumed["states"].values()) == TRIALS
     assert before.items() <= ended(study).items()
     assert "RUNNING" not in optuna_states(study)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_the_whole_group_is_ended(folder: Path, number: signal.Signals) -> None:
+    """As `timeout` and a terminal that closes do: Ray's servers must be there until the search has ended."""
+    study = folder / "runs" / "ended"
+    with Search(folder, *NEW, "--study", "ended", "--trials", "99", group=True) as search:
+        search.until(lambda: list((study / "trials").glob("*/*.json")))
+        os.killpg(search.process.pid, number)
+        assert search.end() == 128 + number, search.told
+        assert "Traceback" not in search.told
+        assert "what had ended is kept" in search.told
+        assert "interrupted" in search.told
+    before = ended(study)
+    resumed = result(folder, "search", "--resume", "--study", "ended", "--trials", str(max(3, len(before))))
+    assert resumed["complete"]
+    assert before.items() <= ended(study).items()
+
+
+@pytest.fixture(scope="module")
+def searched(data: Path, write_space: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a study that has ended and has a table."""
+    folder = tmp_path_factory.mktemp("searched")
+    write_space(folder, epochs=2)
+    recipe = (folder / "recipe.yaml").read_text()
+    (folder / "recipe.yaml").write_text(f"{recipe}refit: {{seeds: 1, epochs: 1, candidates: 2}}\n")
+    (folder / "data").symlink_to(data)
+    result(folder, *NEW[:-1], "--study", "built")
+    result(folder, *BUILD)
+    return folder
+
+
+BUILD = ["factory", "build-table", "--study", "built", "--no-register"]
+ENDS = [signal.SIGKILL] * 10 + [signal.SIGTERM, signal.SIGHUP]
+
+
+def test_build_table_is_ended_at_any_moment(searched: Path) -> None:
+    study, rng = searched / "runs" / "built", random.Random(0)
+    trials = ended(study)
+    started = time.monotonic()
+    result(searched, *BUILD)
+    whole_s = time.monotonic() - started
+    for place, number in enumerate(ENDS):
+        if rng.random() < 0.5:
+            shutil.rmtree(study / "refit", ignore_errors=True)
+        with Search(searched, *BUILD, group=True) as build:
+            seconds = whole_s * (place % 10 + rng.random()) / 10
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline and build.process.poll() is None:
+                time.sleep(0.01)
+            build.process.send_signal(number)
+            code = build.end()
+            assert code in (0, -signal.SIGKILL, 128 + number), build.told
+        assert "Traceback" not in build.told
+        assert ended(study) == trials
+        consistent(study)
+    table = result(searched, *BUILD)
+    assert table["variants"]
+    consistent(study)
+    assert [path for path in study.rglob(".*tmp*") if path.is_file()] == []
+    assert not list(study.glob(".ladder*"))
+
+
+def consistent(study: Path) -> None:
+    """Where there is a table its files are there, of the size that it says."""
+    if (study / "table.json").is_file():
+        for row in json.loads((study / "table.json").read_text())["variants"]:
+            assert (study / row["onnx"]).stat().st_size == row["size_bytes"]
 
 
 def test_two_searches_of_one_name(folder: Path) -> None:
@@ -327,7 +404,8 @@ def test_readme_on_several_machines(
     assert {one.state for one in here} <= {"finished", "stopped"}
     assert there() == {f"{one.trial_id}/{name}" for one in here for name in ("record.json", *one.files)}
     copy_files(left.base_dir, str(tmp_path / "copy" / "trials"), source_filesystem=store)
-    assert list(records.trial_records(tmp_path / "copy")) == here
+    stored = sorted((tmp_path / "copy" / "trials").glob("*/record.json"))
+    assert [records.load_trial(path, "far") for path in stored] == here
     for machine in machines:
         assert not (machine.home / ".cache" / "Microsoft").exists()
 

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whc import records
+from whc.config import fingerprint
 from whc.errors import ArtifactError, StudyError, UsageError
 from whc.records import (
     CurvePoint,
@@ -78,7 +79,7 @@ def trial(trial_id: str = "t1", **changes: object) -> TrialRecord:
         "trial_id": trial_id,
         "study": "wave",
         "config": {"model": {"width": 8}},
-        "config_hash": "ab",
+        "config_hash": fingerprint({"model": {"width": 8}}),
         "drawn": {"model.width": 8},
         "state": "finished",
         "curve": [CurvePoint(epoch=1, val_f1=0.5, seconds=0.1)],
@@ -197,7 +198,8 @@ def test_a_missing_record(tmp_path: Path) -> None:
         records.load(TrialRecord, tmp_path / "record.json")
 
 
-def test_trial_records_are_those_in_place_in_order(tmp_path: Path) -> None:
+def test_trial_records_are_those_in_place_in_order(tmp_path: Path, make_study: MakeStudy) -> None:
+    make_study(study="wave").save(tmp_path)
     for trial_id in ("b", "a", "c"):
         save(trial(trial_id), tmp_path / "trials" / trial_id / "record.json")
     unfinished = tmp_path / "trials" / "d"

@@ -8,26 +8,34 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self, TypeVar
+from textwrap import shorten
+from typing import Annotated, Any, Literal, Protocol, Self, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from whc import __version__
-from whc.config import dump_yaml, load_yaml, validate
+from whc.config import dump_yaml, fingerprint, load_yaml, validate
 from whc.errors import ArtifactError, StudyError, UsageError, problem
+from whc.files import replacing
+from whc.plugins import Choice, ChoiceOf
 
 SCHEMA = 1
 TABLE_SCHEMA = 2  # 2: scores on test may be null; test_split and constant_val_f1 are new
 NO_TEST_SPLIT = "no test split"
 UNTESTED = f"{NO_TEST_SPLIT}: nothing was scored on test; validation chose, so expect a lower F1 on new data"
 State = Literal["finished", "stopped", "infeasible", "failed", "waiting"]  # the last one is not over
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # milliseconds, ratios
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]  # scores
+Seconds = Annotated[float, Field(allow_inf_nan=False)]  # below 0 where the clock was set back
+Count = Annotated[int, Field(ge=0)]
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]  # leads nowhere else
+SamplerName = Literal["auto", "tpe", "nsga2", "gp", "random"]
 
 
 class _Record(BaseModel):
@@ -37,9 +45,9 @@ class _Record(BaseModel):
 class CurvePoint(_Record):
     """Validation F1 after an epoch (counted from 1), and the seconds that epoch took."""
 
-    epoch: int
-    val_f1: float
-    seconds: float
+    epoch: int = Field(ge=1)
+    val_f1: Share
+    seconds: Seconds
 
 
 def _share(part: float, whole: float) -> float:
@@ -54,21 +62,21 @@ class Latency(_Record):
     `_low`..`_high` is the 95 % interval of its median. `noisy`: the machine was too busy to believe any of it.
     """
 
-    ms: float
-    low_ms: float
-    high_ms: float
-    p90_ms: float
-    p99_ms: float
-    ratio: float
+    ms: Positive
+    low_ms: Positive
+    high_ms: Positive
+    p90_ms: Positive
+    p99_ms: Positive
+    ratio: Positive
     runtime: str
     threads: int
     host: str
     # Records of old have none of these.
-    ratio_low: float = Field(default_factory=lambda data: data["ratio"] * _share(data["low_ms"], data["ms"]))
-    ratio_high: float = Field(default_factory=lambda data: data["ratio"] * _share(data["high_ms"], data["ms"]))
-    p50_ms: float = Field(default_factory=lambda data: data["ms"])
-    p50_low_ms: float = Field(default_factory=lambda data: data["low_ms"])
-    p50_high_ms: float = Field(default_factory=lambda data: data["high_ms"])
+    ratio_low: Positive = Field(default_factory=lambda data: data["ratio"] * _share(data["low_ms"], data["ms"]))
+    ratio_high: Positive = Field(default_factory=lambda data: data["ratio"] * _share(data["high_ms"], data["ms"]))
+    p50_ms: Positive = Field(default_factory=lambda data: data["ms"])
+    p50_low_ms: Positive = Field(default_factory=lambda data: data["low_ms"])
+    p50_high_ms: Positive = Field(default_factory=lambda data: data["high_ms"])
     noisy: bool = False
 
     def scaled(self, reference_ms: float) -> Self:
@@ -82,13 +90,13 @@ class IdleReference(_Record):
 
     host: str
     runtime: str
-    ms: float = Field(gt=0)
+    ms: Positive
 
 
 class Footprint(_Record):
     """What the exported file of an architecture comes to, whatever its weights: its size and its latency."""
 
-    size_bytes: int
+    size_bytes: Count
     latency: Latency
 
 
@@ -98,9 +106,9 @@ class TimedFile(_Record):
     path: str
     sha256: str
     latency: Latency
-    ratio_to_first: float
-    ratio_to_first_low: float
-    ratio_to_first_high: float
+    ratio_to_first: Positive
+    ratio_to_first_low: Positive
+    ratio_to_first_high: Positive
 
 
 class FailedFile(_Record):
@@ -121,11 +129,11 @@ class LatencySession(_Record):
     host: str
     runtime: str
     threads: int
-    reference_ms: float
+    reference_ms: Positive
     noisy: bool
-    aa_ratio: float
-    aa_low: float
-    aa_high: float
+    aa_ratio: Positive
+    aa_low: Positive
+    aa_high: Positive
     files: list[TimedFile]
     failed: list[FailedFile]
 
@@ -146,21 +154,21 @@ class TrialRecord(_Record):
     """
 
     schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
-    trial_id: str
-    study: str
+    trial_id: FolderName
+    study: FolderName
     config: dict[str, Any]
     config_hash: str
     drawn: dict[str, Any] = {}
     state: State
     reason: str = ""
     curve: list[CurvePoint] = []
-    val_f1: float | None = None
+    val_f1: Share | None = None
     latency: Latency | None = None
-    size_bytes: int | None = None
-    params: int | None = None
-    peak_memory_bytes: int | None = None
-    before_s: float = 0.0
-    elapsed_s: float = 0.0
+    size_bytes: Count | None = None
+    params: Count | None = None
+    peak_memory_bytes: Count | None = None
+    before_s: Seconds = 0.0
+    elapsed_s: Seconds = 0.0
     seed: int
     data_fingerprint: str
     code_version: str
@@ -192,7 +200,7 @@ class VariantRow(_Record):
     size_bytes: int
     params: int
     runtime: str
-    onnx: str
+    onnx: str = Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")
     config: dict[str, Any]
     trial_id: str
     notes: list[str] = []
@@ -330,18 +338,15 @@ class LadderObserver(Protocol):
         """Take over the variants in `folder`; returns a line to print for each."""
 
 
+MEND_RECORD = "delete the file and use --resume"
+
 AnyRecord = TypeVar("AnyRecord", bound=_Record)
 
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a file so that a reader sees either nothing or all of it, even after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def sha256(path: Path) -> str:
@@ -355,8 +360,13 @@ def save(record: _Record, path: Path) -> None:
     write_atomic(path, record.model_dump_json(by_alias=True, indent=1) + "\n")
 
 
-def load(kind: type[AnyRecord], path: Path) -> AnyRecord:
+def load(kind: type[AnyRecord], path: Path, next_step: str = MEND_RECORD) -> AnyRecord:
     """Read a record.
+
+    Args:
+        kind: what the file must hold.
+        path: of the file.
+        next_step: what to do about a damaged one.
 
     Raises:
         StudyError: the file is missing or is not such a record.
@@ -368,14 +378,49 @@ def load(kind: type[AnyRecord], path: Path) -> AnyRecord:
     except ValidationError as error:
         first = error.errors()[0]
         where = ": ".join(filter(None, (str(path), ".".join(map(str, first["loc"])))))
-        next_step = "upgrade whc" if first["loc"] == ("schema",) else "delete the file and use --resume"
-        raise StudyError(f"{where}: {first['msg']}; {next_step}") from error
+        shown = shorten(repr(first["input"]), 60) if first["type"] != "json_invalid" and first["loc"] else ""
+        got = f", got {shown}" if shown else ""
+        next_step = "upgrade whc" if first["loc"] == ("schema",) else next_step
+        raise StudyError(f"{where}: {first['msg']}{got}; {next_step}") from error
 
 
 def trial_records(study_folder: Path) -> Iterator[TrialRecord]:
-    """Records of all trials that are over, in order of trial id."""
+    """Records of all trials that are over, in order of trial id.
+
+    Raises:
+        StudyError: a record is damaged, or not what a trial of this study leaves.
+    """
+    study = StudyRecord.load(study_folder).study
     for path in sorted((study_folder / "trials").glob("*/record.json")):
-        yield load(TrialRecord, path)
+        yield load_trial(path, study)
+
+
+def load_trial(path: Path, study: str) -> TrialRecord:
+    """Read what a trial left, and check that it belongs where it lies and that nothing in it is missing or changed.
+
+    Args:
+        path: record.json, or rung.json of a trial that waits, in the trial's folder.
+        study: that the trial is of.
+
+    Raises:
+        StudyError: it is missing, damaged, or not what such a trial leaves.
+    """
+    record = load(TrialRecord, path)
+    place, state = path.parent.name, record.state
+    has_trained, waits = state in ("finished", "waiting"), state == "waiting"
+    rules: tuple[tuple[str, object, object, str], ...] = (
+        ("trial_id", record.trial_id, record.trial_id == place, f"must be {place!r}, as its folder"),
+        ("study", record.study, record.study == study, f"must be {study!r}, as in study.yaml"),
+        ("state", state, waits == (path.name != "record.json"), "must be 'waiting' in rung.json and nowhere else"),
+        ("config", record.config_hash, fingerprint(record.config) == record.config_hash, "must be what its hash is of"),
+        ("curve", [], record.curve or not waits, "required of a trial that waits"),
+        ("val_f1", None, record.val_f1 is not None or not has_trained, f"required of a trial that is {state}"),
+        ("latency", None, record.latency or not (has_trained or record.curve), "required of a trial that has trained"),
+    )
+    for field, got, is_kept, rule in rules:
+        if not is_kept:
+            raise StudyError(problem(f"{path}: {field}", rule, got, MEND_RECORD))
+    return record
 
 
 def code_version() -> str:
@@ -383,12 +428,19 @@ def code_version() -> str:
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return __version__
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10"]
+    # Not `describe --dirty`: it writes Git's index, and whoever is killed meanwhile leaves it locked for ever.
+    name = ("describe", "--always", "--abbrev=10")
+    changes = ("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        commit, changed = (_git(root, *arguments) for arguments in (name, changes))
     except (OSError, subprocess.SubprocessError):
         return __version__
-    return f"{__version__}+{done.stdout.strip()}"
+    return f"{__version__}+{commit}{'-dirty' if changed else ''}"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
 class StudyRecord(_Record):
@@ -402,28 +454,41 @@ class StudyRecord(_Record):
     where workers leave trials when they share no folder with the driver.
     """
 
-    study: str
+    study: FolderName
     space_name: str
     space: dict[str, Any]
     data: str
     data_fingerprint: str
     recipe: str
-    trials: int
-    workers: int
+    trials: int = Field(ge=1)
+    workers: int = Field(ge=1)
     runtime: str | dict[str, Any]
-    limits: dict[str, float]
-    seed: int
-    reference_ms: float
-    constant_f1: float
+    limits: dict[str, Positive]
+    seed: int = Field(ge=0)
+    reference_ms: Positive
+    constant_f1: Share
     host: str
     code_version: str
-    sampler: str = "auto"
+    sampler: SamplerName = "auto"
     scheduler: dict[str, int] = {}
-    drop_slower: float | None = None
-    minutes: float | None = None
-    patience: int | None = None
-    warm_start: list[str] = []
+    drop_slower: float | None = Field(None, gt=1)
+    minutes: Positive | None = None
+    patience: int | None = Field(None, ge=1)
+    warm_start: list[FolderName] = []
     storage: str | None = None
+
+    @property
+    def chosen_runtime(self) -> Choice:
+        """The runtime plug-in with its parameters.
+
+        Raises:
+            StudyError: there is none of that name, or its parameters are wrong.
+        """
+        try:
+            return ChoiceOf("runtimes").parse(self.runtime)
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise StudyError(f"study {self.study}: runtime: {reason}; put study.yaml back as it was") from error
 
     def save(self, folder: Path) -> None:
         """Write study.yaml."""

@@ -11,7 +11,7 @@ from whc import records
 from whc.data.dataset import load
 from whc.factory.front import study_front
 from whc.factory.recipe import Refit
-from whc.factory.refit import FOLDER, refit, shortlist
+from whc.factory.refit import FOLDER, is_whole, refit, shortlist
 from whc.pareto import Point
 from whc.plugins import ChoiceOf
 from whc.records import StudyRecord, TrialRecord
@@ -53,10 +53,17 @@ def test_training_again(study: Path) -> None:
     assert paths[1].stat().st_mtime_ns == before
     assert again[0].seeds == one.seeds
 
+    # A checkpoint that is not what its training wrote.
+    (paths[1].parent / "checkpoint.pt").write_bytes(b"damaged")
+    steps.clear()
+    refit(trials, about, study, corpus, settings, RUNTIME, steps.append)
+    assert "training again: 1 of 2 trainings to do" in steps
+    assert is_whole(records.load(TrialRecord, paths[1]), paths[1].parent)
+
     # Another length is another training.
     steps.clear()
     refit(trials, about, study, corpus, Refit(seeds=1, epochs=1), RUNTIME, steps.append)
-    assert "training again: 1 of 1 trainings to do" in steps
+    assert "training again: 1 of 1 training to do" in steps
 
 
 def test_one_that_cannot_be_trained_says_why(study: Path) -> None:

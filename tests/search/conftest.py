@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from whc import records
+from whc.config import fingerprint
 from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
 from whc.search import space
 from whc.search.display import Display
@@ -102,9 +103,9 @@ class Stub:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, study: StudyRecord) -> Path:
     path = tmp_path / "runs" / "hands"
-    path.mkdir(parents=True)
+    study.save(path)
     return path
 
 
@@ -148,6 +149,10 @@ def halved(
 Left = Callable[..., str]
 
 
+def _of(job: dict[str, Any]) -> dict[str, Any]:
+    return {"config": job["config"], "config_hash": fingerprint(job["config"])}
+
+
 @pytest.fixture
 def leave(folder: Path, record: Callable[..., TrialRecord]) -> Left:
     """Writes what a worker leaves of a job, and gives its id: `leave(job, state, latency_ms=..., val_f1=...)`."""
@@ -155,7 +160,7 @@ def leave(folder: Path, record: Callable[..., TrialRecord]) -> Left:
     def left(job: dict[str, Any], state: str = "finished", **numbers: float) -> str:
         assignment = job["assignment"]
         made = record(assignment.trial_id, state, drawn=assignment.drawn, **numbers)
-        records.save(made.model_copy(update={"config": job["config"]}), assignment.folder / "record.json")
+        records.save(made.model_copy(update=_of(job)), assignment.folder / "record.json")
         assert assignment.folder == folder / "trials" / assignment.trial_id
         return str(assignment.trial_id)
 
@@ -171,7 +176,7 @@ def wait(record: Callable[..., TrialRecord]) -> Left:
         assert assignment.until == 1
         made = record(assignment.trial_id, "waiting", drawn=assignment.drawn, val_f1=val_f1, latency_ms=latency_ms)
         curve = [CurvePoint(epoch=1, val_f1=val_f1, seconds=1.0)]
-        changes = {"config": job["config"], "curve": curve, "reason": "after 1 of 2 epochs"}
+        changes = {**_of(job), "curve": curve, "reason": "after 1 of 2 epochs"}
         records.save(made.model_copy(update=changes), assignment.folder / "rung.json")
         (assignment.folder / "rung.pt").write_bytes(b"weights")
         return str(assignment.trial_id)
@@ -188,7 +193,7 @@ def finish(record: Callable[..., TrialRecord]) -> Left:
         assert assignment.until == 2
         made = record(assignment.trial_id, "finished", drawn=assignment.drawn, val_f1=val_f1)
         curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=1.0) for epoch in (1, 2)]
-        end(made.model_copy(update={"config": job["config"], "curve": curve}), assignment.folder)
+        end(made.model_copy(update={**_of(job), "curve": curve}), assignment.folder)
         return str(assignment.trial_id)
 
     return left

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -31,10 +30,9 @@ ENDS: dict[str, tuple[str, float | None, float | None]] = {
     "infeasible": ("infeasible", 1.5, None),
     "stopped": ("stopped", 0.5, 0.7),
     "failed": ("failed", None, None),
-    "failed late": ("failed", 0.5, 0.9),
-    "no number": ("finished", 0.5, math.nan),
-    "no metric": ("finished", 0.5, None),
-    "no latency": ("finished", None, 0.8),
+    "failed_late": ("failed", 0.5, 0.9),
+    "no_metric": ("finished", 0.5, None),
+    "no_latency": ("finished", None, 0.8),
 }
 
 
@@ -75,10 +73,9 @@ def test_each_end_is_told_apart(sampler: Sampler, journal: Path, record: Record)
         "infeasible": TrialState.PRUNED,
         "stopped": TrialState.PRUNED,
         "failed": TrialState.FAIL,
-        "failed late": TrialState.FAIL,
-        "no number": TrialState.FAIL,
-        "no metric": TrialState.FAIL,
-        "no latency": TrialState.FAIL,
+        "failed_late": TrialState.FAIL,
+        "no_metric": TrialState.FAIL,
+        "no_latency": TrialState.FAIL,
     }
     assert told["finished"].values == [0.8, 0.5]
     assert told["zero"].values == [0.0, 0.2]
@@ -94,7 +91,7 @@ def test_each_end_is_told_apart(sampler: Sampler, journal: Path, record: Record)
 def test_objectives_are_of_finished_trials_alone(record: Record) -> None:
     assert objectives(record("1", "finished", latency_ms=0.5, val_f1=0.8)) == [0.8, 0.5]
     for state, latency_ms, val_f1 in ENDS.values():
-        if state != "finished" or None in (latency_ms, val_f1) or math.isnan(val_f1 or 0):
+        if state != "finished" or None in (latency_ms, val_f1):
             assert objectives(record("1", state, latency_ms=latency_ms, val_f1=val_f1)) is None
 
 

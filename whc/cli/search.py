@@ -80,8 +80,8 @@ def command(
         outcome = search(request, [StudyLog(read_location())], console, told)
     _tell(outcome, as_json)
     if not outcome.complete:
-        console.print("interrupted; what had ended is kept")
-        raise click.exceptions.Exit(130)
+        console.print("stopped; what had ended is kept")
+        raise KeyboardInterrupt
 
 
 def _request(
@@ -198,8 +198,9 @@ def _parameters(found: Preview) -> Table:
     from rich.table import Table
 
     from whc.search.ranges import spell
+    from whc.words import quantity
 
-    title = f"{found.name}: {len(found.parameters)} parameters"
+    title = f"{found.name}: {quantity(len(found.parameters), 'parameter')}"
     table = Table(title=title, title_justify="left")
     for heading in ("parameter", "drawn from", "when"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "parameter")

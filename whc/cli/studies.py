@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from whc.records import StudyRecord, TrialRecord
 
-NUMBER = re.compile(r"[-+]?\d[\d.,]*(e[-+]\d+)?")
+NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?")
 
 
 class _ListsByDefault(click.Group):
@@ -49,18 +49,13 @@ def every(runs: Path, as_json: bool) -> None:
 @_options.as_json
 def show(name: str, runs: Path, as_json: bool) -> None:
     """One study, NAME: its facts, its front, why trials did not finish; draws its report.html again."""
-    from whc.errors import StudyError
-
     folder = _folder(runs, name)
     study, ended = _read(folder)
     from whc.search import report
     from whc.search.display import front_trials, hypervolume_of
 
     page = folder / "report.html"
-    try:
-        report.write(study, ended, page)
-    except OSError as error:
-        raise StudyError(f"{page}: must be writable, got {error.strerror}; mind the folder's permissions") from error
+    report.write(study, ended, page)
     fields = {"trial_id", "val_f1", "latency", "size_bytes", "config"}
     result = {
         "study": study.study,
@@ -155,19 +150,24 @@ def _listed(rows: Sequence[dict[str, Any]], runs: Path) -> RenderableType:
 
 
 def _reasons(ended: Sequence[TrialRecord]) -> dict[str, dict[str, int]]:
-    """Why trials did not finish, the commonest first, by state; reasons that differ in numbers alone are one."""
+    """Why trials did not finish, the commonest first, by state; reasons that differ in numbers alone are joined."""
     alike: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for record in ended:
         if record.reason:
             first = record.reason.partition("\n")[0]
-            alike[record.state][NUMBER.sub("…", first)].append(first)
+            alike[record.state][NUMBER.sub("#", first)].append(first)
     return {
-        state: {
-            reasons[0] if len(set(reasons)) == 1 else pattern: len(reasons)
-            for pattern, reasons in sorted(found.items(), key=lambda item: -len(item[1]))
-        }
+        state: {_joined(reasons): len(reasons) for reasons in sorted(found.values(), key=len, reverse=True)}
         for state, found in alike.items()
     }
+
+
+def _joined(reasons: Sequence[str]) -> str:
+    """Sentences that differ in numbers alone as one, in which each of these is `lowest to highest`."""
+    columns = zip(*(NUMBER.findall(reason) for reason in reasons), strict=True)
+    ends = ((min(column, key=float), max(column, key=float)) for column in columns)
+    spans = iter([low if low == high else f"{low} to {high}" for low, high in ends])
+    return NUMBER.sub(lambda _: next(spans), reasons[0])
 
 
 def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any]) -> Group:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -33,11 +34,11 @@ from whc.factory.selection import choose, why_not
 from whc.latency.bench import session
 from whc.latency.host import host
 from whc.pareto import Point
-from whc.plugins import Choice, ChoiceOf
+from whc.plugins import Choice
 from whc.records import LadderObserver, LadderTable, LatencySession, LeftOut, StudyRecord, TrialRecord, VariantRow
 from whc.trials.config import TrialConfig
+from whc.words import quantity
 
-RUNTIMES = ChoiceOf("runtimes")
 FOLDER, CANDIDATES = "ladder", "candidates"
 NOISE = "timed on a machine that was too noisy; build the ladder again when it is quiet"
 ROTATIONS = {f"{turn:+}": turn for turn in (-12, 12)}  # degrees by which test pictures are turned for a second score
@@ -69,7 +70,8 @@ def build_table(
     """
     study = StudyRecord.load(folder)
     recipe = read(shipped("factory", recipe_file or study.recipe))
-    measured = records.load(LatencySession, latency_from) if latency_from else None
+    again = "write it again with `whc bench --out`"
+    measured = records.load(LatencySession, latency_from, again) if latency_from else None
     with records.locked(folder):
         trials = list(records.trial_records(folder))
         front = study_front(trials)
@@ -78,20 +80,25 @@ def build_table(
                 problem(
                     str(folder),
                     "must hold finished trials",
-                    f"{len(trials)} trials, none finished",
+                    f"{quantity(len(trials), 'trial')}, none finished",
                     "search on with --resume --trials N",
                 )
             )
         on_step("decoding the data")
         corpus = _load(study, folder, front)
-        scratch = folder / f".{FOLDER}.tmp"
-        shutil.rmtree(scratch, ignore_errors=True)
+        scratch, former = folder / f".{FOLDER}.tmp", folder / f".{FOLDER}.old"
+        for left in (scratch, former):
+            shutil.rmtree(left, ignore_errors=True)
         scratch.mkdir()
-        work = _Work(study, recipe, folder, corpus, RUNTIMES.parse(study.runtime), on_step)
+        work = _Work(study, recipe, folder, corpus, study.chosen_runtime, on_step)
         built = work.table(front, measured, str(latency_from), scratch)
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        scratch.rename(folder / FOLDER)
-        table.write(built, trials, folder)
+        with table.written(built, trials, folder):
+            # Whoever is killed from here on leaves no table.json: never one that speaks of another ladder's files.
+            (folder / "table.json").unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                (folder / FOLDER).rename(former)
+            scratch.rename(folder / FOLDER)
+        shutil.rmtree(former, ignore_errors=True)
         if observers:
             on_step("registering the variants")
         lines = [line for observer in observers for line in observer.ladder_built(built, folder)]
@@ -182,7 +189,7 @@ class _Work:
         return exported, rejected
 
     def _time(self, exported: Sequence[Exported]) -> LatencySession:
-        self.on_step(f"timing {len(exported)} candidates, interleaved")
+        self.on_step(f"timing {quantity(len(exported), 'candidate')}, interleaved")
         # On the host of the search, milliseconds mean what they meant there; on another, what its own reference says.
         reference_ms = self.study.reference_ms if self.study.host == host() else None
         return session([one.artifact for one in exported], self.runtime, self.recipe.timing, reference_ms)

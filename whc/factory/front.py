@@ -15,13 +15,14 @@ from whc.data.windows import windows
 from whc.errors import ArtifactError, problem
 from whc.export.parity import Parity, ParityLimits
 from whc.factory.evidence import Evidence
-from whc.factory.refit import Fitted
+from whc.factory.refit import CHECKPOINT, Fitted, is_whole
 from whc.pareto import Point, front
 from whc.plugins import Choice
 from whc.records import Latency, LatencySession, LeftOut, TrialRecord, sha256
 from whc.training import checkpoint
 from whc.trials.artifacts import export, parity, predictions, restore
 from whc.trials.config import TrialConfig
+from whc.words import quantity
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,11 @@ def export_all(
     failed: list[LeftOut] = []
     for one in fitted:
         on_step(f"export and parity of trial {one.record.trial_id}")
-        source = one.folder / "checkpoint.pt"
+        source = one.folder / CHECKPOINT
         try:
-            if not source.is_file() or sha256(source) != one.record.files.get("checkpoint.pt"):
-                raise ArtifactError(
-                    f"{source}: must be the file its trial wrote, got another or none; run the trial again"
-                )
+            if not is_whole(one.record, one.folder):
+                rule = "must be the file its trial wrote, got another or none"
+                raise ArtifactError(f"{source}: {rule}; let the recipe's refit train it again")
             saved = checkpoint.load(source)
             config, network = restore(saved, str(source))
             artifact = target / f"{one.record.trial_id}.onnx"
@@ -144,9 +144,9 @@ def candidates(
             reason = reasons.get(content, f"{source} holds no latency of {one.artifact.name} ({content[:12]})")
             missing.append(left_out(one.fitted.trial, reason))
     if not seen and not reasons:
-        rule = f"must hold latencies of this ladder's {len(exported)} candidates"
+        rule = f"must hold latencies of this ladder's {quantity(len(exported), 'candidate')}"
         next_step = "time the files in the study's candidates/ with `whc bench --out`"
-        raise ArtifactError(problem(source, rule, f"{len(timed.files)} other files", next_step))
+        raise ArtifactError(problem(source, rule, quantity(len(timed.files), "other file"), next_step))
     return seen, missing
 
 

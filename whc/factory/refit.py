@@ -18,8 +18,9 @@ from whc.records import StudyRecord, TrialRecord
 from whc.trials import dispatch
 from whc.trials.config import TrialConfig
 from whc.trials.run import Assignment, Limits
+from whc.words import quantity
 
-FOLDER = "refit"
+FOLDER, CHECKPOINT = "refit", "checkpoint.pt"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def refit(
             made[trial.trial_id].append(earlier)
         else:
             missing.append((trial.trial_id, dispatch.job(config, assignment)))
-    on_step(f"training again: {len(missing)} of {len(trials) * settings.seeds} trainings to do")
+    on_step(f"training again: {len(missing)} of {quantity(len(trials) * settings.seeds, 'training')} to do")
     reasons: dict[str, str] = {}
     for done, (which, outcome) in enumerate(dispatch.run_all([job for _, job in missing], corpus, study.workers), 1):
         trial_id = missing[which][0]
@@ -114,10 +115,15 @@ def _config(trial: TrialRecord, seed: int, settings: Refit) -> TrialConfig:
 
 def _earlier(job: Assignment, config: TrialConfig, corpus: Corpus) -> TrialRecord | None:
     """The record of the same training, if it is over and succeeded."""
-    path = job.folder / "record.json"
     try:
-        record = records.load(TrialRecord, path)
+        record = records.load_trial(job.folder / "record.json", job.study)
     except StudyError:
         return None
     same = record.config_hash == config.hash and record.data_fingerprint == corpus.fingerprint
-    return record if same and record.state == "finished" else None
+    return record if same and record.state == "finished" and is_whole(record, job.folder) else None
+
+
+def is_whole(record: TrialRecord, folder: Path) -> bool:
+    """Whether the checkpoint in a trial's folder is the one that the trial wrote."""
+    path = folder / CHECKPOINT
+    return path.is_file() and records.sha256(path) == record.files.get(CHECKPOINT)

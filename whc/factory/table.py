@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from whc import plugins, records
 from whc.config import render, shipped
+from whc.files import replacing
 from whc.records import NO_TEST_SPLIT, UNTESTED, LadderTable, TrialRecord, shown_test_score
 
 CSV_COLUMNS = (
@@ -33,12 +35,22 @@ CSV_COLUMNS = (
 )
 
 
-def write(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> None:
-    """Write all four files into a study's folder; table.json last, so that where it is, the others are too."""
-    records.write_atomic(folder / "table.md", markdown(table))
-    records.write_atomic(folder / "table.csv", as_csv(table))
-    plot(table, trials, folder / "front.png")
-    records.save(table, folder / "table.json")
+@contextmanager
+def written(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> Iterator[None]:
+    """Write all four files into a study's folder, where they are put in place when the block has succeeded.
+
+    By then nothing can be refused for want of room. table.json comes last: where it is, the others are too.
+    """
+    with ExitStack() as files:  # entered one by one: what is refused names the last one
+
+        def begun(name: str) -> Path:
+            return files.enter_context(replacing(folder / name))
+
+        records.save(table, begun("table.json"))
+        plot(table, trials, begun("front.png"))
+        begun("table.csv").write_text(as_csv(table), encoding="utf-8")
+        begun("table.md").write_text(markdown(table), encoding="utf-8")
+        yield
 
 
 def markdown(table: LadderTable) -> str:
@@ -89,9 +101,7 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     axes.set_title(f"{table.study} on {table.host.split(',')[0]}")
     axes.grid(alpha=0.25, which="both")
     figure.legend(loc="outside lower center", ncols=2)  # within, it would hide trials; in one row, leave the picture
-    temporary = path.with_name(f".{path.name}.tmp.png")
-    figure.savefig(temporary)
-    temporary.replace(path)
+    figure.savefig(path)
 
 
 def _plot_constant(table: LadderTable, axes: Axes) -> None:

@@ -15,12 +15,12 @@ import pandas as pd
 
 from whc import records
 from whc.errors import StudyError, WhcError, problem
+from whc.files import replacing
 from whc.plugins import Choice
 from whc.records import SearchObserver, StudyRecord, TrialRecord
 from whc.search import space, warm_start
 from whc.search.display import Display
 from whc.search.plan import Plan
-from whc.search.study import RUNTIMES
 from whc.trials import dispatch
 from whc.trials.config import TrialConfig
 from whc.trials.packing import Packing
@@ -28,6 +28,7 @@ from whc.trials.run import Assignment, Limits, end
 from whc.trials.storage import RECORD, RUNG, Storage
 
 LEFT = ("checkpoint.pt", "model.onnx", RUNG, RECORD)  # files of a trial that the driver wants
+MEND = "delete its record and use --resume"
 ROOM = 4 << 20  # bytes that a disk must have free, or workers die of it
 
 
@@ -51,7 +52,7 @@ class Driver:
         self.display = display
         self._observers = observers
         self._tree = tree
-        self._runtime: Choice = RUNTIMES.parse(study.runtime)
+        self._runtime: Choice = study.chosen_runtime
         self._plan = Plan(study, tree, folder / "optuna.journal", self.elapsed_s)
         self._jobs: dict[str, tuple[TrialConfig, Assignment]] = {}
         self._storage = Storage(study.storage, study.study) if study.storage else None
@@ -65,15 +66,16 @@ class Driver:
         for trial_id in self._storage.trial_ids() if self._storage else []:
             self._fetch(trial_id)
         for path in sorted((self.folder / "trials").glob("*")):
-            if not path.name.isdigit():
+            if not path.name.isdecimal() or path.is_symlink():
                 continue
             number = max(number, int(path.name) + 1)
-            record = _left(path)
+            record = self._left(path)
             if record is None:
                 shutil.rmtree(path)
                 if self._storage:
                     self._storage.drop(path.name)
             else:
+                self._check_drawn(record, path)
                 known.append(record)
         self._began = time.time() - max((record.elapsed_s for record in known), default=0.0)
         learnt = warm_start.earlier(self.study.warm_start, self.folder.parent, self.study, self._tree)
@@ -83,6 +85,30 @@ class Driver:
             observer.study_started(self.study.study, self.study.model_dump(mode="json"))
             for record in self.records.values():
                 observer.trial_ended(record)
+
+    def _left(self, folder: Path) -> TrialRecord | None:
+        """The record of a trial that is over or waits at a rung; None of one that broke off."""
+        for name in (RECORD, RUNG):
+            if (folder / name).is_file():
+                return records.load_trial(folder / name, self.study.study)
+        return None
+
+    def _check_drawn(self, record: TrialRecord, folder: Path) -> None:
+        """Raises StudyError where the space could not draw what a record holds, or the network of one that waits."""
+        where = f"{folder}: drawn"
+        try:
+            for key, known in space.distributions(self._tree).items():
+                if key in record.drawn:
+                    where = f"{folder}: drawn.{key}"
+                    warm_start.in_range(known, record.drawn[key])
+            where = f"{folder}: config"
+            config = TrialConfig.model_validate(record.config) if record.state == "waiting" else None
+            epochs = config.training.epochs if config else record.config["training"]["epochs"]
+            if not isinstance(epochs, int) or epochs < max(1, len(record.curve)):
+                raise ValueError(f"training.epochs of {epochs} does not fit the curve")
+        except (ValueError, TypeError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise StudyError(f"{where}: must be what the study's space can draw, got: {reason}; {MEND}") from error
 
     def _fetch(self, trial_id: str) -> None:
         """Bring a trial here from where workers leave it, unless its end is here."""
@@ -131,7 +157,8 @@ class Driver:
             self._halt()
 
     def _halt(self) -> None:
-        next_step = f"free some, then `whc search --resume --study {self.study.study}`"
+        again = f"--study {self.study.study}" + (f" --storage {self.study.storage}" if self.study.storage else "")
+        next_step = f"free some, then `whc search --resume {again}`"
         free = f"{shutil.disk_usage(self.folder).free >> 10} KiB"
         self.halted = StudyError(problem(str(self.folder), "the disk must have room for trials", free, next_step))
 
@@ -178,7 +205,7 @@ class Driver:
     def _ended(self, trial_id: str, error: str) -> None:
         config, assignment = self._jobs.pop(trial_id)
         self._fetch(trial_id)
-        record = _left(assignment.folder)
+        record = self._left(assignment.folder)
         if record is None and shutil.disk_usage(self.folder).free < ROOM:
             self._halt()
             return
@@ -238,20 +265,8 @@ class Driver:
     def _write_table(self) -> None:
         table = pd.DataFrame([_row(record) for record in self.records.values()])
         table.attrs["study"] = self.study.model_dump(mode="json")
-        temporary = self.folder / ".trials.parquet.tmp"
-        try:
+        with replacing(self.folder / "trials.parquet") as temporary:
             table.to_parquet(temporary)
-            temporary.replace(self.folder / "trials.parquet")
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _left(folder: Path) -> TrialRecord | None:
-    """The record of a trial that is over or waits at a rung; None of one that broke off."""
-    for name in (RECORD, RUNG):
-        if (folder / name).is_file():
-            return records.load(TrialRecord, folder / name)
-    return None
 
 
 def _row(record: TrialRecord) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import heapq
 import json
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,16 +59,16 @@ class Table:
         try:
             frame = pd.read_parquet(path)
             self.study = StudyRecord(**frame.attrs["study"])
-        except (OSError, ArrowException, KeyError, ValueError) as error:
-            rule, reason = "must be the trials.parquet of a study", str(error).splitlines()[0][:80]
+            finished = frame[frame["state"] == "finished"]
+            found = [(json.loads(row["config"]), _recorded(row)) for _, row in finished.iterrows()]
+        except (OSError, ArrowException, KeyError, TypeError, ValueError) as error:
+            rule, reason = "must be the trials.parquet of a study", " ".join(str(error).split())[:80]
             raise UsageError(problem(f"--replay {path}", rule, reason, "give that of a finished study")) from error
         self._known = space.distributions(tree)
         self._trials: list[tuple[dict[str, Any], Recorded]] = []
-        for _, row in frame[frame["state"] == "finished"].iterrows():
-            try:
-                self._trials.append((as_drawn(tree, json.loads(row["config"])), _recorded(row)))
-            except ValueError:  # of another space
-                continue
+        for config, recorded in found:
+            with suppress(ValueError):  # of another space
+                self._trials.append((as_drawn(tree, config), recorded))
         if not self._trials:
             rule = "must hold finished trials that the space could draw, got none"
             raise UsageError(f"--replay {path}: {rule}; give the space that it was recorded with")
@@ -129,6 +130,8 @@ def _ordered(known: CategoricalDistribution) -> bool:
 def _recorded(row: pd.Series[Any]) -> Recorded:
     latency = Latency(**json.loads(row["latency"]))
     curve = [CurvePoint(**point) for point in json.loads(row["curve"])]
+    if not curve:
+        raise ValueError(f"trial {row['trial_id']}: curve is empty")
     counts = (int(row[name]) for name in ("size_bytes", "params", "peak_memory_bytes"))
     return Recorded(latency, curve, float(row["before_s"]), *counts)
 

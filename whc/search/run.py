@@ -13,6 +13,7 @@ from rich.console import Console
 from threadpoolctl import threadpool_limits
 
 from whc import plugins, records
+from whc.config import validate
 from whc.data import dataset
 from whc.data.dataset import Corpus
 from whc.data.windows import windows
@@ -27,11 +28,14 @@ from whc.search.display import Display, summary
 from whc.search.driver import Driver
 from whc.search.limits import check_limits
 from whc.search.plan import FIRST
+from whc.search.scheduler import Halving
 from whc.search.study import SearchFile, begin, check_same
 from whc.search.warm_start import earlier
 from whc.trials import cluster, dispatch
 from whc.trials.config import TASKS, TrialConfig
+from whc.trials.run import Limits
 from whc.trials.storage import Storage
+from whc.words import quantity
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,9 @@ def search(
         study, tree, corpus = _prepare(request, folder, console, on_decoding)
         study = study.model_copy(update={"workers": cores or study.workers})
         if corpus.unreadable:
-            console.print(f"{len(corpus.unreadable)} unreadable images left out, first {corpus.unreadable[0]}")
+            console.print(
+                f"{quantity(len(corpus.unreadable), 'unreadable image')} left out, first {corpus.unreadable[0]}"
+            )
         if space.takes_windows(tree):
             console.print(corpus.clip_rule, soft_wrap=True)
         display = Display(study, console)
@@ -164,7 +170,7 @@ def _prepare(
 ) -> tuple[StudyRecord, space.Section, Corpus]:
     """The study's record (new, or as it was begun), its space, and its data decoded."""
     if request.resume:
-        study = StudyRecord.load(folder)
+        study = _begun(request, folder)
         tree = space.compile_space(study.space, str(folder / "study.yaml"))
         corpus = dataset.load(request.data or study.data_path(folder), space.image_sizes(tree), on_decoding)
         check_same(study, request.settings, corpus.fingerprint)
@@ -202,6 +208,23 @@ def _reference_ms(settings: SearchFile, runs: Path, console: Console) -> float:
             soft_wrap=True,
         )
     return idle_ms
+
+
+def _begun(request: Request, folder: Path) -> StudyRecord:
+    """The record of a study to resume, with which the driver can go on.
+
+    Raises:
+        UsageError: it is damaged.
+        StudyError: it names a storage that is not asked for here: what is there may be somebody else's.
+    """
+    path = folder / "study.yaml"
+    study = StudyRecord.load(folder)
+    validate(Halving, study.scheduler, f"{path}: scheduler")
+    validate(Limits, study.limits, f"{path}: limits")
+    if study.storage and not request.storage:
+        rule = "must be named again, as trials are stored there and remains of broken ones removed"
+        raise StudyError(problem(f"{path}: storage", rule, study.storage, f"add --storage {study.storage}"))
+    return study
 
 
 def _constant_f1(tree: space.Section, corpus: Corpus) -> float:

@@ -77,11 +77,10 @@ def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
 
 
 def objectives(record: TrialRecord) -> list[float] | None:
-    """(val_f1, latency_ms) of a finished trial; None for any other, or without numbers: it must never look finished."""
+    """(val_f1, latency_ms) of a finished trial; None for any other, or without them: it must never look finished."""
     if record.state != "finished" or record.val_f1 is None or record.latency is None:
         return None
-    found = [record.val_f1, record.latency.ms]
-    return found if all(map(math.isfinite, found)) else None
+    return [record.val_f1, record.latency.ms]
 
 
 def _state(record: TrialRecord) -> TrialState:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from textwrap import shorten
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ from whc import records
 from whc.config import Settings, shipped, validate
 from whc.errors import StudyError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf
-from whc.records import StudyRecord
+from whc.records import SamplerName, StudyRecord
 from whc.search import include, space
 from whc.search.scheduler import Halving
 from whc.trials.run import Limits
@@ -44,7 +44,7 @@ class SearchFile(Settings):
     workers: int | None = Field(None, ge=1, le=10_000)
     runtime: Annotated[Choice, RUNTIMES] = RUNTIMES.default("onnxruntime_cpu")
     limits: Limits = Limits()
-    sampler: Literal["auto", "tpe", "nsga2", "gp", "random"] = "auto"
+    sampler: SamplerName = "auto"
     scheduler: Halving = Halving()
     drop_slower: float | None = Field(4.0, gt=1)
     minutes: float | None = Field(None, gt=0)

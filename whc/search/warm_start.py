@@ -59,9 +59,11 @@ def as_drawn(tree: space.Section, config: Mapping[str, Any]) -> dict[str, Any]:
 
     def walk(node: space.Node, value: Any, key: str) -> None:
         if isinstance(node, space.Draw):
-            drawn[key] = _drawn(node.distribution, value)
+            drawn[key] = in_range(node.distribution, value)
+        elif isinstance(node, space.Section) and not isinstance(value, Mapping):
+            raise ValueError(f"{key}: {value!r} is no mapping")
         elif isinstance(node, space.Branches):
-            name = value if isinstance(value, str) else next(iter(value))
+            name = str(next(iter(value), "") if isinstance(value, Mapping) else value)
             if name not in node.children:
                 raise ValueError(f"{key}: {name} is no choice")
             if len(node.children) > 1:
@@ -76,12 +78,19 @@ def as_drawn(tree: space.Section, config: Mapping[str, Any]) -> dict[str, Any]:
     return drawn
 
 
-def _drawn(distribution: BaseDistribution, value: Any) -> Any:
+def in_range(distribution: BaseDistribution, value: Any) -> Any:
+    """A value as a distribution would give it.
+
+    Raises:
+        ValueError: it would not.
+    """
     if isinstance(distribution, CategoricalDistribution):
         same = [choice for choice in distribution.choices if choice == value or str(choice) == str(value)]
         if not same:
             raise ValueError(f"{value} is no choice")
         return same[0]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{value} is no number")
     if not distribution._contains(distribution.to_internal_repr(value)):
         raise ValueError(f"{value} is out of range")
     return value

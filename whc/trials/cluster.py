@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from whc.errors import ClusterError, UsageError, problem
@@ -50,15 +52,16 @@ def started(workers: int, corpus_bytes: int, next_step: str = "run the command a
         import ray  # reads its settings when imported
 
         try:
-            ray.init(
-                address="local",
-                num_cpus=workers,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                object_store_memory=max(256 << 20, 2 * corpus_bytes),
-                _temp_dir=folder,
-            )
+            with _signals_are_ours():
+                ray.init(
+                    address="local",
+                    num_cpus=workers,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    object_store_memory=max(256 << 20, 2 * corpus_bytes),
+                    _temp_dir=folder,
+                )
         except Exception as error:  # (when it takes too long, Ray raises nothing more particular)
             reason = str(error).split(". ")[0].splitlines()[0]
             wait = f"wait until this machine is less busy, then {next_step}"
@@ -87,7 +90,7 @@ def joined(address: str) -> Iterator[int]:
         import ray
 
         try:
-            with _silent():
+            with _silent(), _signals_are_ours():
                 ray.init(
                     address=address,
                     log_to_driver=False,
@@ -102,6 +105,25 @@ def joined(address: str) -> Iterator[int]:
             yield cores
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _signals_are_ours() -> Iterator[None]:
+    """Within, Ray starts: its servers in a group of their own, and without a handler in this process.
+
+    A terminal that closes, or `timeout`, signals the whole group. Whoever asks this process to end finds its servers
+    alive then, and Ray's handler would end the process in the middle of things.
+    """
+    from ray._private import services
+
+    before, start = signal.getsignal(signal.SIGTERM), services.ConsolePopen
+    services.ConsolePopen = partial(start, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = start
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def several_nodes() -> bool:

@@ -113,6 +113,9 @@ def run_all(jobs: Sequence[dict[str, Any]], corpus: Corpus, workers: int) -> Ite
                 yield place, ray.get(done)
             except ray.exceptions.WorkerCrashedError:
                 yield place, "the worker died twice"
+            except ray.exceptions.RayTaskError as error:
+                # Ray's own class of it would lose which file the operating system refused.
+                raise error.cause if isinstance(error.cause, OSError) else error from error
 
 
 def _work(job: dict[str, Any], corpus: Corpus) -> TrialRecord:

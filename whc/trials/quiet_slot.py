@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from filelock import FileLock
 
 from whc import records
 from whc.config import fingerprint
+from whc.errors import StudyError
 from whc.latency.bench import bench
 from whc.latency.host import host
 from whc.latency.timing import Protocol
@@ -62,7 +64,7 @@ def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms
         ArtifactError: the file crashes its runtime, never answers, or needs more memory than there is.
     """
     known = cache / f"{key}.json"
-    if known.is_file():
+    with suppress(StudyError):  # not measured yet, or damaged
         # The ratio is what was measured: milliseconds are those of whoever asks.
         kept = records.load(Footprint, known)
         return kept.model_copy(update={"latency": kept.latency.scaled(reference_ms)})

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from whc import records
 from whc.config import Settings
 from whc.data.dataset import Corpus
-from whc.errors import WhcError
+from whc.errors import ArtifactError, WhcError
 from whc.export.parity import ParityLimits
 from whc.plugins import Choice
 from whc.records import CurvePoint, TrialRecord
@@ -36,10 +38,10 @@ class Limits(Settings):
     `size_bytes` is of the exported file, `peak_memory_bytes` what training takes, as estimated beforehand.
     """
 
-    latency_ms: float | None = None
-    size_bytes: int | None = None
-    params: int | None = None
-    peak_memory_bytes: int | None = None
+    latency_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
+    size_bytes: int | None = Field(None, gt=0)
+    params: int | None = Field(None, gt=0)
+    peak_memory_bytes: int | None = Field(None, gt=0)
 
     def exceeded(self, found: Mapping[str, float]) -> dict[str, float]:
         """Limits that are broken, each with how far: value / limit - 1, above 0.
@@ -152,14 +154,14 @@ def _attempt(
     folder = assignment.folder
     rung, rung_checkpoint = folder / RUNG, folder / RUNG_CHECKPOINT
     if rung.is_file():
-        before = records.load(TrialRecord, rung)
+        before = records.load_trial(rung, assignment.study)
         facts.update({name: getattr(before, name) for name in BEFORE_TRAINING})
     else:
         state, reason = _before_training(config, corpus, assignment, facts)
         if state:
             return state, reason
     training = trainer(config, corpus)
-    if rung_checkpoint.is_file():
+    with suppress(ArtifactError):  # what it would go on from is gone or damaged: it trains from its beginning
         training.restore(checkpoint.load(rung_checkpoint).progress or {})
     facts["curve"] = training.curve
     epochs, until = training.epochs(), assignment.until or config.training.epochs

@@ -10,6 +10,7 @@ from pathlib import Path
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from whc.errors import StudyError, UsageError, problem
+from whc.files import replacing
 
 RECORD, RUNG, RUNG_CHECKPOINT = "record.json", "rung.json", "rung.pt"  # a trial that is over; one that waits at a rung
 _MARKS = (RUNG, RECORD)  # what tells how far a trial is: written after everything else
@@ -59,11 +60,8 @@ class Storage:
         paths = [f"{folder}/{trial_id}/{name}" for name in names]
         for one in filesystem.get_file_info(paths):
             if one.type == FileType.File:
-                into.mkdir(parents=True, exist_ok=True)
-                temporary = into / f".{one.base_name}.tmp"
-                with filesystem.open_input_stream(one.path) as stream:
+                with filesystem.open_input_stream(one.path) as stream, replacing(into / one.base_name) as temporary:
                     temporary.write_bytes(stream.read())
-                temporary.replace(into / one.base_name)
 
     def store(self, trial_id: str, folder: Path) -> None:
         """Copy a trial's files there, last what tells how far it is, and remove the rung that it has left behind.

@@ -65,9 +65,9 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
 
     from whc import plugins
     from whc.records import UNTESTED, shown_test_score
+    from whc.words import quantity
 
-    count = len(table.variants)
-    shown = Table(title=f"{table.study}: {count} variant{'s' * (count != 1)}", title_justify="left")
+    shown = Table(title=f"{table.study}: {quantity(len(table.variants), 'variant')}", title_justify="left")
     shown.add_column("variant")
     for heading in ("test F1 (95 %)", "val F1", "ms (95 %)", "x ref", "KB"):
         shown.add_column(heading, justify="right", no_wrap=True)
@@ -76,8 +76,8 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
         latency = f"{row.latency_ms:.4f} ({row.latency_low_ms:.4f}-{row.latency_high_ms:.4f})"
         shown.add_row(row.name, f1, f"{row.val_f1:.4f}", latency, row.ratio_shown, f"{row.size_bytes / 1000:.1f}")
     remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
-    left_out = len(table.left_out)
-    out = f"{left_out} candidate{'s' * (left_out != 1)} left out; files: {folder / 'table.md'}, table.csv, table.json"
+    left_out = f"{quantity(len(table.left_out), 'candidate')} left out"
+    out = f"{left_out}; files: {folder / 'table.md'}, table.csv, table.json, front.png"
     positive = plugins.load("tasks", table.task).positive_label(table.labels)
     constant = f"always calling {positive!r}" if positive else "the best constant predictor"
     score, split = table.constant_shown
@@ -85,5 +85,9 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
     untested = [] if table.test_split else [UNTESTED]
     reference = "x ref: times the reference network, which compares with other sessions and studies"
     at_95 = f"at 95 % {table.variants_at_95} would be left"
-    told = [f"each adds to the faster one with {100 * table.confidence:.0f} % confidence; {at_95}"] if count > 1 else []
-    return Group(shown, *untested, floor, reference, *told, *remarks, *lines, f"{out}, front.png")
+    told = (
+        [f"each adds to the faster one with {100 * table.confidence:.0f} % confidence; {at_95}"]
+        if len(table.variants) > 1
+        else []
+    )
+    return Group(shown, *untested, floor, reference, *told, *remarks, *lines, out)
