@@ -138,7 +138,7 @@ def test_a_table_written_before_test_splits_could_be_absent(tmp_path: Path) -> N
     assert table.test_split
     assert table.constant_shown == (TABLE.constant_f1, "test")
     (tmp_path / "table.json").write_text(json.dumps(content | {"schema": 3}))
-    with pytest.raises(StudyError, match=r"table\.json: schema: .* less than or equal to 2; upgrade whc"):
+    with pytest.raises(StudyError, match=r"table\.json: schema: .* less than or equal to 2, got 3; upgrade whc"):
         load(LadderTable, tmp_path / "table.json")
 
 

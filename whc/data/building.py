@@ -77,7 +77,7 @@ def _check_out(out: Path, config: BuildConfig) -> None:
     if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(config.folder)):  # resolve() fails on loops
         rule = f"must lie outside {config.folder}, where it would be taken for data"
         raise UsageError(problem("--out", rule, str(out), "choose another folder"))
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    there = next(path for path in (out, *out.absolute().parents) if path.exists() or path.is_symlink())
     if not there.is_dir():
         raise UsageError(problem("--out", "must be a folder", str(there), "choose another path"))
 
