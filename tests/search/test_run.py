@@ -40,7 +40,7 @@ def test_unreadable_images_are_told_and_the_search_goes_on(tmp_path: Path, monke
     request = Request("hands-1", tmp_path / "runs", settings, data, resume=False)
     with pytest.raises(StudyError, match="it went on"):
         search(request, [], Console(file=out, width=200))
-    assert out.getvalue().startswith("1 unreadable images left out, first ")
+    assert out.getvalue().startswith("1 unreadable image left out, first ")
     assert table["image_path"][5].as_py() in out.getvalue()
 
 
