@@ -12,7 +12,7 @@ help:
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make fuzz         2,000 damaged, forged and odd inputs (make test: 300)"
 	@echo "make bench        speed and accuracy figures, as ratios"
-	@echo "make pictures     README's pictures and ladders anew (an hour and a half; SIZE=--small: minutes)"
+	@echo "make pictures     README's pictures and ladders anew (three quarters of an hour; SIZE=--small: minutes)"
 	@echo "make ui           the model registry in a browser, on this machine only"
 
 setup: $(VENV)/.installed

@@ -271,7 +271,7 @@ def test_classes_must_reach_every_split(folder: Path) -> None:
 def test_out_in_a_circle_of_links_or_not_in_utf8(folder: Path) -> None:
     loop = folder.parent / "loop"
     loop.symlink_to("loop")
-    with pytest.raises(UsageError, match="--out: must be a folder, got .*loop"):
+    with pytest.raises(UsageError, match=r"--out: must be a folder, got .*loop"):
         build(BuildConfig(kind="images", folder=folder, split=(0.7, 0.15, 0.15)), loop)
     with pytest.raises(UsageError, match=r"udcff: must have a name in UTF-8, got other bytes; rename it"):
         build(BuildConfig(kind="images", folder=folder, split=(0.7, 0.15, 0.15)), folder.parent / "\udcff")
