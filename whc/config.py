@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from whc.errors import UsageError, problem
 from whc.plugins import NestedErrors
+from whc.words import quantity
 
 # Of one file: far more than anybody writes by hand, and read in a second.
 MAX_BYTES = 256 * 1024
@@ -307,6 +308,7 @@ def render(template: Path, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.globals["quantity"] = quantity
     try:
         return environment.get_template(template.name).render(values)
     except (TemplateError, TypeError) as error:  # the latter from what a template does with a value that is None

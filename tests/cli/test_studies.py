@@ -78,6 +78,7 @@ def test_the_list_has_the_newest_first(words: tuple[str, ...], runs: Path, resul
         "best_val_f1": 0.8,
         "front": 2,
         "hypervolume": pytest.approx(0.1 * 2.302585 + 0.2 * 1.609438),
+        "reference_ms": 0.1,
         "folder": str(Path("runs", "hands-1")),
     }
     assert eyes["study"] == "eyes-1"
@@ -181,6 +182,8 @@ def test_one_study_for_people(runs: Path, whc_command: Callable[..., Any]) -> No
     states = "3 finished, 1 stopped, 3 rejected, 2 failed"
     assert lines[0] == f"{Path('runs', 'hands-1')}: 9 of 9 trials ended: {states}"
     assert "2 rejected: latency_ms +50 to +200% over its limit" in lines
+    assert any("x ref" in line for line in lines)
+    assert any("reference network 0.1000 ms" in line for line in lines)
     assert "2 failed: the worker died" in lines
     assert "1 stopped: after 4 of 12 epochs" in lines
     assert lines[-1] == f"report: {Path('runs', 'hands-1', 'report.html')}"

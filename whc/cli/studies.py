@@ -119,6 +119,7 @@ def _row(folder: Path) -> dict[str, Any]:
         "best_val_f1": max((record.val_f1 or 0.0 for record in scored(ended)), default=None),
         "front": len(front_trials(ended)),
         "hypervolume": hypervolume_of(study, ended),
+        "reference_ms": study.reference_ms,
         "folder": str(folder),
     }
 
@@ -135,7 +136,7 @@ def _listed(rows: Sequence[dict[str, Any]], runs: Path) -> RenderableType:
         return Text(f"{runs}: no study yet; begin one with `whc search --space search_spaces/tiny.yaml`")
     # A study's folder is named as the study, so that one folder stands for all.
     table = Table(title=f"studies in {runs}", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("study", "space", "ended", "states", "val_f1", "front", "hypervolume"):
+    for heading in ("study", "space", "ended", "states", "val_f1", "front", "hypervolume", "ref ms"):
         words = heading in ("study", "space", "states")
         table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for row in rows:
@@ -143,10 +144,11 @@ def _listed(rows: Sequence[dict[str, Any]], runs: Path) -> RenderableType:
             table.add_row(row["study"], "damaged")
             continue
         best = "" if row["best_val_f1"] is None else f"{row['best_val_f1']:.4f}"
-        found = (best, str(row["front"]), f"{row['hypervolume']:.4f}")
+        found = (best, str(row["front"]), f"{row['hypervolume']:.4f}", f"{row['reference_ms']:.4f}")
         ended, states = f"{row['ended']} of {row['trials']}", ", ".join(counted(row["states"]))
         table.add_row(row["study"], row["space"], ended, states, *found)
-    return Group(table, *(Text(f"damaged: {row['damaged']}") for row in rows if "damaged" in row))
+    told = "ref ms: the reference network when idle; where it differs, compare x ref"
+    return Group(table, told, *(Text(f"damaged: {row['damaged']}") for row in rows if "damaged" in row))
 
 
 def _reasons(ended: Sequence[TrialRecord]) -> dict[str, dict[str, int]]:
@@ -183,7 +185,7 @@ def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any])
         f"{result['folder']}: {len(ended)} of {study.trials} trials ended: {', '.join(states) or 'none'}",
         f"space {study.space_name}, recipe {study.recipe}, limits: {limits}; {made}",
         f"data {study.data} ({study.data_fingerprint}); the constant predictor scores F1 {study.constant_f1:.4f}",
-        f"host {study.host}; hypervolume {result['hypervolume']:.4f}",
+        f"host {study.host}; reference network {study.reference_ms:.4f} ms; hypervolume {result['hypervolume']:.4f}",
     )
     reasons = [
         f"{count} {STATES[state]}: {reason}"

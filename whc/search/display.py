@@ -17,6 +17,7 @@ from rich.text import Text
 from whc.pareto import Point, front, hypervolume
 from whc.records import StudyRecord, TrialRecord
 from whc.search.time_left import TimeLeft
+from whc.words import quantity
 
 STATES = {"finished": "finished", "stopped": "stopped", "infeasible": "rejected", "failed": "failed"}
 FRONT_ROWS = 8
@@ -236,16 +237,17 @@ def front_table(ended: list[TrialRecord], rows: int = FRONT_ROWS) -> list[Table]
     if not chosen:
         return []
     table = Table(title="front so far", title_justify="left")
-    for heading in ("trial", "val_f1", "ms", "KB"):
+    for heading in ("trial", "val_f1", "ms", "x ref", "KB"):  # the ratio compares with other sessions and studies
         table.add_column(heading, justify="right" if heading != "trial" else "left")
     table.add_column("network")
     skipped = max(0, len(chosen) - rows)
     for record in chosen[skipped:]:
         at = point(record)
         size = f"{(record.size_bytes or 0) / 1000:.0f}"
-        table.add_row(record.trial_id, f"{at.quality:.4f}", f"{at.cost:.4f}", size, summary(record.config))
+        ratio = f"{record.latency.ratio:.3f}" if record.latency else ""
+        table.add_row(record.trial_id, f"{at.quality:.4f}", f"{at.cost:.4f}", ratio, size, summary(record.config))
     if skipped:
-        table.caption = f"and {skipped} faster ones"
+        table.caption = f"and {quantity(skipped, 'faster one')}"
     return [table]
 
 
