@@ -22,7 +22,7 @@ from whc.data.folders import BuildConfig, Found, scan
 from whc.data.pictures import require_utf8
 from whc.data.reading import Item, read
 from whc.errors import DataError, UsageError, problem
-from whc.files import replacing
+from whc.records import replacing
 
 PARQUET = Path("dataset.parquet")
 REPORT = Path("report", "report.json")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from whc.data.dataset import SPLITS, Size
 from whc.data.preprocess import Image
 from whc.errors import UsageError, problem
-from whc.files import replacing
+from whc.records import replacing
 
 Motion = Literal["waving", "still", "drifting", "passing", "opening"]
 MOTIONS: tuple[Motion, ...] = get_args(Motion)

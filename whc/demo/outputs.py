@@ -18,7 +18,7 @@ from whc.data.preprocess import Image
 from whc.demo.classifier import Verdict
 from whc.demo.overlay import Size
 from whc.errors import UsageError
-from whc.files import replacing
+from whc.records import replacing
 
 MAX_HELD_SECONDS = 60.0
 _CODECS = {".webm": "VP80", ".mp4": "mp4v"}

@@ -18,9 +18,8 @@ from whc import plugins
 from whc.errors import ArtifactError, UsageError, problem
 from whc.export.fold import fold
 from whc.export.operators import TRANSLATIONS, as_operators
-from whc.files import replacing
 from whc.plugins import PluginConfig
-from whc.records import ModelMetadata
+from whc.records import ModelMetadata, replacing
 
 INPUT = "images"
 # Where the input (with its batch) has its frames, in the layouts whose networks take any number of them.

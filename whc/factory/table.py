@@ -14,8 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from whc import plugins, records
 from whc.config import render, shipped
-from whc.files import replacing
-from whc.records import NO_TEST_SPLIT, UNTESTED, LadderTable, TrialRecord, shown_test_score
+from whc.records import NO_TEST_SPLIT, UNTESTED, LadderTable, TrialRecord, replacing, shown_test_score
 
 CSV_COLUMNS = (
     "name",

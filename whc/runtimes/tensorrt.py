@@ -19,8 +19,8 @@ from pydantic import Field
 from whc import __version__
 from whc.config import fingerprint
 from whc.errors import ArtifactError, UsageError, problem
-from whc.files import replacing
 from whc.plugins import PluginConfig
+from whc.records import replacing
 from whc.runtimes import library
 from whc.runtimes.cuda import Gpu
 from whc.runtimes.onnx_file import OnnxFile, OnnxSession, read, refused

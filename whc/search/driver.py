@@ -15,9 +15,8 @@ import pandas as pd
 
 from whc import records
 from whc.errors import StudyError, WhcError, problem
-from whc.files import replacing
 from whc.plugins import Choice
-from whc.records import SearchObserver, StudyRecord, TrialRecord
+from whc.records import SearchObserver, StudyRecord, TrialRecord, replacing
 from whc.search import space, warm_start
 from whc.search.display import Display
 from whc.search.plan import Plan

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from whc.data.preprocess import INTERPOLATION
 from whc.errors import ArtifactError, problem
-from whc.files import replacing
+from whc.records import replacing
 from whc.training import originals
 
 SCHEMA = 1

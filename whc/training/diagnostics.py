@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from whc.files import replacing
+from whc.records import replacing
 
 _NICENESS = 10
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from pyarrow.fs import FileSelector, FileSystem, FileType
 
 from whc.errors import StudyError, UsageError, problem
-from whc.files import replacing
+from whc.records import replacing
 
 RECORD, RUNG, RUNG_CHECKPOINT = "record.json", "rung.json", "rung.pt"  # a trial that is over; one that waits at a rung
 _MARKS = (RUNG, RECORD)  # what tells how far a trial is: written after everything else

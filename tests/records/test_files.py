@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from whc.files import replacing
+from whc.records import replacing
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

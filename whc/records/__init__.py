@@ -1,0 +1,50 @@
+"""What the packages leave on disk for each other: trial records, table rows, ONNX metadata, and who may listen.
+
+Search and factory never call each other or the registry; they meet here.
+"""
+
+from whc.records.files import MEND_RECORD, SCHEMA, load, locked, replacing, save, sha256, write_atomic
+from whc.records.ladder import NO_TEST_SPLIT, TABLE_SCHEMA, UNTESTED, LadderTable, LeftOut, VariantRow, shown_test_score
+from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, LatencySession, TimedFile
+from whc.records.metadata import ModelMetadata, code_version
+from whc.records.observers import LadderObserver, SearchObserver
+from whc.records.studies import SamplerName, StudyRecord, data_name, existing_study, study_folder
+from whc.records.trials import CurvePoint, State, TrialRecord, load_trial, trial_records
+
+__all__ = [
+    "MEND_RECORD",
+    "NO_TEST_SPLIT",
+    "SCHEMA",
+    "TABLE_SCHEMA",
+    "UNTESTED",
+    "CurvePoint",
+    "FailedFile",
+    "Footprint",
+    "IdleReference",
+    "LadderObserver",
+    "LadderTable",
+    "Latency",
+    "LatencySession",
+    "LeftOut",
+    "ModelMetadata",
+    "SamplerName",
+    "SearchObserver",
+    "State",
+    "StudyRecord",
+    "TimedFile",
+    "TrialRecord",
+    "VariantRow",
+    "code_version",
+    "data_name",
+    "existing_study",
+    "load",
+    "load_trial",
+    "locked",
+    "replacing",
+    "save",
+    "sha256",
+    "shown_test_score",
+    "study_folder",
+    "trial_records",
+    "write_atomic",
+]

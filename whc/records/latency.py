@@ -1,0 +1,99 @@
+"""Latencies: of one file, of one architecture, of files timed together."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import ConfigDict, Field
+
+from whc.records.files import SCHEMA, Count, Positive, Record
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else 1.0
+
+
+class Latency(Record):
+    """Time of one forward pass at batch 1.
+
+    `ms` is normalised: the median ratio to the reference network, `ratio`, times the reference's idle milliseconds on
+    the host; it compares across sessions. `p50_ms`, `p90_ms` and `p99_ms` are as the clock had it then and there. Each
+    `_low`..`_high` is the 95 % interval of its median. `noisy`: the machine was too busy to believe any of it.
+    """
+
+    ms: Positive
+    low_ms: Positive
+    high_ms: Positive
+    p90_ms: Positive
+    p99_ms: Positive
+    ratio: Positive
+    runtime: str
+    threads: int
+    host: str
+    # Records of old have none of these.
+    ratio_low: Positive = Field(default_factory=lambda data: data["ratio"] * _share(data["low_ms"], data["ms"]))
+    ratio_high: Positive = Field(default_factory=lambda data: data["ratio"] * _share(data["high_ms"], data["ms"]))
+    p50_ms: Positive = Field(default_factory=lambda data: data["ms"])
+    p50_low_ms: Positive = Field(default_factory=lambda data: data["low_ms"])
+    p50_high_ms: Positive = Field(default_factory=lambda data: data["high_ms"])
+    noisy: bool = False
+
+    def scaled(self, reference_ms: float) -> Self:
+        """The same latency in milliseconds of a host on which the idle reference network takes `reference_ms`."""
+        changed = {"ms": self.ratio, "low_ms": self.ratio_low, "high_ms": self.ratio_high}
+        return self.model_copy(update={name: ratio * reference_ms for name, ratio in changed.items()})
+
+
+class IdleReference(Record):
+    """Milliseconds of the reference network on an idle host, the least of all sessions there."""
+
+    host: str
+    runtime: str
+    ms: Positive
+
+
+class Footprint(Record):
+    """What the exported file of an architecture comes to, whatever its weights: its size and its latency."""
+
+    size_bytes: Count
+    latency: Latency
+
+
+class TimedFile(Record):
+    """A file and its latency. `ratio_to_first` compares it with the first file of its session, round by round."""
+
+    path: str
+    sha256: str
+    latency: Latency
+    ratio_to_first: Positive
+    ratio_to_first_low: Positive
+    ratio_to_first_high: Positive
+
+
+class FailedFile(Record):
+    """A file that could not be timed, and why; `sha256` is empty when it could not even be read."""
+
+    path: str
+    sha256: str
+    reason: str
+
+
+class LatencySession(Record):
+    """Files timed together, as `whc bench` tells it and keeps it for a table of latencies measured on a device.
+
+    `aa_ratio` is the reference network against itself: 1, but for the noise of the machine.
+    """
+
+    schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
+    host: str
+    runtime: str
+    threads: int
+    reference_ms: Positive
+    noisy: bool
+    aa_ratio: Positive
+    aa_low: Positive
+    aa_high: Positive
+    files: list[TimedFile]
+    failed: list[FailedFile]
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)

@@ -1,0 +1,92 @@
+"""What an exported file says of itself, and which code made it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ConfigDict, Field
+
+from whc import __version__
+from whc.errors import ArtifactError, problem
+from whc.records.files import SCHEMA, Record
+
+
+class ModelMetadata(Record):
+    """What an exported file says of itself, each field a `whc.` property of the ONNX model.
+
+    `height` and `width` are in pixels, `frames` counts the frames of one input, `frame_rate` is in frames a second
+    (None: every frame of the stream), `threshold` is the least probability called `positive`, which is empty for three
+    labels and more.
+    """
+
+    schema_version: int = Field(SCHEMA, alias="schema")
+    task: str
+    labels: list[str]
+    positive: str
+    layout: str
+    frames: int
+    frame_rate: float | None
+    height: int
+    width: int
+    resize: str
+    interpolation: str
+    threshold: float
+    study: str = ""
+    trial: str = ""
+    data_fingerprint: str
+    code_version: str
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def to_properties(self) -> dict[str, str]:
+        """ONNX metadata properties: text as it is, everything else as JSON."""
+        fields = self.model_dump(by_alias=True)
+        return {
+            f"whc.{key}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            for key, value in fields.items()
+        }
+
+    @classmethod
+    def from_properties(cls, properties: Mapping[str, str], source: str) -> ModelMetadata:
+        """Read the properties of an ONNX model.
+
+        Raises:
+            ArtifactError: the file was not exported by whc, or by a newer one.
+        """
+        ours = {key.removeprefix("whc."): value for key, value in properties.items() if key.startswith("whc.")}
+        if not ours:
+            raise ArtifactError(f"{source}: must carry whc's metadata, got none; export it with `whc export`")
+        text_fields = {name for name, field in cls.model_fields.items() if field.annotation is str}
+        try:
+            # Before anything else: a newer whc may write fields of other kinds.
+            schema = json.loads(ours.get("schema", "0"))
+            if not isinstance(schema, int) or schema > SCHEMA:
+                raise ArtifactError(problem(source, f"metadata schema must be at most {SCHEMA}", schema, "upgrade whc"))
+            decoded = {key: value if key in text_fields else json.loads(value) for key, value in ours.items()}
+            return cls.model_validate(decoded)
+        except (ValueError, RecursionError) as error:  # pydantic's and json's, and numbers of thousands of digits
+            reason = str(error).splitlines()[0]
+            raise ArtifactError(f"{source}: whc's metadata is damaged ({reason}); export the model again") from error
+
+
+def code_version() -> str:
+    """Version of whc, with the commit when it runs from a checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return __version__
+    # Not `describe --dirty`: it writes Git's index, and whoever is killed meanwhile leaves it locked for ever.
+    name = ("describe", "--always", "--abbrev=10")
+    changes = ("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
+    try:
+        commit, changed = (_git(root, *arguments) for arguments in (name, changes))
+    except (OSError, subprocess.SubprocessError):
+        return __version__
+    return f"{__version__}+{commit}{'-dirty' if changed else ''}"
+
+
+def _git(root: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

@@ -1,0 +1,127 @@
+"""Studies: `study.yaml`, and where a study and its data lie."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from whc.config import dump_yaml, load_yaml, validate
+from whc.errors import StudyError, UsageError, problem
+from whc.plugins import Choice, ChoiceOf
+from whc.records.files import FolderName, Positive, Record, Share, write_atomic
+
+SamplerName = Literal["auto", "tpe", "nsga2", "gp", "random"]
+
+
+class StudyRecord(Record):
+    """`study.yaml`: a search as resolved when it began; `--resume` and the factory start from it.
+
+    `space` is the space as written; `data` the path of the data set, from the project's folder (the one of `runs/`)
+    where it lies in the project, so that a moved or copied project has its own; `reference_ms` the reference network's
+    milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`); `constant_f1` is
+    what the constant predictor scores on the validation split. `sampler`, `scheduler`, `drop_slower`, `minutes` and
+    `patience` are those of the search file, `warm_start` the studies that the sampler learnt from before; `storage` is
+    where workers leave trials when they share no folder with the driver.
+    """
+
+    study: FolderName
+    space_name: str
+    space: dict[str, Any]
+    data: str
+    data_fingerprint: str
+    recipe: str
+    trials: int = Field(ge=1)
+    workers: int = Field(ge=1)
+    runtime: str | dict[str, Any]
+    limits: dict[str, Positive]
+    seed: int = Field(ge=0)
+    reference_ms: Positive
+    constant_f1: Share
+    host: str
+    code_version: str
+    sampler: SamplerName = "auto"
+    scheduler: dict[str, int] = {}
+    drop_slower: float | None = Field(None, gt=1)
+    minutes: Positive | None = None
+    patience: int | None = Field(None, ge=1)
+    warm_start: list[FolderName] = []
+    storage: str | None = None
+
+    @property
+    def chosen_runtime(self) -> Choice:
+        """The runtime plug-in with its parameters.
+
+        Raises:
+            StudyError: there is none of that name, or its parameters are wrong.
+        """
+        try:
+            return ChoiceOf("runtimes").parse(self.runtime)
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise StudyError(f"study {self.study}: runtime: {reason}; put study.yaml back as it was") from error
+
+    def save(self, folder: Path) -> None:
+        """Write study.yaml."""
+        write_atomic(folder / "study.yaml", dump_yaml(self.model_dump(mode="json")))
+
+    @classmethod
+    def load(cls, folder: Path) -> StudyRecord:
+        """Read study.yaml; raises UsageError when it is damaged."""
+        path = folder / "study.yaml"
+        return validate(cls, load_yaml(path), str(path))
+
+    def data_path(self, folder: Path) -> Path:
+        """Where the data set is now, seen from the study's folder."""
+        project, stored = _project(folder), Path(self.data)
+        path = project / stored
+        if path.exists():
+            return path
+        # A whole path, stored before the project was moved: its end may still be right.
+        ends = (project.joinpath(*stored.parts[first:]) for first in range(1, len(stored.parts)))
+        return next((end for end in ends if end.exists()), path)
+
+
+def data_name(data: Path, folder: Path) -> str:
+    """How the study.yaml in `folder` names a data set."""
+    project = _project(folder)
+    for path, base in ((data.absolute(), project), (data.resolve(), project.resolve())):
+        if path.is_relative_to(base) and ".." not in path.parts:
+            return str(path.relative_to(base))
+    return str(data.resolve())
+
+
+def _project(folder: Path) -> Path:
+    return folder.absolute().parent.parent
+
+
+def study_folder(runs: Path, name: str) -> Path:
+    """The folder of a study, never outside `runs`.
+
+    Raises:
+        UsageError: the name holds anything but letters, digits, `_`, `-` and `.`, or starts with `.`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}", name):
+        rule = "must be letters, digits, '_', '-' and '.' (64 at most)"
+        raise UsageError(problem("study name", rule, name, "choose another name"))
+    return runs / name
+
+
+def existing_study(runs: Path, name: str | None) -> Path:
+    """The folder of a study that has begun; the newest when no name is given.
+
+    Raises:
+        StudyError: there is no such study; the message lists those there are.
+    """
+    found = sorted(runs.glob("*/study.yaml"), key=lambda path: path.stat().st_mtime)
+    if name is None:
+        if not found:
+            raise StudyError(f"{runs}: must hold a study, got none; run `whc search --space search_spaces/tiny.yaml`")
+        return found[-1].parent
+    folder = study_folder(runs, name)
+    if not (folder / "study.yaml").is_file():
+        known = ", ".join(path.parent.name for path in found) or "none"
+        raise StudyError(problem(str(runs), "no such study", name, f"studies here: {known}"))
+    return folder

@@ -1,0 +1,96 @@
+"""Trials: what one leaves, and the one entrance for what is read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from whc.config import fingerprint
+from whc.errors import StudyError, problem
+from whc.records.files import MEND_RECORD, SCHEMA, Count, FolderName, Record, Seconds, Share, load
+from whc.records.latency import Latency
+from whc.records.studies import StudyRecord
+
+State = Literal["finished", "stopped", "infeasible", "failed", "waiting"]  # the last one is not over
+
+
+class CurvePoint(Record):
+    """Validation F1 after an epoch (counted from 1), and the seconds that epoch took."""
+
+    epoch: int = Field(ge=1)
+    val_f1: Share
+    seconds: Seconds
+
+
+class TrialRecord(Record):
+    """One trial: `record.json` in its folder. The trial is over when this file is renamed into place.
+
+    `drawn` holds what the sampler drew, by dotted key; `config` is the whole configuration that came of it. `before_s`
+    counts the seconds before training (export, latency); `elapsed_s` those of searching until the trial ended, pauses
+    of the whole search left out.
+    """
+
+    schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
+    trial_id: FolderName
+    study: FolderName
+    config: dict[str, Any]
+    config_hash: str
+    drawn: dict[str, Any] = {}
+    state: State
+    reason: str = ""
+    curve: list[CurvePoint] = []
+    val_f1: Share | None = None
+    latency: Latency | None = None
+    size_bytes: Count | None = None
+    params: Count | None = None
+    peak_memory_bytes: Count | None = None
+    before_s: Seconds = 0.0
+    elapsed_s: Seconds = 0.0
+    seed: int
+    data_fingerprint: str
+    code_version: str
+    files: dict[str, str] = {}
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+def trial_records(study_folder: Path) -> Iterator[TrialRecord]:
+    """Records of all trials that are over, in order of trial id.
+
+    Raises:
+        StudyError: a record is damaged, or not what a trial of this study leaves.
+    """
+    study = StudyRecord.load(study_folder).study
+    for path in sorted((study_folder / "trials").glob("*/record.json")):
+        yield load_trial(path, study)
+
+
+def load_trial(path: Path, study: str) -> TrialRecord:
+    """Read what a trial left, and check that it belongs where it lies and that nothing in it is missing or changed.
+
+    Args:
+        path: record.json, or rung.json of a trial that waits, in the trial's folder.
+        study: that the trial is of.
+
+    Raises:
+        StudyError: it is missing, damaged, or not what such a trial leaves.
+    """
+    record = load(TrialRecord, path)
+    place, state = path.parent.name, record.state
+    has_trained, waits = state in ("finished", "waiting"), state == "waiting"
+    rules: tuple[tuple[str, object, object, str], ...] = (
+        ("trial_id", record.trial_id, record.trial_id == place, f"must be {place!r}, as its folder"),
+        ("study", record.study, record.study == study, f"must be {study!r}, as in study.yaml"),
+        ("state", state, waits == (path.name != "record.json"), "must be 'waiting' in rung.json and nowhere else"),
+        ("config", record.config_hash, fingerprint(record.config) == record.config_hash, "must be what its hash is of"),
+        ("curve", [], record.curve or not waits, "required of a trial that waits"),
+        ("val_f1", None, record.val_f1 is not None or not has_trained, f"required of a trial that is {state}"),
+        ("latency", None, record.latency or not (has_trained or record.curve), "required of a trial that has trained"),
+    )
+    for field, got, is_kept, rule in rules:
+        if not is_kept:
+            raise StudyError(problem(f"{path}: {field}", rule, got, MEND_RECORD))
+    return record
