@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from whc.errors import ArtifactError
 from whc.latency import first_pass
@@ -49,6 +51,22 @@ def test_a_file_that_wants_too_much(bad: Bad, name: str, told: str) -> None:
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < IMPORTS_BYTES + first_pass.ROOM_BYTES
+
+
+def test_as_many_pictures_are_tried_as_will_be_run_at_once(tmp_path: Path) -> None:
+    """A network that makes 69 MB of each picture: one is within the limit, 32 are not."""
+    path = tmp_path / "tiles.onnx"
+    graph = helper.make_graph(
+        [helper.make_node("Tile", ["images", "times"], ["tiles"]), helper.make_node("ReduceMax", ["tiles"], ["out"])],
+        "tiles",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        [helper.make_tensor("times", TensorProto.INT64, [4], [1, 1, 300, 300])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    first_pass.check(path, RUNTIME)
+    with pytest.raises(ArtifactError, match="Failed to allocate memory"):
+        first_pass.check(path, RUNTIME, batch=32)
 
 
 def test_a_loop_without_end_names_the_option_that_waits_longer(bad: Bad) -> None:

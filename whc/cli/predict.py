@@ -62,10 +62,11 @@ def command(
 
 def _load(path: Path, runtime: str, threads: int, wait_s: float) -> Classifier:
     from whc.demo import classifier
+    from whc.demo.predict import BATCH
     from whc.errors import UsageError, problem
 
     if path.suffix == ".onnx":
-        return classifier.load(path, runtime, threads, wait_s)
+        return classifier.load(path, runtime, threads, wait_s, BATCH)
     if runtime != _options.RUNTIME:
         advice = "export it first, or leave --runtime out"
         raise UsageError(problem("--runtime", f"needs an .onnx file, as PyTorch runs {path}", runtime, advice))

@@ -91,7 +91,11 @@ class Classifier:
 
 
 def load(
-    path: Path, runtime: str = "onnxruntime_cpu", threads: int = 1, wait_s: float = first_pass.WAIT_S
+    path: Path,
+    runtime: str = "onnxruntime_cpu",
+    threads: int = 1,
+    wait_s: float = first_pass.WAIT_S,
+    batch: int = 1,
 ) -> Classifier:
     """Load an exported model.
 
@@ -100,13 +104,14 @@ def load(
         runtime: name of a runtime plug-in.
         threads: threads of one forward pass, where the runtime lets one choose.
         wait_s: for its first pass, in a process of its own.
+        batch: windows of a pass, as many as will be run at once.
 
     Raises:
         UsageError: no such runtime, or not on this machine.
         ArtifactError: the file cannot be loaded, its first pass gives no answer, or as `checked`.
     """
     choice = choose(runtime, threads)
-    first_pass.check(path, choice, wait_s)
+    first_pass.check(path, choice, wait_s, batch)
     return checked(plugins.load("runtimes", choice.name).load(path, choice.config))
 
 

@@ -36,7 +36,8 @@ PR_SET_PDEATHSIG = 1
 class Job(Settings):
     """What to run: name -> file, in the order in which `beat` counts them; timed if the reference network is there.
 
-    `memory_bytes` is what it may take of it; `parent` is the process that waits for the result.
+    `memory_bytes` is what it may take of it; `parent` is the process that waits for the result; `batch` counts the
+    pictures of a pass.
     """
 
     files: dict[str, Path]
@@ -45,6 +46,7 @@ class Job(Settings):
     cores: list[int]
     memory_bytes: int
     parent: int
+    batch: int = 1
 
 
 class Result(Settings):
@@ -59,14 +61,14 @@ class Result(Settings):
     unavailable: str = ""
 
 
-def runner(path: Path, runtime: Choice, seed: int | None = 0) -> Run:
-    """One forward pass of a file at batch 1, on a fixed random input, without a seed on a black one.
+def runner(path: Path, runtime: Choice, seed: int | None = 0, batch: int = 1) -> Run:
+    """One forward pass of a file, on a fixed random input, without a seed on a black one.
 
     Raises:
         ArtifactError: the file cannot be loaded, or its input has no fixed size.
     """
     session = plugins.load("runtimes", runtime.name).load(path, runtime.config)
-    shape = session.input_shape
+    shape = (batch, *session.input_shape[1:])
     images = np.zeros(shape, np.float32) if seed is None else np.random.default_rng(seed).random(shape, np.float32)
     return lambda: session.run(images)
 
@@ -97,7 +99,9 @@ def _work(job: Job, pulse: NDArray[np.int64]) -> Result:
         pulse[1] += 1
 
     seed = 0 if REFERENCE in job.files else None  # what is not timed runs as who uses a file runs it first
-    loads: dict[str, Load] = {name: partial(runner, path, job.runtime, seed) for name, path in job.files.items()}
+    loads: dict[str, Load] = {
+        name: partial(runner, path, job.runtime, seed, job.batch) for name, path in job.files.items()
+    }
     failed: dict[str, str] = {}
     for name in list(loads):
         try:

@@ -23,14 +23,15 @@ COPIES = 4  # of a file's weights: as read, as laid out for the processor, and o
 STACK_BYTES = 16 * 2**20
 
 
-def check(path: Path, runtime: Choice, wait_s: float = WAIT_S) -> None:
-    """Load a file and run it once, on a black picture, in a process of its own.
+def check(path: Path, runtime: Choice, wait_s: float = WAIT_S, batch: int = 1) -> None:
+    """Load a file and run it once, on black pictures, in a process of its own.
 
     Args:
         path: the artifact.
         runtime: runtime plug-in with its parameters.
         wait_s: how long loading it may take, and as long again the pass; on a GPU, for which engines are built and
             kernels loaded, at least as long as when it is timed.
+        batch: pictures in that pass, as many as will be run at once.
 
     Raises:
         RuntimeUnavailable: the runtime cannot be had here.
@@ -43,6 +44,7 @@ def check(path: Path, runtime: Choice, wait_s: float = WAIT_S) -> None:
         cores=[],
         memory_bytes=_room_bytes(path, runtime),
         parent=os.getpid(),
+        batch=batch,
     )
     if plugins.load("runtimes", runtime.name).ON_GPU:
         usual = Protocol()
