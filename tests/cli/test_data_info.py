@@ -24,6 +24,8 @@ def report(labels: list[str], people: Finding) -> DatasetReport:
         sizes={"48x48": 90},
         frame_rate=None,
         fingerprint="f00d",
+        clip_rule="clips: by video_id, in order of timestamp",
+        split_aliases="",
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("mlflow.tracking")
 
 from mlflow import MlflowClient
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from whc.errors import ArtifactError, RegistryError
 from whc.records import UNTESTED, LadderTable, VariantRow
@@ -164,7 +165,8 @@ def test_a_ladder_without_a_test_split_is_marked(registry: Registry, ladder: Lad
     metrics = client.get_run(version.run_id).data.metrics
     assert "f1" not in metrics
     assert metrics["val_f1"] == rows[0].val_f1
-    assert VariantRow.model_validate_json((Path(version.source) / "row.json").read_text()) == rows[0]
+    row = Path(local_file_uri_to_path(version.source)) / "row.json"
+    assert VariantRow.model_validate_json(row.read_text()) == rows[0]
     card = version.description
     assert f"\n**{UNTESTED}.**\n" in card
     assert "\n| **no test split** | 0.6250 | 0.8100 | " in card

@@ -69,7 +69,7 @@ def _table(found: LatencySession) -> Group:
     for file, name in zip(found.files, names, strict=True):
         latency, ratio = file.latency, file.ratio_to_first
         table.add_row(
-            Text(_options.shortened(name, room)),
+            Text(_options.shortened(_options.printable(name), room)),
             f"{latency.ms:.4f}",
             f"{_half_width(latency.ms, latency.low_ms, latency.high_ms):.1%}",
             f"{latency.p90_ms:.4f}",

@@ -107,7 +107,7 @@ class Display:
         self._progress = Progress(
             TextColumn("{task.fields[study]}", style="bold", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[ended]}"),
+            TextColumn("{task.fields[ended]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}", markup=False),
             console=console,

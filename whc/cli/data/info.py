@@ -39,7 +39,7 @@ def _render(report: DatasetReport) -> Group:
         table.add_column(name, justify="right")
     splits = report.splits.values()
     for label in report.labels:
-        table.add_row(Text(label), *(str(split.classes.get(label, 0)) for split in splits))
+        table.add_row(label, *(str(split.classes.get(label, 0)) for split in splits))
     table.add_section()
     table.add_row("all", *(str(split.rows) for split in splits))
     table.add_row("people", *(str(split.people) for split in splits))
