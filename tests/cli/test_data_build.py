@@ -183,7 +183,8 @@ def test_bad_input(case: str, crops: Path, whc_command: Run) -> None:
     assert not Path("out").exists()
 
 
-def test_ctrl_c_leaves_nothing_behind(home: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_behind(number: signal.Signals, home: Path) -> None:
     for i in range(400):
         put(f"crops/{('no', 'yes')[i % 2]}/{i}.png", i)
     program = (
@@ -212,9 +213,9 @@ def test_ctrl_c_leaves_nothing_behind(home: Path) -> None:
     with subprocess.Popen(command, cwd=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("reading")  # several threads print
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         begun = time.monotonic()
         _, err = process.communicate(timeout=60)
     assert time.monotonic() - begun < 5
-    assert (process.returncode, err.strip()) == (130, "interrupted")
+    assert (process.returncode, err.strip()) == (128 + number, "interrupted")
     assert not (home / "out").exists()
