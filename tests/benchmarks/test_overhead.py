@@ -16,6 +16,7 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from whc import records
+from whc.config import fingerprint
 from whc.data.dataset import Corpus
 from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
 from whc.search import space
@@ -45,7 +46,8 @@ def sleeping(seconds: float) -> Any:
         rng = random.Random(assignment.trial_id)
         ms, f1 = 0.02 * config["model"]["width"], rng.uniform(0.5, 0.9)
         record = TrialRecord(
-            trial_id=assignment.trial_id, study=assignment.study, config=config, config_hash="", drawn=assignment.drawn,
+            trial_id=assignment.trial_id, study=assignment.study, drawn=assignment.drawn,
+            config=config, config_hash=fingerprint(config),
             state="finished", curve=[CurvePoint(epoch=1, val_f1=f1, seconds=seconds)], val_f1=f1,
             latency=Latency(
                 ms=ms, low_ms=ms, high_ms=ms, p90_ms=ms, p99_ms=ms, ratio=1, runtime="", threads=1, host=""

@@ -16,6 +16,7 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from whc import records
+from whc.config import fingerprint
 from whc.data.dataset import Corpus
 from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
 from whc.search import space
@@ -43,7 +44,8 @@ def sleeping(job: dict[str, Any], corpus: Corpus) -> None:
         raise RuntimeError("CUDA out of memory")
     fixed = {"p90_ms": 1, "p99_ms": 1, "runtime": "", "threads": 1, "host": "", "ratio": 1}
     record = TrialRecord(
-        trial_id=assignment.trial_id, study=assignment.study, config=job["config"], config_hash="",
+        trial_id=assignment.trial_id, study=assignment.study,
+        config=job["config"], config_hash=fingerprint(job["config"]),
         drawn=assignment.drawn, state="finished", curve=[CurvePoint(epoch=1, val_f1=0.6, seconds=1)], val_f1=0.6,
         latency=Latency(ms=0.1, low_ms=0.1, high_ms=0.1, **fixed), seed=0, data_fingerprint="", code_version="",
     )  # fmt: skip
