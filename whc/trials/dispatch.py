@@ -79,7 +79,8 @@ def _at_hand(assignment: Assignment) -> Iterator[Assignment]:
         return
     own = Path(tempfile.gettempdir()) / f"whc-latency-{os.getuid()}"
     with tempfile.TemporaryDirectory(prefix="whc-trial-") as folder:
-        here = Path(folder)
+        here = Path(folder) / assignment.trial_id  # as everywhere, or a record found there is not believed
+        here.mkdir()
         assignment.storage.fetch(assignment.trial_id, (RUNG_CHECKPOINT, RUNG), here)
         yield replace(assignment, folder=here, cache=own)
         assignment.storage.store(assignment.trial_id, here)
