@@ -60,6 +60,7 @@ def command(
 
 
 def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
+    from rich import box
     from rich.console import Group
     from rich.table import Table
 
@@ -67,8 +68,10 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
     from whc.records import UNTESTED, shown_test_score
     from whc.words import quantity
 
-    shown = Table(title=f"{table.study}: {quantity(len(table.variants), 'variant')}", title_justify="left")
-    shown.add_column("variant")
+    title = f"{table.study}: {quantity(len(table.variants), 'variant')}"
+    # Without edges, so that it fits 80 columns.
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    shown.add_column("variant", no_wrap=True)
     for heading in ("test F1 (95 %)", "val F1", "ms (95 %)", "x ref", "KB"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in table.variants:
