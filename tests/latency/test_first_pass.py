@@ -23,6 +23,11 @@ RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
 IMPORTS_BYTES = 200e6
 
 
+def largest_child_bytes() -> int:
+    """Memory of the largest of all this process's children that have ended."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+
+
 def test_a_good_file_passes(good: Path) -> None:
     first_pass.check(good, RUNTIME)
 
@@ -44,13 +49,14 @@ def test_threads_have_room_for_their_stacks(good: Path, threads: int) -> None:
     ],
 )
 def test_a_file_that_wants_too_much(bad: Bad, name: str, told: str) -> None:
-    path = bad(name)
+    path, before = bad(name), largest_child_bytes()
     with pytest.raises(ArtifactError) as caught:
         first_pass.check(path, RUNTIME)
     assert str(caught.value).startswith(f"{path}: ")
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < IMPORTS_BYTES + first_pass.ROOM_BYTES
+    # Another test's child may have been larger than that: then this one's was smaller still.
+    assert largest_child_bytes() < max(before + 1, IMPORTS_BYTES + first_pass.ROOM_BYTES)
 
 
 def test_as_many_pictures_are_tried_as_will_be_run_at_once(tmp_path: Path) -> None:
