@@ -29,7 +29,8 @@ PORT = 5099
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WINDOW = (1500, 620)
 LOADING_MS = 30_000  # of the page's own time, for MLflow's pages to fetch and draw what they show
-CLOSE = b"""<script>setInterval(() => {
+CLOSE = b"""<style>[class*=modal-mask], [class*=modal-wrap], [role=dialog] { display: none !important }</style>
+<script>setInterval(() => {
 const buttons = '[role=dialog] button[aria-label=Close], [data-component-id^="mlflow.assistant.chat_panel.close"]';
 document.querySelectorAll(buttons).forEach(button => button.click()) }, 500)</script>"""
 WHC = (sys.executable, "-c", "from whc.cli import main; main()")
