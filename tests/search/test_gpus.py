@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +29,8 @@ from whc.trials import cluster, dispatch
 from whc.trials.packing import CONTEXT_BYTES
 
 pytestmark = pytest.mark.slow
+
+ALONE = "WHC_TEST_ALONE"
 
 
 def sleeping(job: dict[str, Any], corpus: Corpus) -> None:
@@ -61,7 +65,16 @@ def address() -> Iterator[str]:
     node.shutdown()
 
 
-def test_as_many_share_a_gpu_as_fit(
+def test_as_many_share_a_gpu_as_fit() -> None:
+    """In a process of its own: Ray keeps the token of the first cluster that a process has been in."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "slow", f"{__file__}::test_in_a_process_of_its_own"]
+    environment = os.environ | {ALONE: "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(ALONE not in os.environ, reason="run by the test above")
+def test_in_a_process_of_its_own(
     address: str, study: StudyRecord, tree: space.Section, bright_corpus: Corpus, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
