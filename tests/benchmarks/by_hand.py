@@ -19,8 +19,8 @@ import torch
 
 from whc.data.dataset import Corpus, load
 from whc.runtimes import onnxruntime_cpu
-from whc.search import space
-from whc.search import study as studies
+from whc.search.running import study as studies
+from whc.search.space import space
 from whc.training.checkpoint import Checkpoint
 from whc.trials import cluster
 from whc.trials.artifacts import export, trainer

@@ -19,10 +19,10 @@ from whc import records
 from whc.config import fingerprint
 from whc.data.dataset import Corpus
 from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
-from whc.search import space
-from whc.search.display import Display
-from whc.search.driver import Driver
-from whc.search.run import _tune
+from whc.search.running.driver import Driver
+from whc.search.running.run import _tune
+from whc.search.showing.display import Display
+from whc.search.space import space
 from whc.trials import cluster, dispatch
 
 pytestmark = pytest.mark.bench
@@ -63,13 +63,13 @@ def sleeping(seconds: float) -> Any:
 class Noted(Display):
     """Notes the time and the driver's memory each time that a trial has ended."""
 
-    def __init__(self, study: StudyRecord) -> None:
-        super().__init__(study, Console(file=io.StringIO()))
+    def __init__(self) -> None:
+        super().__init__(Console(file=io.StringIO()))
         self.megabytes: list[float] = []
         self.at: list[float] = []
 
-    def ended(self, record: TrialRecord) -> None:
-        super().ended(record)
+    def trial_ended(self, record: TrialRecord) -> None:
+        super().trial_ended(record)
         self.at.append(time.perf_counter())
         self.megabytes.append(psutil.Process().memory_info().rss / 2**20)
 
@@ -90,15 +90,15 @@ def searched(
         workers=WORKERS, runtime="onnxruntime_cpu", limits={"latency_ms": 1}, seed=0, reference_ms=0.1,
         constant_f1=0.5, host="", code_version="", scheduler={"rungs": 1},
     )  # fmt: skip
-    display = Noted(study)
-    driver = Driver(study, folder, space.compile_space(RAW, "bench"), [], display)
+    noted = Noted()
+    driver = Driver(study, folder, space.compile_space(RAW, "bench"), [noted])
     driver.start()
     with cluster.joined(address) if address else cluster.started(WORKERS, 1 << 20) as cores:
         start = time.perf_counter()
         _tune(driver, corpus, cores or WORKERS)
         wall = time.perf_counter() - start
     assert len(driver.records) == trials
-    return wall, display
+    return wall, noted
 
 
 def test_trials_of_a_second(tmp_path: Path, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,10 +21,10 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 
 from whc.pareto import Point, hypervolume
 from whc.records import StudyRecord
-from whc.search import space
-from whc.search import study as studies
-from whc.search.replay import Recorded, Table, replay
-from whc.search.scheduler import Halving, Scheduler
+from whc.search.running import study as studies
+from whc.search.running.replay import Recorded, Table, replay
+from whc.search.sampling.scheduler import Halving, Scheduler
+from whc.search.space import space
 
 pytestmark = pytest.mark.bench
 

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from whc.records import CurvePoint, Latency, State, TrialRecord
+from whc.records import CurvePoint, Latency, State, StudyRecord, TrialRecord
 from whc.registry import store
 from whc.registry.location import Location
 from whc.registry.studies import StudyLog
@@ -44,6 +44,11 @@ def record(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., L
 
 
 @pytest.fixture
+def study(make_study: Callable[..., StudyRecord]) -> StudyRecord:
+    return make_study(study="hands")
+
+
+@pytest.fixture
 def client(location: Location) -> MlflowClient:
     return store.connect(location)
 
@@ -55,19 +60,19 @@ def runs(client: MlflowClient, kind: str) -> dict[str, Run]:
 
 
 def test_trials_are_runs_under_the_study(
-    location: Location, client: MlflowClient, record: Record, tmp_path: Path
+    location: Location, client: MlflowClient, record: Record, study: StudyRecord, tmp_path: Path
 ) -> None:
     log = StudyLog(location)
-    log.study_started("hands", {"trials": 2, "space": {"lr": [1, 2]}})
+    log.study_started(study, [])
     log.trial_ended(record("t000"))
     log.trial_ended(record("t001", "infeasible"))
     log.study_ended("hands", tmp_path)
 
-    (study,) = runs(client, "study").values()
-    assert (study.info.run_name, study.info.status) == ("hands", "FINISHED")
+    (run,) = runs(client, "study").values()
+    assert (run.info.run_name, run.info.status) == ("hands", "FINISHED")
     trials = runs(client, "trial")
     assert sorted(trials) == ["t000", "t001"]
-    assert {run.data.tags["mlflow.parentRunId"] for run in trials.values()} == {study.info.run_id}
+    assert {trial.data.tags["mlflow.parentRunId"] for trial in trials.values()} == {run.info.run_id}
     good, bad = trials["t000"], trials["t001"]
     assert good.data.params == {
         "seed": "1",
@@ -85,33 +90,33 @@ def test_trials_are_runs_under_the_study(
 
 
 def test_a_resumed_study_goes_on_in_the_same_run(
-    location: Location, client: MlflowClient, record: Record, tmp_path: Path
+    location: Location, client: MlflowClient, record: Record, study: StudyRecord, tmp_path: Path
 ) -> None:
-    for trials in (["t000", "t001"], ["t000", "t001", "t002"]):
+    for known, ended in ([], ["t000", "t001"]), (["t000", "t001", "t002"], ["t003"]):
         log = StudyLog(location)
-        log.study_started("hands", {})
-        for trial in trials:
+        log.study_started(study, [record(trial) for trial in known])
+        for trial in ended:
             log.trial_ended(record(trial))
         log.study_ended("hands", tmp_path)
     assert len(runs(client, "study")) == 1
     experiment = client.get_experiment_by_name("hands").experiment_id
-    assert len(client.search_runs([experiment], "tags.`whc.kind` = 'trial'")) == 3
+    assert len(client.search_runs([experiment], "tags.`whc.kind` = 'trial'")) == 4
 
 
 def test_a_trial_that_waits_shows_its_curve_and_goes_on(
-    location: Location, client: MlflowClient, record: Record, tmp_path: Path
+    location: Location, client: MlflowClient, record: Record, study: StudyRecord, tmp_path: Path
 ) -> None:
     whole = record("t000")
     waits = whole.model_copy(update={"state": "waiting", "reason": "after 1 of 3 epochs", "curve": whole.curve[:1]})
     log = StudyLog(location)
-    log.study_started("hands", {})
+    log.study_started(study, [])
     log.trial_waits(waits)
     (trial,) = runs(client, "trial").values()
     assert (trial.info.status, trial.data.tags["state"]) == ("RUNNING", "waiting")
     assert trial.data.metrics["latency_ms"] == 0.2
 
     log = StudyLog(location)  # the search was killed, and goes on
-    log.study_started("hands", {})
+    log.study_started(study, [])
     log.trial_waits(waits.model_copy(update={"curve": whole.curve[:2]}))
     log.trial_ended(whole)
     (trial,) = runs(client, "trial").values()
@@ -121,17 +126,17 @@ def test_a_trial_that_waits_shows_its_curve_and_goes_on(
 
 
 def test_a_trial_cut_off_half_way_is_written_again_into_its_run(
-    location: Location, client: MlflowClient, record: Record, monkeypatch: pytest.MonkeyPatch
+    location: Location, client: MlflowClient, record: Record, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = StudyLog(location)
-    log.study_started("hands", {})
+    log.study_started(study, [])
     with monkeypatch.context() as patch:
         patch.setattr(store, "log", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             log.trial_ended(record("t000"))
     assert runs(client, "trial")["t000"].info.status == "RUNNING"
     log = StudyLog(location)
-    log.study_started("hands", {})
+    log.study_started(study, [])
     log.trial_ended(record("t000"))
     (trial,) = runs(client, "trial").values()
     assert trial.info.status == "FINISHED"
@@ -142,11 +147,12 @@ def test_a_locked_database_delays_trials_and_stops_nothing(
     location: Location,
     client: MlflowClient,
     record: Record,
+    study: StudyRecord,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     log = StudyLog(location)
-    log.study_started("hands", {})
+    log.study_started(study, [])
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(store, "log", lambda *_: (_ for _ in ()).throw(MlflowException("database is locked")))
         log.trial_ended(record("t000"))

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from whc import records
 from whc.config import fingerprint
-from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
-from whc.search import space
-from whc.search.display import Display
-from whc.search.driver import Driver
+from whc.records import CurvePoint, Latency, SearchObserver, StudyRecord, TrialRecord
+from whc.search.running.driver import Driver
+from whc.search.space import space
 from whc.trials.config import TrialConfig
 from whc.trials.run import end
 
@@ -80,16 +76,14 @@ def record(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., L
     return build
 
 
-class Stub:
+class Stub(SearchObserver):
     """An observer that notes its calls in a list shared by all observers."""
 
     def __init__(self, name: str, calls: list[tuple[str, ...]]) -> None:
         self.name, self.calls = name, calls
 
-    def study_started(self, study: str, description: Mapping[str, Any]) -> None:
-        assert description["space_name"] == "hands"
-        json.dumps(description)
-        self.calls.append((self.name, "started", study))
+    def study_started(self, study: StudyRecord, known: Sequence[TrialRecord]) -> None:
+        self.calls.append((self.name, "started", study.study, *(record.trial_id for record in known)))
 
     def trial_waits(self, record: TrialRecord) -> None:
         self.calls.append((self.name, "waits", record.trial_id))
@@ -119,8 +113,7 @@ def begin(folder: Path, study: StudyRecord, tree: space.Section, calls: list[tup
     """Gives a started driver, with two observers; each call is a restart."""
 
     def made() -> Driver:
-        display = Display(study, Console(file=io.StringIO()))
-        driver = Driver(study, folder, tree, [Stub("first", calls), Stub("second", calls)], display)
+        driver = Driver(study, folder, tree, [Stub("first", calls), Stub("second", calls)])
         driver.start()
         return driver
 
@@ -137,9 +130,8 @@ def halved(
     """Gives a started driver whose trials wait after 1 of 2 epochs until they are in a band's better half."""
 
     def made(**changes: Any) -> Driver:
-        display = Display(study, Console(file=io.StringIO()))
         changed = study.model_copy(update={**HALVED, **changes})
-        driver = Driver(changed, folder, tree, [Stub("one", calls)], display)
+        driver = Driver(changed, folder, tree, [Stub("one", calls)])
         driver.start()
         return driver
 

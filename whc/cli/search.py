@@ -13,8 +13,8 @@ from whc.cli import _options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from whc.search.preview import Cost, Preview
-    from whc.search.run import Outcome, Request
+    from whc.search.running.run import Outcome, Request
+    from whc.search.showing.preview import Cost, Preview
 
 EXAMPLE = "give a search file such as search_spaces/tiny.yaml"
 
@@ -60,7 +60,7 @@ def command(
     # Before NumPy loads: the sampler's small matrices gain nothing from threads that wait for the workers' cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if schema:
-        from whc.search.schema import text
+        from whc.search.running.schema import text
 
         click.echo(text(), nl=False)
         return
@@ -73,11 +73,13 @@ def command(
     request = _request(space, data, runs, **asked)
     from whc.registry.location import read_location
     from whc.registry.studies import StudyLog
-    from whc.search.run import search
+    from whc.search.running.run import search
+    from whc.search.showing.display import Display
+    from whc.search.showing.report_observer import ReportObserver
 
     console = _options.messages()
-    with _options.progress(console, "decoding") as told:
-        outcome = search(request, [StudyLog(read_location())], console, told)
+    with _options.progress(console, "decoding") as told, Display(console) as display:
+        outcome = search(request, [display, ReportObserver(), StudyLog(read_location())], console, told)
     _tell(outcome, as_json)
     if not outcome.complete:
         console.print("stopped; what had ended is kept")
@@ -96,8 +98,8 @@ def _request(
     from whc.config import shipped
     from whc.errors import UsageError, problem
     from whc.records import existing_study
-    from whc.search import study as studies
-    from whc.search.run import Request
+    from whc.search.running import study as studies
+    from whc.search.running.run import Request
 
     settings = studies.read(shipped("search_spaces", str(space)))[0] if space else None
     if resume:
@@ -117,7 +119,8 @@ def _tell(outcome: Outcome, as_json: bool) -> None:
 
     from rich.console import Group
 
-    from whc.search.display import front_table, front_trials
+    from whc.records.results import front_trials
+    from whc.search.showing.display import front_table
 
     counts = Counter(record.state for record in outcome.records)
     shown = {"trial_id", "val_f1", "latency", "config"}
@@ -148,9 +151,10 @@ def _replay(recorded: Path, space: Path | None, trials: int | None, as_json: boo
 
     from whc.config import shipped
     from whc.errors import UsageError, problem
-    from whc.search import study as studies
-    from whc.search.display import front_table, hypervolume_of
-    from whc.search.replay import Table, replay
+    from whc.records.results import hypervolume_of
+    from whc.search.running import study as studies
+    from whc.search.running.replay import Table, replay
+    from whc.search.showing.display import front_table
 
     if space is None:
         raise UsageError(problem("--space", "required", None, EXAMPLE))
@@ -173,9 +177,9 @@ def _preview(space: Path | None, data: Path | None, trials: int | None, as_json:
     from whc.config import shipped
     from whc.data.dataset import load
     from whc.errors import UsageError, problem
-    from whc.search import preview
-    from whc.search import study as studies
-    from whc.search.space import image_sizes
+    from whc.search.running import study as studies
+    from whc.search.showing import preview
+    from whc.search.space.space import image_sizes
 
     if space is None:
         raise UsageError(problem("--space", "required", None, EXAMPLE))
@@ -197,7 +201,7 @@ def _preview(space: Path | None, data: Path | None, trials: int | None, as_json:
 def _parameters(found: Preview) -> Table:
     from rich.table import Table
 
-    from whc.search.ranges import spell
+    from whc.search.space.ranges import spell
     from whc.words import quantity
 
     title = f"{found.name}: {quantity(len(found.parameters), 'parameter')}"

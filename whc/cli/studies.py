@@ -51,8 +51,8 @@ def show(name: str, runs: Path, as_json: bool) -> None:
     """One study, NAME: its facts, its front, why trials did not finish; draws its report.html again."""
     folder = _folder(runs, name)
     study, ended = _read(folder)
-    from whc.search import report
-    from whc.search.display import front_trials, hypervolume_of
+    from whc.records.results import front_trials, hypervolume_of
+    from whc.search.showing import report
 
     page = folder / "report.html"
     report.write(study, ended, page)
@@ -104,7 +104,7 @@ def _read(folder: Path) -> tuple[StudyRecord, list[TrialRecord]]:
 def _row(folder: Path) -> dict[str, Any]:
     """A study in a few numbers, or what is wrong with it."""
     from whc.errors import StudyError
-    from whc.search.display import front_trials, hypervolume_of, scored
+    from whc.records.results import front_trials, hypervolume_of, scored
 
     try:
         study, ended = _read(folder)
@@ -130,7 +130,7 @@ def _listed(rows: Sequence[dict[str, Any]], runs: Path) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    from whc.search.display import counted
+    from whc.search.showing.display import counted
 
     if not rows:
         return Text(f"{runs}: no study yet; begin one with `whc search --space search_spaces/tiny.yaml`")
@@ -176,7 +176,7 @@ def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any])
     from rich.console import Group
     from rich.text import Text
 
-    from whc.search.display import STATES, counted, front_table
+    from whc.search.showing.display import STATES, counted, front_table
 
     states = counted(result["states"])
     limits = ", ".join(f"{name} {limit:g}" for name, limit in study.limits.items()) or "none"

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from whc.records.ladder import LadderTable
+from whc.records.studies import StudyRecord
 from whc.records.trials import TrialRecord
 
 
-class SearchObserver(Protocol):
-    """Told about a search by its driver, and only by it."""
+class SearchObserver:
+    """Told about a search by its driver, and only by it. A subclass defines the calls that mean something to it."""
 
-    def study_started(self, study: str, description: Mapping[str, Any]) -> None:
-        """Called once before the first trial; `description` is the resolved study.yaml."""
+    def study_started(self, study: StudyRecord, known: Sequence[TrialRecord]) -> None:
+        """Called once before the first trial; `known` are the trials that are over or wait at a rung since before."""
+
+    def trial_runs(self, trial_id: str, what: str, epoch: int = 0, until: int = 0) -> None:
+        """Called when a worker takes a trial, and after each epoch of it.
+
+        Args:
+            trial_id: of the trial.
+            what: how far it is, in words.
+            epoch: how many it has trained, 0 when a worker has just taken it.
+            until: the epoch at which it waits or ends.
+        """
 
     def trial_waits(self, record: TrialRecord) -> None:
         """Called each time that a trial has come to a rung, with its curve so far."""
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Called once for each trial, when its record is in place."""
+        """Called once for each trial that ends, when its record is in place."""
 
     def study_ended(self, study: str, folder: Path) -> None:
         """Called when the search stops, finished or not."""

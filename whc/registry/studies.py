@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
-from whc.records import CurvePoint, TrialRecord
+from whc.records import CurvePoint, SearchObserver, StudyRecord, TrialRecord
 from whc.registry import store
 from whc.registry.database import told_in_one_line
 from whc.registry.location import Location
@@ -34,12 +33,12 @@ class _OpenStudy:
     epochs: dict[str, int] = field(default_factory=dict)  # of a trial's curve that are written
 
 
-class StudyLog:
-    """A `records.SearchObserver` that writes to MLflow.
+class StudyLog(SearchObserver):
+    """Writes a search to MLflow.
 
     The records on disk are the truth and this is a view of them: a database that is locked for a moment does not stop
-    the search, what could not be written is kept and tried again with the next trial. On resume `trial_ended` may be
-    repeated for every record; those already written are skipped.
+    the search, what could not be written is kept and tried again with the next trial. On resume the study
+    starts with every record; those already written are skipped.
     """
 
     def __init__(self, location: Location) -> None:
@@ -52,22 +51,25 @@ class StudyLog:
         # Connecting makes the database: not before there is a study to write.
         return store.connect_to_write(self._location)
 
-    def study_started(self, study: str, description: Mapping[str, Any]) -> None:
-        """Open the study's run, or go on with the one that is there.
+    def study_started(self, study: StudyRecord, known: Sequence[TrialRecord]) -> None:
+        """Open the study's run, or go on with the one that is there; write the trials that are over.
 
         Raises:
             RegistryError: the database cannot be written.
         """
         with told_in_one_line(self._location):
-            experiment = store.experiment_id(self._client, study, self._location)
+            experiment = store.experiment_id(self._client, study.study, self._location)
             run_id = store.study_run_id(self._client, experiment)
             if run_id is None:
-                tags = store.run_tags("study", {"study": study}, parent=None)
-                run_id = self._client.create_run(experiment, tags=tags, run_name=study).info.run_id
+                tags = store.run_tags("study", {"study": study.study}, parent=None)
+                run_id = self._client.create_run(experiment, tags=tags, run_name=study.study).info.run_id
             else:
                 self._client.update_run(run_id, status="RUNNING")
-            self._client.log_dict(run_id, dict(description), "study.yaml")
-            self._studies[study] = _OpenStudy(experiment, run_id, *self._trials_of(experiment, run_id))
+            self._client.log_dict(run_id, study.model_dump(mode="json"), "study.yaml")
+            self._studies[study.study] = _OpenStudy(experiment, run_id, *self._trials_of(experiment, run_id))
+        for record in known:
+            if record.state != "waiting":
+                self.trial_ended(record)
 
     def trial_waits(self, record: TrialRecord) -> None:
         """Write how far a trial is: its curve up to the rung."""

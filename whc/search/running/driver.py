@@ -1,0 +1,272 @@
+"""The driver's book-keeping: hands out trials, takes in their records, and keeps every other view in step with them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from whc import records
+from whc.errors import StudyError, WhcError, problem
+from whc.plugins import Choice
+from whc.records import SearchObserver, StudyRecord, TrialRecord, replacing
+from whc.search.sampling import warm_start
+from whc.search.sampling.plan import Plan
+from whc.search.space import space
+from whc.trials import dispatch
+from whc.trials.config import TrialConfig
+from whc.trials.packing import Packing
+from whc.trials.run import Assignment, Limits, end
+from whc.trials.storage import RECORD, RUNG, Storage
+
+LEFT = ("checkpoint.pt", "model.onnx", RUNG, RECORD)  # files of a trial that the driver wants
+MEND = "delete its record and use --resume"
+ROOM = 4 << 20  # bytes that a disk must have free, or workers die of it
+
+
+class Driver:
+    """One running search: plays its plan on workers; nobody else writes to journal and observers.
+
+    Call `start`; then `next_job` whenever a worker is free and `ended` whenever one is done, until `over`; then, in any
+    case, `finish`. Where the disk is full it is over before its time, and `halted` tells why.
+    """
+
+    def __init__(
+        self,
+        study: StudyRecord,
+        folder: Path,
+        tree: space.Section,
+        observers: Sequence[SearchObserver],
+    ) -> None:
+        self.study = study
+        self.folder = folder
+        self._observers = observers
+        self._tree = tree
+        self._runtime: Choice = study.chosen_runtime
+        self._plan = Plan(study, tree, folder / "optuna.journal", self.elapsed_s)
+        self._jobs: dict[str, tuple[TrialConfig, Assignment]] = {}
+        self._storage = Storage(study.storage, study.study) if study.storage else None
+        self.packing = Packing(0, {})
+        self.halted: StudyError | None = None
+        self._began = time.time()
+
+    def start(self) -> None:
+        """Take in what has ended or waits, and clear away what broke off."""
+        known, number = [], 0
+        for trial_id in self._storage.trial_ids() if self._storage else []:
+            self._fetch(trial_id)
+        for path in sorted((self.folder / "trials").glob("*")):
+            if not path.name.isdecimal() or path.is_symlink():
+                continue
+            number = max(number, int(path.name) + 1)
+            record = self._left(path)
+            if record is None:
+                shutil.rmtree(path)
+                if self._storage:
+                    self._storage.drop(path.name)
+            else:
+                self._check_drawn(record, path)
+                known.append(record)
+        self._began = time.time() - max((record.elapsed_s for record in known), default=0.0)
+        learnt = warm_start.earlier(self.study.warm_start, self.folder.parent, self.study, self._tree)
+        self._plan.start(known, learnt, number)
+        for observer in self._observers:
+            observer.study_started(self.study, known)
+
+    def _left(self, folder: Path) -> TrialRecord | None:
+        """The record of a trial that is over or waits at a rung; None of one that broke off."""
+        for name in (RECORD, RUNG):
+            if (folder / name).is_file():
+                return records.load_trial(folder / name, self.study.study)
+        return None
+
+    def _check_drawn(self, record: TrialRecord, folder: Path) -> None:
+        """Raises StudyError where the space could not draw what a record holds, or the network of one that waits."""
+        where = f"{folder}: drawn"
+        try:
+            for key, known in space.distributions(self._tree).items():
+                if key in record.drawn:
+                    where = f"{folder}: drawn.{key}"
+                    warm_start.in_range(known, record.drawn[key])
+            where = f"{folder}: config"
+            config = TrialConfig.model_validate(record.config) if record.state == "waiting" else None
+            epochs = config.training.epochs if config else record.config["training"]["epochs"]
+            if not isinstance(epochs, int) or epochs < max(1, len(record.curve)):
+                raise ValueError(f"training.epochs of {epochs} does not fit the curve")
+        except (ValueError, TypeError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise StudyError(f"{where}: must be what the study's space can draw, got: {reason}; {MEND}") from error
+
+    def _fetch(self, trial_id: str) -> None:
+        """Bring a trial here from where workers leave it, unless its end is here."""
+        folder = self.folder / "trials" / trial_id
+        if self._storage and not (folder / RECORD).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._storage.fetch(trial_id, LEFT, folder)
+            if (folder / RECORD).is_file():
+                (folder / RUNG).unlink(missing_ok=True)
+
+    def _end(self, record: TrialRecord) -> None:
+        """Put a record in place that no worker wrote."""
+        folder = self.folder / "trials" / record.trial_id
+        end(record, folder)
+        if self._storage:
+            self._storage.store(record.trial_id, folder)
+
+    @property
+    def records(self) -> dict[str, TrialRecord]:
+        """The trials that are over."""
+        return self._plan.records
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do, or nothing can be done."""
+        return self.halted is not None or self._plan.over
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return self._plan.over
+
+    @property
+    def nearest_miss(self) -> TrialRecord | None:
+        """Of a search none of whose first trials keeps the limits, the one that comes nearest."""
+        return self._plan.nearest_miss
+
+    @contextmanager
+    def _halts_when_full(self) -> Iterator[None]:
+        """A full disk ends the search where it is; a resume starts from the records, which are whole or not there."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) and shutil.disk_usage(self.folder).free >= ROOM:
+                raise
+            self._halt()
+
+    def _halt(self) -> None:
+        again = f"--study {self.study.study}" + (f" --storage {self.study.storage}" if self.study.storage else "")
+        next_step = f"free some, then `whc search --resume {again}`"
+        free = f"{shutil.disk_usage(self.folder).free >> 10} KiB"
+        self.halted = StudyError(problem(str(self.folder), "the disk must have room for trials", free, next_step))
+
+    def elapsed_s(self) -> float:
+        """Seconds of searching so far, pauses of the whole search left out."""
+        return time.time() - self._began
+
+    def next_job(self) -> dict[str, Any] | None:
+        """What a free worker shall do; None while there is nothing."""
+        stretch = None
+        if not self.halted:
+            with self._halts_when_full():
+                stretch = self._plan.next()
+        if stretch is None:
+            return None
+        assignment = Assignment(
+            trial_id=stretch.trial_id,
+            study=self.study.study,
+            folder=self.folder / "trials" / stretch.trial_id,
+            limits=Limits(**self.study.limits),
+            runtime=self._runtime,
+            reference_ms=self.study.reference_ms,
+            cache=self.folder.parent / ".latency",
+            drawn=stretch.drawn,
+            until=stretch.until,
+            hopeless_ms=stretch.hopeless_ms,
+            began=self._began,
+            again=stretch.again,
+            storage=self._storage,
+        )
+        self._jobs[stretch.trial_id] = (stretch.config, assignment)
+        return dispatch.job(stretch.config, assignment, self.packing.share(stretch.config, alone=stretch.again))
+
+    def runs(self, trial_id: str, what: str, epoch: int = 0, until: int = 0) -> None:
+        """A worker has taken a trial or ended an epoch of it, as observers hear it."""
+        for observer in self._observers:
+            observer.trial_runs(trial_id, what, epoch, until)
+
+    def ended(self, trial_id: str, error: str = "") -> None:
+        """Take in what a worker left of a trial; one that died is tried once more, from its last rung.
+
+        Args:
+            trial_id: the trial.
+            error: what stopped the worker, if anything did: a few words, or a traceback.
+        """
+        with self._halts_when_full():
+            self._ended(trial_id, error)
+
+    def _ended(self, trial_id: str, error: str) -> None:
+        config, assignment = self._jobs.pop(trial_id)
+        self._fetch(trial_id)
+        record = self._left(assignment.folder)
+        if record is None and shutil.disk_usage(self.folder).free < ROOM:
+            self._halt()
+            return
+        if record is None or (record.state == "waiting" and len(record.curve) != assignment.until):
+            if "\n" in error:
+                records.write_atomic(assignment.folder / "traceback.txt", error)
+            reason = error.strip().rpartition("\n")[2] or "the worker left no record"
+            if self._plan.died(trial_id):
+                self.runs(trial_id, f"{reason}, tried again")
+                return
+            record = self._failed(trial_id, config, assignment, f"{reason}, twice")
+            self._end(record)
+        self._plan.ended(record)
+        if record.state == "waiting":
+            for observer in self._observers:
+                observer.trial_waits(record)
+        else:
+            self._tell(record)
+
+    def _failed(self, trial_id: str, config: TrialConfig, assignment: Assignment, reason: str) -> TrialRecord:
+        return TrialRecord(
+            trial_id=trial_id,
+            study=self.study.study,
+            config=config.resolved(),
+            config_hash=config.hash,
+            drawn=assignment.drawn,
+            state="failed",
+            reason=reason,
+            elapsed_s=self.elapsed_s(),
+            seed=config.training.seed,
+            data_fingerprint=self.study.data_fingerprint,
+            code_version=records.code_version(),
+        )
+
+    def _tell(self, record: TrialRecord) -> None:
+        """A trial is over: everyone hears of it."""
+        for observer in self._observers:
+            observer.trial_ended(record)
+
+    def finish(self) -> None:
+        """Write trials.parquet, and tell the observers."""
+        with self._halts_when_full():
+            if self.complete:
+                for record in self._plan.stop_waiting():
+                    self._end(record)
+                    self._tell(record)
+            self._write_table()
+        for observer in self._observers:
+            # Where the disk is full, what observers write to may be full, too.
+            with self._halts_when_full(), suppress(WhcError) if self.halted else nullcontext():
+                observer.study_ended(self.study.study, self.folder)
+
+    def _write_table(self) -> None:
+        table = pd.DataFrame([_row(record) for record in self.records.values()])
+        table.attrs["study"] = self.study.model_dump(mode="json")
+        with replacing(self.folder / "trials.parquet") as temporary:
+            table.to_parquet(temporary)
+
+
+def _row(record: TrialRecord) -> dict[str, Any]:
+    """A record as a row of trials.parquet; what is nested goes in as JSON."""
+    fields = record.model_dump(mode="json", exclude={"files", "schema_version"})
+    nested = {name: json.dumps(fields[name]) for name in ("config", "drawn", "curve", "latency")}
+    latency = record.latency.model_dump(include={"ms", "low_ms", "high_ms", "ratio", "host"}) if record.latency else {}
+    return {**fields, **nested, **{f"latency_{name}": value for name, value in latency.items()}}

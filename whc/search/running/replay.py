@@ -1,0 +1,210 @@
+"""A search played on a table of recorded trainings, in simulated time: how samplers and schedulers are judged.
+
+Nothing trains: a trial's latency, its curve and the seconds that they took are those of the nearest recorded one.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from pyarrow.lib import ArrowException
+
+from whc.errors import UsageError, problem
+from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
+from whc.search.sampling.plan import Plan, Stretch
+from whc.search.sampling.warm_start import as_drawn
+from whc.search.space import space
+from whc.trials.run import Limits
+
+Array = NDArray[np.float64]
+
+LEAST = 0.02  # of the importance, for a parameter that explains nothing: it tells two equal ones apart
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded training: its latency, curve, and the seconds before (export, timing) the curve."""
+
+    latency: Latency
+    curve: list[CurvePoint]
+    before_s: float
+    size_bytes: int
+    params: int
+    peak_memory_bytes: int
+
+
+class Table:
+    """Trainings recorded by a study that let every trial train to its end.
+
+    Args:
+        path: trials.parquet of that study.
+        tree: the space to be replayed; what it could not draw is left out.
+
+    Raises:
+        UsageError: no such table, or none of its trials fits.
+    """
+
+    def __init__(self, path: Path, tree: space.Section) -> None:
+        try:
+            frame = pd.read_parquet(path)
+            self.study = StudyRecord(**frame.attrs["study"])
+            finished = frame[frame["state"] == "finished"]
+            found = [(json.loads(row["config"]), _recorded(row)) for _, row in finished.iterrows()]
+        except (OSError, ArrowException, KeyError, TypeError, ValueError) as error:
+            rule, reason = "must be the trials.parquet of a study", " ".join(str(error).split())[:80]
+            raise UsageError(problem(f"--replay {path}", rule, reason, "give that of a finished study")) from error
+        self._known = space.distributions(tree)
+        self._trials: list[tuple[dict[str, Any], Recorded]] = []
+        for config, recorded in found:
+            with suppress(ValueError):  # of another space
+                self._trials.append((as_drawn(tree, config), recorded))
+        if not self._trials:
+            rule = "must hold finished trials that the space could draw, got none"
+            raise UsageError(f"--replay {path}: {rule}; give the space that it was recorded with")
+        self._words = np.array(
+            [isinstance(one, CategoricalDistribution) and not _ordered(one) for one in self._known.values()]
+        )
+        self._rows = np.array([self._row(drawn) for drawn, _ in self._trials])
+        self._weights = self._importances()
+
+    def _row(self, drawn: Mapping[str, Any]) -> Array:
+        """Where each parameter lies in its range, 0 to 1; NaN where it is not used."""
+        return np.array(
+            [_position(known, drawn[key]) if key in drawn else np.nan for key, known in self._known.items()]
+        )
+
+    def _importances(self) -> Array:
+        """How much of the differences in latency and F1 each parameter explains, by random forests.
+
+        Without them a learning rate would count as much as a width, and a small network answer for a large one.
+        """
+        from sklearn.ensemble import RandomForestRegressor
+
+        found = [recorded for _, recorded in self._trials]
+        latency = np.log([one.latency.ms for one in found])
+        f1 = [max(point.val_f1 for point in one.curve) for one in found]
+        rows = np.nan_to_num(self._rows, nan=-1.0)
+        forests = [RandomForestRegressor(random_state=0).fit(rows, known) for known in (latency, f1)]
+        return np.asarray(sum(forest.feature_importances_ for forest in forests) + LEAST)
+
+    def __len__(self) -> int:
+        return len(self._trials)
+
+    def nearest(self, drawn: Mapping[str, Any]) -> Recorded:
+        """The recorded training whose parameters differ least, each by 0 to 1 times its importance.
+
+        Words differ entirely, and so does what only one of the two uses; numbers by their place in the range.
+        """
+        row = self._row(drawn)
+        apart = np.nan_to_num(np.abs(self._rows - row))
+        apart[:, self._words] = apart[:, self._words] > 0
+        apart[np.isnan(self._rows) != np.isnan(row)] = 1.0
+        return self._trials[int(np.argmin(apart @ self._weights))][1]
+
+
+def _position(known: BaseDistribution, value: Any) -> float:
+    """Where a value lies in its range, 0 to 1: words in the order in which the space names them."""
+    if isinstance(known, CategoricalDistribution):
+        order = sorted(known.choices) if _ordered(known) else known.choices  # type: ignore[type-var]
+        return order.index(value) / max(len(order) - 1, 1)
+    assert isinstance(known, FloatDistribution | IntDistribution)  # noqa: S101 (the three kinds there are)
+    scale = math.log if known.log else float
+    return (scale(value) - scale(known.low)) / ((scale(known.high) - scale(known.low)) or 1.0)
+
+
+def _ordered(known: CategoricalDistribution) -> bool:
+    return all(isinstance(choice, int | float) for choice in known.choices)
+
+
+def _recorded(row: pd.Series[Any]) -> Recorded:
+    latency = Latency(**json.loads(row["latency"]))
+    curve = [CurvePoint(**point) for point in json.loads(row["curve"])]
+    if not curve:
+        raise ValueError(f"trial {row['trial_id']}: curve is empty")
+    counts = (int(row[name]) for name in ("size_bytes", "params", "peak_memory_bytes"))
+    return Recorded(latency, curve, float(row["before_s"]), *counts)
+
+
+def replay(
+    study: StudyRecord,
+    tree: space.Section,
+    table: Table,
+    on_stretch: Callable[[float, TrialRecord], object] | None = None,
+) -> list[TrialRecord]:
+    """Play a search to its end.
+
+    Args:
+        study: what to search, with how many workers, sampler, scheduler and limits.
+        tree: its compiled space.
+        table: answers for the trainings.
+        on_stretch: told of each stretch of work when it ends: the simulated second at which it began, and what it left.
+
+    Returns:
+        The trials, each with the simulated seconds at which it ended, in that order.
+    """
+    now = 0.0
+    plan = Plan(study, tree, None, lambda: now)
+    plan.start()
+    trained: dict[str, int] = {}  # epochs so far
+    busy: list[tuple[float, int, float, TrialRecord]] = []
+    order = 0
+    while not plan.over:
+        while len(busy) < study.workers and (stretch := plan.next()) is not None:
+            record, seconds = _answer(stretch, study, table, trained.get(stretch.trial_id, 0))
+            trained[stretch.trial_id] = len(record.curve)
+            order += 1
+            heapq.heappush(busy, (now + seconds, order, now, record))
+        now, _, began, record = heapq.heappop(busy)
+        record = record.model_copy(update={"elapsed_s": now})
+        plan.ended(record)
+        if on_stretch:
+            on_stretch(began, record)
+    plan.stop_waiting()
+    return sorted(plan.records.values(), key=lambda record: record.elapsed_s)
+
+
+def _answer(stretch: Stretch, study: StudyRecord, table: Table, trained: int) -> tuple[TrialRecord, float]:
+    """What a worker would leave of a stretch, and the seconds that it would take."""
+    found, config, epochs = table.nearest(stretch.drawn), stretch.config, stretch.config.training.epochs
+    scale = len(found.curve) / epochs
+    whole = [found.curve[max(0, round(epoch * scale) - 1)] for epoch in range(1, epochs + 1)]
+    curve = [point.model_copy(update={"epoch": epoch}) for epoch, point in enumerate(whole[: stretch.until], start=1)]
+    seconds = sum(point.seconds for point in curve[trained:]) + (0.0 if trained else found.before_s)
+    exceeded = Limits(**study.limits).exceeded({**vars(found), "latency_ms": found.latency.ms})
+    state, reason = ("finished", "") if stretch.until == epochs else ("waiting", f"after {stretch.until} epochs")
+    if exceeded:
+        state, reason = "infeasible", f"over {', '.join(exceeded)}"
+    elif stretch.hopeless_ms and found.latency.ms > stretch.hopeless_ms:
+        state, reason = "stopped", "hopelessly slow"
+    if state in ("infeasible", "stopped"):
+        curve, seconds = [], found.before_s
+    record = TrialRecord(
+        trial_id=stretch.trial_id,
+        study=study.study,
+        config=config.resolved(),
+        config_hash="",
+        drawn=stretch.drawn,
+        state=state,
+        reason=reason,
+        curve=curve,
+        val_f1=max((point.val_f1 for point in curve), default=None),
+        latency=found.latency,
+        size_bytes=found.size_bytes,
+        params=found.params,
+        peak_memory_bytes=found.peak_memory_bytes,
+        seed=config.training.seed,
+        data_fingerprint=study.data_fingerprint,
+        code_version=study.code_version,
+    )
+    return record, seconds

@@ -1,0 +1,258 @@
+"""A search from start to end: data decoded once, Ray Tune around the driver, resumable at any moment."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from threadpoolctl import threadpool_limits
+
+from whc import plugins, records
+from whc.config import validate
+from whc.data import dataset
+from whc.data.dataset import Corpus
+from whc.data.windows import windows
+from whc.errors import StudyError, UsageError, problem
+from whc.latency import idle
+from whc.latency.bench import bench
+from whc.latency.host import host
+from whc.latency.timing import REFERENCE, Protocol
+from whc.records import SearchObserver, StudyRecord, TrialRecord
+from whc.search.running.driver import Driver
+from whc.search.running.study import SearchFile, begin, check_same
+from whc.search.sampling.limits import check_limits
+from whc.search.sampling.plan import FIRST
+from whc.search.sampling.scheduler import Halving
+from whc.search.sampling.warm_start import earlier
+from whc.search.space import space
+from whc.search.space.summary import summary
+from whc.trials import cluster, dispatch
+from whc.trials.config import TASKS, TrialConfig
+from whc.trials.run import Limits
+from whc.trials.storage import Storage
+from whc.words import quantity
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended. `complete` is False when it was interrupted before all trials had ended."""
+
+    study: StudyRecord
+    folder: Path
+    records: list[TrialRecord]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to search: a new study from `settings` and `data`, or with `resume` the study `name` as it was begun.
+
+    With `resume`, `settings` and `data` may be None; what is given must agree with the study. `trials` and `minutes`
+    override the study's. A new study's sampler learns from the studies named in `warm_start` first. `address` is that
+    of a Ray cluster to work on, None for this machine alone.
+    """
+
+    name: str
+    runs: Path
+    settings: SearchFile | None
+    data: Path | None
+    resume: bool
+    trials: int | None = None
+    minutes: float | None = None
+    warm_start: tuple[str, ...] = ()
+    storage: str | None = None
+    address: str | None = None
+
+    def over(self, study: StudyRecord) -> StudyRecord:
+        """The study with what is asked for here in place of its own."""
+        asked = {
+            "trials": self.trials,
+            "minutes": self.minutes,
+            "warm_start": list(self.warm_start),
+            "storage": self.storage,
+        }
+        return study.model_copy(update={name: value for name, value in asked.items() if value})
+
+
+def search(
+    request: Request,
+    observers: Sequence[SearchObserver],
+    console: Console,
+    on_decoding: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Run a search, or the rest of one.
+
+    Raises:
+        StudyError: the name is taken or in use, or the study to resume is of another space or data set.
+        DataError: the data cannot be used.
+    """
+    folder = records.study_folder(request.runs, request.name)
+    if request.resume:
+        records.existing_study(request.runs, request.name)
+    elif (folder / "study.yaml").exists():
+        raise StudyError(
+            problem(
+                str(folder), "a new study's name must be free", request.name, "add --resume, or choose another --study"
+            )
+        )
+    with (
+        _held(folder),
+        cluster.joined(request.address) if request.address else nullcontext(None) as cores,
+    ):
+        study, tree, corpus = _prepare(request, folder, console, on_decoding)
+        study = study.model_copy(update={"workers": cores or study.workers})
+        if corpus.unreadable:
+            console.print(
+                f"{quantity(len(corpus.unreadable), 'unreadable image')} left out, first {corpus.unreadable[0]}"
+            )
+        if space.takes_windows(tree):
+            console.print(corpus.clip_rule, soft_wrap=True)
+        driver = Driver(study, folder, tree, observers)
+        driver.start()
+        try:
+            if not driver.over:
+                corpus_bytes = sum(array.nbytes for array in corpus.images.values())
+                next_step = f"`whc search --resume --study {study.study}`"
+                with nullcontext() if cores else cluster.started(study.workers, corpus_bytes, next_step):
+                    _tune(driver, corpus, study.workers)
+        finally:
+            driver.finish()
+        if driver.halted:
+            raise driver.halted
+        if driver.nearest_miss:
+            raise _unmet(study, driver.nearest_miss)
+        ended = list(driver.records.values())
+        return Outcome(study, folder, ended, complete=driver.complete)
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """A study's folder for this process alone. Where no study has begun in it by the end, nothing of it is left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with records.locked(folder):
+        try:
+            yield
+        finally:
+            if not (folder / "study.yaml").exists():
+                (folder / "lock").unlink(missing_ok=True)
+                with suppress(OSError):  # something else lies there
+                    folder.rmdir()
+
+
+def _check_storage(study: StudyRecord) -> None:
+    """Raises UsageError where workers would have no way to leave their trials."""
+    if study.storage:
+        Storage(study.storage, study.study).check()
+    elif cluster.several_nodes():
+        rule = "required where the cluster has several nodes"
+        raise UsageError(
+            problem("--storage", rule, None, "give a folder that all of them mount, or s3://bucket/folder")
+        )
+
+
+def _unmet(study: StudyRecord, nearest: TrialRecord) -> StudyError:
+    """What to tell of a search none of whose first trials keeps the limits."""
+    assert nearest.latency is not None  # noqa: S101 (it is over a limit: it was measured)
+    rule = f"must be kept by networks of the space, got {study.limits}"
+    found = f"{nearest.reason} ({summary(nearest.config)}, {nearest.latency.ms:.4f} ms)"
+    next_step = "start a new study with higher limits, or let smaller networks be drawn"
+    return StudyError(f"{study.study}: limits: {rule}; of {FIRST} trials the nearest is {found}: {next_step}")
+
+
+def _prepare(
+    request: Request, folder: Path, console: Console, on_decoding: Callable[[int, int], None] | None
+) -> tuple[StudyRecord, space.Section, Corpus]:
+    """The study's record (new, or as it was begun), its space, and its data decoded."""
+    if request.resume:
+        study = _begun(request, folder)
+        tree = space.compile_space(study.space, str(folder / "study.yaml"))
+        corpus = dataset.load(request.data or study.data_path(folder), space.image_sizes(tree), on_decoding)
+        check_same(study, request.settings, corpus.fingerprint)
+        study = request.over(study)
+        _check_storage(study)
+        study.save(folder)
+        return study, tree, corpus
+    settings, data = request.settings, request.data
+    assert settings is not None and data is not None  # noqa: S101 (a new study has both)
+    tree = space.compile_space(settings.space, settings.name)
+    check_limits(tree, settings.limits, settings.name)
+    corpus = dataset.load(data, space.image_sizes(tree), on_decoding)
+    facts = {
+        "data_fingerprint": corpus.fingerprint,
+        "reference_ms": _reference_ms(settings, request.runs, console),
+        "host": host(),
+        "constant_f1": _constant_f1(tree, corpus),
+    }
+    study = request.over(begin(settings, request.name, records.data_name(data, folder), facts))
+    _check_storage(study)
+    earlier(study.warm_start, request.runs, study, tree)  # what is wrong with them is told before the study exists
+    study.save(folder)
+    return study, tree, corpus
+
+
+def _reference_ms(settings: SearchFile, runs: Path, console: Console) -> float:
+    """The idle reference network's milliseconds; says so when the machine is far from idle now."""
+    session = bench({}, settings.runtime, Protocol())
+    idle_ms = idle.learn(session, settings.runtime, runs / ".latency")
+    now_ms = session[REFERENCE].p50_ms
+    if session[REFERENCE].noisy or now_ms > idle.SLOWER * idle_ms:
+        console.print(
+            f"this machine is busy: the reference network takes {now_ms:.4f} ms now and {idle_ms:.4f} ms when it is "
+            "idle; latencies are ratios to it, times the latter",
+            soft_wrap=True,
+        )
+    return idle_ms
+
+
+def _begun(request: Request, folder: Path) -> StudyRecord:
+    """The record of a study to resume, with which the driver can go on.
+
+    Raises:
+        UsageError: it is damaged.
+        StudyError: it names a storage that is not asked for here: what is there may be somebody else's.
+    """
+    path = folder / "study.yaml"
+    study = StudyRecord.load(folder)
+    validate(Halving, study.scheduler, f"{path}: scheduler")
+    validate(Limits, study.limits, f"{path}: limits")
+    if study.storage and not request.storage:
+        rule = "must be named again, as trials are stored there and remains of broken ones removed"
+        raise StudyError(problem(f"{path}: storage", rule, study.storage, f"add --storage {study.storage}"))
+    return study
+
+
+def _constant_f1(tree: space.Section, corpus: Corpus) -> float:
+    """What the constant predictor of the space's task scores on the validation split."""
+    task = tree.children.get("task")
+    name = next(iter(task.children)) if isinstance(task, space.Branches) else TrialConfig().task.name
+    return float(plugins.load(TASKS.kind, name).constant_score(windows(corpus, "val", 1).class_ids))
+
+
+def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:
+    """Let Ray Tune run the driver's trials. Its own folder is scratch: a resumed search starts from the records."""
+    from ray import tune
+
+    from whc.search.running.ray_bridge import Bridge, Watch
+
+    # What becomes of a worker is the driver's to tell, in a line; Ray would print tracebacks.
+    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    driver.packing = dispatch.packing(corpus)
+    work = tune.with_parameters(dispatch.trainable, corpus=corpus)
+    # One thread for the sampler's matrices: the cores are the workers', and threads that wait for each other are slow.
+    with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="whc-ray-", ignore_cleanup_errors=True) as scratch:
+        tune.Tuner(
+            tune.with_resources(work, dispatch.resources) if driver.packing.gpu_bytes else work,
+            tune_config=tune.TuneConfig(
+                search_alg=Bridge(driver),
+                num_samples=-1,  # until the driver says that nothing is left
+                max_concurrent_trials=workers,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(name="tune", storage_path=scratch, verbose=0, callbacks=[Watch(driver)]),
+        ).fit()

@@ -1,0 +1,139 @@
+"""A search file, and the study that it starts or goes on with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from textwrap import shorten
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from whc import records
+from whc.config import Settings, shipped, validate
+from whc.errors import StudyError, UsageError, problem
+from whc.plugins import Choice, ChoiceOf
+from whc.records import SamplerName, StudyRecord
+from whc.search.sampling.scheduler import Halving
+from whc.search.space import include, space
+from whc.trials.run import Limits
+
+RUNTIMES = ChoiceOf("runtimes")
+MOST_SHOWN = 4  # differences in a message
+
+
+class SearchFile(Settings):
+    """A file in search_spaces/.
+
+    `data` is used without `--data`; `recipe` names the file in factory/ that turns this search into a ladder; `trials`
+    counts all that end, rejected ones too; `workers` is how many train at once (default: one for each core).
+
+    `sampler` draws the configurations and `scheduler` cuts trials short. A network `drop_slower` times slower than the
+    most accurate one so far is not trained (null: it is). No trial begins or goes on after `minutes` of searching; none
+    begins once the last `patience` have added less than a hundredth to the hypervolume.
+
+    `storage` is where workers on other machines leave their trials (`s3://bucket/folder`, or a folder that all mount);
+    without it they write into the study's folder.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=40)
+    data: str | None = None
+    recipe: str
+    trials: int = Field(20, ge=1, le=1_000_000)
+    workers: int | None = Field(None, ge=1, le=10_000)
+    runtime: Annotated[Choice, RUNTIMES] = RUNTIMES.default("onnxruntime_cpu")
+    limits: Limits = Limits()
+    sampler: SamplerName = "auto"
+    scheduler: Halving = Halving()
+    drop_slower: float | None = Field(4.0, gt=1)
+    minutes: float | None = Field(None, gt=0)
+    patience: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0, lt=2**31)
+    storage: str | None = None
+    space: dict[str, Any]
+
+
+def read(path: Path) -> tuple[SearchFile, space.Section]:
+    """Read and check a search file, with what it includes.
+
+    Raises:
+        UsageError: every error in the file, one a line.
+    """
+    whole = include.load(path, SearchFile)
+    raw = whole.content.get("space")
+    problems = []
+    try:
+        settings = validate(SearchFile, whole.content, str(path))
+    except UsageError as error:
+        problems.append(str(error))
+    try:
+        tree = space.compile_space(raw if isinstance(raw, dict) else {}, str(path))
+    except UsageError as error:
+        problems.append(str(error))
+    if problems:
+        raise UsageError(whole.placed("\n".join(problems)))
+    shipped("factory", settings.recipe)  # a recipe misspelt is better told now than after the search
+    return settings, tree
+
+
+def new_name(runs: Path, space_name: str) -> str:
+    """The first free name `<space>-<number>`."""
+    number = 1
+    while (runs / f"{space_name}-{number}" / "study.yaml").exists():
+        number += 1
+    return f"{space_name}-{number}"
+
+
+def begin(settings: SearchFile, name: str, data: str, facts: Mapping[str, Any]) -> StudyRecord:
+    """The record of a new study; `facts` are what was found at its start (host, fingerprint, reference_ms ...)."""
+    return StudyRecord(
+        study=name,
+        space_name=settings.name,
+        space=settings.space,
+        data=data,
+        recipe=settings.recipe,
+        trials=settings.trials,
+        workers=settings.workers or os.cpu_count() or 1,
+        runtime=settings.runtime.dump(),
+        limits=settings.limits.model_dump(exclude_none=True),
+        seed=settings.seed,
+        sampler=settings.sampler,
+        scheduler=settings.scheduler.model_dump(),
+        drop_slower=settings.drop_slower,
+        minutes=settings.minutes,
+        patience=settings.patience,
+        storage=settings.storage,
+        code_version=records.code_version(),
+        **facts,
+    )
+
+
+def check_same(study: StudyRecord, settings: SearchFile | None, fingerprint: str) -> None:
+    """Refuse to go on with a study whose space, limits or data have changed.
+
+    Raises:
+        StudyError: naming what differs, key by key.
+    """
+    if settings is not None:
+        now = {"space": settings.space, "limits": settings.limits.model_dump(exclude_none=True)}
+        changed = list(_differences({"space": study.space, "limits": study.limits}, now))
+        if changed:
+            shown = ", ".join(changed[:MOST_SHOWN]) + (
+                f" and {len(changed) - MOST_SHOWN} more" * (len(changed) > MOST_SHOWN)
+            )
+            rule = "space and limits must be those it began with"
+            raise StudyError(f"{study.study}: {rule}; changed: {shown}; leave --space out, or start a new study")
+    if fingerprint != study.data_fingerprint:
+        rule = f"the data must be the one it began with ({study.data_fingerprint})"
+        raise StudyError(problem(study.study, rule, fingerprint, "give that data set, or start a new study"))
+
+
+def _differences(before: Any, now: Any, key: str = "") -> Iterator[str]:
+    """What differs between two nested mappings: `key (before, now value)`, by dotted key."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name in sorted(before.keys() | now.keys()):
+            yield from _differences(before.get(name), now.get(name), f"{key}.{name}".lstrip("."))
+    elif before != now:
+        was, now_is = ("nothing" if value is None else shorten(str(value), 60) for value in (before, now))
+        yield f"{key} (was {was}, now {now_is})"

@@ -1,0 +1,153 @@
+"""Configurations drawn without a study, and limits that no network of a space keeps, told before a search begins."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from optuna.trial import BaseTrial, FixedTrial
+from pydantic import ValidationError
+
+from whc.errors import StudyError, UsageError
+from whc.models.assemble import build
+from whc.search.space import ranges, space
+from whc.search.space.summary import summary
+from whc.trials import artifacts
+from whc.trials.config import TrialConfig
+from whc.trials.run import Limits
+
+DRAWS = 200
+FLOAT_BYTES = 4
+
+Countable = Literal["params", "size_bytes", "peak_memory_bytes"]
+COUNTABLE: tuple[Countable, ...] = ("params", "size_bytes", "peak_memory_bytes")
+
+
+def given(limits: Limits) -> list[Countable]:
+    """The limits there are, of those that need no measuring."""
+    return [name for name in COUNTABLE if getattr(limits, name) is not None]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A configuration that can be built, and what was drawn for it."""
+
+    config: TrialConfig
+    drawn: dict[str, Any]
+
+    @cached_property
+    def params(self) -> int:
+        """Weights of the network, with the one logit of two classes."""
+        return sum(weights.numel() for weights in self._weights)
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """Least size of the exported file: its matrices and kernels, as what is folded into them takes no room."""
+        return FLOAT_BYTES * sum(weights.numel() for weights in self._weights if weights.dim() > 1)
+
+    @cached_property
+    def peak_memory_bytes(self) -> int:
+        """What its training takes."""
+        return artifacts.peak_memory_bytes(self.config, outputs=1)
+
+    @cached_property
+    def _weights(self) -> list[torch.nn.Parameter]:
+        with torch.device("meta"):
+            return list(build(self.config.model, outputs=1).parameters())
+
+    def over(self, limits: Limits) -> list[Countable]:
+        """The limits that it breaks, of those that need no measuring."""
+        return [name for name in given(limits) if getattr(self, name) > getattr(limits, name)]
+
+
+def samples(tree: space.Section, seed: int = 0) -> Iterator[Sample]:
+    """Configurations drawn evenly from a space, without end, the same for the same seed.
+
+    Raises:
+        StudyError: hardly anything that the space draws can be built.
+    """
+    rng = random.Random(seed)  # noqa: S311 (no secret)
+    while True:
+        reason = ""
+        for _ in range(DRAWS):
+            try:
+                found = _sample(tree, space.at_random(tree, rng))
+            except ValueError as error:
+                reason = _first_line(error)
+            else:
+                yield found
+                break
+        else:
+            raise StudyError(f"space: must hold networks that can be built, got none in {DRAWS} draws; {reason}")
+
+
+def _sample(tree: space.Section, trial: BaseTrial) -> Sample:
+    """Raises ValueError where the parts do not fit each other, a rule is broken, or the trial lacks a value."""
+    config = TrialConfig.model_validate(space.suggest(tree, trial))
+    return Sample(config, dict(trial.params))
+
+
+def _first_line(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    return str(error)
+
+
+def check_limits(tree: space.Section, limits: Limits, source: str) -> None:
+    """Refuse limits on weights, size and memory that nothing in a space keeps, as far as some hundred draws can tell.
+
+    Args:
+        tree: the space.
+        limits: all but that on latency, which must be measured.
+        source: file name for messages.
+
+    Raises:
+        UsageError: a line for each limit with its value and the nearest miss.
+        StudyError: hardly anything that the space draws can be built.
+    """
+    nearest: dict[Countable, Sample] = {}
+    kept: set[Countable] = set()
+    wanted = set(given(limits))
+    for sample in islice(samples(tree), DRAWS if wanted else 0):
+        over = sample.over(limits)
+        kept |= wanted.difference(over)
+        for name in over:
+            nearest[name] = min(sample, nearest.get(name, sample), key=lambda one: int(getattr(one, name)))
+        if kept == wanted:
+            return
+    problems = [
+        _problem(name, best, limits, source)
+        for name in sorted(wanted - kept)
+        if name in (best := _smallest(tree, name, nearest[name])).over(limits)
+    ]
+    if problems:
+        raise UsageError("\n".join(problems))
+
+
+def _problem(name: Countable, best: Sample, limits: Limits, source: str) -> str:
+    rule = f"must be kept by a network of the space, got {getattr(limits, name)}"
+    nearest = f"the smallest found has {getattr(best, name)} ({summary(best.config.resolved())})"
+    return f"{source}: limits.{name}: {rule}; {nearest}: raise the limit, or let smaller ones be drawn"
+
+
+def _smallest(tree: space.Section, name: Countable, best: Sample) -> Sample:
+    """From a sample on to smaller ones, one parameter at a time, until none of the steps helps."""
+    before = None
+    every = space.distributions(tree)
+    while best is not before:
+        before = best
+        for key in (key for key in best.drawn if key.startswith("model.") or key == "training.batch_size"):
+            for value in ranges.probes(every[key]):
+                # What another choice asks for in its turn takes its smallest value.
+                rest = {other: ranges.probes(found)[0] for other, found in every.items()}
+                try:
+                    found = _sample(tree, FixedTrial({**rest, **best.drawn, key: value}))
+                except ValueError:
+                    continue
+                best = min(best, found, key=lambda one: int(getattr(one, name)))
+    return best

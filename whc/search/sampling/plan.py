@@ -1,0 +1,202 @@
+"""What a search does next, without the means to do it: no workers, no files, no clock of its own.
+
+The driver plays it on Ray's workers, the replay on a table of trainings that were recorded. The loop:
+
+    plan.start(known)
+    while not plan.over:
+        while (stretch := plan.next()) is not None: ...  # give it to a free worker
+        ...                                              # wait for one, then
+        plan.ended(record)                               # or plan.died(trial_id)
+    plan.stop_waiting()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from whc.pareto import Point
+from whc.records import StudyRecord, TrialRecord
+from whc.records.results import hypervolume_of
+from whc.search.sampling.scheduler import Halving, Scheduler
+from whc.search.sampling.searcher import Sampler, constraints
+from whc.search.space import space
+from whc.trials.config import TrialConfig
+
+ENOUGH = 10  # finished trials, to know what is hopeless
+FIRST = 20  # trials, one of which must keep the limits
+LEAST_GAIN = 0.01  # of the hypervolume, for a search that still improves
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A part of a trial: from where it is to the end of epoch `until`, which is a rung or its last.
+
+    `hopeless_ms` is the latency above which it is not worth training, None if any is; `again` tells that a worker has
+    died of it.
+    """
+
+    trial_id: str
+    config: TrialConfig
+    drawn: dict[str, Any]
+    until: int
+    hopeless_ms: float | None
+    again: bool = False
+
+
+class Plan:
+    """The state of one search.
+
+    Args:
+        study: what is searched, and for how long.
+        tree: its compiled space.
+        journal: Optuna's file, None to keep everything in memory.
+        clock: seconds of searching so far, pauses of the whole search left out.
+    """
+
+    def __init__(
+        self, study: StudyRecord, tree: space.Section, journal: Path | None, clock: Callable[[], float]
+    ) -> None:
+        self._study = study
+        self._clock = clock
+        self._sampler = Sampler(tree, study, journal)
+        self._halving = Halving(**study.scheduler)
+        self._scheduler = Scheduler(self._halving)
+        self.records: dict[str, TrialRecord] = {}
+        self._waiting: dict[str, TrialRecord] = {}
+        self._running: dict[str, Stretch] = {}
+        self._again: list[str] = []
+        self._retried: set[str] = set()
+        self._next = 0
+
+    def start(self, known: Iterable[TrialRecord] = (), earlier: Sequence[TrialRecord] = (), number: int = 0) -> None:
+        """Take in what has ended or waits.
+
+        Args:
+            known: this study's records, one a trial.
+            earlier: trials of other studies for the sampler to learn from.
+            number: the first that is free for a new trial.
+        """
+        found = list(known)
+        self._next = number
+        for record in found:
+            self._passed(record)
+            (self._waiting if record.state == "waiting" else self.records)[record.trial_id] = record
+        self._sampler.start(found, earlier)
+
+    def _passed(self, record: TrialRecord) -> None:
+        """Tell the scheduler of the rungs that a trial has been at."""
+        lengths = self._lengths(record.config["training"]["epochs"])[:-1]
+        rungs = [rung for rung, length in enumerate(lengths) if length <= len(record.curve)]
+        for rung in rungs:
+            assert record.latency is not None  # noqa: S101 (it has trained)
+            best = max(point.val_f1 for point in record.curve[: lengths[rung]])
+            self._scheduler.reached(record.trial_id, rung, Point(best, record.latency.ms))
+        for rung in rungs if record.state != "waiting" else rungs[:-1]:
+            self._scheduler.gone_on(record.trial_id, rung)
+
+    def _lengths(self, epochs: int) -> list[int]:
+        return self._halving.epochs_at(epochs)
+
+    @property
+    def open_trials(self) -> int:
+        """New trials still to be handed out."""
+        if self._out_of_time or self._stalled or self.nearest_miss:
+            return 0
+        return max(0, self._study.trials - len(self.records) - len(self._waiting) - len(self._running))
+
+    @property
+    def _out_of_time(self) -> bool:
+        return self._study.minutes is not None and self._clock() >= 60 * self._study.minutes
+
+    @property
+    def _stalled(self) -> bool:
+        """Whether the last `patience` trials that ended have added next to nothing to the hypervolume."""
+        patience = self._study.patience
+        if patience is None or len(self.records) <= patience:
+            return False
+        ended = sorted(self.records.values(), key=lambda record: record.elapsed_s)
+        before, now = (hypervolume_of(self._study, part) for part in (ended[:-patience], ended))
+        return now > 0 and now - before < LEAST_GAIN * now
+
+    @property
+    def nearest_miss(self) -> TrialRecord | None:
+        """Of a search whose first trials are all over a limit, the one that is least over; None otherwise."""
+        ended = self.records.values()
+        if len(ended) < FIRST or self._waiting or any(record.state != "infeasible" for record in ended):
+            return None
+        return min(ended, key=lambda record: max(constraints(record, self._study).values(), default=0.0))
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to hand out, and nothing running could change that."""
+        return not self._running and self._due() is None and not self.open_trials
+
+    def _due(self) -> tuple[str, int | None] | None:
+        """The trial to go on with, and the rung it leaves: a rung's best, or (no rung) one whose worker died."""
+        if self._again:
+            return self._again[0], None
+        return None if self._out_of_time else self._scheduler.next(closing=not self.open_trials)
+
+    def next(self) -> Stretch | None:
+        """What a free worker shall do: go on with a trial, or begin the next one; None while there is nothing."""
+        due = self._due()
+        if due is None:
+            return self._begin() if self.open_trials else None
+        trial_id, rung = due
+        if rung is None:
+            return self._running[self._again.pop(0)]
+        record = self._waiting.pop(trial_id)
+        self._scheduler.gone_on(trial_id, rung)
+        return self._stretch(trial_id, TrialConfig.model_validate(record.config), record.drawn, rung + 1)
+
+    def _begin(self) -> Stretch:
+        trial_id = f"{self._next:05d}"
+        self._next += 1
+        config, drawn = self._sampler.ask(trial_id)
+        return self._stretch(trial_id, config, drawn, 0)
+
+    def _stretch(self, trial_id: str, config: TrialConfig, drawn: dict[str, Any], rung: int) -> Stretch:
+        until = self._lengths(config.training.epochs)[rung]
+        self._running[trial_id] = Stretch(trial_id, config, drawn, until, self._hopeless_ms())
+        return self._running[trial_id]
+
+    def _hopeless_ms(self) -> float | None:
+        """`drop_slower` times the latency of the best trial, once enough have finished to know it."""
+        finished = [record for record in self.records.values() if record.state == "finished" and record.latency]
+        if self._study.drop_slower is None or len(finished) < ENOUGH:
+            return None
+        best = max(finished, key=lambda record: record.val_f1 or 0.0)
+        return self._study.drop_slower * best.latency.ms if best.latency else None
+
+    def died(self, trial_id: str) -> bool:
+        """A worker died before it was done; returns whether its stretch is handed out once more."""
+        again = trial_id not in self._retried
+        self._retried.add(trial_id)
+        if again:
+            self._running[trial_id] = replace(self._running[trial_id], again=True)
+            self._again.append(trial_id)
+        return again
+
+    def ended(self, record: TrialRecord) -> None:
+        """Take in a trial whose stretch is done: it waits, or is over."""
+        self._running.pop(record.trial_id, None)
+        self._sampler.tell(record)
+        if record.state == "waiting":
+            self._waiting[record.trial_id] = record
+            self._passed(record)
+        else:
+            self.records[record.trial_id] = record
+
+    def stop_waiting(self) -> list[TrialRecord]:
+        """Once it is over: those that wait were stopped where they are. Returns their records."""
+        waiting, self._waiting = self._waiting, {}
+        stopped = [
+            record.model_copy(update={"state": "stopped", "reason": f"stopped {record.reason}"})
+            for record in waiting.values()
+        ]
+        for record in stopped:
+            self.ended(record)
+        return stopped

@@ -1,0 +1,299 @@
+"""The bridge to Optuna, which samples: ask for a configuration, tell what became of it, nothing lost on the way.
+
+Optuna's journal is a view of the trial records: it can be rebuilt from them at any time, and is on every start.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from pydantic import ValidationError
+
+from whc.errors import StudyError, problem
+from whc.pareto import Point
+from whc.records import StudyRecord, TrialRecord
+from whc.search.sampling.improvement import Chooser, Tried
+from whc.search.sampling.scheduler import Halving
+from whc.search.space import space
+from whc.trials.config import TrialConfig
+from whc.trials.run import OUT_OF_MEMORY
+
+DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
+LATENCY = "latency_ms"
+START = 8  # trials that `auto` looks at before it expects anything
+EVERY = 3  # of those that follow one in so many looks at what has been tried least
+MAX_REDRAWS = 200
+CLEARLY = 0.05  # F1 above the constant predictor's, what recipes ask by default
+
+
+def _tpe(seed: int) -> BaseSampler:
+    return optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
+
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "auto": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # of which nothing is asked: whc chooses
+    "tpe": _tpe,
+    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(population_size=20, seed=seed),
+    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+}
+
+
+def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
+    """How far a trial is over each limit: value / limit - 1, feasible when zero or less.
+
+    A trial that is not clearly better than the constant predictor is over a limit too: nothing like it is ever named,
+    and without this the fastest useless networks would hold the cheap end of the front. One that was cut short is over
+    by the share of its training that is missing: the sampler prefers what went on for longer.
+    """
+    values = {
+        "latency_ms": record.latency.ms if record.latency else None,
+        "size_bytes": record.size_bytes,
+        "params": record.params,
+        "peak_memory_bytes": record.peak_memory_bytes,
+    }
+    over = {name: value / study.limits[name] - 1 for name, value in values.items() if value and name in study.limits}
+    if record.val_f1 is not None:
+        over["constant_f1"] = study.constant_f1 + CLEARLY - record.val_f1
+    if record.reason == OUT_OF_MEMORY:
+        over["memory"] = 1.0  # at least: how much it wanted is not known
+    if record.state in ("stopped", "waiting"):
+        over["unfinished"] = 1 - len(record.curve) / record.config["training"]["epochs"]
+    return over
+
+
+def objectives(record: TrialRecord) -> list[float] | None:
+    """(val_f1, latency_ms) of a finished trial; None for any other, or without them: it must never look finished."""
+    if record.state != "finished" or record.val_f1 is None or record.latency is None:
+        return None
+    return [record.val_f1, record.latency.ms]
+
+
+def _state(record: TrialRecord) -> TrialState:
+    if objectives(record):
+        return TrialState.COMPLETE
+    return TrialState.FAIL if record.state in ("failed", "finished") else TrialState.PRUNED
+
+
+class _Memory(InMemoryStorage):
+    """Optuna's trials, some of which the samplers see as `shown` instead, by number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: dict[int, FrozenTrial] = {}
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """The trials as samplers shall see them."""
+        return _seen(super().get_all_trials(study_id, deepcopy=False), self.shown, deepcopy, states)
+
+
+class _Journal(JournalStorage):
+    """The same in a file, where other readers see them as they are."""
+
+    def __init__(self, journal: Path) -> None:
+        super().__init__(JournalFileBackend(str(journal)))
+        self.shown: dict[int, FrozenTrial] = {}
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        """The trials as samplers shall see them."""
+        return _seen(super().get_all_trials(study_id, deepcopy=False), self.shown, deepcopy, states)
+
+
+def _seen(
+    trials: Sequence[FrozenTrial],
+    shown: Mapping[int, FrozenTrial],
+    deepcopy: bool,
+    states: Container[TrialState] | None,
+) -> list[FrozenTrial]:
+    now = [shown.get(trial.number, trial) for trial in trials]
+    chosen = [trial for trial in now if states is None or trial.state in states]
+    return copy.deepcopy(chosen) if deepcopy else chosen
+
+
+def _open(storage: BaseStorage, name: str, sampler: BaseSampler | None = None) -> optuna.Study:
+    return optuna.create_study(
+        storage=storage, sampler=sampler, study_name=name, directions=DIRECTIONS, load_if_exists=True
+    )
+
+
+def _rebuilt(journal: Path, name: str, trials: Sequence[FrozenTrial]) -> _Journal:
+    """A journal that holds these trials and nothing else, whatever it held before."""
+    fresh = journal.with_name(f".{journal.name}.tmp")
+    fresh.unlink(missing_ok=True)
+    for path in (fresh, journal):
+        # A killed search leaves Optuna's lock behind, and Optuna would wait for it; the study's own lock is ours.
+        path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    _open(_Journal(fresh), name).add_trials(trials)
+    fresh.replace(journal)
+    return _Journal(journal)
+
+
+class Sampler:
+    """Asks Optuna for configurations and tells it what became of them.
+
+    Call `ask` for each new trial, `tell` for each record, in any order: any number of times while it waits at rungs,
+    once when it is over.
+
+    Args:
+        tree: the compiled space.
+        study: whose sampler, limits and seed.
+        journal: Optuna's file, None to keep everything in memory.
+    """
+
+    def __init__(self, tree: space.Section, study: StudyRecord, journal: Path | None) -> None:
+        self._tree = tree
+        self._record = study
+        self._journal = journal
+        self._asked: dict[str, optuna.Trial] = {}
+        self._study: optuna.Study | None = None
+        self._storage: _Memory | _Journal | None = None
+        worst = Point(study.constant_f1, study.limits.get(LATENCY, math.inf))
+        self._chooser = Chooser(tree, worst, study.seed)
+        self._tried: dict[tuple[str, str], Tried] = {}
+        self._draws = 0
+
+    def start(self, known: Iterable[TrialRecord], earlier: Sequence[TrialRecord] = ()) -> None:
+        """Open the study, its journal made anew from the records.
+
+        Args:
+            known: this study's trials that have ended or wait.
+            earlier: trials of other studies to learn from, as `warm_start.earlier` gives them.
+        """
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        records = list(known)
+        distributions = space.distributions(self._tree)
+        trials = [self._frozen(record, distributions) for record in [*earlier, *records]]
+        self._storage = _Memory() if self._journal is None else _rebuilt(self._journal, self._record.study, trials)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of TPE's `multivariate` and `group`, and of GP
+            # Another seed after a resume, or the first draws would be those of the trials already run.
+            sampler = SAMPLERS[self._record.sampler](self._record.seed + len(records))
+        self._study = _open(self._storage, self._record.study, sampler)
+        if self._journal is None:
+            self._study.add_trials(trials)
+        numbers = {
+            (trial.user_attrs["study"], trial.user_attrs["trial_id"]): trial._trial_id
+            for trial in self._study.get_trials(deepcopy=False)
+        }
+        for record in [*earlier, *records]:
+            self._learn(record)
+        for record in records:
+            if record.state == "waiting":
+                self._asked[record.trial_id] = optuna.Trial(self._study, numbers[record.study, record.trial_id])
+                self.tell(record)
+
+    def _frozen(self, record: TrialRecord, known: Mapping[str, BaseDistribution]) -> FrozenTrial:
+        gone = sorted(record.drawn.keys() - known.keys())
+        if gone:
+            rule = f"the space must hold what trial {record.trial_id} drew"
+            raise StudyError(problem(self._record.study, rule, gone, "put study.yaml back as it was"))
+        state = TrialState.RUNNING if record.state == "waiting" else _state(record)
+        over = state.is_finished() and state != TrialState.FAIL
+        return optuna.trial.create_trial(
+            state=state,
+            values=objectives(record),
+            params=record.drawn,
+            distributions={key: known[key] for key in record.drawn},
+            user_attrs={
+                "study": record.study,
+                "trial_id": record.trial_id,
+                "state": record.state,
+                LATENCY: record.latency.ms if record.latency else None,
+            },
+            constraints=constraints(record, self._record) if over else None,
+        )
+
+    def ask(self, trial_id: str) -> tuple[TrialConfig, dict[str, Any]]:
+        """A configuration that can be built, and what was drawn for it.
+
+        Raises:
+            StudyError: nothing the space draws can be built.
+        """
+        assert self._study is not None  # noqa: S101 (start comes first)
+        self._draws += 1
+        if self._record.sampler == "auto":
+            self._study.enqueue_trial(self._chosen())
+        reason = ""
+        for _ in range(MAX_REDRAWS):
+            trial = self._study.ask()
+            try:
+                config = TrialConfig.model_validate(space.suggest(self._tree, trial))
+            except ValueError as error:  # parts that do not fit each other, or a rule of the space that is broken
+                reason = str(error)
+                if isinstance(error, ValidationError):
+                    reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+                trial.set_user_attr("reason", reason)
+                self._study.tell(trial, state=TrialState.FAIL)
+                continue
+            trial.set_user_attr("study", self._record.study)
+            trial.set_user_attr("trial_id", trial_id)
+            self._asked[trial_id] = trial
+            return config, dict(trial.params)
+        raise StudyError(f"space: must hold networks that can be built, got none in {MAX_REDRAWS} draws; {reason}")
+
+    def _chosen(self) -> dict[str, Any]:
+        """What `auto` wants to try next."""
+        tried = list(self._tried.values())
+        running = [one.params for name, one in self._asked.items() if (self._record.study, name) not in self._tried]
+        if len(tried) < START:
+            return self._chooser.begin([*(one.drawn for one in tried), *running])
+        choose = self._chooser.choose if self._draws % EVERY else self._chooser.vary
+        return choose(tried, running)
+
+    def _learn(self, record: TrialRecord) -> None:
+        """Keep what `auto` learns from: latency, and the best F1 at each rung so far (nothing, where it failed)."""
+        if record.latency is None or not record.drawn:
+            return
+        epochs = record.config["training"]["epochs"]
+        lengths = Halving(**self._record.scheduler).epochs_at(epochs)
+        f1 = {
+            length / epochs: max(point.val_f1 for point in record.curve[:length])
+            for length in lengths
+            if length <= len(record.curve)
+        }
+        if record.state == "failed":
+            f1 = {1.0: 0.0}
+        self._tried[record.study, record.trial_id] = Tried(record.drawn, record.latency.ms, f1)
+
+    def tell(self, record: TrialRecord) -> None:
+        """What became of a trial that was asked for, or how far it is while it waits."""
+        assert self._study is not None and self._storage is not None  # noqa: S101 (start comes first)
+        trial = self._asked.get(record.trial_id)
+        if trial is None:
+            return
+        self._learn(record)
+        if record.state == "waiting":
+            seen = copy.deepcopy(self._storage.get_trial(trial._trial_id))
+            seen.state, seen.datetime_complete = TrialState.PRUNED, datetime.now()
+            seen.user_attrs = {**seen.user_attrs, LATENCY: record.latency.ms if record.latency else None}
+            for name, over in constraints(record, self._record).items():
+                seen.set_constraint(name, over)
+            self._storage.shown[trial.number] = seen
+            return
+        del self._asked[record.trial_id]
+        self._storage.shown.pop(trial.number, None)
+        trial.set_user_attr("state", record.state)
+        trial.set_user_attr(LATENCY, record.latency.ms if record.latency else None)
+        state = _state(record)
+        if state != TrialState.FAIL:
+            for name, over in constraints(record, self._record).items():
+                trial.set_constraint(name, over)
+        self._study.tell(trial, objectives(record), state)

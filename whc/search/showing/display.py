@@ -1,0 +1,228 @@
+"""What a search shows while it runs: counts, the front so far, time left; plain lines when not on a terminal."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from whc.records import SearchObserver, StudyRecord, TrialRecord
+from whc.records.results import front_trials, hypervolume_of, point_of, scored
+from whc.search.showing.time_left import TimeLeft
+from whc.search.space.summary import summary
+from whc.words import quantity
+
+STATES = {"finished": "finished", "stopped": "stopped", "infeasible": "rejected", "failed": "failed"}
+FRONT_ROWS = 8
+PLOT_COLUMNS, PLOT_ROWS, LEAST_PLOT_ROWS = 50, 10, 4
+ESTIMATE_EVERY_S = 2.0
+ESTIMATE_SHARE = 0.02  # of the driver's time, at most, goes into estimating how long a search still takes
+
+
+def counted(states: Mapping[str, int]) -> list[str]:
+    """How many trials ended in each state, as in `20 finished`; states in which none did are left out."""
+    return [f"{states[state]} {word}" for state, word in STATES.items() if states.get(state)]
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say an estimate: `40 s`, `17 min`, `2 h 10 min`."""
+    if seconds < 90:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(10 * round(minutes / 10), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+class Display(SearchObserver):
+    """A live view on a terminal, one line a trial elsewhere.
+
+    Shown from the start of a study to its end; use as a context manager around the search, which may end otherwise.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._ended: list[TrialRecord] = []
+        self._running: dict[str, str] = {}
+        self._paused: set[str] = set()
+        self._earlier_s = 0.0
+        self._left_s: float | None = None
+        self._estimated = self._next_estimate = -math.inf
+        self._progress = Progress(
+            TextColumn("{task.fields[study]}", style="bold", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[ended]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}", markup=False),
+            console=console,
+        )
+        self._lock = threading.Lock()  # a live view is drawn by a thread of its own
+        self._live: Live | None = None
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def _searched_s(self) -> float:
+        """Seconds of searching so far, pauses of the whole search left out."""
+        return self._earlier_s + time.monotonic() - self._start
+
+    def study_started(self, study: StudyRecord, known: Sequence[TrialRecord]) -> None:
+        """Begin to show a study, with the trials that had ended, or waited, before this run."""
+        self._study = study
+        self._ended += [record for record in known if record.state != "waiting"]
+        self._paused |= {record.trial_id for record in known if record.state == "waiting"}
+        self._earlier_s = max((record.elapsed_s for record in known), default=0.0)
+        self._start = time.monotonic()
+        self._time_left = TimeLeft(study, self._searched_s)
+        self._time_left.earlier(known)
+        self._task = self._progress.add_task("", total=1.0, study=study.study, ended="", left="")
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
+            self._live.start()
+
+    def trial_runs(self, trial_id: str, what: str, epoch: int = 0, until: int = 0) -> None:
+        """A trial that trains or measures, and how far it is."""
+        with self._lock:
+            self._paused.discard(trial_id)
+            self._running[trial_id] = what
+            self._time_left.running(trial_id, epoch, until)
+
+    def trial_waits(self, record: TrialRecord) -> None:
+        """A trial that waits at a rung until `trial_runs` takes it back, or until it has ended."""
+        with self._lock:
+            self._running.pop(record.trial_id, None)
+            self._paused.add(record.trial_id)
+            self._time_left.stopped(record)
+        reached = point_of(record)
+        self._log(f"{record.trial_id} waits {record.reason}: val_f1 {reached.quality:.4f}, {reached.cost:.4f} ms")
+
+    def trial_ended(self, record: TrialRecord) -> None:
+        """A trial that is over."""
+        with self._lock:
+            self._running.pop(record.trial_id, None)
+            self._paused.discard(record.trial_id)
+            self._ended.append(record)
+            self._time_left.stopped(record)
+        self._log(self._line(record))
+
+    def study_ended(self, study: str, folder: Path) -> None:
+        """Take the live view away."""
+        self.__exit__()
+
+    def _log(self, line: str) -> None:
+        """A line of its own, where there is no live view."""
+        if not self._live:
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+    def _line(self, record: TrialRecord) -> str:
+        done = f"[{len(self._ended)}/{self._study.trials}]"
+        latency = f"{record.latency.ms:.4f} ms" if record.latency else "no latency"
+        f1 = f"val_f1 {record.val_f1:.4f}" if record.val_f1 is not None else record.reason
+        learnt = record.state != "finished" or (record.val_f1 or 0.0) > self._study.constant_f1
+        remark = "" if learnt else f"; nothing learnt: one answer for all scores {self._study.constant_f1:.4f}"
+        return f"{done} {record.trial_id} {record.state}: {f1}, {latency}, {summary(record.config)}{remark}"
+
+    def _estimate(self) -> None:
+        """Estimate anew how long it still takes, unless that has been done a moment ago."""
+        now = time.monotonic()
+        if now >= self._next_estimate:
+            self._left_s, self._estimated = self._time_left.seconds(), now
+            self._next_estimate = now + max(ESTIMATE_EVERY_S, (time.monotonic() - now) / ESTIMATE_SHARE)
+
+    def _show_progress(self) -> None:
+        self._estimate()
+        ended = f"{len(self._ended)}/{self._study.trials} trials"
+        if self._left_s is None:
+            self._progress.update(self._task, ended=ended, left="")
+            return
+        left_s = max(0.0, self._left_s - (time.monotonic() - self._estimated))
+        # With patience the search may end at any moment.
+        about = "at most about" if self._study.patience else "about"
+        searched_s = self._searched_s()
+        share = searched_s / (searched_s + left_s) if searched_s else 0.0
+        share = max(share, self._progress.tasks[0].completed)  # an estimate that has grown takes nothing back
+        self._progress.update(self._task, completed=share, ended=ended, left=f"{about} {duration(left_s)} left")
+
+    def _render(self) -> RenderableType:
+        with self._lock:
+            return self._view()
+
+    def _view(self) -> RenderableType:
+        self._show_progress()
+        trials = counted(Counter(record.state for record in self._ended))
+        trials += [f"{len(self._running)} running", f"{len(self._paused)} paused"]
+        states = f"{', '.join(trials)}; hypervolume {hypervolume_of(self._study, self._ended):.4f}"
+        current = "; ".join(f"{trial_id} {what}" for trial_id, what in sorted(self._running.items()))
+        parts: list[RenderableType] = [self._progress, Text(states), Text(current, style="dim")]
+        parts += front_table(self._ended)
+        # The legend, the axis, and the line that the cursor is on.
+        room = self._console.height - len(self._console.render_lines(Group(*parts))) - 3
+        if room >= LEAST_PLOT_ROWS:
+            marks = "#o." if self._console.options.ascii_only else "●○·"
+            parts += front_plot(self._ended, self._study.constant_f1, min(PLOT_ROWS, room), marks)
+        return Group(*parts)
+
+
+def front_table(ended: list[TrialRecord], rows: int = FRONT_ROWS) -> list[Table]:
+    """The non-dominated finished trials, fastest first, the last `rows` of them; nothing while there are none."""
+    chosen = front_trials(ended)
+    if not chosen:
+        return []
+    table = Table(title="front so far", title_justify="left")
+    for heading in ("trial", "val_f1", "ms", "x ref", "KB"):  # the ratio compares with other sessions and studies
+        table.add_column(heading, justify="right" if heading != "trial" else "left")
+    table.add_column("network")
+    skipped = max(0, len(chosen) - rows)
+    for record in chosen[skipped:]:
+        at = point_of(record)
+        size = f"{(record.size_bytes or 0) / 1000:.0f}"
+        ratio = f"{record.latency.ratio:.3f}" if record.latency else ""
+        table.add_row(record.trial_id, f"{at.quality:.4f}", f"{at.cost:.4f}", ratio, size, summary(record.config))
+    if skipped:
+        table.caption = f"and {quantity(skipped, 'faster one')}"
+    return [table]
+
+
+def front_plot(ended: list[TrialRecord], floor: float, rows: int = PLOT_ROWS, marks: str = "●○·") -> list[Text]:
+    """Trials by latency (log, to the right) and validation F1 (up); nothing while none has finished.
+
+    Args:
+        ended: trials that are over.
+        floor: the constant predictor's F1; what is below lies on the lowest line, so that the front has room.
+        rows: height of the plot itself, which has a legend above and an axis below.
+        marks: one character each for the front, other finished trials, and stopped ones.
+    """
+    layers = (scored(ended, "stopped"), scored(ended), front_trials(ended))  # the later, the higher
+    points = [point_of(one) for layer in layers for one in layer]
+    if not layers[-1]:
+        return []
+    fastest, slowest = min(one.cost for one in points), max(one.cost for one in points)
+    top = max(one.quality for one in points)
+    bottom = min(top, max(floor, min(one.quality for one in points)))
+    cells = [[" "] * PLOT_COLUMNS for _ in range(rows)]
+    for mark, layer in zip(reversed(marks), layers, strict=True):
+        for at in map(point_of, layer):
+            right = math.log(at.cost / fastest) / (math.log(slowest / fastest) or 1)
+            up = max(0.0, at.quality - bottom) / ((top - bottom) or 1)
+            cells[round((1 - up) * (rows - 1))][round(right * (PLOT_COLUMNS - 1))] = mark
+    labels = [f"{top:.4f}", *[""] * (rows - 2), f"{bottom:.4f}"]
+    lines = [f"{label:>6} |{''.join(cell)}" for label, cell in zip(labels, cells, strict=True)]
+    axis = f"{f'{fastest:.4f}':{PLOT_COLUMNS // 2}}{f'{slowest:.4f} ms':>{PLOT_COLUMNS // 2}}"
+    legend = f"val_f1  {marks[0]} front  {marks[1]} other finished  {marks[2]} stopped"
+    plot = Text("\n".join([legend, *lines, f"{'':8}{axis}"]), no_wrap=True)
+    plot.highlight_words([marks[0]], "bold green")
+    return [plot]

@@ -1,0 +1,1 @@
+"""A search file's `space:` in YAML, as a tree of Optuna's distributions."""
