@@ -16,7 +16,7 @@ from scipy.stats import kendalltau
 
 from whc.export import onnx as onnx_export
 from whc.latency.bench import bench, session
-from whc.latency.timing import REFERENCE, Protocol
+from whc.latency.timing import REFERENCE_NAME, Protocol
 from whc.plugins import ChoiceOf
 from whc.records import Latency, LatencySession, ModelMetadata
 from whc.trials import quiet_slot
@@ -200,7 +200,7 @@ def architectures() -> list[dict[str, object]]:
 
 def test_the_quiet_slot_ranks_as_an_idle_machine_does(tmp_path: Path) -> None:
     trials = [exported(model, tmp_path / f"{number}.onnx") for number, model in enumerate(architectures())]
-    idle_ms = bench({}, RUNTIME, PROTOCOL)[REFERENCE].ms
+    idle_ms = bench({}, RUNTIME, PROTOCOL)[REFERENCE_NAME].ms
 
     def measured(cache: str) -> list[Latency]:
         def of(path: Path) -> Latency:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from whc.latency.child import runner
+from whc.latency.child import forward_pass
 from whc.latency.statistics import Timing
 from whc.latency.timing import Protocol, measure
 from whc.plugins import ChoiceOf
@@ -55,7 +55,8 @@ def exported(model: dict[str, Any], path: Path) -> Path:
 
 
 def compared(one: Path, other: Path, seed: int = 0) -> Timing:
-    return measure({"one": partial(runner, one, RUNTIME)}, partial(runner, other, RUNTIME), PROTOCOL, seed)["one"]
+    loads = {"one": partial(forward_pass, one, RUNTIME)}
+    return measure(loads, partial(forward_pass, other, RUNTIME), PROTOCOL, seed)["one"]
 
 
 def told(timing: Timing) -> str:

@@ -16,10 +16,10 @@ from whc import records
 from whc.errors import ArtifactError
 from whc.latency import bench as module
 from whc.latency.bench import bench, session
-from whc.latency.child import runner
+from whc.latency.child import forward_pass
 from whc.latency.host import host
-from whc.latency.timing import REFERENCE, Protocol, Series
-from whc.latency.watch import TWIN
+from whc.latency.timing import REFERENCE_NAME, Protocol, Series
+from whc.latency.watch import TWIN_NAME
 from whc.plugins import ChoiceOf
 from whc.records import Latency, LatencySession
 
@@ -40,32 +40,32 @@ def holds(latency: Latency) -> bool:
 
 def test_latencies(good: Path) -> None:
     found = bench({"twin": good, "again": good}, RUNTIME, QUICK)
-    assert list(found.latencies) == [REFERENCE, "twin", "again"]
+    assert list(found.latencies) == [REFERENCE_NAME, "twin", "again"]
     assert found.failed == {}
-    assert found[REFERENCE].ratio == 1
-    assert found[REFERENCE].ms == found.quiet_ms <= found[REFERENCE].p50_ms
+    assert found[REFERENCE_NAME].ratio == 1
+    assert found[REFERENCE_NAME].ms == found.quiet_ms <= found[REFERENCE_NAME].p50_ms
     assert 0 < found.twin.low <= found.twin.value <= found.twin.high
     for latency in found.latencies.values():
         assert holds(latency)
-        assert latency.ms == pytest.approx(latency.ratio * found[REFERENCE].ms)
+        assert latency.ms == pytest.approx(latency.ratio * found[REFERENCE_NAME].ms)
         assert (latency.runtime, latency.threads, latency.host) == ("onnxruntime_cpu", 1, host())
 
 
 def test_milliseconds_are_of_the_idle_reference(good: Path) -> None:
     found = bench({"twin": good}, RUNTIME, QUICK, reference_ms=7.0)
-    assert (found[REFERENCE].ms, found[REFERENCE].low_ms, found[REFERENCE].high_ms) == (7, 7, 7)
-    assert found[REFERENCE].p50_ms < 7
+    assert (found[REFERENCE_NAME].ms, found[REFERENCE_NAME].low_ms, found[REFERENCE_NAME].high_ms) == (7, 7, 7)
+    assert found[REFERENCE_NAME].p50_ms < 7
     assert found["twin"].ms == pytest.approx(7 * found["twin"].ratio)
     assert found["twin"].high_ms == pytest.approx(7 * found["twin"].ratio_high)
 
 
 def test_nothing_but_the_reference() -> None:
-    assert list(bench({}, RUNTIME, QUICK).latencies) == [REFERENCE]
+    assert list(bench({}, RUNTIME, QUICK).latencies) == [REFERENCE_NAME]
 
 
 def test_threads_are_told() -> None:
     runtime = ChoiceOf("runtimes").parse({"onnxruntime_cpu": {"threads": 2}})
-    assert bench({}, runtime, QUICK)[REFERENCE].threads == 2
+    assert bench({}, runtime, QUICK)[REFERENCE_NAME].threads == 2
 
 
 def test_a_file_that_cannot_be_timed(good: Path, bad: Bad) -> None:
@@ -83,7 +83,7 @@ def blocks(monkeypatch: pytest.MonkeyPatch, spread: float, twin: float, interrup
     rng = np.random.default_rng(0)
 
     def collect(*_: object) -> tuple[Series, dict[str, str]]:
-        levels = {REFERENCE: 1.0, TWIN: twin, "0": 2.0, "1": 3.0}
+        levels = {REFERENCE_NAME: 1.0, TWIN_NAME: twin, "0": 2.0, "1": 3.0}
         times = {name: level * np.exp(rng.normal(0, spread, (10, 10))) for name, level in levels.items()}
         return Series(times, {**dict.fromkeys(levels, 0.0), "1": interrupted}), {}
 
@@ -134,7 +134,7 @@ def test_a_session_keeps_what_was_and_what_was_not_timed(good: Path, bad: Bad, t
 
 
 def test_the_input_is_the_same_for_everyone(good: Path) -> None:
-    first, second = runner(good, RUNTIME)(), runner(good, RUNTIME)()
+    first, second = forward_pass(good, RUNTIME)(), forward_pass(good, RUNTIME)()
     assert (first == second).all()  # type: ignore[attr-defined]
 
 

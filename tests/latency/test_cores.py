@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from whc.latency import cores
-from whc.latency.cores import Usage, idlest, pin, thread_usage
+from whc.latency.cores import Usage, idlest_cores, pin, thread_usage
 
 
 def stat(path: Path, busy: dict[int, int]) -> Path:
@@ -34,27 +34,28 @@ def test_the_idlest_cores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: dict[int, int], count: int, expected: list[int]
 ) -> None:
     path = stat(tmp_path / "stat", dict.fromkeys(busy, 100))
-    monkeypatch.setattr(cores, "_STAT", path)
+    monkeypatch.setattr(cores, "_CPU_STAT_FILE", path)
     monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
     monkeypatch.setattr(cores.time, "sleep", lambda _: stat(path, {core: 100 + more for core, more in busy.items()}))
-    assert idlest(count) == expected
+    assert idlest_cores(count) == expected
 
 
 def test_a_system_that_keeps_no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cores, "_STAT", tmp_path / "gone")
+    monkeypatch.setattr(cores, "_CPU_STAT_FILE", tmp_path / "gone")
     monkeypatch.setattr(cores.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    assert idlest(1, 0) == [1]
+    assert idlest_cores(1, 0) == [1]
 
 
 def test_a_system_that_lets_nobody_choose(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(cores.os, "sched_getaffinity", raising=False)
-    assert idlest(2) == []
+    assert idlest_cores(2) == []
     pin([])
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system pins no process")
 def test_pinning() -> None:
-    code = "import os; from whc.latency.cores import idlest, pin; pin(idlest(1)); print(len(os.sched_getaffinity(0)))"
+    imports = "import os; from whc.latency.cores import idlest_cores, pin"
+    code = f"{imports}; pin(idlest_cores(1)); print(len(os.sched_getaffinity(0)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "1\n"
 

@@ -29,7 +29,7 @@ def test_it_is_the_same_each_time() -> None:
 
 def test_it_names_what_latency_depends_on_and_nothing_else() -> None:
     parts = host.description()
-    assert set(parts) - set(host.LIBRARIES) == {"cpu", "cores", "system", "governor", "gpu"}
+    assert set(parts) - set(host.RUNTIME_LIBRARIES) == {"cpu", "cores", "system", "governor", "gpu"}
     assert parts["onnxruntime"] == onnxruntime.__version__
     assert parts["numpy"] == np.__version__
     assert int(parts["cores"]) >= 1
@@ -95,7 +95,7 @@ def test_the_governor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, governors
         folder = tmp_path / f"cpu{core}" / "cpufreq"
         folder.mkdir(parents=True)
         (folder / "scaling_governor").write_text(text)
-    monkeypatch.setattr(host, "_GOVERNORS", tmp_path)
+    monkeypatch.setattr(host, "_CPU_FOLDER", tmp_path)
     assert host.governor() == expected
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from whc.latency import bench as bench_module
 from whc.latency import idle
-from whc.latency.bench import Bench, bench
-from whc.latency.timing import REFERENCE, Protocol, Series
-from whc.latency.watch import TWIN
+from whc.latency.bench import BenchResult, bench
+from whc.latency.timing import REFERENCE_NAME, Protocol, Series
+from whc.latency.watch import TWIN_NAME
 from whc.plugins import ChoiceOf
 
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
@@ -19,13 +19,13 @@ RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
 
 def session(
     monkeypatch: pytest.MonkeyPatch, reference_ms: float, busy: float = 0.0, reference: float | None = None
-) -> Bench:
+) -> BenchResult:
     """A session in which a share of the blocks takes 1.5 times as long; `file` takes twice the reference's time."""
     rng = np.random.default_rng(0)
     load = 1 + 0.5 * (rng.random((20, 10)) < busy)
 
     def collect(*_: object) -> tuple[Series, dict[str, str]]:
-        levels = {REFERENCE: 1.0, TWIN: 1.0, "file": 2.0}
+        levels = {REFERENCE_NAME: 1.0, TWIN_NAME: 1.0, "file": 2.0}
         times = {name: reference_ms * level * load for name, level in levels.items()}
         return Series(times, dict.fromkeys(levels, 0.0)), {}
 
@@ -35,7 +35,7 @@ def session(
 
 def test_load_that_comes_and_goes_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
     busy = session(monkeypatch, 0.02, busy=0.8)
-    assert busy[REFERENCE].p50_ms == pytest.approx(0.03)
+    assert busy[REFERENCE_NAME].p50_ms == pytest.approx(0.03)
     assert busy["file"].ms == pytest.approx(0.04)
 
 

@@ -12,14 +12,14 @@ from hypothesis.extra.numpy import arrays
 
 from whc.latency.statistics import (
     AA_TOLERANCE,
-    MOST_INTERRUPTED,
+    MAX_INTERRUPTED_SHARE,
     Estimate,
     Times,
     Timing,
-    disagrees,
-    disturbed,
     estimate,
+    is_disturbed,
     summary,
+    twin_disagrees,
 )
 
 TIMES = arrays(
@@ -31,14 +31,14 @@ TIMES = arrays(
 
 @given(TIMES)
 def test_the_interval_holds_the_median_and_lies_within_the_data(values: Times) -> None:
-    found = estimate(values, draws=50)
+    found = estimate(values, resamples=50)
     assert found.value == np.median(values)
     assert values.min() <= found.low <= found.value <= found.high <= values.max()
 
 
 @given(TIMES, st.sampled_from([0.25, 0.5, 2, 1024]))
 def test_other_units_scale_it(values: Times, factor: float) -> None:
-    found, scaled = estimate(values, draws=50), estimate(values * factor, draws=50)
+    found, scaled = estimate(values, resamples=50), estimate(values * factor, resamples=50)
     assert scaled == Estimate(found.value * factor, found.low * factor, found.high * factor)
     assert scaled.half_width == pytest.approx(found.half_width)
 
@@ -77,7 +77,7 @@ def coverage(loads: int, rounds: int, spread_of_loads: float) -> float:
     for trial in range(400):
         rng = np.random.default_rng(trial)
         values = 5 + rng.normal(0, spread_of_loads, (loads, 1)) + rng.normal(0, 1, (loads, rounds))
-        found = estimate(values, seed=trial, draws=300)
+        found = estimate(values, seed=trial, resamples=300)
         held += found.low <= 5 <= found.high
     return held / 400
 
@@ -114,15 +114,15 @@ def twin(ratio: Estimate, settled: bool = True) -> Timing:
     ],
 )
 def test_when_the_reference_against_itself_is_to_be_doubted(ratio: Estimate, settled: bool, expected: bool) -> None:
-    assert disagrees(twin(ratio, settled)) is expected
+    assert twin_disagrees(twin(ratio, settled)) is expected
     assert 0 < AA_TOLERANCE < 0.05
 
 
 def test_a_network_often_interrupted_is_to_be_doubted() -> None:
     quiet = twin(Estimate(1, 1, 1))
-    assert not disturbed(quiet)
-    assert not disturbed(replace(quiet, interrupted=MOST_INTERRUPTED))
-    assert disturbed(replace(quiet, interrupted=0.5))
+    assert not is_disturbed(quiet)
+    assert not is_disturbed(replace(quiet, interrupted=MAX_INTERRUPTED_SHARE))
+    assert is_disturbed(replace(quiet, interrupted=0.5))
 
 
 def test_settled_is_narrow_enough() -> None:

@@ -9,7 +9,15 @@ import pytest
 
 from whc.latency import timing
 from whc.latency.cores import Usage
-from whc.latency.timing import REFERENCE, ROUNDS_A_LOAD, Load, Protocol, Run, measure, take
+from whc.latency.timing import (
+    REFERENCE_NAME,
+    ROUNDS_PER_LOAD,
+    ForwardPass,
+    NetworkLoader,
+    Protocol,
+    measure,
+    time_networks,
+)
 
 QUICK = Protocol(block_ms=2, warmup_ms=5, min_rounds=30, max_rounds=100, max_s=1e6)
 
@@ -28,20 +36,20 @@ class Clock:
     def perf_counter(self) -> float:
         return self.now
 
-    def run(self, name: str, milliseconds: Callable[[], float]) -> Load:
+    def run(self, name: str, milliseconds: Callable[[], float]) -> NetworkLoader:
         def one_pass() -> None:
             self.now += milliseconds() / 1000 * self.load(self.now)
             self.passes[name] = self.passes.get(name, 0) + 1
             if not self.order or self.order[-1] != name:
                 self.order.append(name)
 
-        def load() -> Run:
+        def load() -> ForwardPass:
             self.loads.append(name)
             return one_pass
 
         return load
 
-    def steady(self, name: str, milliseconds: float) -> Load:
+    def steady(self, name: str, milliseconds: float) -> NetworkLoader:
         return self.run(name, lambda: milliseconds)
 
 
@@ -54,9 +62,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_steady_networks(clock: Clock) -> None:
-    found = measure({"a": clock.steady("a", 0.1), "b": clock.steady("b", 0.3)}, clock.steady(REFERENCE, 0.2), QUICK)
-    assert list(found) == ["a", "b", REFERENCE]
-    for name, milliseconds in (("a", 0.1), ("b", 0.3), (REFERENCE, 0.2)):
+    found = measure(
+        {"a": clock.steady("a", 0.1), "b": clock.steady("b", 0.3)}, clock.steady(REFERENCE_NAME, 0.2), QUICK
+    )
+    assert list(found) == ["a", "b", REFERENCE_NAME]
+    for name, milliseconds in (("a", 0.1), ("b", 0.3), (REFERENCE_NAME, 0.2)):
         expected = pytest.approx(milliseconds)
         assert (found[name].p50_ms.value, found[name].p90_ms, found[name].p99_ms) == (expected, expected, expected)
         assert (found[name].p50_ms.low, found[name].p50_ms.high) == (expected, expected)
@@ -69,36 +79,39 @@ def test_steady_networks(clock: Clock) -> None:
 def test_the_ratio_survives_a_common_disturbance(clock: Clock) -> None:
     """Half of the time everything takes three times as long, in bursts much longer than a round."""
     clock.load = lambda now: 3.0 if int(now * 1000) % 200 < 100 else 1.0
-    found = measure({"a": clock.steady("a", 0.15)}, clock.steady(REFERENCE, 0.1), QUICK)
+    found = measure({"a": clock.steady("a", 0.15)}, clock.steady(REFERENCE_NAME, 0.1), QUICK)
     assert found["a"].ratio.value == pytest.approx(1.5, rel=0.02)
     assert found["a"].p99_ms > 2 * found["a"].p50_ms.value or found["a"].p50_ms.value > 0.3
 
 
 def test_a_slow_drift_cancels(clock: Clock) -> None:
     clock.load = lambda now: 1 + (now - 1000) * 5
-    found = measure({"a": clock.steady("a", 0.4)}, clock.steady(REFERENCE, 0.1), QUICK)
+    found = measure({"a": clock.steady("a", 0.4)}, clock.steady(REFERENCE_NAME, 0.1), QUICK)
     assert found["a"].ratio.value == pytest.approx(4, rel=0.05)
 
 
-def noisy(clock: Clock, name: str, milliseconds: float, spread: float) -> Load:
+def noisy(clock: Clock, name: str, milliseconds: float, spread: float) -> NetworkLoader:
     rng = np.random.default_rng(3)
     return clock.run(name, lambda: milliseconds * float(np.exp(rng.normal(0, spread))))
 
 
 def test_rounds_go_on_until_the_ratio_has_settled(clock: Clock) -> None:
     protocol = Protocol(block_ms=0.1, warmup_ms=0, min_rounds=10, max_rounds=5000, half_width=0.05, max_s=1e6)
-    found = measure({"a": noisy(clock, "a", 0.1, 0.6)}, clock.steady(REFERENCE, 0.1), protocol)["a"]
+    found = measure({"a": noisy(clock, "a", 0.1, 0.6)}, clock.steady(REFERENCE_NAME, 0.1), protocol)["a"]
     assert 10 < found.rounds < 5000
     assert found.ratio.half_width <= 0.06
     narrow = protocol.model_copy(update={"half_width": 0.02})
-    assert measure({"a": noisy(clock, "a", 0.1, 0.6)}, clock.steady(REFERENCE, 0.1), narrow)["a"].rounds > found.rounds
+    assert (
+        measure({"a": noisy(clock, "a", 0.1, 0.6)}, clock.steady(REFERENCE_NAME, 0.1), narrow)["a"].rounds
+        > found.rounds
+    )
 
 
 @pytest.mark.parametrize(("most", "taken"), [(5, 5), (10, 10), (25, 20), (40, 40)])
 def test_the_cap_is_kept(clock: Clock, most: int, taken: int) -> None:
     protocol = Protocol(block_ms=0.1, warmup_ms=0, min_rounds=10, max_rounds=most, half_width=0.001)
-    found = measure({"a": noisy(clock, "a", 0.1, 1.0)}, clock.steady(REFERENCE, 0.1), protocol)
-    assert found["a"].rounds == found[REFERENCE].rounds == taken
+    found = measure({"a": noisy(clock, "a", 0.1, 1.0)}, clock.steady(REFERENCE_NAME, 0.1), protocol)
+    assert found["a"].rounds == found[REFERENCE_NAME].rounds == taken
     assert not found["a"].settled
 
 
@@ -106,14 +119,14 @@ def test_the_cap_is_kept(clock: Clock, most: int, taken: int) -> None:
 def test_time_is_kept_too(clock: Clock, most_s: float, taken: int) -> None:
     """Two passes of 0.25 s for each of two networks make a round of a second; half a load counts for nothing."""
     protocol = QUICK.model_copy(update={"warmup_ms": 0.0, "max_s": most_s})
-    found = measure({"a": clock.steady("a", 250)}, clock.steady(REFERENCE, 250), protocol)
+    found = measure({"a": clock.steady("a", 250)}, clock.steady(REFERENCE_NAME, 250), protocol)
     assert found["a"].rounds == taken
 
 
 def test_all_must_settle(clock: Clock) -> None:
     runs = {"steady": clock.steady("steady", 0.1), "noisy": noisy(clock, "noisy", 0.1, 1.0)}
     protocol = Protocol(block_ms=0.1, warmup_ms=0, min_rounds=10, max_rounds=40, half_width=0.001)
-    assert {t.rounds for t in measure(runs, clock.steady(REFERENCE, 0.1), protocol).values()} == {40}
+    assert {t.rounds for t in measure(runs, clock.steady(REFERENCE_NAME, 0.1), protocol).values()} == {40}
 
 
 def test_blocks_last_about_as_long_as_asked(clock: Clock) -> None:
@@ -131,29 +144,29 @@ def test_warm_up_ends_when_blocks_agree_and_is_not_counted(clock: Clock) -> None
     cooling = iter([100.0] * 4 + [10.0] * 4 + [1.0] * 4)
     protocol = Protocol(block_ms=0.1, warmup_ms=1000, min_rounds=5, max_rounds=10)
     loads = {"a": clock.run("a", lambda: next(cooling, 0.1))}
-    found = measure(loads, clock.steady(REFERENCE, 0.1), protocol)
+    found = measure(loads, clock.steady(REFERENCE_NAME, 0.1), protocol)
     assert found["a"].p99_ms == pytest.approx(0.1)
 
 
 def test_warm_up_of_what_never_steadies_ends_in_time(clock: Clock) -> None:
     protocol = Protocol(block_ms=0.1, warmup_ms=50, min_rounds=5, max_rounds=5, max_s=1e6)
     started = clock.now
-    measure({"a": noisy(clock, "a", 1, 1.0)}, clock.steady(REFERENCE, 0.1), protocol)
+    measure({"a": noisy(clock, "a", 1, 1.0)}, clock.steady(REFERENCE_NAME, 0.1), protocol)
     assert 0.05 < clock.now - started < 0.1
 
 
 def test_every_round_times_every_network(clock: Clock) -> None:
-    names = ("a", "b", "c", REFERENCE)
+    names = ("a", "b", "c", REFERENCE_NAME)
     protocol = Protocol(block_ms=1, warmup_ms=0, min_rounds=10, max_rounds=10)
-    series = take({name: clock.steady(name, 1) for name in names}, protocol)
+    series = time_networks({name: clock.steady(name, 1) for name in names}, protocol)
     assert {name: times.shape for name, times in series.times_ms.items()} == dict.fromkeys(names, (1, 10))
     assert clock.passes == dict.fromkeys(names, 2 + 10 * 2)
 
 
 def test_every_load_is_a_fresh_one_in_another_order(clock: Clock) -> None:
-    names = [*"abcdef", REFERENCE]
-    series = take({name: clock.steady(name, 1) for name in names}, QUICK, seed=0)
-    assert series.times_ms["a"].shape == (3, ROUNDS_A_LOAD)
+    names = [*"abcdef", REFERENCE_NAME]
+    series = time_networks({name: clock.steady(name, 1) for name in names}, QUICK, seed=0)
+    assert series.times_ms["a"].shape == (3, ROUNDS_PER_LOAD)
     loads = [clock.loads[start : start + len(names)] for start in range(0, len(clock.loads), len(names))]
     assert len(loads) == 3
     assert all(sorted(load) == sorted(names) for load in loads)
@@ -164,8 +177,8 @@ def test_what_is_at_work_is_announced_before() -> None:
     """A watcher must know whom to blame at any moment."""
     told: list[str] = []
 
-    def network(name: str) -> Load:
-        def load() -> Run:
+    def network(name: str) -> NetworkLoader:
+        def load() -> ForwardPass:
             assert told[-1] == name
             return lambda: worked.append(told[-1] == name)
 
@@ -173,7 +186,7 @@ def test_what_is_at_work_is_announced_before() -> None:
 
     worked: list[bool] = []
     protocol = Protocol(block_ms=0.01, min_rounds=10, max_rounds=10)
-    take({name: network(name) for name in ("a", "b", REFERENCE)}, protocol, announce=told.append)
+    time_networks({name: network(name) for name in ("a", "b", REFERENCE_NAME)}, protocol, announce=told.append)
     assert len(worked) > 3 * 10
     assert all(worked)
 
@@ -189,21 +202,25 @@ def test_the_seed_decides_the_order(clock: Clock) -> None:
 
 def test_noise_makes_intervals_wider(clock: Clock) -> None:
     runs = {str(spread): noisy(clock, str(spread), 0.1, spread) for spread in (0.01, 0.1, 0.5)}
-    found = measure(runs, clock.steady(REFERENCE, 0.1), QUICK)
+    found = measure(runs, clock.steady(REFERENCE_NAME, 0.1), QUICK)
     widths = [found[name].ratio.half_width for name in runs]
     assert widths == sorted(widths)
     assert widths[0] < widths[-1]
 
 
 def test_the_reference_is_one(clock: Clock) -> None:
-    ratio = measure({}, noisy(clock, REFERENCE, 0.1, 0.3), QUICK)[REFERENCE].ratio
+    ratio = measure({}, noisy(clock, REFERENCE_NAME, 0.1, 0.3), QUICK)[REFERENCE_NAME].ratio
     assert (ratio.value, ratio.low, ratio.high) == (1, 1, 1)
 
 
 def test_two_networks_are_compared_round_by_round(clock: Clock) -> None:
-    loads = {"a": clock.steady("a", 0.2), "b": clock.steady("b", 0.3), REFERENCE: clock.steady(REFERENCE, 0.1)}
+    loads = {
+        "a": clock.steady("a", 0.2),
+        "b": clock.steady("b", 0.3),
+        REFERENCE_NAME: clock.steady(REFERENCE_NAME, 0.1),
+    }
     clock.load = lambda now: 1 + (now - 1000) * 2
-    series = take(loads, QUICK)
+    series = time_networks(loads, QUICK)
     assert series.ratio("b", "a").value == pytest.approx(1.5, rel=0.02)
     assert series.ratio("a", "a").value == 1
 
@@ -216,9 +233,9 @@ def test_interrupted_blocks_are_counted(clock: Clock) -> None:
         return 50.0
 
     loads = {"slow": clock.run("slow", slow_pass), "quick": clock.steady("quick", 0.1)}
-    found = measure(loads, clock.steady(REFERENCE, 0.1), QUICK)
+    found = measure(loads, clock.steady(REFERENCE_NAME, 0.1), QUICK)
     assert found["slow"].interrupted == 1
-    assert found["quick"].interrupted == found[REFERENCE].interrupted == 0
+    assert found["quick"].interrupted == found[REFERENCE_NAME].interrupted == 0
 
 
 @pytest.mark.parametrize("values", [{"block_ms": 0}, {"min_rounds": 1}, {"half_width": 0}, {"half_width": 1}, {"x": 1}])

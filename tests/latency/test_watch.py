@@ -17,8 +17,8 @@ import pytest
 
 from whc.errors import ArtifactError
 from whc.latency import watch
-from whc.latency.timing import REFERENCE, Protocol
-from whc.latency.watch import TWIN, collect
+from whc.latency.timing import REFERENCE_NAME, Protocol
+from whc.latency.watch import TWIN_NAME, collect
 from whc.plugins import ChoiceOf
 from whc.runtimes import RuntimeUnavailable
 
@@ -56,7 +56,7 @@ def killer(number: int) -> Iterator[None]:
 def test_all_is_timed_with_the_reference_twice(good: Path) -> None:
     series, failed = collect({"a": good, "b": good}, RUNTIME, QUICK)
     assert failed == {}
-    assert series.times_ms.keys() == series.interrupted.keys() == {"a", "b", REFERENCE, TWIN}
+    assert series.times_ms.keys() == series.interrupted.keys() == {"a", "b", REFERENCE_NAME, TWIN_NAME}
     assert {times.shape for times in series.times_ms.values()} == {(1, 5)}
     assert all((times > 0).all() for times in series.times_ms.values())
     assert children() == []
@@ -76,7 +76,7 @@ def test_all_is_timed_with_the_reference_twice(good: Path) -> None:
 def test_bad_files_leave_the_others_alone(good: Path, bad: Bad, name: str, told: str) -> None:
     path = bad(name)
     series, failed = collect({"bad": path, "good": good}, RUNTIME, QUICK)
-    assert series.times_ms.keys() == {"good", REFERENCE, TWIN}
+    assert series.times_ms.keys() == {"good", REFERENCE_NAME, TWIN_NAME}
     assert failed.keys() == {"bad"}
     assert failed["bad"].startswith(f"{path}: must ")
     assert told in failed["bad"]
@@ -88,7 +88,7 @@ def test_a_hang_is_ended(good: Path, bad: Bad) -> None:
     path = bad("endless")
     files = {"good": good, "bad": path, "again": good}
     series, failed = collect(files, RUNTIME, QUICK.model_copy(update={"timeout_s": 1.0}))
-    assert series.times_ms.keys() == {"good", "again", REFERENCE, TWIN}
+    assert series.times_ms.keys() == {"good", "again", REFERENCE_NAME, TWIN_NAME}
     assert failed == {
         "bad": f"{path}: must load, and run for a moment, within 1 s, got no answer; look for an endless loop in it"
     }
@@ -100,7 +100,7 @@ def test_a_crash_costs_its_own_file(good: Path, bad: Bad, number: int, told: str
     path = bad("endless")
     with killer(number):
         series, failed = collect({"bad": path, "good": good}, RUNTIME, QUICK)
-    assert series.times_ms.keys() == {"good", REFERENCE, TWIN}
+    assert series.times_ms.keys() == {"good", REFERENCE_NAME, TWIN_NAME}
     assert failed.keys() == {"bad"}
     assert failed["bad"].startswith(f"{path}: must run on onnxruntime_cpu, got SIG")
     assert told in failed["bad"]
@@ -111,7 +111,7 @@ def test_several_bad_files_are_told_each(good: Path, bad: Bad) -> None:
     series, failed = collect({**files, "good": good}, RUNTIME, QUICK)
     assert failed.keys() == files.keys()
     assert all(failed[name].startswith(f"{path}: ") for name, path in files.items())
-    assert series.times_ms.keys() == {"good", REFERENCE, TWIN}
+    assert series.times_ms.keys() == {"good", REFERENCE_NAME, TWIN_NAME}
 
 
 BENCH = "import sys; from whc.cli import main; sys.argv = ['whc', 'bench', sys.argv[1]]; main()"
@@ -142,7 +142,7 @@ def test_a_runtime_that_cannot_run_the_reference(monkeypatch: pytest.MonkeyPatch
 def test_a_runtime_that_is_not_installed(tmp_path: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine without it: its module is there, and cannot be imported."""
     (tmp_path / "openvino.py").write_text("raise ImportError('torn library')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(RuntimeUnavailable, match="runtime openvino: must be installed, got torn library; "):
         collect({"a": good}, ChoiceOf("runtimes").parse("openvino"), QUICK)
 

@@ -11,20 +11,20 @@ import numpy as np
 from whc.errors import ArtifactError
 from whc.latency import first_pass
 from whc.latency.host import host
-from whc.latency.statistics import Estimate, Timing, disagrees, disturbed
-from whc.latency.timing import REFERENCE, Protocol, Series
-from whc.latency.watch import TWIN, collect
+from whc.latency.statistics import Estimate, Timing, is_disturbed, twin_disagrees
+from whc.latency.timing import REFERENCE_NAME, Protocol, Series
+from whc.latency.watch import TWIN_NAME, collect
 from whc.plugins import Choice
 from whc.records import FailedFile, Latency, LatencySession, TimedFile, sha256
 
-QUIET_PERCENTILE = 10  # of the reference network's blocks: other work slows most of them, and seldom all
+QUIET_PERCENTILE = 10  # of the reference network's blocks: other work slows many of them, but seldom all
 
 
 @dataclass(frozen=True)
-class Bench:
-    """What a session gave: a latency for each file and for `REFERENCE`, and the reason for each file without one.
+class BenchResult:
+    """Result of a session: a latency for each file and for `REFERENCE_NAME`, and the reason for each file without one.
 
-    `twin` is the reference network timed against itself, which shows how far to believe the session.
+    `twin` is the reference network timed against itself; it shows how far the session can be trusted.
     """
 
     latencies: dict[str, Latency]
@@ -44,8 +44,10 @@ class Bench:
         return self.latencies[name]
 
 
-def bench(files: Mapping[str, Path], runtime: Choice, protocol: Protocol, reference_ms: float | None = None) -> Bench:
-    """Time files, all interleaved, in a process of their own; a file that cannot be timed leaves the others alone.
+def bench(
+    files: Mapping[str, Path], runtime: Choice, protocol: Protocol, reference_ms: float | None = None
+) -> BenchResult:
+    """Time files, all interleaved, in a process of their own; a file that cannot be timed does not affect the others.
 
     Args:
         files: name -> artifact.
@@ -59,11 +61,11 @@ def bench(files: Mapping[str, Path], runtime: Choice, protocol: Protocol, refere
     """
     series, failed = collect(files, runtime, protocol)
     timings = series.timings(protocol.half_width)
-    twin = timings.pop(TWIN)
+    twin = timings.pop(TWIN_NAME)
     idle_ms = reference_ms or _quiet_ms(series)
-    noisy = disagrees(twin)
+    noisy = twin_disagrees(twin)
     latencies = {name: _latency(timing, idle_ms, runtime, noisy) for name, timing in timings.items()}
-    return Bench(latencies, failed, twin.ratio, series)
+    return BenchResult(latencies, failed, twin.ratio, series)
 
 
 def session(
@@ -73,10 +75,10 @@ def session(
     reference_ms: float | None = None,
     wait_s: float | None = None,
 ) -> LatencySession:
-    """Time files and give all there is to tell of it, each file compared with the first that could be timed.
+    """Time files and compare each with the first that could be timed.
 
-    With `wait_s`, files that anybody may have made are tried one by one before, and those whose first pass fails or
-    gives no answer in that time are not timed. The other arguments, and errors, are those of `bench`.
+    With `wait_s`, each file is first run once by itself, as it may come from anybody. A file whose first pass fails or
+    does not end within `wait_s` is not timed. The other arguments and the errors are those of `bench`.
 
     Raises:
         ArtifactError: also when no file is left.
@@ -85,46 +87,48 @@ def session(
     refused = {} if wait_s is None else _refused(files, runtime, wait_s)
     if refused and len(refused) == len(files):
         raise ArtifactError("\n".join(refused.values()))
-    found = bench({name: path for name, path in files.items() if name not in refused}, runtime, protocol, reference_ms)
-    found.failed.update(refused)
+    measured = bench(
+        {name: path for name, path in files.items() if name not in refused}, runtime, protocol, reference_ms
+    )
+    measured.failed.update(refused)
     timed, failed = [], []
-    first = next((name for name in files if name in found.latencies), "")
+    first_timed = next((name for name in files if name in measured.latencies), "")
     for name, path in files.items():
-        if name in found.failed:
-            failed.append(FailedFile(path=str(path), sha256=_hash(path), reason=found.failed[name]))
+        if name in measured.failed:
+            failed.append(FailedFile(path=str(path), sha256=_hash(path), reason=measured.failed[name]))
             continue
-        ratio = found.series.ratio(name, first)
+        ratio = measured.series.ratio(name, first_timed)
         timed.append(
             TimedFile(
                 path=str(path),
                 sha256=_hash(path),
-                latency=found[name],
+                latency=measured[name],
                 ratio_to_first=ratio.value,
                 ratio_to_first_low=ratio.low,
                 ratio_to_first_high=ratio.high,
             )
         )
-    yardstick = found[REFERENCE]
+    reference = measured[REFERENCE_NAME]
     return LatencySession(
-        host=yardstick.host,
-        runtime=yardstick.runtime,
-        threads=yardstick.threads,
-        reference_ms=yardstick.ms,
-        noisy=any(latency.noisy for latency in found.latencies.values()),
-        aa_ratio=found.twin.value,
-        aa_low=found.twin.low,
-        aa_high=found.twin.high,
+        host=reference.host,
+        runtime=reference.runtime,
+        threads=reference.threads,
+        reference_ms=reference.ms,
+        noisy=any(latency.noisy for latency in measured.latencies.values()),
+        aa_ratio=measured.twin.value,
+        aa_low=measured.twin.low,
+        aa_high=measured.twin.high,
         files=timed,
         failed=failed,
     )
 
 
 def _quiet_ms(series: Series) -> float:
-    return float(np.percentile(series.times_ms[REFERENCE], QUIET_PERCENTILE))
+    return float(np.percentile(series.times_ms[REFERENCE_NAME], QUIET_PERCENTILE))
 
 
 def _refused(files: Mapping[str, Path], runtime: Choice, wait_s: float) -> dict[str, str]:
-    """Files whose first pass did not come to its end, each with the reason."""
+    """Files whose first pass did not end, each with the reason."""
     refused = {}
     for name, path in files.items():
         try:
@@ -155,7 +159,7 @@ def _latency(timing: Timing, idle_ms: float, runtime: Choice, noisy: bool) -> La
         ratio=timing.ratio.value,
         ratio_low=timing.ratio.low,
         ratio_high=timing.ratio.high,
-        noisy=noisy or disturbed(timing),
+        noisy=noisy or is_disturbed(timing),
         runtime=runtime.name,
         threads=getattr(runtime.config, "threads", 1),
         host=host(),

@@ -1,7 +1,7 @@
-"""The process in which files are loaded, run and timed: one that may crash, hang or run out of memory without harm.
+"""The process in which files are loaded, run and timed: it may crash, hang or run out of memory without harm.
 
-`watch` starts it as `python -m whc.latency.child FOLDER`. It reads `job.json` there, writes into `beat` which file it
-is about to load or run, and leaves `result.json`: data alone goes from one process to the other.
+`watch` starts it as `python -m whc.latency.child FOLDER`. It reads `job.json` there, writes into `heartbeat` which file
+it is about to load or run, and leaves `result.json`. The two processes exchange nothing but data.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from whc import plugins
 from whc.config import Settings
 from whc.errors import WhcError
 from whc.latency.cores import pin
-from whc.latency.timing import REFERENCE, Load, Protocol, Run, take
+from whc.latency.timing import REFERENCE_NAME, ForwardPass, NetworkLoader, Protocol, time_networks
 from whc.plugins import Choice, ChoiceOf
 from whc.records import write_atomic
 from whc.runtimes import RuntimeUnavailable
 
-BEAT = "beat"
-SILENT = -1  # no file yet
+HEARTBEAT_FILE = "heartbeat"
+NO_FILE_YET = -1
 PR_SET_PDEATHSIG = 1
 
 
-class Job(Settings):
-    """What to run: name -> file, in the order in which `beat` counts them; timed if the reference network is there.
+class ChildJob(Settings):
+    """What to run: name -> file, in the order in which the heartbeat counts them.
 
-    `memory_bytes` is what it may take of it; `parent` is the process that waits for the result; `batch` counts the
-    pictures of a pass.
+    The files are timed if the reference network is among them. `memory_bytes` is the memory that the process may take;
+    `parent` is the process that waits for the result; `batch` is the number of pictures in a pass.
     """
 
     files: dict[str, Path]
@@ -49,10 +49,10 @@ class Job(Settings):
     batch: int = 1
 
 
-class Result(Settings):
-    """What came of it: the blocks as in `Series`, and name -> reason for each file that was refused.
+class ChildResult(Settings):
+    """The blocks as in `Series`, and name -> reason for each file that was refused.
 
-    `unavailable` says why the runtime cannot be had here at all.
+    `unavailable` says why the runtime does not work on this machine at all.
     """
 
     times_ms: dict[str, list[list[float]]] = {}
@@ -61,8 +61,8 @@ class Result(Settings):
     unavailable: str = ""
 
 
-def runner(path: Path, runtime: Choice, seed: int | None = 0, batch: int = 1) -> Run:
-    """One forward pass of a file, on a fixed random input, without a seed on a black one.
+def forward_pass(path: Path, runtime: Choice, seed: int | None = 0, batch: int = 1) -> ForwardPass:
+    """One forward pass of a file on a fixed random input; on a black input where there is no seed.
 
     Raises:
         ArtifactError: the file cannot be loaded, or its input has no fixed size.
@@ -73,34 +73,34 @@ def runner(path: Path, runtime: Choice, seed: int | None = 0, batch: int = 1) ->
     return lambda: session.run(images)
 
 
-def beat(folder: Path) -> NDArray[np.int64]:
-    """The file both processes look at: which file is at work, beats so far, milliseconds until the next at most."""
-    return np.memmap(folder / BEAT, np.int64, "r+", shape=(3,))
+def open_heartbeat(folder: Path) -> NDArray[np.int64]:
+    """The array that both processes share: number of the file at work, beats so far, milliseconds to the next beat."""
+    return np.memmap(folder / HEARTBEAT_FILE, np.int64, "r+", shape=(3,))
 
 
 def main(folder: Path) -> None:
     """Time the files of a job."""
-    sys.excepthook = _last_words
-    job = Job.model_validate_json((folder / "job.json").read_bytes())
+    sys.excepthook = _print_error
+    job = ChildJob.model_validate_json((folder / "job.json").read_bytes())
     if sys.platform == "linux":
-        _die_alone(job.memory_bytes)
-        _die_with(job.parent)
+        _limit_memory(job.memory_bytes)
+        _die_with_parent(job.parent)
     pin(job.cores)
-    write_atomic(folder / "result.json", _work(job, beat(folder)).model_dump_json())
-    os._exit(0)  # a runtime that falls over its own tidying up has still given its times
+    write_atomic(folder / "result.json", _run_files(job, open_heartbeat(folder)).model_dump_json())
+    os._exit(0)  # a runtime may crash while it cleans up, after its times are written
 
 
-def _work(job: Job, pulse: NDArray[np.int64]) -> Result:
-    """Load and run every file once, to know those that are refused, and time the others."""
+def _run_files(job: ChildJob, heartbeat: NDArray[np.int64]) -> ChildResult:
+    """Load and run every file once to find those that are refused, then time the others."""
     places = {name: place for place, name in enumerate(job.files)}
 
     def announce(name: str, within_s: float = job.protocol.timeout_s) -> None:
-        pulse[0], pulse[2] = places[name], within_s * 1000
-        pulse[1] += 1
+        heartbeat[0], heartbeat[2] = places[name], within_s * 1000
+        heartbeat[1] += 1
 
-    seed = 0 if REFERENCE in job.files else None  # what is not timed runs as who uses a file runs it first
-    loads: dict[str, Load] = {
-        name: partial(runner, path, job.runtime, seed, job.batch) for name, path in job.files.items()
+    seed = 0 if REFERENCE_NAME in job.files else None  # an untimed pass is like the first pass of a file in use
+    loads: dict[str, NetworkLoader] = {
+        name: partial(forward_pass, path, job.runtime, seed, job.batch) for name, path in job.files.items()
     }
     failed: dict[str, str] = {}
     for name in list(loads):
@@ -110,47 +110,47 @@ def _work(job: Job, pulse: NDArray[np.int64]) -> Result:
             announce(name)
             run()
         except RuntimeUnavailable as error:
-            return Result(unavailable=str(error))
+            return ChildResult(unavailable=str(error))
         except WhcError as error:
             failed[name] = str(error)
             del loads[name]
-    if REFERENCE not in loads:
-        return Result(failed=failed)
-    series = take(loads, job.protocol, announce=announce)
+    if REFERENCE_NAME not in loads:
+        return ChildResult(failed=failed)
+    series = time_networks(loads, job.protocol, announce=announce)
     times = {name: times.tolist() for name, times in series.times_ms.items()}
-    return Result(times_ms=times, interrupted=series.interrupted, failed=failed)
+    return ChildResult(times_ms=times, interrupted=series.interrupted, failed=failed)
 
 
-def _last_words(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
-    """The traceback, and in the last line what went wrong: `watch` tells that line."""
+def _print_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
+    """Print the traceback, and the reason as the last line: `watch` reports that line."""
     sys.__excepthook__(kind, error, trace)
-    said = str(error).strip().splitlines()
-    print(f"{kind.__name__}: {said[0] if said else 'no reason given'}", file=sys.stderr)  # noqa: T201
+    lines = str(error).strip().splitlines()
+    print(f"{kind.__name__}: {lines[0] if lines else 'no reason given'}", file=sys.stderr)  # noqa: T201
 
 
-def _die_alone(memory_bytes: int) -> None:
-    """Fail at a model that needs more memory than that, instead of the system choosing whom to kill."""
+def _limit_memory(memory_bytes: int) -> None:
+    """Make a model that needs more memory fail here; else the system chooses which process to kill."""
     import resource
 
-    # Not the address space, of which a GPU's driver reserves far more than there is memory.
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    most = _data_bytes() + memory_bytes
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
-    with suppress(OSError):  # not every container lets a process offer itself
+    # Not a limit on the address space: a GPU's driver reserves far more of it than there is memory.
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = _data_bytes() + memory_bytes
+    limit = limit if hard_limit == resource.RLIM_INFINITY else min(limit, hard_limit)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard_limit))
+    with suppress(OSError):  # some containers do not let a process ask to be killed first
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _data_bytes() -> int:
-    """What this process has taken already, as the limit counts it."""
+    """Bytes that this process has taken already, as the limit counts them."""
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
         if line.startswith("VmData:"):
             return int(line.split()[1]) * 1024
     return 0
 
 
-def _die_with(parent: int) -> None:
-    """Not to outlive, in a hung model, a parent that was killed."""
+def _die_with_parent(parent: int) -> None:
+    """Let this process end with its parent, also while a model hangs."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before it could be watched
         os._exit(1)

@@ -1,4 +1,4 @@
-"""What machine a latency was measured on."""
+"""The machine on which a latency was measured."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from whc.config import fingerprint
 
-LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "numpy")
-_GOVERNORS = Path("/sys/devices/system/cpu")
+RUNTIME_LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "numpy")
+_CPU_FOLDER = Path("/sys/devices/system/cpu")
 
 
 def cpu_model() -> str:
-    """Name of the processor as the system tells it."""
+    """Name of the processor as the system gives it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -27,14 +27,14 @@ def cpu_model() -> str:
 
 
 def governor() -> str:
-    """How the cores' frequency is governed, such as `performance`; empty where the system does not tell."""
-    found = set()
-    for path in _GOVERNORS.glob("cpu[0-9]*/cpufreq/scaling_governor"):
+    """The governor of the cores' frequency, such as `performance`; empty where the system gives none."""
+    governors = set()
+    for path in _CPU_FOLDER.glob("cpu[0-9]*/cpufreq/scaling_governor"):
         try:
-            found.add(path.read_text(encoding="ascii").strip())
+            governors.add(path.read_text(encoding="ascii").strip())
         except OSError:
             continue
-    return "+".join(sorted(found))
+    return "+".join(sorted(governors))
 
 
 @cache
@@ -42,16 +42,16 @@ def gpu() -> str:
     """Name and driver of the NVIDIA GPUs; empty where there is none."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        completed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return ""
-    names = sorted({line.strip().replace(", ", " driver ") for line in done.stdout.splitlines() if line.strip()})
+    names = sorted({line.strip().replace(", ", " driver ") for line in completed.stdout.splitlines() if line.strip()})
     return ", ".join(names)
 
 
 def libraries() -> Iterator[tuple[str, str]]:
-    """Those of the libraries that run networks which are installed here, with their versions."""
-    for name in LIBRARIES:
+    """Installed libraries that run networks, with their versions."""
+    for name in RUNTIME_LIBRARIES:
         try:
             yield name, version(name)
         except PackageNotFoundError:
@@ -59,7 +59,7 @@ def libraries() -> Iterator[tuple[str, str]]:
 
 
 def description() -> dict[str, str | int]:
-    """What latency depends on: processor, cores, governor, GPU, libraries; nothing that names machine or owner."""
+    """What latency depends on: processor, cores, governor, GPU, libraries. It does not identify machine or owner."""
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count() or 1,
@@ -73,8 +73,8 @@ def description() -> dict[str, str | int]:
 def host() -> str:
     """The description with its fingerprint, as records keep it."""
     parts = description()
-    shown = [str(parts["cpu"]), f"{parts['cores']} cores"]
-    shown += [f"governor {parts['governor']}"] if parts["governor"] else []
-    shown += [str(parts["gpu"])] if parts["gpu"] else []
-    shown += [f"{name} {parts[name]}" for name in LIBRARIES if name in parts]
-    return f"{', '.join(shown)} ({fingerprint(parts)[:8]})"
+    words = [str(parts["cpu"]), f"{parts['cores']} cores"]
+    words += [f"governor {parts['governor']}"] if parts["governor"] else []
+    words += [str(parts["gpu"])] if parts["gpu"] else []
+    words += [f"{name} {parts[name]}" for name in RUNTIME_LIBRARIES if name in parts]
+    return f"{', '.join(words)} ({fingerprint(parts)[:8]})"

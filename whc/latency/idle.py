@@ -1,7 +1,8 @@
 """The reference network's milliseconds on an idle host, learnt over all sessions there.
 
-A session's own median is of the load then: one host gave 0.026 ms idle and 0.038 ms busy, and the same network 1.48
-times the milliseconds in two studies. The quietest session so far is the best guess at an idle host, so it is kept.
+A session's own median depends on the load at that time: one host took 0.026 ms when idle and 0.038 ms when busy, so
+that the same network had 1.48 times the milliseconds in another study. The quietest session so far is the best
+estimate of an idle host, so it is kept.
 """
 
 from __future__ import annotations
@@ -11,33 +12,33 @@ from pathlib import Path
 from whc import records
 from whc.config import fingerprint
 from whc.errors import StudyError
-from whc.latency.bench import Bench
+from whc.latency.bench import BenchResult
 from whc.latency.host import host
 from whc.plugins import Choice
 from whc.records import IdleReference
 
-SLOWER = 1.1  # times the idle milliseconds: what a host without other work stays below from day to day
+MAX_IDLE_RATIO = 1.1  # a host without other work stays below this multiple of its idle milliseconds from day to day
 
 
-def learn(session: Bench, runtime: Choice, cache: Path) -> float:
-    """The reference network's milliseconds on this host when idle, as far as sessions up to this one can tell.
+def learn(session: BenchResult, runtime: Choice, cache: Path) -> float:
+    """The reference network's milliseconds on this host when idle, estimated from all sessions up to this one.
 
     Args:
-        session: the latest, which is taken into account for those to come.
+        session: the latest session; later calls take it into account.
         runtime: what ran it.
         cache: folder of what has been measured.
     """
-    kept = cache / f"reference-{fingerprint({'host': host(), 'runtime': runtime.dump()})}.json"
-    earlier_ms = _read(kept)
+    file = cache / f"reference-{fingerprint({'host': host(), 'runtime': runtime.dump()})}.json"
+    earlier_ms = _read(file)
     if earlier_ms is None or session.quiet_ms < earlier_ms:
-        records.save(IdleReference(host=host(), runtime=runtime.name, ms=session.quiet_ms), kept)
+        records.save(IdleReference(host=host(), runtime=runtime.name, ms=session.quiet_ms), file)
         return session.quiet_ms
     return earlier_ms
 
 
-def _read(kept: Path) -> float | None:
-    """What earlier sessions have left; None where nothing is there that can be read."""
+def _read(file: Path) -> float | None:
+    """The milliseconds of earlier sessions; None where no file can be read."""
     try:
-        return records.load(IdleReference, kept).ms
+        return records.load(IdleReference, file).ms
     except StudyError:
         return None

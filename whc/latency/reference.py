@@ -12,7 +12,7 @@ INPUT_SHAPE = (1, 3, 32, 32)
 
 
 def write(path: Path) -> Path:
-    """Write the reference network: four depthwise-separable blocks of width 32 on 32x32, the middle of our range.
+    """Write the reference network: four depthwise-separable blocks of width 32 for 32x32 pixels, a medium size for whc.
 
     Built from a fixed seed without torch, so that every device times the same file.
     """

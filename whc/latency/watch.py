@@ -1,4 +1,4 @@
-"""Start the child and watch it; when it dies or hangs, blame the file it was at and go on without that file."""
+"""Start the child process and watch it; when it dies or hangs, blame the file at work and go on without that file."""
 
 from __future__ import annotations
 
@@ -16,39 +16,40 @@ from numpy.typing import NDArray
 
 from whc.errors import ArtifactError
 from whc.latency import reference
-from whc.latency.child import BEAT, SILENT, Job, Result, beat
-from whc.latency.cores import idlest
-from whc.latency.timing import REFERENCE, Protocol, Series
+from whc.latency.child import HEARTBEAT_FILE, NO_FILE_YET, ChildJob, ChildResult, open_heartbeat
+from whc.latency.cores import idlest_cores
+from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.plugins import Choice
 from whc.runtimes import RuntimeUnavailable
 
-TWIN = "reference again"
+TWIN_NAME = "reference twin"
 POLL_S = 0.1
-START_MS = 60_000
+START_TIMEOUT_MS = 60_000
 
 
 def collect(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> tuple[Series, dict[str, str]]:
-    """Time files together with the reference network, which is there twice, in a process of their own.
+    """Time files together with the reference network and its twin, in a process of their own.
 
     Returns:
-        The blocks of every file that could be timed, of `REFERENCE` and of `TWIN`; and for each other file the reason.
+        The blocks of every file that could be timed, of `REFERENCE_NAME` and of `TWIN_NAME`; and the reason for each
+        other file.
 
     Raises:
-        RuntimeUnavailable: the runtime cannot be had here.
+        RuntimeUnavailable: the runtime does not work on this machine.
         ArtifactError: not even the reference network can be timed.
     """
     failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="whc-timing-") as scratch:
         folder = Path(scratch)
-        yardstick = reference.write(folder / "reference.onnx")
-        asked = {REFERENCE: yardstick, TWIN: yardstick, **files}
+        reference_file = reference.write(folder / "reference.onnx")
+        all_files = {REFERENCE_NAME: reference_file, TWIN_NAME: reference_file, **files}
         while True:
-            waiting = {name: path for name, path in asked.items() if name not in failed}
-            result = attend(_job(waiting, runtime, protocol), folder)
+            remaining = {name: path for name, path in all_files.items() if name not in failed}
+            result = run_child(_job(remaining, runtime, protocol), folder)
             if result.unavailable:
                 raise RuntimeUnavailable(result.unavailable)
             failed |= result.failed
-            for name in (REFERENCE, TWIN):
+            for name in (REFERENCE_NAME, TWIN_NAME):
                 if name in failed:
                     raise ArtifactError(f"reference network: {failed[name]}")
             if result.times_ms:
@@ -56,10 +57,10 @@ def collect(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> t
                 return Series(times, result.interrupted), failed
 
 
-def _job(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> Job:
-    cores = idlest(getattr(runtime.config, "threads", 1))
+def _job(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> ChildJob:
+    cores = idlest_cores(getattr(runtime.config, "threads", 1))
     memory_bytes = psutil.virtual_memory().available
-    return Job(
+    return ChildJob(
         files=files,
         runtime=runtime,
         protocol=protocol,
@@ -69,67 +70,69 @@ def _job(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> Job:
     )
 
 
-def attend(job: Job, folder: Path, advice: str = "look for an endless loop in it") -> Result:
-    """Run one child to its end; a child that gave no result gives the reason, under the name of the file it was at.
+def run_child(job: ChildJob, folder: Path, advice: str = "look for an endless loop in it") -> ChildResult:
+    """Run one child process to its end; without a result, the file at work gets the reason.
 
     Args:
         job: what the child does.
-        folder: an empty one, for what goes from one process to the other.
-        advice: on a file that gave no answer in time.
+        folder: an empty folder for the files that the two processes exchange.
+        advice: next step for a file that gave no answer in time.
     """
     (folder / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
-    np.array([SILENT, 0, START_MS], np.int64).tofile(folder / BEAT)
-    pulse = beat(folder)
+    np.array([NO_FILE_YET, 0, START_TIMEOUT_MS], np.int64).tofile(folder / HEARTBEAT_FILE)
+    heartbeat = open_heartbeat(folder)
     command = [sys.executable, "-P", "-m", "whc.latency.child", str(folder)]
     with (folder / "stderr").open("w+", encoding="utf-8", errors="replace") as stderr:
-        # A session of its own: Ctrl-C comes to this process alone, which then takes the child with it.
+        # A session of its own: Ctrl-C reaches this process alone, which then ends the child.
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
         )
         try:
-            hung = _hangs(process, pulse)
+            hung = _has_hung(process, heartbeat)
         finally:
             process.kill()
             process.wait()
         stderr.seek(0)
-        said = stderr.read()
+        error_output = stderr.read()
     if (folder / "result.json").is_file():
-        return Result.model_validate_json((folder / "result.json").read_bytes())
-    if pulse[0] == SILENT:
-        raise RuntimeError(f"the process for files ended with {process.returncode} before it began:\n{said}")
-    name = list(job.files)[pulse[0]]
+        return ChildResult.model_validate_json((folder / "result.json").read_bytes())
+    if heartbeat[0] == NO_FILE_YET:
+        raise RuntimeError(f"the process for files ended with {process.returncode} before it began:\n{error_output}")
+    name = list(job.files)[heartbeat[0]]
     if hung:
-        rule = f"must load, and run for a moment, within {pulse[2] / 1000:g} s"
+        rule = f"must load, and run for a moment, within {heartbeat[2] / 1000:g} s"
         reason = f"{job.files[name]}: {rule}, got no answer; {advice}"
     else:
-        seen = _cause(process.returncode, said)
-        reason = f"{job.files[name]}: must run on {job.runtime.name}, got {seen}; mend the file, or try another runtime"
-    return Result(failed={name: reason})
+        cause = _cause(process.returncode, error_output)
+        reason = (
+            f"{job.files[name]}: must run on {job.runtime.name}, got {cause}; mend the file, or try another runtime"
+        )
+    return ChildResult(failed={name: reason})
 
 
-def _hangs(process: subprocess.Popen[bytes], pulse: NDArray[np.int64]) -> bool:
-    """Wait for the end of a process; True when its pulse stood still for longer than it announced instead.
+def _has_hung(process: subprocess.Popen[bytes], heartbeat: NDArray[np.int64]) -> bool:
+    """Wait for the end of a process; True when its heartbeat stopped for longer than it had announced.
 
-    What is counted is this process's own waiting, so that a machine that slept, or a stopped job, is not taken for a
+    Only this process's own waiting is counted, so that a machine that slept, or a stopped job, is not taken for a
     hang.
     """
     beats, still_s = 0, 0.0
-    while still_s * 1000 <= pulse[2]:
+    while still_s * 1000 <= heartbeat[2]:
         try:
             process.wait(POLL_S)
         except subprocess.TimeoutExpired:
-            still_s = still_s + POLL_S if pulse[1] == beats else 0.0
-            beats = int(pulse[1])
+            still_s = still_s + POLL_S if heartbeat[1] == beats else 0.0
+            beats = int(heartbeat[1])
         else:
             return False
     return True
 
 
-def _cause(code: int, said: str) -> str:
-    """Why a process died, in a few words."""
+def _cause(code: int, error_output: str) -> str:
+    """The reason why a process died, in a few words."""
     if code == -signal.SIGKILL:
         return "SIGKILL, which is how the system stops what takes all memory"
     if code < 0:
         return signal.Signals(-code).name
-    lines = said.strip().splitlines()
+    lines = error_output.strip().splitlines()
     return lines[-1] if lines else f"exit code {code}"

@@ -21,7 +21,7 @@ from whc.errors import StudyError, UsageError, problem
 from whc.latency import idle
 from whc.latency.bench import bench
 from whc.latency.host import host
-from whc.latency.timing import REFERENCE, Protocol
+from whc.latency.timing import REFERENCE_NAME, Protocol
 from whc.records import SearchObserver, StudyRecord, TrialRecord
 from whc.search.running.driver import Driver
 from whc.search.running.study import SearchFile, begin, check_same
@@ -199,8 +199,8 @@ def _reference_ms(settings: SearchFile, runs: Path, console: Console) -> float:
     """The idle reference network's milliseconds; says so when the machine is far from idle now."""
     session = bench({}, settings.runtime, Protocol())
     idle_ms = idle.learn(session, settings.runtime, runs / ".latency")
-    now_ms = session[REFERENCE].p50_ms
-    if session[REFERENCE].noisy or now_ms > idle.SLOWER * idle_ms:
+    now_ms = session[REFERENCE_NAME].p50_ms
+    if session[REFERENCE_NAME].noisy or now_ms > idle.MAX_IDLE_RATIO * idle_ms:
         console.print(
             f"this machine is busy: the reference network takes {now_ms:.4f} ms now and {idle_ms:.4f} ms when it is "
             "idle; latencies are ratios to it, times the latter",
