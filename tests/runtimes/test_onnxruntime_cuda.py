@@ -11,7 +11,7 @@ from whc.runtimes import RuntimeUnavailable, onnxruntime_cpu, onnxruntime_cuda
 from whc.runtimes.onnxruntime_cuda import Config
 
 Build = Callable[..., Path]
-HAS_CUDA = onnxruntime_cuda.PROVIDER in onnxruntime.get_available_providers()
+HAS_CUDA = onnxruntime_cuda.PROVIDER_NAME in onnxruntime.get_available_providers()
 without_cuda = pytest.mark.skipif(HAS_CUDA, reason="about an ONNX Runtime without CUDA")
 
 
@@ -29,7 +29,7 @@ def test_the_cpu_in_its_place_is_refused(
     build: Build, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """ONNX Runtime itself only warns."""
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [onnxruntime_cuda.PROVIDER])
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [onnxruntime_cuda.PROVIDER_NAME])
     with (
         pytest.warns(UserWarning, match="'CUDAExecutionProvider' is not in available provider names"),
         pytest.raises(RuntimeUnavailable) as caught,

@@ -275,7 +275,7 @@ def test_an_engine_that_tensorrt_refuses_is_built_again(build: Build, trt: FakeT
     tensorrt.load(path, Config())
     (engine,) = engines(tmp_path)
     whole = engine.read_bytes()
-    tensorrt._keep(engine, b"of another world")
+    tensorrt._write_to_cache(engine, b"of another world")
     tensorrt.load(path, Config())
     assert (len(trt.builds), engine.read_bytes()) == (2, whole)
 

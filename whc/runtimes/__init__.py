@@ -1,8 +1,8 @@
 """Runtimes: one file each. A runtime loads an artifact and runs it; none of them imports torch.
 
-A file defines `Config`, `load(path, config) -> Session`, and `ON_GPU`: whether a first pass takes minutes, to build an
-engine or load kernels for a device. It imports its library within `load`, so that a configuration can be read where the
-runtime is missing; `load` then raises RuntimeUnavailable.
+A file defines `Config`, `load(path, config) -> Session`, and `ON_GPU`: whether a first pass may take minutes, because
+an engine is built or kernels are loaded for a device. It imports its library within `load`, so that a configuration can
+be read where the runtime is missing; `load` then raises RuntimeUnavailable.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Session(Protocol):
         """Shape of one input, batch size 1; raises ArtifactError when it is open, or larger than any picture."""
 
     def metadata(self) -> ModelMetadata:
-        """What the file says of itself; raises ArtifactError when it is not one of ours."""
+        """The metadata in the file; raises ArtifactError when whc did not write the file."""
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities for a batch: (N,) for two classes, (N, C) for more; raises ArtifactError when it fails."""
@@ -43,7 +43,7 @@ class RuntimeUnavailable(UsageError):
 
 
 def choose(name: str, threads: int = 1) -> Choice:
-    """A runtime by its name; `threads` is for those that have such a parameter.
+    """The runtime of that name; `threads` is ignored by runtimes without such a parameter.
 
     Raises:
         UsageError: no such runtime.

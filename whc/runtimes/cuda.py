@@ -1,4 +1,4 @@
-"""One NVIDIA GPU, by CUDA's own Python bindings: neither PyTorch nor PyCUDA."""
+"""One NVIDIA GPU, through CUDA's own Python bindings: neither PyTorch nor PyCUDA is needed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from whc.runtimes import RuntimeUnavailable, library
 
 
 class Gpu:
-    """A stream on a GPU, and memory that is freed with this object; what CUDA refuses is a RuntimeUnavailable.
+    """A stream on a GPU, and memory that is freed with this object; an error of CUDA raises RuntimeUnavailable.
 
     Args:
-        runtime: name of the runtime plug-in that wants it.
+        runtime: name of the runtime plug-in that uses it.
         number: the GPU, as CUDA counts them.
     """
 
@@ -27,13 +27,13 @@ class Gpu:
         self._properties = self._call("cudaGetDeviceProperties", number)
         self._memory: list[int] = []
         self.stream = int(self._call("cudaStreamCreate"))
-        weakref.finalize(self, _give_back, self._cuda, self._memory, self.stream)
+        weakref.finalize(self, _free_all, self._cuda, self._memory, self.stream)
 
     @property
     def name(self) -> str:
-        """What it is, with its compute capability: engines for one kind do not run on another."""
-        found = self._properties
-        return f"{found.name.decode()} {found.major}.{found.minor}"
+        """Name and compute capability of the GPU: an engine for one kind of GPU does not run on another."""
+        properties = self._properties
+        return f"{properties.name.decode()} {properties.major}.{properties.minor}"
 
     def allocate(self, size_bytes: int) -> int:
         """The address of new memory on the GPU."""
@@ -42,12 +42,12 @@ class Gpu:
         return address
 
     def send(self, values: NDArray[np.float32], address: int) -> None:
-        """Copy a contiguous array to the GPU, in the stream's order."""
+        """Copy a contiguous array to the GPU, in order within the stream."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._call("cudaMemcpyAsync", address, values.ctypes.data, values.nbytes, kind, self.stream)
 
     def fetch(self, address: int, values: NDArray[np.float32]) -> None:
-        """Fill a contiguous array from the GPU, once all that was asked of the stream is done."""
+        """Fill a contiguous array from the GPU after all earlier work of the stream."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._call("cudaMemcpyAsync", values.ctypes.data, address, values.nbytes, kind, self.stream)
         self._call("cudaStreamSynchronize", self.stream)
@@ -60,7 +60,7 @@ class Gpu:
         return values[0] if values else None
 
 
-def _give_back(cuda: Any, memory: list[int], stream: int) -> None:
+def _free_all(cuda: Any, memory: list[int], stream: int) -> None:
     for address in memory:
         cuda.cudaFree(address)
     cuda.cudaStreamDestroy(stream)

@@ -1,4 +1,4 @@
-"""What the runtimes of ONNX files share: a file's own account of itself, and batches larger than a pass takes."""
+"""What all runtimes of ONNX files share: a file's inputs and metadata, and batches that are larger than one pass."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from whc.config import is_file
 from whc.errors import ArtifactError, problem
 from whc.records import ModelMetadata
 
-# Numbers in one input: those of the largest network that whc builds, or of a picture of 4096x4096.
+# Most numbers in one input: as in the largest network that whc builds, or in a picture of 4096x4096.
 MAX_NUMBERS = 64 * 3 * 512 * 512
-# What Python and numpy raise over a file: names that are not UTF-8, more than there is memory for, no array.
-UNUSABLE: tuple[type[Exception], ...] = (UnicodeDecodeError, MemoryError, ValueError)
+# Python and numpy raise these for a file with names that are not UTF-8, with too much data for memory, or no array.
+UNUSABLE_ERRORS: tuple[type[Exception], ...] = (UnicodeDecodeError, MemoryError, ValueError)
 
 
 @dataclass(frozen=True)
 class OnnxFile:
-    """An ONNX file with one input; an open size is its name, or None where it has none.
+    """An ONNX file with one input; in `shape` an open size is its name, or None where it has no name.
 
-    The batch may be open, and the frames under the name `frames`: the metadata says how many the network learnt.
+    The batch may be open, and also the frames, under the name `frames`: the metadata says how many the network learnt.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class OnnxFile:
 
     @property
     def batch(self) -> int | None:
-        """The only batch that it takes; None where any will do."""
+        """The only batch size that the file takes; None where any size works."""
         return first if self.shape and isinstance(first := self.shape[0], int) else None
 
     @property
@@ -45,7 +45,7 @@ class OnnxFile:
         """Shape of one input, with batch size 1 where it is open.
 
         Raises:
-            ArtifactError: another size is open, or there are more numbers than anybody means.
+            ArtifactError: another size is open, or the input has more than MAX_NUMBERS numbers.
         """
         sizes = [self.batch or 1, *self.shape[1:]]
         if "frames" in sizes and self.properties:
@@ -54,8 +54,8 @@ class OnnxFile:
         fixed = tuple(size for size in sizes if isinstance(size, int))
         if len(fixed) != len(self.shape):
             rule = "must have fixed sizes, but for the batch (and frames, where whc's metadata says how many)"
-            opened = [repr(size or f"size {place}") for place, size in enumerate(sizes) if not isinstance(size, int)]
-            next_step = f"fix {', '.join(opened)} by `whc export` or onnxruntime.tools.make_dynamic_shape_fixed"
+            unfixed = [repr(size or f"size {index}") for index, size in enumerate(sizes) if not isinstance(size, int)]
+            next_step = f"fix {', '.join(unfixed)} by `whc export` or onnxruntime.tools.make_dynamic_shape_fixed"
             raise ArtifactError(problem(str(self.path), rule, list(self.shape), next_step))
         if min(fixed, default=1) < 1 or math.prod(fixed) > MAX_NUMBERS:
             rule = f"input must have sizes above 0, and at most {MAX_NUMBERS} numbers"
@@ -63,18 +63,18 @@ class OnnxFile:
         return fixed
 
     def metadata(self) -> ModelMetadata:
-        """What the file says of itself; raises ArtifactError when it is not one of ours."""
+        """The metadata in the file; raises ArtifactError when whc did not write the file."""
         return ModelMetadata.from_properties(self.properties, str(self.path))
 
 
 class OnnxSession(ABC):
     """A `whc.runtimes.Session` of an ONNX file; `largest_batch` is the most that one pass takes, None for any.
 
-    A runtime says what it is called, and what its library raises.
+    A subclass sets the name of its library, and the exceptions that the library raises.
     """
 
-    LIBRARY: ClassVar[str]
-    ERRORS: ClassVar[tuple[type[Exception], ...]]
+    LIBRARY_NAME: ClassVar[str]
+    LIBRARY_ERRORS: ClassVar[tuple[type[Exception], ...]]
 
     def __init__(self, file: OnnxFile, largest_batch: int | None) -> None:
         self.file = file
@@ -87,33 +87,33 @@ class OnnxSession(ABC):
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input; raises ArtifactError when it is none that can be given."""
+        """Shape of one input; raises ArtifactError when no input of that shape can be made."""
         return self.file.input_shape
 
     def metadata(self) -> ModelMetadata:
-        """What the file says of itself; raises ArtifactError when it is not one of ours."""
+        """The metadata in the file; raises ArtifactError when whc did not write the file."""
         return self.file.metadata()
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities for a batch: (N,) for two classes, (N, C) for more; raises ArtifactError when it fails."""
-        most = self.largest_batch
+        limit = self.largest_batch
         try:
-            if most is None or len(images) <= most:
+            if limit is None or len(images) <= limit:
                 return self.forward(images)
-            return np.concatenate([self.forward(images[i : i + most]) for i in range(0, len(images), most)])
-        except UNUSABLE + self.ERRORS as error:
-            raise refused(self.path, self.LIBRARY, error) from error
+            return np.concatenate([self.forward(images[i : i + limit]) for i in range(0, len(images), limit)])
+        except UNUSABLE_ERRORS + self.LIBRARY_ERRORS as error:
+            raise unusable_file(self.path, self.LIBRARY_NAME, error) from error
 
     @abstractmethod
     def forward(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """One pass, over a batch that it takes; the result is the caller's to keep."""
+        """One pass over a batch of an allowed size; later passes do not overwrite the result."""
 
 
-def refused(path: Path, by: str, reason: str | Exception) -> ArtifactError:
-    """The error for a file that a library cannot take; of an exception the line that says most."""
+def unusable_file(path: Path, library: str, reason: str | Exception) -> ArtifactError:
+    """The error for a file that a library cannot run; of an exception it shows the most useful line."""
     lines = str(reason).strip().splitlines() or [type(reason).__name__]
-    said = lines[-1] if lines[0].endswith(":") else lines[0]  # OpenVINO begins with a place in its own code
-    return ArtifactError(f"{path}: must be an ONNX file that {by} can run, got: {said}; export it again")
+    message = lines[-1] if lines[0].endswith(":") else lines[0]  # OpenVINO begins with a line of its own code
+    return ArtifactError(f"{path}: must be an ONNX file that {library} can run, got: {message}; export it again")
 
 
 def check_present(path: Path) -> None:
@@ -123,13 +123,13 @@ def check_present(path: Path) -> None:
 
 
 def check_inputs(path: Path, inputs: list[tuple[str, str]], float32: str) -> None:
-    """Raise ArtifactError unless the inputs (name, type) are one, of the type called `float32` here."""
+    """Raise ArtifactError unless there is one input (name, type), of the type that this library calls `float32`."""
     if [kind for _, kind in inputs] != [float32]:
         raise ArtifactError(problem(str(path), "must have one float32 input", inputs, "export the network alone"))
 
 
 def read(path: Path) -> tuple[OnnxFile, Any]:
-    """The file's account of itself, and its `onnx.ModelProto`; for runtimes that do not tell of the file they run.
+    """The file's description and its `onnx.ModelProto`, for runtimes that do not give a file's inputs and metadata.
 
     Raises:
         ArtifactError: the file is missing, is not ONNX, or has several inputs.
@@ -140,19 +140,19 @@ def read(path: Path) -> tuple[OnnxFile, Any]:
     check_present(path)
     try:
         model = onnx.load(path)
-    except (DecodeError, onnx.checker.ValidationError, *UNUSABLE) as error:
-        raise refused(path, "any runtime", error) from error
+    except (DecodeError, onnx.checker.ValidationError, *UNUSABLE_ERRORS) as error:
+        raise unusable_file(path, "any runtime", error) from error
     if not model.graph.output:
-        raise refused(path, "any runtime", "no network in it")
+        raise unusable_file(path, "any runtime", "no network in it")
     weights = {item.name for item in model.graph.initializer}
     inputs = [item for item in model.graph.input if item.name not in weights]
-    kinds = [(item.name, onnx.TensorProto.DataType.Name(item.type.tensor_type.elem_type)) for item in inputs]
-    check_inputs(path, kinds, "FLOAT")
+    types = [(item.name, onnx.TensorProto.DataType.Name(item.type.tensor_type.elem_type)) for item in inputs]
+    check_inputs(path, types, "FLOAT")
     sizes = inputs[0].type.tensor_type.shape.dim
     shape = tuple(size.dim_value if size.HasField("dim_value") else size.dim_param or None for size in sizes)
     properties = {item.key: item.value for item in model.metadata_props}
     output = model.graph.output[0].name
     # Protobuf gives bytes in the place of text that is not UTF-8.
     if any(isinstance(text, bytes) for text in (*properties, *properties.values(), *shape, inputs[0].name, output)):
-        raise refused(path, "any runtime", "names that are not UTF-8")
+        raise unusable_file(path, "any runtime", "names that are not UTF-8")
     return OnnxFile(path, inputs[0].name, shape, output, properties), model

@@ -10,7 +10,7 @@ from whc.plugins import PluginConfig
 from whc.runtimes import Session
 
 ON_GPU = False
-PROVIDER = "CPUExecutionProvider"
+PROVIDER_NAME = "CPUExecutionProvider"
 
 
 class Config(PluginConfig):
@@ -27,4 +27,4 @@ def load(path: Path, config: Config) -> Session:
     """
     from whc.runtimes import onnxruntime_session
 
-    return onnxruntime_session.load(path, "onnxruntime_cpu", PROVIDER, {}, config.threads)
+    return onnxruntime_session.load(path, "onnxruntime_cpu", PROVIDER_NAME, {}, config.threads)

@@ -11,11 +11,11 @@ from whc.errors import problem
 from whc.plugins import PluginConfig
 from whc.runtimes import RuntimeUnavailable, Session
 
-NAME = "onnxruntime_cuda"
+RUNTIME_NAME = "onnxruntime_cuda"
 ON_GPU = True
-PROVIDER = "CUDAExecutionProvider"
-# The two packages hold the same module, so that no extra can put one in the place of the other.
-INSTALL = "run `pip uninstall --yes onnxruntime onnxruntime-gpu`, then `pip install onnxruntime-gpu`"
+PROVIDER_NAME = "CUDAExecutionProvider"
+# The two packages install the same module, so that an extra cannot replace one by the other.
+INSTALL_ADVICE = "run `pip uninstall --yes onnxruntime onnxruntime-gpu`, then `pip install onnxruntime-gpu`"
 
 
 class Config(PluginConfig):
@@ -28,17 +28,18 @@ def load(path: Path, config: Config) -> Session:
     """Load an ONNX file.
 
     Raises:
-        RuntimeUnavailable: the installed ONNX Runtime has no CUDA, or CUDA does not come up.
+        RuntimeUnavailable: the installed ONNX Runtime has no CUDA, or CUDA does not start.
         ArtifactError: the file is missing, is not ONNX, cannot run here, or has several inputs.
     """
     import onnxruntime
 
     from whc.runtimes import onnxruntime_session
 
-    here = onnxruntime.get_available_providers()
-    if PROVIDER not in here:
-        raise RuntimeUnavailable(problem(f"runtime {NAME}", f"must have {PROVIDER}", here, INSTALL))
-    with redirect_stdout(None):  # it complains aloud of libraries that may not be needed
-        onnxruntime.preload_dlls()  # CUDA's and cuDNN's, where they came as Python packages
+    available = onnxruntime.get_available_providers()
+    if PROVIDER_NAME not in available:
+        rule = f"must have {PROVIDER_NAME}"
+        raise RuntimeUnavailable(problem(f"runtime {RUNTIME_NAME}", rule, available, INSTALL_ADVICE))
+    with redirect_stdout(None):  # it prints warnings about libraries that may not be needed
+        onnxruntime.preload_dlls()  # those of CUDA and cuDNN that are installed as Python packages
     options = {"device_id": str(config.device_id), "use_tf32": "0"}  # TF32 rounds to ten bits
-    return onnxruntime_session.load(path, NAME, PROVIDER, options, threads=1)
+    return onnxruntime_session.load(path, RUNTIME_NAME, PROVIDER_NAME, options, threads=1)

@@ -1,4 +1,4 @@
-"""What the runtimes that are ONNX Runtime share."""
+"""What the runtimes based on ONNX Runtime share."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from whc.errors import problem
 from whc.runtimes import RuntimeUnavailable
-from whc.runtimes.onnx_file import UNUSABLE, OnnxFile, OnnxSession, check_inputs, check_present, refused
+from whc.runtimes.onnx_file import UNUSABLE_ERRORS, OnnxFile, OnnxSession, check_inputs, check_present, unusable_file
 
-LIBRARY = "ONNX Runtime"
-ERRORS = (
-    RuntimeError,  # some of its bindings' own
+LIBRARY_NAME = "ONNX Runtime"
+LIBRARY_ERRORS = (
+    RuntimeError,  # its Python bindings raise some of these
     ort_errors.EPFail,
     ort_errors.EngineError,
     ort_errors.Fail,
@@ -33,8 +33,8 @@ ERRORS = (
 class OrtSession(OnnxSession):
     """A file in ONNX Runtime."""
 
-    LIBRARY: ClassVar[str] = LIBRARY
-    ERRORS: ClassVar[tuple[type[Exception], ...]] = ERRORS
+    LIBRARY_NAME: ClassVar[str] = LIBRARY_NAME
+    LIBRARY_ERRORS: ClassVar[tuple[type[Exception], ...]] = LIBRARY_ERRORS
 
     def __init__(self, file: OnnxFile, session: ort.InferenceSession) -> None:
         super().__init__(file, largest_batch=1 if file.batch == 1 else None)
@@ -51,7 +51,7 @@ def load(path: Path, runtime: str, provider: str, options: dict[str, str], threa
     Args:
         path: the file.
         runtime: name of the runtime plug-in.
-        provider: ONNX Runtime's name of what must run the file.
+        provider: ONNX Runtime's name of the device that must run the file.
         options: the provider's own options.
         threads: threads of one forward pass, for what runs on the CPU.
 
@@ -63,18 +63,18 @@ def load(path: Path, runtime: str, provider: str, options: dict[str, str], threa
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = threads
     settings.inter_op_num_threads = 1
-    settings.log_severity_level = 4  # what goes wrong is raised, and told once
+    settings.log_severity_level = 4  # errors are raised, and so reported once
     try:
         # Without `enable_fallback`, a provider that fails is an error rather than a line on stdout and the CPU.
         session = ort.InferenceSession(str(path), settings, providers=[(provider, options)], enable_fallback=0)
         inputs, outputs = session.get_inputs(), session.get_outputs()
-        kinds = [(item.name, item.type) for item in inputs]
+        types = [(item.name, item.type) for item in inputs]
         properties = dict(session.get_modelmeta().custom_metadata_map)
-    except UNUSABLE + ERRORS as error:
-        raise refused(path, LIBRARY, error) from error
-    running = session.get_providers()
-    if running[0] != provider:
+    except UNUSABLE_ERRORS + LIBRARY_ERRORS as error:
+        raise unusable_file(path, LIBRARY_NAME, error) from error
+    providers = session.get_providers()
+    if providers[0] != provider:
         advice = "check the device's driver and libraries"
-        raise RuntimeUnavailable(problem(f"runtime {runtime}", f"must run on {provider}", running, advice))
-    check_inputs(path, kinds, "tensor(float)")
+        raise RuntimeUnavailable(problem(f"runtime {runtime}", f"must run on {provider}", providers, advice))
+    check_inputs(path, types, "tensor(float)")
     return OrtSession(OnnxFile(path, inputs[0].name, tuple(inputs[0].shape), outputs[0].name, properties), session)

@@ -23,9 +23,9 @@ from whc.plugins import PluginConfig
 from whc.records import replacing
 from whc.runtimes import library
 from whc.runtimes.cuda import Gpu
-from whc.runtimes.onnx_file import OnnxFile, OnnxSession, read, refused
+from whc.runtimes.onnx_file import OnnxFile, OnnxSession, read, unusable_file
 
-NAME = "tensorrt"
+RUNTIME_NAME = "tensorrt"
 ON_GPU = True
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -44,9 +44,9 @@ class Config(PluginConfig):
     cache: Path | None = None
 
 
-class _Session(OnnxSession):
-    LIBRARY: ClassVar[str] = "TensorRT"
-    ERRORS: ClassVar[tuple[type[Exception], ...]] = ()  # it says by its results that it failed
+class _TensorRTSession(OnnxSession):
+    LIBRARY_NAME: ClassVar[str] = "TensorRT"
+    LIBRARY_ERRORS: ClassVar[tuple[type[Exception], ...]] = ()  # it reports failures by its results
 
     def __init__(self, file: OnnxFile, engine: Any, gpu: Gpu, largest_batch: int) -> None:
         super().__init__(file, largest_batch)
@@ -66,45 +66,45 @@ class _Session(OnnxSession):
             raise ArtifactError(problem(str(self.path), rule, images.shape, "choose another runtime for it"))
         self._gpu.send(images, self._images)
         if not context.execute_async_v3(self._gpu.stream):
-            raise refused(self.path, "TensorRT", "no result")
+            raise unusable_file(self.path, "TensorRT", "no result")
         probabilities = np.empty(tuple(context.get_tensor_shape(self.file.output)), np.float32)
         self._gpu.fetch(self._probabilities, probabilities)
         return probabilities
 
 
-def load(path: Path, config: Config) -> _Session:
-    """Load an ONNX file, by its engine in the cache or a new one (seconds to minutes).
+def load(path: Path, config: Config) -> _TensorRTSession:
+    """Load an ONNX file as an engine: from the cache, or built now (seconds to minutes).
 
     Raises:
         RuntimeUnavailable: TensorRT or CUDA's Python bindings are not installed, or there is no such GPU.
         ArtifactError: the file is missing, is not ONNX, TensorRT cannot build it, or it has several inputs.
         UsageError: the cache cannot be written.
     """
-    trt = library(NAME, "tensorrt")
-    gpu = Gpu(NAME, config.device_id)
+    trt = library(RUNTIME_NAME, "tensorrt")
+    gpu = Gpu(RUNTIME_NAME, config.device_id)
     file, model = read(path)
     largest_batch = file.batch or config.max_batch
-    logger = trt.Logger(trt.Logger.INTERNAL_ERROR)  # what goes wrong is raised, and told once
+    logger = trt.Logger(trt.Logger.INTERNAL_ERROR)  # errors are raised, and so reported once
     runtime = trt.Runtime(logger)
-    place = _place(trt, gpu, path, config)
-    engine = runtime.deserialize_cuda_engine(kept) if (kept := _kept(place)) else None
+    engine_path = _engine_path(trt, gpu, path, config)
+    engine = runtime.deserialize_cuda_engine(cached) if (cached := _cached_plan(engine_path)) else None
     if engine is None:
-        plan = _build(trt, logger, file, _half(model) if config.fp16 else model, largest_batch)
-        _keep(place, plan)
+        plan = _build(trt, logger, file, _half_precision(model) if config.fp16 else model, largest_batch)
+        _write_to_cache(engine_path, plan)
         engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise refused(path, "TensorRT", "an engine that does not load")
-    return _Session(file, engine, gpu, largest_batch)
+        raise unusable_file(path, "TensorRT", "an engine that does not load")
+    return _TensorRTSession(file, engine, gpu, largest_batch)
 
 
 def _build(trt: Any, logger: Any, file: OnnxFile, model: Any, largest_batch: int) -> bytes:
-    """The engine of a model, for its batch of 1 (or the one it takes) to `largest_batch`, fastest at the former."""
+    """The engine of a model, for batches from 1 (or its fixed size) to `largest_batch`, tuned for the smallest."""
     builder = trt.Builder(logger)
-    # Strongly typed: precisions are those of the model. The flag for fp16 went with TensorRT 11.
+    # Strongly typed: precisions are those of the model. TensorRT 11 removed the flag for fp16.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model.SerializeToString()):
-        raise refused(file.path, "TensorRT", parser.get_error(0).desc().splitlines()[0])
+        raise unusable_file(file.path, "TensorRT", parser.get_error(0).desc().splitlines()[0])
     settings = builder.create_builder_config()
     settings.clear_flag(trt.BuilderFlag.TF32)  # it rounds fp32 to ten bits
     profile = builder.create_optimization_profile()
@@ -113,11 +113,11 @@ def _build(trt: Any, logger: Any, file: OnnxFile, model: Any, largest_batch: int
     settings.add_optimization_profile(profile)
     plan = builder.build_serialized_network(network, settings)
     if plan is None:
-        raise refused(file.path, "TensorRT", "no engine")
+        raise unusable_file(file.path, "TensorRT", "no engine")
     return bytes(plan)
 
 
-def _half(model: Any) -> Any:
+def _half_precision(model: Any) -> Any:
     """A model that computes in half precision; its input and output stay float32."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
     from onnxruntime.transformers.onnx_model import OnnxModel
@@ -127,8 +127,8 @@ def _half(model: Any) -> Any:
     return converted.model
 
 
-def _place(trt: Any, gpu: Gpu, path: Path, config: Config) -> Path:
-    """Where the engine belongs: its name changes with all that an engine depends on."""
+def _engine_path(trt: Any, gpu: Gpu, path: Path, config: Config) -> Path:
+    """Path of the engine in the cache: its name changes with everything that an engine depends on."""
     key = {
         "onnx": hashlib.sha256(path.read_bytes()).hexdigest(),
         "tensorrt": trt.__version__,
@@ -141,18 +141,19 @@ def _place(trt: Any, gpu: Gpu, path: Path, config: Config) -> Path:
     return (config.cache or user_cache / "whc" / "tensorrt") / f"{fingerprint(key)}.engine"
 
 
-def _kept(place: Path) -> bytes:
-    """An engine in the cache; nothing where there is none, or it is damaged."""
-    content = place.read_bytes() if place.is_file() else b""
+def _cached_plan(engine_path: Path) -> bytes:
+    """The engine in the cache; empty where there is none, or it is damaged."""
+    content = engine_path.read_bytes() if engine_path.is_file() else b""
     digest, plan = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     return plan if digest == hashlib.sha256(plan).digest() else b""
 
 
-def _keep(place: Path, plan: bytes) -> None:
-    """Put an engine into the cache, with its digest in front: TensorRT may crash over a damaged one."""
+def _write_to_cache(engine_path: Path, plan: bytes) -> None:
+    """Write an engine to the cache after its digest: TensorRT may crash when it loads a damaged engine."""
     try:
-        with replacing(place) as temporary:
+        with replacing(engine_path) as temporary:
             temporary.write_bytes(hashlib.sha256(plan).digest() + plan)
     except OSError as error:
         rule = f"cache must be a folder that can be written ({error.strerror})"
-        raise UsageError(problem(f"runtime {NAME}", rule, str(place.parent), "set its parameter `cache`")) from error
+        where = f"runtime {RUNTIME_NAME}"
+        raise UsageError(problem(where, rule, str(engine_path.parent), "set its parameter `cache`")) from error
