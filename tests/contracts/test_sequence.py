@@ -33,9 +33,9 @@ def test_input_shape_is_that_of_packed_frames(name: str) -> None:
     parameters = module.Config()
     count = module.frames(parameters)
     assert count >= 1
-    assert module.LAYOUT in LAYOUTS
+    assert module.INPUT_LAYOUT in LAYOUTS
     frames = np.zeros((2, count, 16, 20, 3), np.uint8)
-    assert module.input_shape(parameters, (16, 20)) == to_input(frames, module.LAYOUT).shape[1:]
+    assert module.input_shape(parameters, (16, 20)) == to_input(frames, module.INPUT_LAYOUT).shape[1:]
 
 
 def test_frames_are_as_configured(name: str) -> None:

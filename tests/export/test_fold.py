@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from whc.export.fold import fold
-from whc.models.assemble import Classifier, ModelConfig, build
+from whc.models.assemble import ModelConfig, StillNetwork, build
 from whc.models.color import Luma
 
 Season = Callable[[nn.Module, tuple[int, ...]], nn.Module]
@@ -59,7 +59,7 @@ def test_networks(season: Season, backbone: object, head: str, color: str, seque
         }
     )
     folded = check(season(build(config, 1), config.input_shape).train(), config.input_shape)
-    assert isinstance(folded, Classifier)
+    assert isinstance(folded, StillNetwork)
     # Luma of one frame goes into the stem; of several, it is cheaper than a stem of three times their channels.
     assert isinstance(folded.color, Luma) == (color == "luma" and config.frames > 1)
     stem = folded.backbone.stem[0]

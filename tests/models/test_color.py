@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from whc.models.color import LUMA, Color, conversion
+from whc.models.color import LUMA_WEIGHTS, Color, conversion
 
 
 @pytest.mark.parametrize("frames", [1, 3])
@@ -32,7 +32,7 @@ def test_luma_of_each_frame(frames: int) -> None:
 
 
 def test_luma_keeps_the_range() -> None:
-    assert sum(LUMA) == pytest.approx(1)
+    assert sum(LUMA_WEIGHTS) == pytest.approx(1)
     convert, _ = conversion("luma", 1)
     assert convert(torch.ones(1, 3, 2, 2)).max() == pytest.approx(1)
 

@@ -12,7 +12,7 @@ from whc.config import validate
 from whc.errors import UsageError
 from whc.models.assemble import ModelConfig
 from whc.models.heads import transformer
-from whc.models.tokens import TokenHead, pooling
+from whc.models.tokens import TokenHead, pooling_kernel
 
 
 @pytest.mark.parametrize(("written", "grid"), [("2x3", (2, 3)), ("1x1", (1, 1)), ("12x4", (12, 4))])
@@ -41,11 +41,11 @@ def test_a_grid_that_does_not_fit_is_told_with_those_that_do(head: str) -> None:
 @given(st.tuples(st.integers(1, 12), st.integers(1, 12)), st.tuples(st.integers(1, 12), st.integers(1, 12)))
 def test_a_grid_fits_exactly_where_it_divides(size: tuple[int, int], grid: tuple[int, int]) -> None:
     if size[0] % grid[0] == 0 and size[1] % grid[1] == 0:
-        kernel = pooling(size, grid)
+        kernel = pooling_kernel(size, grid)
         assert (kernel[0] * grid[0], kernel[1] * grid[1]) == size
     else:
         with pytest.raises(ValueError, match="rows that fit"):
-            pooling(size, grid)
+            pooling_kernel(size, grid)
 
 
 def test_tokens_are_means_row_by_row() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from whc.models.color import LUMA
+from whc.models.color import LUMA_WEIGHTS
 from whc.training.augmentation import CLAHE_CLIP, CLAHE_TILES, Augmentation, augment, even_out, light, move
 
 STEPS = ["flip", "affine", "photometric", "clahe"]
@@ -22,7 +22,7 @@ NEVER = dict.fromkeys(STEPS, 0.0)
 OFF = Augmentation.model_validate(NEVER)
 ALL = Augmentation(flip=0.5, affine=0.7, photometric=0.7, hue=0.1, clahe=0.3)
 STILL = {"shift": 0.0, "scale": 0.0, "rotation_degrees": 0.0}
-YIQ = np.array([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+YIQ = np.array([LUMA_WEIGHTS, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
 DULL = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 
 
@@ -55,7 +55,7 @@ def lit(images: Tensor, *drawn: float) -> Tensor:
 
 def luma(images: Tensor) -> Tensor:
     """(N, T, H, W)."""
-    return (images.unflatten(1, (-1, 3)) * torch.tensor(LUMA).view(3, 1, 1)).sum(2)
+    return (images.unflatten(1, (-1, 3)) * torch.tensor(LUMA_WEIGHTS).view(3, 1, 1)).sum(2)
 
 
 def chroma(images: Tensor) -> NDArray[np.complex128]:

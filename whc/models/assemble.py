@@ -27,9 +27,9 @@ from whc.plugins import Choice, ChoiceOf
 
 Size = tuple[int, int]
 
-BACKBONES = ChoiceOf("models.backbones")
-HEADS = ChoiceOf("models.heads")
-SEQUENCE = ChoiceOf("models.sequence")
+BACKBONE_CHOICE = ChoiceOf("models.backbones")
+HEAD_CHOICE = ChoiceOf("models.heads")
+SEQUENCE_CHOICE = ChoiceOf("models.sequence")
 
 
 def _parse_size(value: object) -> Size:
@@ -54,13 +54,13 @@ class ModelConfig(Settings):
     """Everything that decides a network's shape, and so its latency.
 
     `width` is the channels of the first block, `depth` the number of blocks; `image_size` is (height, width) in pixels.
-    What the sequence model has no use for is not dumped, so that one network has one resolved configuration.
+    Fields that the sequence model does not use are not dumped, so that one network has one resolved configuration.
     """
 
-    backbone: Annotated[Choice, BACKBONES] = BACKBONES.default("baseline")
-    head: Annotated[Choice, HEADS] = HEADS.default("avg")
+    backbone: Annotated[Choice, BACKBONE_CHOICE] = BACKBONE_CHOICE.default("baseline")
+    head: Annotated[Choice, HEAD_CHOICE] = HEAD_CHOICE.default("avg")
     color: Color = "rgb"
-    sequence: Annotated[Choice, SEQUENCE] = SEQUENCE.default("none")
+    sequence: Annotated[Choice, SEQUENCE_CHOICE] = SEQUENCE_CHOICE.default("none")
     width: int = Field(32, ge=1, le=512)
     depth: int = Field(4, ge=1, le=16)
     image_size: ImageSize = (32, 32)
@@ -68,7 +68,7 @@ class ModelConfig(Settings):
 
     @model_validator(mode="after")
     def _fits(self) -> ModelConfig:
-        """Refuse what cannot be built."""
+        """Refuse a network that cannot be built."""
         _check_built(self)
         return self
 
@@ -78,23 +78,23 @@ class ModelConfig(Settings):
 
     @property
     def unused(self) -> tuple[str, ...]:
-        """Fields that the sequence model has no use for."""
-        return tuple(plugins.load(SEQUENCE.kind, self.sequence.name).UNUSED)
+        """Fields that the sequence model does not use."""
+        return tuple(plugins.load(SEQUENCE_CHOICE.kind, self.sequence.name).UNUSED)
 
     @property
     def frames(self) -> int:
         """Frames of one input."""
-        return int(plugins.load(SEQUENCE.kind, self.sequence.name).frames(self.sequence.config))
+        return int(plugins.load(SEQUENCE_CHOICE.kind, self.sequence.name).frames(self.sequence.config))
 
     @property
     def layout(self) -> str:
         """How frames are laid out in the input: a key of `whc.data.preprocess.LAYOUTS`."""
-        return str(plugins.load(SEQUENCE.kind, self.sequence.name).LAYOUT)
+        return str(plugins.load(SEQUENCE_CHOICE.kind, self.sequence.name).INPUT_LAYOUT)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, without the batch."""
-        module = plugins.load(SEQUENCE.kind, self.sequence.name)
+        module = plugins.load(SEQUENCE_CHOICE.kind, self.sequence.name)
         return tuple(module.input_shape(self.sequence.config, self.image_size))
 
 
@@ -111,7 +111,7 @@ class Extractor(nn.Module):
         return features
 
 
-class Classifier(Extractor):
+class StillNetwork(Extractor):
     """Colour conversion, backbone, head: (N, T*3, H, W) to logits (N, outputs)."""
 
     def __init__(self, to_color: nn.Module, backbone: Backbone, head: nn.Module) -> None:
@@ -125,13 +125,13 @@ class Classifier(Extractor):
 
 @lru_cache(maxsize=1024)
 def _check_built(config: ModelConfig) -> None:
-    """Puts its parts together; a search comes back to the same networks again and again."""
+    """Build the network without memory for weights; cached, because a search returns to the same networks."""
     with torch.device("meta"):
-        _put_together(config, outputs=1)
+        _assemble(config, outputs=1)
 
 
 @dataclass(frozen=True)
-class Parts:
+class NetworkParts:
     """What a sequence model builds its network from."""
 
     config: ModelConfig
@@ -146,7 +146,7 @@ class Parts:
         to_color, channels = conversion(self.config.color, frames)
         return to_color, _backbone(self.config, channels, self.config.width), _feature_size(self.config, channels)
 
-    def classifier(self, frames: int) -> Classifier:
+    def still_network(self, frames: int) -> StillNetwork:
         """The still-image network over `frames` frames stacked as channels.
 
         Raises:
@@ -154,30 +154,29 @@ class Parts:
         """
         head = self.config.head
         to_color, backbone, size = self.extractor(frames)
-        module = plugins.load(HEADS.kind, head.name)
-        built = module.build(head.config, backbone.out_channels, size, self.config.dropout, self.outputs)
-        return Classifier(to_color, backbone, built)
+        plugin = plugins.load(HEAD_CHOICE.kind, head.name)
+        head_module = plugin.build(head.config, backbone.out_channels, size, self.config.dropout, self.outputs)
+        return StillNetwork(to_color, backbone, head_module)
 
 
 def _backbone(config: ModelConfig, channels: int, width: int) -> Backbone:
-    module = plugins.load(BACKBONES.kind, config.backbone.name)
+    module = plugins.load(BACKBONE_CHOICE.kind, config.backbone.name)
     backbone: Backbone = module.build(config.backbone.config, channels, width, config.depth)
     return backbone
 
 
 def _feature_size(config: ModelConfig, channels: int) -> Size:
-    """Height and width of the feature map, found with a twin and an image.
+    """Height and width of the feature map, found by running a backbone of width 1 on an empty image.
 
-    The twin is the narrowest there is, as width changes neither; a wide one could take gigabytes. Shapes alone, on the
-    meta device, would take longer: its operations are written in Python, and the first of them imports PyTorch's
-    compiler, for seconds.
+    Width does not change the result, and a wide backbone could take gigabytes. The meta device would be slower: its
+    operations are written in Python, and the first of them imports PyTorch's compiler, which takes seconds.
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        twin = _backbone(config, channels, width=1).eval()
+        narrow = _backbone(config, channels, width=1).eval()
         images = torch.zeros(1, channels, *config.image_size)
     try:
         with torch.no_grad():
-            features = twin(images)
+            features = narrow(images)
     except RuntimeError as error:
         raise ValueError(
             f"image_size {_dump_size(config.image_size)} is too small for {config.backbone.name} with depth "
@@ -186,9 +185,9 @@ def _feature_size(config: ModelConfig, channels: int) -> Size:
     return int(features.shape[2]), int(features.shape[3])
 
 
-def _put_together(config: ModelConfig, outputs: int) -> nn.Module:
-    sequence = plugins.load(SEQUENCE.kind, config.sequence.name)
-    network: nn.Module = sequence.build(config.sequence.config, Parts(config, outputs))
+def _assemble(config: ModelConfig, outputs: int) -> nn.Module:
+    sequence = plugins.load(SEQUENCE_CHOICE.kind, config.sequence.name)
+    network: nn.Module = sequence.build(config.sequence.config, NetworkParts(config, outputs))
     return network
 
 
@@ -203,9 +202,9 @@ def _initialise(module: nn.Module) -> None:
 
 
 def shapes(config: ModelConfig, outputs: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of a network's weights by their names, without the network: it may be larger than memory."""
+    """Shapes of a network's weights by name; the network is not allocated, as it may be larger than memory."""
     with torch.device("meta"):
-        return {name: tuple(weights.shape) for name, weights in _put_together(config, outputs).state_dict().items()}
+        return {name: tuple(weights.shape) for name, weights in _assemble(config, outputs).state_dict().items()}
 
 
 def build(config: ModelConfig, outputs: int) -> nn.Module:
@@ -216,6 +215,6 @@ def build(config: ModelConfig, outputs: int) -> nn.Module:
         outputs: number of logits.
 
     Raises:
-        ValueError: the parts do not fit each other; the message says what would.
+        ValueError: the parts do not fit each other; the message says what would fit.
     """
-    return _put_together(config, outputs).apply(_initialise)
+    return _assemble(config, outputs).apply(_initialise)

@@ -1,4 +1,4 @@
-"""A feature map as a small grid of tokens, for heads that let its places speak to each other."""
+"""A feature map as a small grid of tokens, for heads that mix information between places."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class TokenHead(nn.Module):
         outputs: int,
     ) -> None:
         super().__init__()
-        kernel = pooling(feature_size, grid)
+        kernel = pooling_kernel(feature_size, grid)
         self.pool = nn.Identity() if kernel == (1, 1) else nn.AvgPool2d(kernel)
         self.mixer = mixer
         self.final_norm = nn.LayerNorm(channels)
@@ -62,7 +62,7 @@ class TokenHead(nn.Module):
         return logits
 
 
-def pooling(feature_size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
+def pooling_kernel(feature_size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
     """Height and width of the part of a feature map that becomes one token.
 
     Raises:

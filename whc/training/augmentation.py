@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from whc.config import Settings
-from whc.models.color import LUMA
+from whc.models.color import LUMA_WEIGHTS
 
 Floats = NDArray[np.float32]
 
@@ -28,12 +28,12 @@ CLAHE_TILES = (4, 4)  # OpenCV's own 8x8 would leave 16 pixels to a tile of 32x3
 
 # Maps of RGB to RGB: to grey of the same luma, to what is left (chroma), and that turned by 90 degrees of hue, in the
 # plane of NTSC's I and Q. Contrast, saturation and hue of any strength add a weighted sum of the three.
-_YIQ = np.array([LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+_YIQ = np.array([LUMA_WEIGHTS, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
 _GREY = np.tile(_YIQ[0], (3, 1))
 _QUARTER = np.linalg.inv(_YIQ) @ np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]]) @ _YIQ
 _COLOR_MAPS = np.stack([_GREY, np.eye(3) - _GREY, _QUARTER]).reshape(3, 9).astype(np.float32)
 _IDENTITY = np.eye(3, dtype=np.float32).ravel()
-_LUMA = np.array(LUMA, np.float32)
+_LUMA = np.array(LUMA_WEIGHTS, np.float32)
 
 
 class Augmentation(Settings):

@@ -13,7 +13,7 @@ class Config(PluginConfig):
     """No parameters of its own."""
 
 
-class _Block(nn.Module):
+class _SeparableBlock(nn.Module):
     def __init__(self, channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         self.depthwise = nn.Sequential(
@@ -34,4 +34,4 @@ def build(config: Config, channels: int, width: int, depth: int) -> Backbone:
     del config
     stem = nn.Sequential(nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
     plan = list(block_plan(width, depth))
-    return Backbone(stem, nn.Sequential(*(_Block(*step) for step in plan)), plan[-1][1])
+    return Backbone(stem, nn.Sequential(*(_SeparableBlock(*step) for step in plan)), plan[-1][1])

@@ -17,8 +17,8 @@ class Config(PluginConfig):
     """No parameters of its own."""
 
 
-def _gelu_in_steps(x: Tensor) -> Tensor:
-    """`gelu`, its products in the order that ONNX Runtime knows again as a gelu, and runs as one operation."""
+def _decomposed_gelu(x: Tensor) -> Tensor:
+    """`gelu` written out in the order of operations that ONNX Runtime recognises, and fuses into one."""
     return x * (torch.erf(x / math.sqrt(2)) + 1) * 0.5
 
 
@@ -44,7 +44,7 @@ class _WidthChange(nn.Module):
         return out
 
 
-class _Block(nn.Module):
+class _ConvNextBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.dwconv = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
@@ -55,8 +55,8 @@ class _Block(nn.Module):
         self.activation: Callable[[Tensor], Tensor] = gelu
 
     def fold(self) -> None:
-        """The layer scale is linear, and so part of the linear layer before it."""
-        self.activation = _gelu_in_steps
+        """Merge the layer scale into the linear layer before it: both are linear."""
+        self.activation = _decomposed_gelu
         if self.gamma is not None:
             with torch.no_grad():
                 self.pwconv2.weight.mul_(self.gamma[:, None])
@@ -64,9 +64,9 @@ class _Block(nn.Module):
         self.gamma = None
 
     def forward(self, x: Tensor) -> Tensor:
-        # Channels last once, for the norm and both linears.
+        # One permutation to channels-last serves the norm and both linear layers.
         mixed = self.norm.norm(self.dwconv(x).permute(0, 2, 3, 1))
-        # One row a pixel: a Gemm with its bias, where four dimensions would export as MatMul and Add.
+        # Each pixel is a row: this exports as one Gemm with a bias; four dimensions would export as MatMul and Add.
         out: Tensor = self.pwconv2(self.activation(self.pwconv1(mixed.flatten(0, 2)))).view(mixed.shape)
         if self.gamma is not None:
             out = self.gamma * out
@@ -75,8 +75,8 @@ class _Block(nn.Module):
 
 def _stage(channels: int, out_channels: int, stride: int) -> nn.Sequential:
     if stride == 1 and channels == out_channels:
-        return nn.Sequential(_Block(out_channels))
-    return nn.Sequential(_WidthChange(channels, out_channels, stride), _Block(out_channels))
+        return nn.Sequential(_ConvNextBlock(out_channels))
+    return nn.Sequential(_WidthChange(channels, out_channels, stride), _ConvNextBlock(out_channels))
 
 
 def build(config: Config, channels: int, width: int, depth: int) -> Backbone:

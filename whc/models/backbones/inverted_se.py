@@ -35,7 +35,7 @@ def _conv(channels: int, out_channels: int, kernel: int, stride: int = 1, groups
     return [conv, nn.BatchNorm2d(out_channels)]
 
 
-class _Block(nn.Module):
+class _InvertedBlock(nn.Module):
     def __init__(self, config: Config, channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         hidden = channels * config.expansion
@@ -59,4 +59,4 @@ def build(config: Config, channels: int, width: int, depth: int) -> Backbone:
         *_conv(channels, width, 3), nn.SiLU(inplace=True), *_conv(width, width, 3, 2), nn.SiLU(inplace=True)
     )
     plan = list(block_plan(width, depth))
-    return Backbone(stem, nn.Sequential(*(_Block(config, *step) for step in plan)), plan[-1][1])
+    return Backbone(stem, nn.Sequential(*(_InvertedBlock(config, *step) for step in plan)), plan[-1][1])

@@ -27,7 +27,7 @@ class _AvgMaxMlp(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        # Joined while still a map of one pixel: its exported form is quicker than that of two flat vectors.
+        # Join the two while they are maps of one pixel: this form exports to faster code than two flat vectors.
         pooled = torch.cat([features.mean((2, 3), keepdim=True), features.amax((2, 3), keepdim=True)], dim=1)
         logits: Tensor = self.layers(pooled.flatten(1))
         return logits

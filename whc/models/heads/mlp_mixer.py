@@ -12,8 +12,8 @@ class Config(TokenConfig):
     """A grid and a number of layers, nothing else."""
 
 
-class _Layer(nn.Module):
-    """Both perceptrons hide twice as many units as they take, each under LayerNorm and beside the identity."""
+class _MixerLayer(nn.Module):
+    """Two residual perceptrons with LayerNorm before them; each has twice as many hidden units as inputs."""
 
     def __init__(self, tokens: int, channels: int) -> None:
         super().__init__()
@@ -34,5 +34,5 @@ class _Layer(nn.Module):
 def build(config: Config, channels: int, feature_size: tuple[int, int], dropout: float, outputs: int) -> nn.Module:
     """Raises ValueError when the grid does not divide `feature_size`."""
     tokens = config.grid[0] * config.grid[1]
-    mixer = nn.Sequential(*(_Layer(tokens, channels) for _ in range(config.layers)))
+    mixer = nn.Sequential(*(_MixerLayer(tokens, channels) for _ in range(config.layers)))
     return TokenHead(mixer, channels, feature_size, config.grid, dropout, outputs)

@@ -14,7 +14,7 @@ class Config(TokenConfig):
 
 
 class _Attention(nn.Module):
-    """Self-attention with the weights of nn.MultiheadAttention, in a third fewer exported operations."""
+    """Self-attention with the weights of nn.MultiheadAttention; it exports to a third fewer operations."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -26,16 +26,16 @@ class _Attention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         count, channels = tokens.shape[1:]
-        mixed = linear(tokens, self.in_proj_weight, self.in_proj_bias)
-        parts = mixed.view(-1, count, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
+        projected = linear(tokens, self.in_proj_weight, self.in_proj_bias)
+        parts = projected.view(-1, count, 3, self.heads, channels // self.heads).permute(2, 0, 3, 1, 4)
         query, key, value = (parts[i] for i in range(3))  # unpacking would export as slices
         scores = query @ key.transpose(2, 3) * (channels // self.heads) ** -0.5
-        heard = scores.softmax(-1) @ value
-        out: Tensor = self.out_proj(heard.transpose(1, 2).reshape(-1, count, channels))
+        attended = scores.softmax(-1) @ value
+        out: Tensor = self.out_proj(attended.transpose(1, 2).reshape(-1, count, channels))
         return out
 
 
-class _Layer(nn.Module):
+class _EncoderLayer(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = max(128, 2 * channels)
@@ -54,7 +54,7 @@ class _Layer(nn.Module):
 class _Encoder(nn.Module):
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(_Layer(channels) for _ in range(layers)))
+        self.layers = nn.Sequential(*(_EncoderLayer(channels) for _ in range(layers)))
 
     def forward(self, tokens: Tensor) -> Tensor:
         mixed: Tensor = self.layers(tokens)

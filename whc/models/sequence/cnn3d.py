@@ -1,4 +1,4 @@
-"""Convolutions over time and space alike (Tran et al. 2015): the frames are one block of numbers."""
+"""Convolutions over time and space together (Tran et al. 2015): the frames are one block of numbers."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from whc.models.color import conversion
 from whc.plugins import PluginConfig
 
 if TYPE_CHECKING:
-    from whc.models.assemble import Parts
+    from whc.models.assemble import NetworkParts
 
-LAYOUT = "cnn3d"
+INPUT_LAYOUT = "cnn3d"
 UNUSED = ("backbone", "head", "depth", "dropout")
 
 
@@ -42,7 +42,7 @@ def _block(channels: int, out_channels: int) -> nn.Sequential:
 class _Cnn3d(nn.Module):
     """(N, 3, T, H, W) to logits (N, outputs): three blocks of widths b, 2b and 4b, mean over time and space."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: NetworkParts) -> None:
         super().__init__()
         width = parts.config.width
         self.color, channels = conversion(parts.config.color, 1)
@@ -53,14 +53,14 @@ class _Cnn3d(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if not isinstance(self.color, nn.Identity):
-            # A colour conversion sees pixels, so frames may lie below each other in one tall picture.
+            # A colour conversion works pixel by pixel, so the frames can be stacked to one tall picture.
             images = self.color(images.flatten(2, 3)).unflatten(2, images.shape[2:4])
         features = self.block2(self.block1(self.stem(images)))
         logits: Tensor = self.fc(features.mean((2, 3, 4)))
         return logits
 
 
-def build(config: Config, parts: Parts) -> nn.Module:
+def build(config: Config, parts: NetworkParts) -> nn.Module:
     """Its own backbone, of `width`, and its own head; any colour space."""
     del config
     return _Cnn3d(parts)

@@ -10,9 +10,9 @@ from torch import nn
 from whc.plugins import PluginConfig
 
 if TYPE_CHECKING:
-    from whc.models.assemble import Parts
+    from whc.models.assemble import NetworkParts
 
-LAYOUT = "frame_stack"
+INPUT_LAYOUT = "frame_stack"
 UNUSED = ()
 
 
@@ -32,6 +32,6 @@ def input_shape(config: Config, size: tuple[int, int]) -> tuple[int, ...]:
     return (3 * config.frames, *size)
 
 
-def build(config: Config, parts: Parts) -> nn.Module:
+def build(config: Config, parts: NetworkParts) -> nn.Module:
     """The still-image network with a wider first convolution."""
-    return parts.classifier(frames=config.frames)
+    return parts.still_network(frames=config.frames)

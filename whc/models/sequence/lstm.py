@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor, nn
 
-from whc.models.assemble import Extractor, Parts
+from whc.models.assemble import Extractor, NetworkParts
 from whc.plugins import PluginConfig
 
-LAYOUT = "lstm"
+INPUT_LAYOUT = "lstm"
 UNUSED = ("head", "dropout")
 
 
@@ -28,10 +28,10 @@ def input_shape(config: Config, size: tuple[int, int]) -> tuple[int, ...]:
     return (config.frames, 3, *size)
 
 
-class _Lstm(Extractor):
+class _FrameLstm(Extractor):
     """(N, T, 3, H, W) to logits (N, outputs): mean of each frame's feature map, one LSTM layer, its last step."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: NetworkParts) -> None:
         to_color, backbone, _ = parts.extractor(frames=1)
         super().__init__(to_color, backbone)
         hidden = max(64, backbone.out_channels)
@@ -45,7 +45,7 @@ class _Lstm(Extractor):
         return logits
 
 
-def build(config: Config, parts: Parts) -> nn.Module:
+def build(config: Config, parts: NetworkParts) -> nn.Module:
     """Any backbone and colour space; the LSTM takes the head's place."""
     del config
-    return _Lstm(parts)
+    return _FrameLstm(parts)

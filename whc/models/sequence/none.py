@@ -9,9 +9,9 @@ from torch import nn
 from whc.plugins import PluginConfig
 
 if TYPE_CHECKING:
-    from whc.models.assemble import Parts
+    from whc.models.assemble import NetworkParts
 
-LAYOUT = "still"
+INPUT_LAYOUT = "still"
 UNUSED = ()
 
 
@@ -31,7 +31,7 @@ def input_shape(config: Config, size: tuple[int, int]) -> tuple[int, ...]:
     return (3, *size)
 
 
-def build(config: Config, parts: Parts) -> nn.Module:
-    """Colour, backbone and head, one after another."""
+def build(config: Config, parts: NetworkParts) -> nn.Module:
+    """The still-image network."""
     del config
-    return parts.classifier(frames=1)
+    return parts.still_network(frames=1)
