@@ -1,4 +1,4 @@
-"""Configuration files: the only place that parses YAML, and the words in which their errors are told."""
+"""Configuration files: the only module that parses YAML, and that words the errors in such files."""
 
 from __future__ import annotations
 
@@ -18,12 +18,20 @@ from whc.errors import UsageError, problem
 from whc.plugins import NestedErrors
 from whc.words import quantity
 
-# Of one file: far more than anybody writes by hand, and read in a second.
+# Limits of one file: far more than anybody writes by hand, and still read within a second.
 MAX_BYTES = 256 * 1024
 MAX_VALUES = 20_000
 MAX_DEPTH = 50
 _MAX_DIGITS = 40
-_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")  # what JSON (records, fingerprints) can hold
+_ALLOWED_TAGS = (
+    "null",
+    "bool",
+    "int",
+    "float",
+    "str",
+    "seq",
+    "map",
+)  # those that JSON (records, fingerprints) can hold
 
 
 class Settings(BaseModel):
@@ -36,14 +44,14 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class _TooLargeError(ValueError):
-    """YAML that would take more room than a configuration may."""
+    """YAML that holds more than a configuration may."""
 
 
 class _Loader(yaml.SafeLoader):
-    """JSON's part of YAML, with 1e-3 read as a number, dates as text, and a key given twice refused.
+    """The part of YAML that JSON can hold: 1e-3 is a number, dates are text, and a duplicate key is an error.
 
-    Values are counted before any is made, each alias as all that it stands for: ten lines of aliases of aliases can
-    stand for more than fits into memory.
+    Values are counted before any is built, each alias with all values that it stands for: ten lines of nested aliases
+    can stand for more values than fit into memory.
     """
 
     # Dates have no place in a configuration, and JSON could not hold them.
@@ -54,7 +62,7 @@ class _Loader(yaml.SafeLoader):
     yaml_constructors = {
         tag: build
         for tag, build in yaml.SafeLoader.yaml_constructors.items()
-        if tag is None or tag.removeprefix("tag:yaml.org,2002:") in _TAGS
+        if tag is None or tag.removeprefix("tag:yaml.org,2002:") in _ALLOWED_TAGS
     }
 
     def __init__(self, text: str) -> None:
@@ -63,9 +71,9 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """The next value with all that is in it, counted."""
+        """The next value with all values inside it, counted."""
         line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
-        is_alias, before = self.check_event(yaml.AliasEvent), self._values
+        is_alias, values_before = self.check_event(yaml.AliasEvent), self._values
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise _TooLargeError(f"line {line}: must nest at most {MAX_DEPTH} deep, got more; write it flatter")
@@ -78,16 +86,16 @@ class _Loader(yaml.SafeLoader):
             rule = f"must hold at most {MAX_VALUES} values, each alias counted as all that it stands for"
             raise _TooLargeError(f"line {line}: {rule}, got more; write less")
         if not is_alias:
-            self._sizes[id(node)] = self._values - before
+            self._sizes[id(node)] = self._values - values_before
         return node
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that `_Loader` would read as a number, such as the fingerprint 1234e567."""
+    """Writer that quotes text which `_Loader` would read as a number, such as the fingerprint 1234e567."""
 
 
-for _either in (_Loader, _Dumper):
-    _either.add_implicit_resolver(
+for _yaml_class in (_Loader, _Dumper):
+    _yaml_class.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
     )
 
@@ -110,7 +118,7 @@ def _parse(text: str) -> Any:
     """YAML text as plain values.
 
     Raises:
-        ValueError: a line for each problem: on which line the text is wrong, or under which key a number, and how.
+        ValueError: the message has a line for each problem: the wrong line, or the key of an unusable number.
     """
     try:
         loader = _Loader(text)
@@ -128,12 +136,12 @@ def _parse(text: str) -> Any:
     except _TooLargeError:
         raise
     except (ValueError, AttributeError, KeyError) as error:
-        # PyYAML's own: a value that its tag does not allow (`!!int x`, `!!bool x`).
+        # PyYAML raises these for a value that its tag does not allow (`!!int x`, `!!bool x`).
         raise ValueError(f"must be valid YAML, got: {error}; mend that value") from error
 
 
 def _unusable_numbers(node: yaml.Node | None, key: str, loader: _Loader) -> Iterator[str]:
-    """A problem for each number that is not finite, or a whole one beyond 64 bits; seen before it is computed with."""
+    """A problem for each number that is not finite, or is an integer beyond 64 bits, before any code uses it."""
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             inner = f"{key}.{name.value}".lstrip(".") if isinstance(name, yaml.ScalarNode) else key
@@ -183,12 +191,12 @@ def dump_yaml(content: Mapping[str, Any]) -> str:
 
 
 def validate(model: type[Model], content: object, source: str) -> Model:
-    """Check `content` against `model`; every error is told, one a line.
+    """Check `content` against `model`; the message lists every error, one a line.
 
     Args:
         model: the configuration class.
-        content: what a YAML file or the command line gave.
-        source: file name shown in front of each error.
+        content: values from a YAML file or the command line.
+        source: file name shown before each error.
 
     Raises:
         UsageError: one line for each error, `source: dotted.key: rule, got value; next step`.
@@ -196,19 +204,19 @@ def validate(model: type[Model], content: object, source: str) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise UsageError("\n".join(_lines(error, model, source, ()))) from error
+        raise UsageError("\n".join(_error_lines(error, model, source, ()))) from error
 
 
-def _lines(error: ValidationError, model: type[BaseModel], source: str, prefix: tuple[str, ...]) -> Iterator[str]:
+def _error_lines(error: ValidationError, model: type[BaseModel], source: str, prefix: tuple[str, ...]) -> Iterator[str]:
     for item in error.errors():
         where = (*prefix, *(str(part) for part in item["loc"]))
         cause = item.get("ctx", {}).get("error")
         if isinstance(cause, NestedErrors):
-            yield from _lines(cause.cause, cause.model, source, (*where, cause.name))
+            yield from _error_lines(cause.cause, cause.model, source, (*where, cause.name))
             continue
         key = f"{source}: {'.'.join(where)}" if where else source
         if item["type"] == "extra_forbidden":
-            yield f"{key}: unknown key; {_suggestion(model, item['loc'])}"
+            yield f"{key}: unknown key; {_nearest_key(model, item['loc'])}"
         elif item["type"] == "missing":
             yield f"{key}: required, got nothing; add it"
         elif item["type"] == "value_error":
@@ -218,17 +226,17 @@ def _lines(error: ValidationError, model: type[BaseModel], source: str, prefix: 
             yield problem(key, rule.replace("input should be", "must be"), item["input"], "change the value")
 
 
-def _suggestion(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
-    """What could have been meant at `loc`, read off the model's fields."""
+def _nearest_key(model: type[BaseModel], loc: tuple[int | str, ...]) -> str:
+    """A hint for the unknown key at `loc`: the most similar field of the model, or all its fields."""
     for part in loc[:-1]:
         field = model.model_fields.get(str(part))
         inner = field.annotation if field else None
         if not (isinstance(inner, type) and issubclass(inner, BaseModel)):
             return "remove it"
         model = inner
-    known = list(model.model_fields)
-    near = get_close_matches(str(loc[-1]), known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known) or 'no keys'}"
+    valid_keys = list(model.model_fields)
+    similar = get_close_matches(str(loc[-1]), valid_keys, n=1)
+    return f"did you mean {similar[0]!r}?" if similar else f"known here: {', '.join(valid_keys) or 'no keys'}"
 
 
 def overlay(content: dict[str, Any], assignments: Mapping[str, str]) -> dict[str, Any]:
@@ -243,7 +251,7 @@ def overlay(content: dict[str, Any], assignments: Mapping[str, str]) -> dict[str
         *path, last = dotted.split(".", MAX_DEPTH)
         for part in path:
             if not isinstance(node.get(part), dict):
-                # `model.backbone.inverted_se.expansion=2` also chooses inverted_se.
+                # `model.backbone.inverted_se.expansion=2` chooses inverted_se too.
                 node[part] = {}
             node = node[part]
         try:
@@ -256,7 +264,7 @@ def overlay(content: dict[str, Any], assignments: Mapping[str, str]) -> dict[str
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a file; False too for a name that no file can have, where pathlib raises an OSError."""
+    """Whether there is a file; also False for a name that no file can have, where pathlib raises an OSError."""
     try:
         return path.is_file()
     except OSError:
@@ -264,31 +272,31 @@ def is_file(path: Path) -> bool:
 
 
 def shipped(folder: str, name: str) -> Path:
-    """Path of a file from `search_spaces/` or `factory/`: the user's own first, then the one installed with whc.
+    """Path of a file of `search_spaces/` or `factory/`: the user's own file, else the one installed with whc.
 
     Args:
         folder: `search_spaces` or `factory`.
         name: a path, or a bare name with or without `.yaml`.
 
     Raises:
-        UsageError: there is no such file; the message lists those there are.
+        UsageError: there is no such file; the message lists the existing ones.
     """
     file_name = name if Path(name).suffix else f"{name}.yaml"
-    for path in [Path(name), *(root / file_name for root in _roots(folder))]:
+    for path in [Path(name), *(root / file_name for root in _folders_to_search(folder))]:
         if is_file(path):
             return path
-    found = [f"{name}.yaml" for name in shipped_names(folder)]
-    raise UsageError(problem(folder, "no such file", name, f"shipped ones: {', '.join(found)}"))
+    available = [f"{name}.yaml" for name in shipped_names(folder)]
+    raise UsageError(problem(folder, "no such file", name, f"shipped ones: {', '.join(available)}"))
 
 
 def shipped_names(folder: str) -> list[str]:
-    """The names that `shipped` takes without a path, sorted."""
-    return sorted({file.stem for root in _roots(folder) for file in root.glob("*.yaml")})
+    """Names that `shipped` accepts without a path, sorted."""
+    return sorted({file.stem for root in _folders_to_search(folder) for file in root.glob("*.yaml")})
 
 
-def _roots(folder: str) -> list[Path]:
+def _folders_to_search(folder: str) -> list[Path]:
     package = Path(__file__).parent
-    # An installed wheel holds the folders inside the package, a checkout beside it.
+    # In an installed wheel the folders are inside the package, in a checkout beside it.
     return [Path.cwd() / folder, package / "shipped" / folder, package.parent / folder]
 
 
@@ -311,11 +319,11 @@ def render(template: Path, **values: Any) -> str:
     environment.globals["quantity"] = quantity
     try:
         return environment.get_template(template.name).render(values)
-    except (TemplateError, TypeError) as error:  # the latter from what a template does with a value that is None
+    except (TemplateError, TypeError) as error:  # TypeError: the template computes with a value that is None
         raise UsageError(f"{template}: must be a jinja2 template, got: {error}; mend the template") from error
 
 
 def fingerprint(content: object) -> str:
-    """Short hash of a JSON-like value that does not depend on the order of keys."""
+    """Short hash of a JSON-like value; the order of keys does not change it."""
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -1,6 +1,6 @@
-"""What whc sets in the environment before any library is loaded, and so in every process that is started from here.
+"""What whc sets in the environment before any library is loaded, and so in every process that it starts.
 
-Importing any part of whc comes here first, in a timing process and in a worker on another machine too.
+Importing any part of whc runs this first, also in a timing process and in a worker on another machine.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ MAX_PIXELS = 100_000_000
 
 
 def prepare() -> None:
-    """Keep libraries from calling home, from ending where there is no user or no home folder, and within our limits."""
-    # OpenCV reads the first as it loads, and refuses larger pictures by their header.
+    """Set our limits, keep libraries from reporting to their makers, and let them run without a user or a home folder."""
+    # OpenCV reads this when it loads, and refuses larger pictures by their header.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
-    # FFmpeg would print its own account of what we raise as one line.
+    # FFmpeg would print several lines about an error that we raise in one line.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-    # ONNX Runtime (from 1.29 on) would send its makers the path of Python and a number of this device, keep both in the
-    # home folder, and leave a thread at work while latency is measured.
+    # ONNX Runtime (1.29 and later) would send its makers the path of Python and a number of this device, keep both in
+    # the home folder, and run a thread while latency is measured.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-    # Where its folder in the home folder cannot be written, it takes a temporary one; nobody has to know.
+    # Where matplotlib cannot write to the home folder, it takes a temporary folder, and would warn about it.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    # In a container a user may have no entry: MLflow and Ray, asking who runs them and where, would end in a traceback.
+    # In a container a user may have no entry: MLflow and Ray, which ask for user and home, would end in a traceback.
     try:
         getpass.getuser()
     except (KeyError, OSError):
@@ -33,4 +33,4 @@ def prepare() -> None:
     try:
         Path.home()
     except RuntimeError:
-        os.environ["HOME"] = "/nonexistent"  # as system users have it: libraries know what to do without a home folder
+        os.environ["HOME"] = "/nonexistent"  # as for system users: libraries can handle a missing home folder

@@ -40,8 +40,8 @@ class RegistryError(WhcError):
     """The model registry does not hold what was asked for, or refuses a change."""
 
 
-class _Shown(reprlib.Repr):
-    """Looks no further into a value than a message shows of it, as aliases can make it endless; order is kept."""
+class _ShortRepr(reprlib.Repr):
+    """Formats only the part of a value that a message shows, as aliases can make it endless; keeps the keys in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,20 +49,20 @@ class _Shown(reprlib.Repr):
         self.maxstring = self.maxother = 200
 
     def repr_dict(self, x: Mapping[object, object], level: int) -> str:
-        """As the others, which reprlib would sort."""
+        """As for other types, but in the mapping's own order: reprlib would sort the keys."""
         if level <= 0:
             return "{...}"
-        some = list(x.items())[: self.maxdict]
-        parts = [f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}" for key, value in some]
-        return "{" + ", ".join(parts + ["..."] * (len(x) > len(some))) + "}"
+        items = list(x.items())[: self.maxdict]
+        parts = [f"{self.repr1(key, level - 1)}: {self.repr1(value, level - 1)}" for key, value in items]
+        return "{" + ", ".join(parts + ["..."] * (len(x) > len(items))) + "}"
 
 
-_SHOWN = _Shown()
+_SHORT_REPR = _ShortRepr()
 
 
 def shown(value: object) -> str:
     """A value as messages show it, in at most 80 characters."""
-    text = _SHOWN.repr(value)
+    text = _SHORT_REPR.repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -71,54 +71,54 @@ def problem(where: str, rule: str, got: object, next_step: str) -> str:
     return f"{where}: {rule}, got {shown(got)}; {next_step}"
 
 
-# What the operating system says no with: the rule that is broken, and what to do.
-_ROOM = ("must have room on its disk", "free some space there, or choose another path, and run the command again")
-_ACCESS = ("must be accessible", "mind its permissions, or choose another path")
-_PATH = ("must be a path that can be used", "choose another path")
-_DISK = ("must be on a disk that works", "check the disk")
-_MANY = ("must be opened beside other files", "raise the limit (`ulimit -n`)")
-_REFUSALS = {
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
-    errno.EFBIG: _ROOM,
-    errno.EACCES: _ACCESS,
-    errno.EPERM: _ACCESS,
-    errno.EROFS: _ACCESS,
-    errno.EBUSY: _ACCESS,
-    errno.ETXTBSY: _ACCESS,
+# For each error number with which the operating system refuses: the broken rule and the next step.
+_NO_ROOM = ("must have room on its disk", "free some space there, or choose another path, and run the command again")
+_NO_ACCESS = ("must be accessible", "mind its permissions, or choose another path")
+_BAD_PATH = ("must be a path that can be used", "choose another path")
+_BAD_DISK = ("must be on a disk that works", "check the disk")
+_TOO_MANY_FILES = ("must be opened beside other files", "raise the limit (`ulimit -n`)")
+_SYSTEM_REFUSALS = {
+    errno.ENOSPC: _NO_ROOM,
+    errno.EDQUOT: _NO_ROOM,
+    errno.EFBIG: _NO_ROOM,
+    errno.EACCES: _NO_ACCESS,
+    errno.EPERM: _NO_ACCESS,
+    errno.EROFS: _NO_ACCESS,
+    errno.EBUSY: _NO_ACCESS,
+    errno.ETXTBSY: _NO_ACCESS,
     errno.ENOENT: ("must be there", "check the path"),
-    errno.EEXIST: _PATH,
-    errno.EISDIR: _PATH,
-    errno.ELOOP: _PATH,
-    errno.EMLINK: _PATH,
-    errno.ENAMETOOLONG: _PATH,
-    errno.ENODEV: _PATH,
-    errno.ENOTDIR: _PATH,
-    errno.ENOTEMPTY: _PATH,
-    errno.ENXIO: _PATH,
-    errno.EXDEV: _PATH,
-    errno.EIO: _DISK,
-    errno.ESTALE: _DISK,
-    errno.EMFILE: _MANY,
-    errno.ENFILE: _MANY,
+    errno.EEXIST: _BAD_PATH,
+    errno.EISDIR: _BAD_PATH,
+    errno.ELOOP: _BAD_PATH,
+    errno.EMLINK: _BAD_PATH,
+    errno.ENAMETOOLONG: _BAD_PATH,
+    errno.ENODEV: _BAD_PATH,
+    errno.ENOTDIR: _BAD_PATH,
+    errno.ENOTEMPTY: _BAD_PATH,
+    errno.ENXIO: _BAD_PATH,
+    errno.EXDEV: _BAD_PATH,
+    errno.EIO: _BAD_DISK,
+    errno.ESTALE: _BAD_DISK,
+    errno.EMFILE: _TOO_MANY_FILES,
+    errno.ENFILE: _TOO_MANY_FILES,
 }
-_NAMELESS = (_ROOM, _DISK, _MANY)  # a user can mend these without being told which file it was
+_NEEDS_NO_FILE_NAME = (_NO_ROOM, _BAD_DISK, _TOO_MANY_FILES)  # a user can mend these without the file's name
 
 
 def refusal(error: OSError) -> str | None:
-    """One line for what the operating system refuses a user; None for an error that is our bug.
+    """One line for an error of the operating system that a user can mend; None for an error that is our bug.
 
-    A user can mend what has to do with a file that is named, or with the whole machine. The rest is ours: a descriptor
-    that is closed, a wrong argument, a connection.
+    A user can mend errors of a named file, and errors of the whole machine. Other errors are our bugs: a closed
+    descriptor, a wrong argument, a connection.
     """
-    rule, next_step = _REFUSALS.get(error.errno or 0, ("", ""))
+    rule, next_step = _SYSTEM_REFUSALS.get(error.errno or 0, ("", ""))
     reason = os.strerror(error.errno or 0)
-    # Of two files that are named, the second is the one that is written.
+    # Where two files are named, the second is the one that is written.
     filename = error.filename if error.filename2 is None else error.filename2
     if rule and isinstance(filename, str | bytes):
         name = os.fsdecode(filename)
         return f"{name if name.isprintable() and name else ascii(name)}: {rule}, got {reason}; {next_step}"
-    if (rule, next_step) in _NAMELESS:
+    if (rule, next_step) in _NEEDS_NO_FILE_NAME:
         return f"a file: {rule}, got {reason}; {next_step}"
     if str(error.strerror).startswith("No usable temporary directory"):
         return "TMPDIR: must be a folder that can be written and has room, got none; set it to another folder"

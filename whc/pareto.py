@@ -1,4 +1,4 @@
-"""Dominance, hypervolume and best subsets of points (quality up, cost down), exact in two dimensions.
+"""Dominance, hypervolume and best subsets of points (high quality, low cost), exact in two dimensions.
 
 Hypervolume is over (quality, log cost), so that halving the cost is worth the same at either end of the range.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Point:
-    """A candidate as seen by selection: `quality` is better when higher, `cost` (> 0) when lower."""
+    """A candidate for selection: a higher `quality` is better, and so is a lower `cost` (> 0)."""
 
     quality: float
     cost: float
@@ -27,7 +27,7 @@ def dominates(a: Point, b: Point) -> bool:
 def front(points: Sequence[Point]) -> list[int]:
     """Indices of the non-dominated points, cheapest first; of equal points only the first is kept.
 
-    Quality and cost are both strictly increasing along the result.
+    Both quality and cost strictly increase along the result.
     """
     order = sorted(range(len(points)), key=lambda i: (points[i].cost, -points[i].quality, i))
     chosen: list[int] = []
@@ -41,7 +41,7 @@ def hypervolume(points: Sequence[Point], reference: Point) -> float:
     """Area between the front and the reference point, in quality times log cost.
 
     Args:
-        points: any points; those not better than the reference in both add nothing.
+        points: any points; a point that is not better than the reference in both adds nothing.
         reference: the worst acceptable quality and cost (the constant predictor's F1, the latency limit).
     """
     inside = [p for p in points if p.quality > reference.quality and p.cost < reference.cost]
@@ -63,8 +63,8 @@ def best_subset(points: Sequence[Point], size: int, reference: Point) -> list[in
 
     Args:
         points: candidates; only their front is considered.
-        size: how many to keep, at least 1; a smaller front is returned whole. Of one, the best quality is kept.
-        reference: as for `hypervolume`; points not better than it count as adding nothing but may still be ends.
+        size: how many to keep, at least 1; a smaller front is returned whole. Size 1 keeps the best quality.
+        reference: as for `hypervolume`; a point that is not better than it adds nothing, but it may still be an end.
 
     Returns:
         Indices into `points`, cheapest first.
@@ -84,35 +84,35 @@ def best_subset(points: Sequence[Point], size: int, reference: Point) -> list[in
         return (high - low) * max(0.0, math.log(reference.cost / points[order[j]].cost))
 
     best = [[-math.inf] * count for _ in range(size)]
-    came_from = [[-1] * count for _ in range(size)]
-    best[0][0] = 0.0  # the cheapest is always kept: what it adds itself is the same for every subset
+    previous = [[-1] * count for _ in range(size)]
+    best[0][0] = 0.0  # the cheapest point is in every subset, so its own part is left out
     for k in range(1, size):
         for j in range(k, count):
             for i in range(k - 1, j):
                 value = best[k - 1][i] + gain(i, j)
                 if value > best[k][j]:
-                    best[k][j], came_from[k][j] = value, i
+                    best[k][j], previous[k][j] = value, i
     path = [count - 1]
     for k in range(size - 1, 0, -1):
-        path.append(came_from[k][path[-1]])
+        path.append(previous[k][path[-1]])
     return [order[i] for i in reversed(path)]
 
 
 def ranks(points: Sequence[Point]) -> list[int]:
-    """Non-dominated rank of each point: 0 on the front, 1 on the front of the others, and so on; equal points share it.
+    """Non-dominated rank of each point: 0 on the front, 1 on the front of the rest, and so on. Equal points share it.
 
     Exact in n log n: by rising cost, a point belongs to the first layer whose best quality so far is below its own
     (Jensen 2003, "Reducing the run-time complexity of multiobjective EAs").
     """
     order = sorted(range(len(points)), key=lambda i: (points[i].cost, -points[i].quality))
-    found = [0] * len(points)
+    rank_list = [0] * len(points)
     best: list[float] = []  # negated quality, by layer: rising
-    seen: dict[Point, int] = {}
+    rank_of: dict[Point, int] = {}
     for i in order:
         point = points[i]
-        if point not in seen:
+        if point not in rank_of:
             layer = bisect_right(best, -point.quality)
-            seen[point] = layer
+            rank_of[point] = layer
             best[layer : layer + 1] = [-point.quality]
-        found[i] = seen[point]
-    return found
+        rank_list[i] = rank_of[point]
+    return rank_list

@@ -1,7 +1,7 @@
 """Plug-ins are files: `names` lists a folder without importing it, `load` imports one file.
 
-A plug-in file defines `class Config` (its own parameters) and whatever its kind's package documents. A kind is the
-folder's dotted path below `whc`, such as `models.backbones`. There is no table to edit: a new file is a new choice.
+A plug-in file defines `class Config` (its own parameters) and what the docstring of its kind's package demands. A kind
+is the folder's dotted path below `whc`, such as `models.backbones`. No table lists them: a new file is a new choice.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ def load(kind: str, name: str) -> ModuleType:
         ValueError: no such plug-in; the message lists the valid names.
     """
     name = ALIASES.get(name, name)
-    known = names(kind)
-    if name not in known:
-        near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(known)}"
-        raise ValueError(f"must be one of {', '.join(known)}, got {shown(name)}; {hint}")
+    valid_names = names(kind)
+    if name not in valid_names:
+        similar = get_close_matches(name, valid_names, n=1)
+        hint = f"did you mean {similar[0]!r}?" if similar else f"choose one of: {', '.join(valid_names)}"
+        raise ValueError(f"must be one of {', '.join(valid_names)}, got {shown(name)}; {hint}")
     return importlib.import_module(f"whc.{kind}.{name}")
 
 
@@ -62,10 +62,10 @@ class Choice:
 
 
 class NestedErrors(ValueError):
-    """Errors in a plug-in's own parameters, kept apart so that each is reported under its own key."""
+    """Errors in a plug-in's own parameters, kept separate so that each is reported under its own key."""
 
     def __init__(self, name: str, cause: ValidationError, model: type[BaseModel]) -> None:
-        super().__init__(name)  # its words are in `cause`: to spell them out takes long where a value is large
+        super().__init__(name)  # the message is in `cause`: to format it takes long where a value is large
         self.name, self.cause, self.model = name, cause, model
 
 

@@ -1,4 +1,4 @@
-"""Words for numbers, as messages and tables say them."""
+"""Numbers with their nouns, for messages and tables."""
 
 from __future__ import annotations
 
