@@ -15,7 +15,7 @@ MAX_PIXELS = 100_000_000
 
 
 def prepare() -> None:
-    """Set our limits, keep libraries from reporting to their makers, and let them run without a user or a home folder."""
+    """Set our limits, keep libraries from reporting to their makers, and let them run without a user or home folder."""
     # OpenCV reads this when it loads, and refuses larger pictures by their header.
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
     # FFmpeg would print several lines about an error that we raise in one line.

@@ -41,7 +41,7 @@ class RegistryError(WhcError):
 
 
 class _ShortRepr(reprlib.Repr):
-    """Formats only the part of a value that a message shows, as aliases can make it endless; keeps the keys in order."""
+    """Formats only the part of a value that a message shows, as aliases can make it endless; keeps keys in order."""
 
     def __init__(self) -> None:
         super().__init__()

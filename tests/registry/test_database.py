@@ -24,7 +24,7 @@ from mlflow import MlflowClient
 from whc.errors import RegistryError
 from whc.records import LadderTable, sha256
 from whc.registry import store
-from whc.registry.database import told_in_one_line
+from whc.registry.database import as_registry_errors
 from whc.registry.location import Location
 from whc.registry.models import Registry
 
@@ -364,7 +364,7 @@ def test_a_locked_database_is_to_be_waited_for(
 def test_a_full_disk_is_to_be_freed(location: Location) -> None:
     with (
         pytest.raises(RegistryError, match="disk is full; free some disk space, then run this again"),
-        told_in_one_line(location),
+        as_registry_errors(location),
         closing(sqlite3.connect(location.database)) as opened,
     ):
         opened.execute("PRAGMA max_page_count = 1")

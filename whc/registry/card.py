@@ -1,4 +1,4 @@
-"""The model card: what a variant is, how it was measured and where it ends, as Markdown."""
+"""The model card in Markdown: what a variant is, how it was measured, and its limits."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from whc.config import render, shipped
 from whc.records import UNTESTED, LadderTable, VariantRow, shown_test_score
 from whc.runtimes import onnxruntime_cpu
 
-SIZES = {"p": "pico", "n": "nano", "t": "tiny", "s": "small", "c": "compact", "m": "medium", "l": "large"}
+SIZE_NAMES = {"p": "pico", "n": "nano", "t": "tiny", "s": "small", "c": "compact", "m": "medium", "l": "large"}
 
 
 def model_card(row: VariantRow, table: LadderTable, onnx: Path) -> str:
-    """Render `factory/card.md.j2` for one variant; what the input is comes from the file itself.
+    """Render `factory/card.md.j2` for one variant; the description of the input comes from the ONNX file.
 
     Raises:
         ArtifactError: `onnx` is not one of whc's models.
@@ -26,7 +26,7 @@ def model_card(row: VariantRow, table: LadderTable, onnx: Path) -> str:
         table=table,
         metadata=model.metadata(),
         shape=model.input_shape[1:],
-        size=SIZES[row.name[-1]],
+        size=SIZE_NAMES[row.name[-1]],
         config=json.dumps(row.config, indent=2, ensure_ascii=False),
         untested=UNTESTED,
         shown_test_score=shown_test_score,

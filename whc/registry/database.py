@@ -1,4 +1,4 @@
-"""The registry's sqlite file: made whole or not at all, moved with its project, and what is told when it fails."""
+"""The registry's sqlite file: creating it, moving it with its project, and the errors when it cannot be used."""
 
 from __future__ import annotations
 
@@ -21,36 +21,38 @@ from sqlalchemy.exc import SQLAlchemyError
 from whc.errors import RegistryError, problem
 from whc.registry.location import Location
 
-KIND_TAG = "whc.kind"  # on every run and experiment of ours
+KIND_TAG = "whc.kind"  # on every run and experiment that whc writes
 BUSY_LIMIT_S = 20  # as MLflow's own
 LOCK_LIMIT_S = 300
-_MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations"
-_EMPTY_TABLES = ("alembic_version", "workspaces", "experiments")  # MLflow puts rows into these by itself
-_RUNS = f"SELECT run_uuid, artifact_uri FROM runs JOIN tags USING (run_uuid) WHERE key = '{KIND_TAG}'"  # noqa: S608
-_EXPERIMENTS = f"""
+_MIGRATIONS_FOLDER = Path(mlflow.__file__).parent / "store" / "db_migrations"
+_EMPTY_TABLES = ("alembic_version", "workspaces", "experiments")  # MLflow itself writes rows into these
+_OUR_RUNS_SQL = f"SELECT run_uuid, artifact_uri FROM runs JOIN tags USING (run_uuid) WHERE key = '{KIND_TAG}'"  # noqa: S608
+_OUR_EXPERIMENTS_SQL = f"""
 SELECT experiment_id, artifact_location FROM experiments WHERE experiment_id IN (
     SELECT experiment_id FROM experiment_tags WHERE key = '{KIND_TAG}'
     UNION SELECT experiment_id FROM runs JOIN tags USING (run_uuid) WHERE key = '{KIND_TAG}')
 OR experiment_id = 0 AND NOT EXISTS (SELECT 1 FROM runs WHERE experiment_id = 0)
-"""  # noqa: S608 (no word of a user's)
-_OUTDATED = "Detected out-of-date database schema"
-_IN_USE = "close what else uses it (`whc ui`, another program), or wait, then run this again"
+"""  # noqa: S608 (no user input)
+_OUTDATED_MESSAGE = "Detected out-of-date database schema"
+_IN_USE_ADVICE = "close what else uses it (`whc ui`, another program), or wait, then run this again"
 _NEXT_STEPS = {
-    "SQLITE_BUSY": _IN_USE,
-    "SQLITE_LOCKED": _IN_USE,
+    "SQLITE_BUSY": _IN_USE_ADVICE,
+    "SQLITE_LOCKED": _IN_USE_ADVICE,
     "SQLITE_FULL": "free some disk space, then run this again",
     "SQLITE_READONLY": "make the file and its folder writable, then run this again",
     "SQLITE_PERM": "make the file and its folder writable, then run this again",
     "SQLITE_CANTOPEN": "make the file and its folder readable and writable, then run this again",
     "SQLITE_IOERR": "see to the disk, then run this again",
 }
-_DAMAGED = "restore it from a backup (the models' files in {} are whole), or save what can be read: sqlite3 {} .recover"
+_REPAIR_ADVICE = (
+    "restore it from a backup (the models' files in {} are whole), or save what can be read: sqlite3 {} .recover"
+)
 
 
 def prepare(location: Location) -> None:
-    """Make the database where there is none, or where making it was cut off before anything was kept in it.
+    """Create the database where there is none, or where its creation was interrupted.
 
-    It is made under another name and then renamed, so that it is never found half-made.
+    It is created under another name and then renamed, so that nobody sees an incomplete database.
 
     Raises:
         RegistryError: it is damaged, locked or of another version of MLflow.
@@ -62,12 +64,12 @@ def prepare(location: Location) -> None:
     new_uri, artifacts_uri = new.tracking_uri, new.artifacts_uri
     file.parent.mkdir(parents=True, exist_ok=True)
     with locked(location):
-        if _is_ready(location):  # another process has made it meanwhile
+        if _is_ready(location):  # another process has created it meanwhile
             return
-        _remove(new.database)  # left by a kill
+        _remove(new.database)  # left by a process that was killed
         try:
             SqlAlchemyStore(new_uri, artifacts_uri).engine.dispose()
-            _remove(file)  # with its journal, which would be played on the new one
+            _remove(file)  # with its journal: sqlite would apply that to the new file
             new.database.replace(file)
         finally:
             _remove(new.database)
@@ -75,10 +77,10 @@ def prepare(location: Location) -> None:
 
 @contextmanager
 def locked(location: Location) -> Iterator[None]:
-    """Hold the registry for this process alone, once whoever holds it has finished.
+    """Lock the registry for this process; wait while another process holds the lock.
 
     Raises:
-        RegistryError: it is held for minutes.
+        RegistryError: another process holds the lock for minutes.
     """
     file = location.database.resolve()
     try:
@@ -89,24 +91,30 @@ def locked(location: Location) -> Iterator[None]:
         raise RegistryError(f"{location.database}: {rule}; wait until it has ended, then run this again") from error
 
 
-def adopt(location: Location) -> None:
-    """Let the database name the project at hand, whichever folder it was in before.
+def update_paths(location: Location) -> None:
+    """Correct the paths in the database after its project was moved or copied to another folder.
 
-    MLflow stores whole paths at first use. A run that has its files elsewhere, and not here, is left as it is.
+    MLflow stores absolute paths. A run is left as it is when its files are not here but still at the stored path.
     """
-    with closing(_opened(location)) as opened, opened:
-        runs = [(location.run_uri(run), run) for run, uri in opened.execute(_RUNS) if _is_moved(location, run, uri)]
+    with closing(_connect(location)) as connection, connection:
+        runs = [
+            (location.run_uri(run), run)
+            for run, uri in connection.execute(_OUR_RUNS_SQL)
+            if _is_moved(location, run, uri)
+        ]
         experiments = [
             (location.artifacts_uri if experiment else f"{location.artifacts_uri}/0", experiment)
-            for experiment, uri in opened.execute(_EXPERIMENTS)
+            for experiment, uri in connection.execute(_OUR_EXPERIMENTS_SQL)
             if uri.removesuffix("/0") != location.artifacts_uri
         ]
-        # Nothing is written where nothing has moved: the folder may be read-only.
+        # Where nothing has moved, nothing is written: the folder may be read-only.
         if runs:
-            opened.executemany("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", runs)
-            opened.executemany("UPDATE model_versions SET source = ?1, storage_location = ?1 WHERE run_id = ?2", runs)
+            connection.executemany("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", runs)
+            connection.executemany(
+                "UPDATE model_versions SET source = ?1, storage_location = ?1 WHERE run_id = ?2", runs
+            )
         if experiments:
-            opened.executemany("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", experiments)
+            connection.executemany("UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", experiments)
 
 
 def _is_moved(location: Location, run_id: str, uri: str) -> bool:
@@ -116,8 +124,8 @@ def _is_moved(location: Location, run_id: str, uri: str) -> bool:
 
 
 @contextmanager
-def told_in_one_line(location: Location) -> Iterator[None]:
-    """Turns what MLflow and its database raise into a RegistryError.
+def as_registry_errors(location: Location) -> Iterator[None]:
+    """Turn the errors of MLflow and its database into a RegistryError of one line.
 
     Raises:
         RegistryError: the database is locked, damaged, of another MLflow version, or cannot be written.
@@ -125,7 +133,7 @@ def told_in_one_line(location: Location) -> Iterator[None]:
     try:
         yield
     except (MlflowException, SQLAlchemyError, sqlite3.Error) as error:
-        if str(error).startswith(_OUTDATED):
+        if str(error).startswith(_OUTDATED_MESSAGE):
             raise _other_version(location) from error
         reason = str(error).splitlines()[0]
         rule = f"must be a usable registry, got: {reason}"
@@ -137,16 +145,16 @@ def _next_step(location: Location, error: BaseException) -> str:
     while cause is not None and not isinstance(cause, sqlite3.Error):
         cause = getattr(cause, "orig", None) or cause.__cause__
     name = getattr(cause, "sqlite_errorname", "")
-    for known, next_step in _NEXT_STEPS.items():
-        if name.startswith(known):  # extended names are longer: SQLITE_IOERR_WRITE
+    for error_name, next_step in _NEXT_STEPS.items():
+        if name.startswith(error_name):  # extended names are longer, such as SQLITE_IOERR_WRITE
             return next_step
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return _DAMAGED.format(location.artifacts, shlex.quote(str(location.database)))
+        return _REPAIR_ADVICE.format(location.artifacts, shlex.quote(str(location.database)))
     return "run this again; nothing that was registered is lost"
 
 
 def _is_ready(location: Location) -> bool:
-    """Whether MLflow can open the database; what another version of it made is told.
+    """Whether MLflow can open the database as it is.
 
     Raises:
         RegistryError: it is of another version.
@@ -154,27 +162,27 @@ def _is_ready(location: Location) -> bool:
     """
     if not location.database.is_file():
         return False
-    with closing(_opened(location)) as opened:
-        tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        whole = tables.issuperset(Base.metadata.tables)
-        if _keeps_something(opened, tables):
-            if not whole:  # MLflow would change it on the spot, and a kill meanwhile would leave it half changed
+    with closing(_connect(location)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        has_all_tables = tables.issuperset(Base.metadata.tables)
+        if _has_content(connection, tables):
+            if not has_all_tables:  # MLflow would migrate it at once, and a kill would leave it half migrated
                 raise _other_version(location)
             return True
-    return whole and _revision(location) == ScriptDirectory(str(_MIGRATIONS)).get_current_head()
+    return has_all_tables and _revision(location) == ScriptDirectory(str(_MIGRATIONS_FOLDER)).get_current_head()
 
 
-def _keeps_something(opened: sqlite3.Connection, tables: set[str]) -> bool:
-    if "experiments" in tables and opened.execute("SELECT 1 FROM experiments WHERE experiment_id != 0").fetchone():
+def _has_content(connection: sqlite3.Connection, tables: set[str]) -> bool:
+    if "experiments" in tables and connection.execute("SELECT 1 FROM experiments WHERE experiment_id != 0").fetchone():
         return True
-    kept = tables.difference(_EMPTY_TABLES)
-    return any(opened.execute(f'SELECT 1 FROM "{table}" LIMIT 1').fetchone() for table in kept)  # noqa: S608 (its own names)
+    filled_by_whc = tables.difference(_EMPTY_TABLES)
+    return any(connection.execute(f'SELECT 1 FROM "{table}" LIMIT 1').fetchone() for table in filled_by_whc)  # noqa: S608 (its own names)
 
 
 def _other_version(location: Location) -> RegistryError:
     revision = _revision(location)
     try:
-        is_older = bool(ScriptDirectory(str(_MIGRATIONS)).get_revision(revision or "base"))
+        is_older = bool(ScriptDirectory(str(_MIGRATIONS_FOLDER)).get_revision(revision or "base"))
     except CommandError:
         is_older = False
     if is_older or revision is None:
@@ -187,18 +195,18 @@ def _other_version(location: Location) -> RegistryError:
 
 
 def _revision(location: Location) -> str | None:
-    """What MLflow's migrations have come to, None where they have not begun."""
-    with closing(_opened(location)) as opened:
+    """The revision that MLflow's migrations have reached; None where they have not begun."""
+    with closing(_connect(location)) as connection:
         try:
-            row = opened.execute("SELECT version_num FROM alembic_version").fetchone()
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_ERROR":  # that is: no such table
+            if error.sqlite_errorname != "SQLITE_ERROR":  # SQLITE_ERROR: there is no such table
                 raise
             return None
         return str(row[0]) if row else None
 
 
-def _opened(location: Location) -> sqlite3.Connection:
+def _connect(location: Location) -> sqlite3.Connection:
     return sqlite3.connect(location.database, timeout=BUSY_LIMIT_S)
 
 

@@ -1,4 +1,4 @@
-"""Where the registry lives and where its UI listens; importing this does not import mlflow."""
+"""Where the registry is stored and where its UI listens; importing this does not import mlflow."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Location(Settings):
     @field_validator("host")
     @classmethod
     def _only_this_machine(cls, host: str) -> str:
-        """The UI has no log-in, so nobody else may reach it."""
+        """Refuse an address that others can reach: the UI has no log-in."""
         if not _is_loopback(host):
             raise ValueError(f"must be an address of this machine alone, got {host!r}; use 127.0.0.1")
         return host
@@ -40,7 +40,7 @@ class Location(Settings):
         Raises:
             RegistryError: its path is not UTF-8, which MLflow cannot open.
         """
-        # Slashes are quoted too: MLflow makes the folders of the path that it sees, before anything is unquoted.
+        # Slashes are quoted too: MLflow creates the folders of this path before it unquotes it.
         return f"sqlite:///{quote(_utf8(self.database.resolve()), safe='')}"
 
     @property

@@ -1,4 +1,4 @@
-"""Variants as registered models: taken over from a ladder's table, found again by name."""
+"""Variants as registered models: registered from a ladder's table, and looked up by name."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from whc.errors import RegistryError, problem
 from whc.records import LadderTable, VariantRow, sha256, shown_test_score, write_atomic
 from whc.registry import store
 from whc.registry.card import model_card
-from whc.registry.database import locked, told_in_one_line
+from whc.registry.database import as_registry_errors, locked
 from whc.registry.location import Location
 
-CHAMPION = "champion"
-_NAME = re.compile(r"(?P<model>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?")
-_LETTER = re.compile(r"[pntscml]")
+CHAMPION_ALIAS = "champion"
+_NAME_PATTERN = re.compile(r"(?P<model>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?")
+_LETTER_PATTERN = re.compile(r"[pntscml]")
 _LIST_PAGE_TAGS = ("f1", "latency_ms", "size_bytes")
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """A variant that is ready to be registered: everything that can be wrong with it was checked."""
+    """A variant that is ready to be registered: everything about it was checked."""
 
     row: VariantRow
     onnx: Path
@@ -63,7 +63,7 @@ class Registry:
             RegistryError: a champion predicts something else, a file is missing, or the database cannot be used.
             ArtifactError: a file is not one of whc's models.
         """
-        with told_in_one_line(self._location):
+        with as_registry_errors(self._location):
             client = store.connect_to_write(self._location)
             with locked(self._location):
                 return self._register(client, table, folder)
@@ -77,13 +77,13 @@ class Registry:
         Raises:
             RegistryError: there is no such model, alias or version, or its file is gone or was changed.
         """
-        # Asking for a model must not leave an empty database behind.
+        # A request for a model must not create an empty database.
         if not self._location.database.is_file():
             raise RegistryError(
                 f"{name}: must be a registered model, but there is no registry at {self._location.database}; "
                 "run `whc factory build-table`, or give a path to an .onnx file"
             )
-        with told_in_one_line(self._location):
+        with as_registry_errors(self._location):
             version = _find(store.connect(self._location), name)
             return self._verified_file(version)
 
@@ -94,44 +94,46 @@ class Registry:
         entries = [_entry(row, table, folder) for row in table.variants]
         experiment = store.experiment_id(client, table.study, self._location)
         versions = [self._publish(client, entry, experiment) for entry in entries]
-        store.end_cut_off(client, experiment)
-        # Aliases move only now, together: an interrupted registration leaves the old ladder standing.
+        store.close_interrupted_runs(client, experiment)
+        # All aliases move at the end, together: an interrupted registration leaves the old ladder as it was.
         for version in versions:
-            client.set_registered_model_alias(version.name, CHAMPION, version.version)
-        lines = [f"registered {version.name} version {version.version}, alias {CHAMPION}" for version in versions]
-        gone = sorted(champions.keys() - {version.name for version in versions})
-        return lines + [_demote(client, name, table.study) for name in gone]
+            client.set_registered_model_alias(version.name, CHAMPION_ALIAS, version.version)
+        lines = [f"registered {version.name} version {version.version}, alias {CHAMPION_ALIAS}" for version in versions]
+        without_variant = sorted(champions.keys() - {version.name for version in versions})
+        return lines + [_demote(client, name, table.study) for name in without_variant]
 
     def _publish(self, client: MlflowClient, entry: _Entry, experiment: str) -> ModelVersion:
-        """Write files, numbers and card into a version: the one there is of the same file and study, else a new one."""
+        """Write files, numbers and card into the version of the same file and study, or else into a new version."""
         name, tags = entry.row.name, entry.tags
-        kept = self._version_of(client, entry)
-        run_id = kept.run_id if kept else self._run_of(client, entry, experiment)
+        existing = self._version_of(client, entry)
+        run_id = existing.run_id if existing else self._run_of(client, entry, experiment)
         _write_files(entry, self._location.run_folder(run_id))
         client.set_terminated(run_id)
         _describe_model(client, entry)
-        if kept is None:
+        if existing is None:
             return client.create_model_version(
                 name, self._location.run_uri(run_id), run_id, tags=tags, description=entry.card
             )
         for key, value in tags.items():
-            client.set_model_version_tag(name, kept.version, key, value)
-        client.update_model_version(name, kept.version, entry.card)
-        return kept
+            client.set_model_version_tag(name, existing.version, key, value)
+        client.update_model_version(name, existing.version, entry.card)
+        return existing
 
     def _version_of(self, client: MlflowClient, entry: _Entry) -> ModelVersion | None:
-        """The version of the same file and study below this project: the champion, else the newest."""
+        """The version of the same file and study in this project: the champion, else the newest."""
         versions = [
             version
             for version in client.search_model_versions(f"name = '{entry.row.name}'")
             if _is_same(version.tags, entry) and version.source == self._location.run_uri(version.run_id)
         ]
-        return max(versions, key=lambda version: (CHAMPION in version.aliases, int(version.version)), default=None)
+        return max(
+            versions, key=lambda version: (CHAMPION_ALIAS in version.aliases, int(version.version)), default=None
+        )
 
     def _run_of(self, client: MlflowClient, entry: _Entry, experiment: str) -> str:
         """The run that holds a variant's files and numbers; an interrupted registration may have begun it.
 
-        Its status is written last: a run still RUNNING is written to its end.
+        Its status is written last: a run still RUNNING is completed.
         """
         for run in store.runs(client, experiment, "variant"):
             if run.info.run_name == entry.row.name and _is_same(run.data.tags, entry):
@@ -148,28 +150,28 @@ class Registry:
         return run_id
 
     def _verified_file(self, version: ModelVersion) -> Path:
-        """The version's file, checked against the hash it was registered with."""
-        file_name, mended = f"{version.name}.onnx", "register the ladder again with `whc factory build-table`"
-        # This project's own comes first: MLflow stores whole paths, and of a copied project that is another's.
+        """The version's file, checked against its registered hash."""
+        file_name, advice = f"{version.name}.onnx", "register the ladder again with `whc factory build-table`"
+        # This project's own file comes first: in a copied project, MLflow's absolute paths lead to the original one.
         stored = Path(local_file_uri_to_path(version.source))
         for folder in (self._location.run_folder(str(version.run_id)), stored):
             path = folder / file_name
             if path.is_file():
                 if sha256(path) != version.tags.get("onnx_sha256"):
-                    raise RegistryError(f"{path}: must be the file that was registered, got other bytes; {mended}")
+                    raise RegistryError(f"{path}: must be the file that was registered, got other bytes; {advice}")
                 return path
         missing = self._location.run_folder(str(version.run_id)) / file_name
-        raise RegistryError(f"{version.name}/{version.version}: must be at {missing}, got nothing there; {mended}")
+        raise RegistryError(f"{version.name}/{version.version}: must be at {missing}, got nothing there; {advice}")
 
 
 def _champions(client: MlflowClient, prefix: str) -> dict[str, ModelVersion]:
     """The champions among `<prefix>_<letter>`, by name."""
     return {
-        model.name: client.get_model_version_by_alias(model.name, CHAMPION)
+        model.name: client.get_model_version_by_alias(model.name, CHAMPION_ALIAS)
         for model in _models(client)
-        if CHAMPION in model.aliases
+        if CHAMPION_ALIAS in model.aliases
         and model.name.startswith(f"{prefix}_")
-        and _LETTER.fullmatch(model.name.removeprefix(f"{prefix}_"))
+        and _LETTER_PATTERN.fullmatch(model.name.removeprefix(f"{prefix}_"))
     }
 
 
@@ -185,7 +187,7 @@ def _models(client: MlflowClient) -> list[RegisteredModel]:
 
 
 def _refuse_foreign(champion: ModelVersion, table: LadderTable) -> None:
-    """Whoever runs `whc_m` tomorrow must get what `whc_m` predicted today."""
+    """Refuse a ladder that would change what the name `whc_m` predicts."""
     ours = {"task": table.task, "labels": _labels_tag(table)}
     for key, value in ours.items():
         theirs = champion.tags.get(key, "unknown")
@@ -224,7 +226,7 @@ def _labels_tag(table: LadderTable) -> str:
 
 
 def _write_files(entry: _Entry, folder: Path) -> None:
-    """Put a variant's files where MLflow looks for them, each whole or not at all: they may be in use."""
+    """Write a variant's files where MLflow looks for them, each by renaming: they may be in use."""
     write_atomic(folder / "README.md", entry.card)
     write_atomic(folder / "row.json", entry.row.model_dump_json(indent=1) + "\n")
     temporary = folder / f".{entry.row.name}.onnx.tmp"
@@ -238,13 +240,13 @@ def _is_same(tags: Mapping[str, str], entry: _Entry) -> bool:
 
 def _log_numbers(client: MlflowClient, run_id: str, row: VariantRow) -> None:
     now_ms = int(time.time() * 1000)
-    shown = {"f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "latency_ratio", "size_bytes", "params"}
-    values = row.model_dump(include=shown, exclude_none=True)  # MLflow has no metric without a value
+    keys = {"f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "latency_ratio", "size_bytes", "params"}
+    values = row.model_dump(include=keys, exclude_none=True)  # MLflow has no metric without a value
     store.log(client, run_id, [Metric(key, value, now_ms, 0) for key, value in values.items()], row.config)
 
 
 def _describe_model(client: MlflowClient, entry: _Entry) -> None:
-    """Create the registered model when it is new, and show the champion's numbers in the list of models."""
+    """Create the registered model if it is new, and set the champion's numbers for the list of models."""
     name, tags = entry.row.name, entry.tags
     shown = {key: tags[key] for key in _LIST_PAGE_TAGS}
     try:
@@ -260,20 +262,20 @@ def _describe_model(client: MlflowClient, entry: _Entry) -> None:
 
 
 def _demote(client: MlflowClient, name: str, study: str) -> str:
-    client.delete_registered_model_alias(name, CHAMPION)
+    client.delete_registered_model_alias(name, CHAMPION_ALIAS)
     for key in _LIST_PAGE_TAGS:
         client.delete_registered_model_tag(name, key)
-    return f"{name} is no longer {CHAMPION}: the ladder of {study} has no such variant"
+    return f"{name} is no longer {CHAMPION_ALIAS}: the ladder of {study} has no such variant"
 
 
 def _find(client: MlflowClient, name: str) -> ModelVersion:
     """The version that a name means.
 
     Raises:
-        RegistryError: none; the message lists the nearest names or the versions there are.
+        RegistryError: there is none; the message lists similar names, or the existing versions.
     """
     models: dict[str, Any] = {model.name: model for model in _models(client)}
-    parsed = _NAME.fullmatch(name)
+    parsed = _NAME_PATTERN.fullmatch(name)
     if not parsed:
         raise RegistryError(problem("model", "must be NAME, NAME@ALIAS or NAME/VERSION", name, "see `whc ui`"))
     model = models.get(parsed["model"])
@@ -281,19 +283,19 @@ def _find(client: MlflowClient, name: str) -> ModelVersion:
         raise RegistryError(
             problem("model", "must be a registered model", name, _nearest(parsed["model"], list(models)))
         )
-    alias = parsed["alias"] or CHAMPION
+    alias = parsed["alias"] or CHAMPION_ALIAS
     number = parsed["version"] or model.aliases.get(alias)
-    held = {str(version.version): version for version in client.search_model_versions(f"name = '{model.name}'")}
-    choices = f"name one of: {', '.join(f'{model.name}/{key}' for key in sorted(held, key=int))}"
+    versions = {str(version.version): version for version in client.search_model_versions(f"name = '{model.name}'")}
+    choices = f"name one of: {', '.join(f'{model.name}/{key}' for key in sorted(versions, key=int))}"
     if number is None:
         raise RegistryError(f"{name}: no version has the alias {alias}; {choices}")
-    if str(number) not in held:
+    if str(number) not in versions:
         raise RegistryError(problem(model.name, "must be one of its versions", number, choices))
-    return held[str(number)]
+    return versions[str(number)]
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    if not known:
+def _nearest(name: str, registered: list[str]) -> str:
+    if not registered:
         return "none is registered yet: run `whc factory build-table`, or give a path to an .onnx file"
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"registered: {', '.join(sorted(known))}"
+    similar = get_close_matches(name, registered, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(similar)}?" if similar else f"registered: {', '.join(sorted(registered))}"

@@ -1,4 +1,4 @@
-"""Names of the registered models, read from the database without MLflow, whose import takes seconds."""
+"""Names of the registered models, read without MLflow, as its import takes seconds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from whc.registry.location import Location
 
 
 def registered_names(location: Location) -> list[str]:
-    """Names of the models that the registry holds, sorted; none where it is missing, busy or not one."""
+    """Sorted names of the registered models; empty where the database is missing, busy or not a registry."""
     try:
-        # As an address, in which `mode=ro` makes no database where there is none.
+        # As a URI, because `mode=ro` does not create a missing database.
         with closing(
             sqlite3.connect(f"{location.database.resolve().as_uri()}?mode=ro", uri=True, timeout=0)
         ) as database:

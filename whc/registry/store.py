@@ -1,4 +1,4 @@
-"""Opens the MLflow database, and the few things studies and models both do with it."""
+"""The MLflow database: opening it, and what studies and models both do with it."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from whc.registry import settle_environment
-from whc.registry.database import KIND_TAG, adopt, prepare, told_in_one_line
+from whc.registry import set_environment
+from whc.registry.database import KIND_TAG, as_registry_errors, prepare, update_paths
 from whc.registry.location import Location
 
 PARENT_TAG = "mlflow.parentRunId"
-_LONGEST_PARAM = 6000
+_MAX_PARAM_LENGTH = 6000
 
 
 def connect(location: Location) -> MlflowClient:
-    """Open the database, made with its folder when it does not exist.
+    """Open the database; it is created with its folder when it does not exist.
 
     Raises:
         RegistryError: it cannot be opened.
     """
-    settle_environment()
-    with told_in_one_line(location):
+    set_environment()
+    with as_registry_errors(location):
         prepare(location)
         return MlflowClient(location.tracking_uri, location.tracking_uri)
 
 
 def connect_to_write(location: Location) -> MlflowClient:
-    """Open the database and let it name the project at hand, so that new files go below it.
+    """Open the database and correct its paths, so that new files go below this project.
 
     Raises:
         RegistryError: it cannot be opened or written.
     """
     client = connect(location)
-    with told_in_one_line(location):
-        adopt(location)
+    with as_registry_errors(location):
+        update_paths(location)
     return client
 
 
 def experiment_id(client: MlflowClient, study: str, location: Location) -> str:
-    """The study's experiment, created when there is none and taken back when it was deleted in the UI."""
+    """Id of the study's experiment, which is created when missing and restored when it was deleted in the UI."""
     experiment = client.get_experiment_by_name(study)
     if experiment is None:
-        created: str = client.create_experiment(study, location.artifacts_uri, {KIND_TAG: "study"})
-        return created
+        new_id: str = client.create_experiment(study, location.artifacts_uri, {KIND_TAG: "study"})
+        return new_id
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
-    found: str = experiment.experiment_id
-    return found
+    existing_id: str = experiment.experiment_id
+    return existing_id
 
 
 def runs(client: MlflowClient, experiment: str, kind: str) -> Iterator[Run]:
@@ -65,13 +65,13 @@ def runs(client: MlflowClient, experiment: str, kind: str) -> Iterator[Run]:
 
 
 def study_run_id(client: MlflowClient, experiment: str) -> str | None:
-    """The parent run of a study's trials and variants, None when the search was not logged."""
+    """Id of the parent run of a study's trials and variants; None when the search was not logged."""
     run = next(runs(client, experiment, "study"), None)
     return run.info.run_id if run else None
 
 
-def end_cut_off(client: MlflowClient, experiment: str) -> None:
-    """Close the runs that an earlier search or registration of the study was killed in; whoever goes on opens them."""
+def close_interrupted_runs(client: MlflowClient, experiment: str) -> None:
+    """Close the runs of a search or registration that was killed; resuming it opens them again."""
     for kind in ("study", "variant"):
         for run in list(runs(client, experiment, kind)):
             if run.info.status == "RUNNING":
@@ -91,8 +91,8 @@ def log(
     config: Mapping[str, Any],
     tags: Mapping[str, str] | None = None,
 ) -> None:
-    """Write metrics, tags and a nested configuration into a run, one call per hundred parameters, MLflow's limit."""
-    params = [Param(key, value[:_LONGEST_PARAM]) for key, value in _flat(config)]
+    """Write metrics, tags and a nested configuration into a run; MLflow accepts at most 100 parameters in a call."""
+    params = [Param(key, value[:_MAX_PARAM_LENGTH]) for key, value in _flat(config)]
     client.log_batch(run_id, metrics, params[:100], [RunTag(key, value) for key, value in (tags or {}).items()])
     for start in range(100, len(params), 100):
         client.log_batch(run_id, params=params[start : start + 100])

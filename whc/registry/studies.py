@@ -1,4 +1,4 @@
-"""A search as MLflow shows it: the study is a run, its trials are runs nested under it."""
+"""A search in MLflow: the study is a run, and its trials are runs nested under it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from whc.records import CurvePoint, SearchObserver, StudyRecord, TrialRecord
 from whc.registry import store
-from whc.registry.database import told_in_one_line
+from whc.registry.database import as_registry_errors
 from whc.registry.location import Location
 
-_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "infeasible": "KILLED", "failed": "FAILED"}
+_MLFLOW_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "infeasible": "KILLED", "failed": "FAILED"}
 _TRIAL_TAG = "trial_id"
 _log = logging.getLogger(__name__)
 
@@ -28,17 +28,17 @@ _log = logging.getLogger(__name__)
 class _OpenStudy:
     experiment: str
     run_id: str
-    run_of_trial: dict[str, str]  # trials whose run was begun
+    run_of_trial: dict[str, str]  # trial id -> run id, for trials whose run has begun
     logged: set[str]  # trials whose run is complete
-    epochs: dict[str, int] = field(default_factory=dict)  # of a trial's curve that are written
+    epochs: dict[str, int] = field(default_factory=dict)  # trial id -> epochs of its curve that are written
 
 
 class StudyLog(SearchObserver):
     """Writes a search to MLflow.
 
-    The records on disk are the truth and this is a view of them: a database that is locked for a moment does not stop
-    the search, what could not be written is kept and tried again with the next trial. On resume the study
-    starts with every record; those already written are skipped.
+    The records on disk are the truth, and MLflow shows a copy. A database that is locked for a moment does not stop the
+    search: a record that could not be written is kept, and written with the next trial. On resume the study starts with
+    every record; those already written are skipped.
     """
 
     def __init__(self, location: Location) -> None:
@@ -48,16 +48,16 @@ class StudyLog(SearchObserver):
 
     @cached_property
     def _client(self) -> MlflowClient:
-        # Connecting makes the database: not before there is a study to write.
+        # Connecting creates the database, so connect only when there is a study to write.
         return store.connect_to_write(self._location)
 
     def study_started(self, study: StudyRecord, known: Sequence[TrialRecord]) -> None:
-        """Open the study's run, or go on with the one that is there; write the trials that are over.
+        """Open the study's run, or continue the existing one; write the trials that are over.
 
         Raises:
             RegistryError: the database cannot be written.
         """
-        with told_in_one_line(self._location):
+        with as_registry_errors(self._location):
             experiment = store.experiment_id(self._client, study.study, self._location)
             run_id = store.study_run_id(self._client, experiment)
             if run_id is None:
@@ -72,25 +72,25 @@ class StudyLog(SearchObserver):
                 self.trial_ended(record)
 
     def trial_waits(self, record: TrialRecord) -> None:
-        """Write how far a trial is: its curve up to the rung."""
+        """Write the progress of a trial: its curve up to the rung."""
         self._waiting.append(record)
         self._write_waiting()
 
     def trial_ended(self, record: TrialRecord) -> None:
-        """Write a trial's run, unless it is there."""
+        """Write a trial's run, unless it is already written."""
         self._waiting.append(record)
         self._write_waiting()
 
     def study_ended(self, study: str, folder: Path) -> None:
-        """Close the study's run; it opens again when the study is resumed."""
+        """Close the study's run; resuming the study opens it again."""
         self._write_waiting()
-        with told_in_one_line(self._location):
+        with as_registry_errors(self._location):
             run_id = self._studies[study].run_id
             self._client.set_tag(run_id, "folder", str(folder))
             self._client.set_terminated(run_id)
 
     def _trials_of(self, experiment: str, parent: str) -> tuple[dict[str, str], set[str]]:
-        """Run ids by trial id of a study's trials, and the trials among them that were written to the end."""
+        """Run ids of a study's trials by trial id, and the trials that are written completely."""
         run_of_trial: dict[str, str] = {}
         logged: set[str] = set()
         for run in store.runs(self._client, experiment, "trial"):
@@ -129,8 +129,8 @@ class StudyLog(SearchObserver):
         store.log(self._client, run_id, _trial_metrics(record, new, now_ms), record.config, _trial_tags(record))
         study.epochs[record.trial_id] = len(record.curve)
         if record.state != "waiting":
-            # The status is written last: a run still RUNNING on resume was interrupted, and is written to its end.
-            self._client.set_terminated(run_id, _STATUS[record.state], now_ms)
+            # The status is written last: a run still RUNNING on resume was interrupted, and is then completed.
+            self._client.set_terminated(run_id, _MLFLOW_STATUS[record.state], now_ms)
             study.logged.add(record.trial_id)
 
 

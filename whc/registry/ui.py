@@ -19,7 +19,7 @@ from whc.registry.location import Location
 _POLL_S = 0.2
 _START_LIMIT_S = 120
 _STOP_LIMIT_S = 10
-_ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # SIGINT too: shells start background jobs with it ignored
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # shells start background jobs with SIGINT ignored
 
 
 def serve(location: Location, announce: Callable[[str], None]) -> None:
@@ -27,7 +27,7 @@ def serve(location: Location, announce: Callable[[str], None]) -> None:
 
     Args:
         location: the database to show and the address to listen on.
-        announce: given the address of the models' page once the UI answers there.
+        announce: called with the address of the models' page when the UI answers there.
 
     Raises:
         RegistryError: the port is taken, or the UI does not start.
@@ -35,11 +35,11 @@ def serve(location: Location, announce: Callable[[str], None]) -> None:
     from whc.registry import store
 
     _refuse_taken_port(location)
-    # Made and brought up to date here: the server would leave a database half-made if it were killed meanwhile.
+    # The database is created here: a server that is killed meanwhile would leave an incomplete one.
     store.connect_to_write(location)
     address = f"http://{location.host}:{location.port}"
-    # However it is told to end, it must not leave the server behind.
-    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDINGS}
+    # Every one of these signals must end the server too.
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDING_SIGNALS}
     try:
         with _server(location) as server:
             _await_answer(server, address)
@@ -55,7 +55,7 @@ def serve(location: Location, announce: Callable[[str], None]) -> None:
 
 def _refuse_taken_port(location: Location) -> None:
     with socket.socket() as probe:
-        # A port whose last user has just left is free, as it is for the server itself.
+        # With this option a port that was closed a moment ago counts as free, as it does for the server.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((location.host, location.port))
@@ -68,15 +68,15 @@ def _refuse_taken_port(location: Location) -> None:
 
 @contextmanager
 def _server(location: Location) -> Iterator[subprocess.Popen[bytes]]:
-    """The server's process, in a group of its own: it ends when this block does, whoever got the Ctrl-C."""
+    """The server's process; it ends with this block. Its group is its own, so that Ctrl-C does not reach it."""
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", location.tracking_uri]
     command += ["--default-artifact-root", location.artifacts_uri, "--no-serve-artifacts"]
     command += ["--host", location.host, "--port", str(location.port), "--workers", "1"]
-    # Named, so that MLflow does not advise to open the server to others.
+    # Given explicitly, because MLflow would else print advice on how to open the server to others.
     command += ["--allowed-hosts", f"{location.host}:{location.port},localhost:{location.port}"]
     command += ["--uvicorn-opts", "--log-level warning"]
-    # Background jobs serve language-model features that whc does not have, and triple the start and the memory.
-    # What its libraries deprecate is no concern of the user's.
+    # Background jobs serve language-model features that whc does not use; they triple start-up time and memory.
+    # Deprecation warnings of its libraries do not concern the user.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -87,14 +87,14 @@ def _server(location: Location) -> Iterator[subprocess.Popen[bytes]]:
         try:
             server.wait(_STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
-            # The whole group: the server has a worker of its own.
+            # The whole group, because the server has a worker process.
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
 
 
 def _await_answer(server: subprocess.Popen[bytes], address: str) -> None:
     deadline = time.monotonic() + _START_LIMIT_S
-    # A proxy that the environment names cannot reach this machine's own addresses.
+    # No proxy: a proxy set in the environment cannot reach this machine's own addresses.
     opener = build_opener(ProxyHandler({}))
     while time.monotonic() < deadline:
         if server.poll() is not None:
