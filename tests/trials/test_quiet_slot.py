@@ -81,7 +81,7 @@ def test_another_host_or_protocol_is_measured_anew(monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(quiet_slot, "host", lambda: "Abacus 3000")
         assert cache_key(MODEL, 1, RUNTIME) != here
-    monkeypatch.setattr(quiet_slot, "PROTOCOL", quiet_slot.PROTOCOL.model_copy(update={"block_ms": 9.0}))
+    monkeypatch.setattr(quiet_slot, "SLOT_PROTOCOL", quiet_slot.SLOT_PROTOCOL.model_copy(update={"block_ms": 9.0}))
     assert cache_key(MODEL, 1, RUNTIME) != here
 
 
@@ -96,7 +96,7 @@ def test_noise_is_measured_once_more_and_then_marked(
     found = measured("a network", lambda: artifact, RUNTIME, 0.02, tmp_path / "cache")
     assert found.latency.noisy is marked
     assert len(bench.given) == measurements
-    assert bench.given[0] == ({"trial": artifact}, RUNTIME, quiet_slot.PROTOCOL, 0.02)
+    assert bench.given[0] == ({"trial": artifact}, RUNTIME, quiet_slot.SLOT_PROTOCOL, 0.02)
     assert measured("a network", lambda: artifact, RUNTIME, 0.02, tmp_path / "cache") == found
     assert len(bench.given) == measurements
 

@@ -1,4 +1,4 @@
-"""How many trainings share a GPU: as many as their memory allows."""
+"""Number of trainings that share a GPU: as many as their memory allows."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from whc.trials.artifacts import peak_memory_bytes
 from whc.trials.config import TrialConfig
 
-# Of a process: the CUDA context, and the workspaces of cuDNN and cuBLAS. On an H200 (PyTorch 2.11, CUDA 13) trainings
-# took 940 to 1,040 MiB beside what their shapes tell.
+# Memory of each process: the CUDA context, and the workspaces of cuDNN and cuBLAS. On an H200 (PyTorch 2.11, CUDA 13)
+# trainings took 940 to 1,040 MiB more than the estimate from their shapes.
 CONTEXT_BYTES = 1 << 30
 MARGIN = 1.25
-PARTS = 20  # shares are multiples of one part, so that a worker can be used again for a trial of about the same size
+PARTS = 20  # shares are multiples of a part, so that a worker can be reused for a trial of similar size
 
 
 @dataclass(frozen=True)
 class Packing:
-    """What trainings share; `gpu_bytes` is the memory of the smallest GPU, 0 where there is none.
+    """Memory that trainings share; `gpu_bytes` is the memory of the smallest GPU, 0 where there is none.
 
-    `image_bytes` is the size of the decoded data by height and width, which every training holds on its GPU.
+    `image_bytes` is the size of the decoded data by (height, width); every training holds its data on the GPU.
     """
 
     gpu_bytes: int
     image_bytes: Mapping[tuple[int, int], int]
 
     def share(self, config: TrialConfig, alone: bool) -> float:
-        """The part of a GPU that a training shall have, up to 1; 0 where there is none.
+        """The share of a GPU that a training gets, up to 1; 0 where there is no GPU.
 
         Args:
             config: what is trained.
-            alone: whether it shall have the GPU to itself.
+            alone: whether it gets the whole GPU.
         """
         if not self.gpu_bytes:
             return 0.0

@@ -1,4 +1,4 @@
-"""Untrained exports measured one at a time on a node, and no architecture twice."""
+"""Latency of untrained exports: one at a time on a node, and each architecture only once."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from whc.models.assemble import ModelConfig
 from whc.plugins import Choice
 from whc.records import Footprint
 
-EXPORTERS = ("torch", "onnx", "onnxscript", "onnxsim")
-PROTOCOL = Protocol(max_s=10)
-ATTEMPTS = 2
+EXPORT_LIBRARIES = ("torch", "onnx", "onnxscript", "onnxsim")
+SLOT_PROTOCOL = Protocol(max_s=10)
+MAX_ATTEMPTS = 2
 
 
 def cache_key(model: ModelConfig, outputs: int, runtime: Choice) -> str:
-    """What size and latency depend on: architecture, exporter versions, runtime, host and protocol; never the weights.
+    """Hash of what size and latency depend on: architecture, exporter versions, runtime, host, protocol; not weights.
 
     Args:
         model: the architecture up to its last layer.
@@ -38,24 +38,24 @@ def cache_key(model: ModelConfig, outputs: int, runtime: Choice) -> str:
         {
             "model": model.model_dump(mode="json", exclude={"dropout"}),
             "outputs": outputs,
-            "exporters": {name: version(name) for name in EXPORTERS},
+            "exporters": {name: version(name) for name in EXPORT_LIBRARIES},
             "runtime": runtime.dump(),
             "host": host(),
-            "protocol": PROTOCOL.model_dump(),
+            "protocol": SLOT_PROTOCOL.model_dump(),
         }
     )
 
 
 def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms: float, cache: Path) -> Footprint:
-    """Size and latency of an architecture: looked up, or of an export, timed while no other trial of this node is.
+    """Size and latency of an architecture: from the cache, or of an export that is timed now.
 
-    The trial waits meanwhile, so that with no more trials than cores one core is free: the timing process is pinned to
-    the idlest. Where trials and others leave none, it shares one, and short blocks and the reference network have to
-    make up for it. What is noisy all the same is measured once more, and then kept as it is, marked.
+    Only one trial of a node is timed at a time. The trial itself waits meanwhile, so that one core is free while there
+    are no more trials than cores: the timing process is pinned to the idlest core. If no core is free, short blocks and
+    the reference network must correct for that. A noisy result is measured once more, and then kept with its mark.
 
     Args:
         key: the architecture's `cache_key`.
-        export: writes the file and tells where; called for what is not known alone.
+        export: writes the file and returns its path; called only for an architecture that is not in the cache.
         runtime: runtime plug-in with its parameters.
         reference_ms: the reference network's milliseconds on this host when idle.
         cache: folder of what has been measured.
@@ -63,22 +63,22 @@ def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms
     Raises:
         ArtifactError: the file crashes its runtime, never answers, or needs more memory than there is.
     """
-    known = cache / f"{key}.json"
-    with suppress(StudyError):  # not measured yet, or damaged
-        # The ratio is what was measured: milliseconds are those of whoever asks.
-        kept = records.load(Footprint, known)
-        return kept.model_copy(update={"latency": kept.latency.scaled(reference_ms)})
+    cache_file = cache / f"{key}.json"
+    with suppress(StudyError):  # the file is missing or damaged
+        # The cache is valid for the ratio; milliseconds follow from the caller's `reference_ms`.
+        cached = records.load(Footprint, cache_file)
+        return cached.model_copy(update={"latency": cached.latency.scaled(reference_ms)})
     artifact = export()
     with _slot():
-        for _ in range(ATTEMPTS):
-            latency = bench({"trial": artifact}, runtime, PROTOCOL, reference_ms)["trial"]
+        for _ in range(MAX_ATTEMPTS):
+            latency = bench({"trial": artifact}, runtime, SLOT_PROTOCOL, reference_ms)["trial"]
             if not latency.noisy:
                 break
-    found = Footprint(size_bytes=artifact.stat().st_size, latency=latency)
-    records.save(found, known)
-    return found
+    footprint = Footprint(size_bytes=artifact.stat().st_size, latency=latency)
+    records.save(footprint, cache_file)
+    return footprint
 
 
 def _slot() -> FileLock:
-    """The node's one slot; each user has a lock, because nobody may open another user's."""
+    """Lock of the node's only slot; each user has an own lock, because users cannot open each other's files."""
     return FileLock(Path(tempfile.gettempdir()) / f"whc-quiet-slot-{os.getuid()}.lock")

@@ -1,4 +1,4 @@
-"""Where workers leave trials when they share no folder with the driver: any file system that pyarrow reaches."""
+"""Storage for trials where workers share no folder with the driver: any file system that pyarrow supports."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from whc.errors import StudyError, UsageError, problem
 from whc.records import replacing
 
-RECORD, RUNG, RUNG_CHECKPOINT = "record.json", "rung.json", "rung.pt"  # a trial that is over; one that waits at a rung
-_MARKS = (RUNG, RECORD)  # what tells how far a trial is: written after everything else
+# The first is of a trial that has ended; the others are of a trial that waits at a rung.
+RECORD, RUNG, RUNG_CHECKPOINT = "record.json", "rung.json", "rung.pt"
+_PROGRESS_FILES = (RUNG, RECORD)  # these show how far a trial is, and so are written last
 
 
 @dataclass(frozen=True)
 class Storage:
     """A study's trials, each a folder `<uri>/<study>/trials/<trial_id>/`.
 
-    `uri` is what Ray takes for storage: `s3://bucket/folder`, `gs://...`, `file:///...` or a folder that every node
-    mounts; what follows a `?` are pyarrow's options for it.
+    `uri` is what Ray accepts as storage: `s3://bucket/folder`, `gs://...`, `file:///...` or a folder that every node
+    mounts. Text after a `?` holds pyarrow's options.
     """
 
     uri: str
@@ -32,7 +33,7 @@ class Storage:
         """The file system, and the folder of the trials there.
 
         Raises:
-            UsageError: no such kind of storage, or it cannot be reached.
+            UsageError: this kind of storage is unknown, or it cannot be reached.
         """
         try:
             filesystem, path = FileSystem.from_uri(self.uri)
@@ -45,51 +46,55 @@ class Storage:
         return filesystem, folder
 
     def check(self) -> None:
-        """Raises UsageError when it cannot be written to."""
-        assert self._at  # noqa: S101 (always true: what matters is that it opens)
+        """Raise UsageError when the storage cannot be written to."""
+        assert self._at  # noqa: S101 (always true: it is evaluated because it opens the storage)
 
     def trial_ids(self) -> list[str]:
-        """The trials there are, finished or not, in order."""
+        """Ids of all stored trials, finished or not, in order."""
         filesystem, folder = self._at
-        found = filesystem.get_file_info(FileSelector(folder))
-        return sorted(one.base_name for one in found if one.type == FileType.Directory and one.base_name.isdigit())
+        entries = filesystem.get_file_info(FileSelector(folder))
+        return sorted(
+            entry.base_name for entry in entries if entry.type == FileType.Directory and entry.base_name.isdigit()
+        )
 
     def fetch(self, trial_id: str, names: Iterable[str], into: Path) -> None:
-        """Copy those of the named files that a trial has, in this order."""
+        """Copy the named files of a trial, in this order; those that it does not have are skipped."""
         filesystem, folder = self._at
         paths = [f"{folder}/{trial_id}/{name}" for name in names]
-        for one in filesystem.get_file_info(paths):
-            if one.type == FileType.File:
-                with filesystem.open_input_stream(one.path) as stream, replacing(into / one.base_name) as temporary:
+        for entry in filesystem.get_file_info(paths):
+            if entry.type == FileType.File:
+                with filesystem.open_input_stream(entry.path) as stream, replacing(into / entry.base_name) as temporary:
                     temporary.write_bytes(stream.read())
 
     def store(self, trial_id: str, folder: Path) -> None:
-        """Copy a trial's files there, last what tells how far it is, and remove the rung that it has left behind.
+        """Copy a trial's files to the storage; after its record, remove the files of the last rung.
+
+        The files that show how far the trial is are written last.
 
         Raises:
-            StudyError: it cannot be written to.
+            StudyError: the storage cannot be written to.
         """
         filesystem, trials = self._at
-        there = f"{trials}/{trial_id}"
+        target = f"{trials}/{trial_id}"
         files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
         try:
-            filesystem.create_dir(there, recursive=True)
-            for path in sorted(files, key=lambda path: (path.name in _MARKS, path.name)):
-                with filesystem.open_output_stream(f"{there}/.{path.name}.tmp") as stream:
+            filesystem.create_dir(target, recursive=True)
+            for path in sorted(files, key=lambda path: (path.name in _PROGRESS_FILES, path.name)):
+                with filesystem.open_output_stream(f"{target}/.{path.name}.tmp") as stream:
                     stream.write(path.read_bytes())
-                filesystem.move(f"{there}/.{path.name}.tmp", f"{there}/{path.name}")
+                filesystem.move(f"{target}/.{path.name}.tmp", f"{target}/{path.name}")
             if (folder / RECORD).is_file():
-                left = filesystem.get_file_info([f"{there}/{name}" for name in (RUNG, RUNG_CHECKPOINT)])
-                for one in left:
-                    if one.type == FileType.File:
-                        filesystem.delete_file(one.path)
+                rung_files = filesystem.get_file_info([f"{target}/{name}" for name in (RUNG, RUNG_CHECKPOINT)])
+                for entry in rung_files:
+                    if entry.type == FileType.File:
+                        filesystem.delete_file(entry.path)
         except OSError as error:
             reason = str(error).splitlines()[0]
             raise StudyError(problem(self.uri, "must be writable", reason, "make it so, then use --resume")) from error
 
     def drop(self, trial_id: str) -> None:
-        """Remove what a trial that broke off has left there, if anything."""
+        """Remove the files of a trial that was interrupted, if there are any."""
         filesystem, folder = self._at
-        (found,) = filesystem.get_file_info([f"{folder}/{trial_id}"])
-        if found.type == FileType.Directory:
-            filesystem.delete_dir(found.path)
+        (entry,) = filesystem.get_file_info([f"{folder}/{trial_id}"])
+        if entry.type == FileType.Directory:
+            filesystem.delete_dir(entry.path)
