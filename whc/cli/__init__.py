@@ -18,7 +18,7 @@ from typing import NoReturn
 import click
 
 from whc import __version__
-from whc.cli._endings import Ending, as_ctrl_c
+from whc.cli._endings import CommandEnding, as_ctrl_c
 
 
 class Folder(click.Group):
@@ -51,7 +51,7 @@ def main() -> None:
     """Entry point of `whc`."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a name in other bytes is no reason to fail at the end
+            stream.reconfigure(errors="backslashreplace")  # a file name in another encoding must not stop the output
     if not sys.warnoptions:
         warnings.simplefilter("ignore")  # libraries' deprecations are for developers; tests turn them into errors
     root = Folder(__name__, Path(__file__).parent, "whc")
@@ -62,8 +62,8 @@ def main() -> None:
         _run(root, ending)
 
 
-def _run(root: click.Group, ending: Ending) -> NoReturn:
-    """Run a command, say in lines on stderr what a user can mend, and exit; bugs keep their traceback."""
+def _run(root: click.Group, ending: CommandEnding) -> NoReturn:
+    """Run a command and exit. Errors that a user can mend are printed as lines on stderr; bugs keep their traceback."""
     from whc.cli._usage import explanation
     from whc.errors import WhcError, refusal
 
@@ -73,29 +73,29 @@ def _run(root: click.Group, ending: Ending) -> NoReturn:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        _tell(explanation(error, sys.argv[1:], root))
+        _print_errors(explanation(error, sys.argv[1:], root))
         sys.exit(error.exit_code)
     except WhcError as error:
-        _tell(str(error))
+        _print_errors(str(error))
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         sys.exit(ending.exit_code)
     except BrokenPipeError:
-        # The reader (head, less) has gone; nothing more can be told.
+        # The reader (head, less) has closed the pipe: no more output is possible.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
-        told = refusal(error)
-        if told is None:
+        message = refusal(error)
+        if message is None:
             raise
-        _tell(told)
+        _print_errors(message)
         sys.exit(WhcError.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _tell(problems: str) -> None:
-    """Problems on stderr, one a line, each marked as an error."""
+def _print_errors(problems: str) -> None:
+    """Print problems on stderr, one a line, each marked as an error."""
     from whc.cli._options import printable
 
     for line in printable(problems).split("\n"):

@@ -1,4 +1,4 @@
-"""The one kind of console: text stands as it is, whoever wrote it."""
+"""The console of all commands: it shows text exactly as it is, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from whc.cli._options import printable
 
 
 class PlainConsole(Console):
-    """A console to which `[/x]`, `:smile:` and escape sequences in a label or a path are characters like any other."""
+    """A console that treats `[/x]`, `:smile:` and escape sequences in a label or a path as plain characters."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, markup=False, emoji=False)
 
     def render_str(self, text: str, **how: Any) -> Text:
-        """As rich does, but what is shown in place of a code is there to be measured."""
+        """As rich does, but after control codes are replaced, so that the width is right."""
         return super().render_str(printable(text), **how)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """As rich does, which keeps its own codes for colours and the cursor apart from the text."""
+        """As rich does, but with control codes in the text replaced; rich's own codes are separate from the text."""
         for text, style, control in super().render(renderable, options):
             yield Segment(text if control else printable(text), style, control)

@@ -36,26 +36,26 @@ Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem
 
 
 def _matching(names: Iterable[str], incomplete: str, files: bool = False) -> list[CompletionItem]:
-    """What a shell offers: the names that begin as typed; where none does and `files` are allowed, its own files."""
+    """Completions for a shell: the names that begin as typed; if there are none and `files` is set, files."""
     offered = [CompletionItem(name) for name in names if name.startswith(incomplete)]
     return offered if offered or not files else [CompletionItem(incomplete, type="file")]
 
 
 def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The registered models, else files; no library that takes long to import is needed."""
+    """Completions for a model: registered names, else files; without libraries that take long to import."""
     from whc.errors import WhcError
     from whc.registry.location import read_location
     from whc.registry.names import registered_names
 
     try:
         registered = registered_names(read_location())
-    except WhcError:  # told when a command runs; a shell that completes has no place for it
+    except WhcError:  # a completion cannot show errors; the command reports it when it runs
         registered = []
     return _matching(registered, incomplete, files=True)
 
 
 def complete_study(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The studies in the folder that `--runs` names, the newest first."""
+    """Completions for a study: those in the folder of `--runs`, the newest first."""
     begun = (ctx.params.get("runs") or Path("runs")).glob("*/study.yaml")
     newest = sorted(begun, key=lambda path: path.stat().st_mtime, reverse=True)
     return _matching((path.parent.name for path in newest), incomplete)
@@ -73,7 +73,7 @@ def complete_shipped(folder: str) -> Completion:
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers, of which NaN and infinity are none."""
+    """A range of numbers without NaN and infinity."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """As click does."""
@@ -94,17 +94,17 @@ wait = click.option(
 )
 
 
-# Codes that move the cursor, ring, or change what a terminal does; a tab and the end of a line are none of them.
-_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), 127, *range(128, 160)), "\ufffd")
+# Codes that move the cursor, ring the bell, or change the terminal; a tab and a line end are not among them.
+_CONTROL_CODES = dict.fromkeys((*range(9), *range(11, 32), 127, *range(128, 160)), "\ufffd")
 
 
 def printable(text: str) -> str:
-    """Text without the codes that a terminal would obey; a replacement character stands for each."""
-    return text.translate(_CONTROLS)
+    """Text in which a replacement character stands for each control code that a terminal would obey."""
+    return text.translate(_CONTROL_CODES)
 
 
 class _RuntimeName(click.types.StringParamType):
-    """A runtime's name; the folder is listed when help is shown, and what is wrong with a name is said by `choose`."""
+    """A runtime's name; the folder is listed only when help is shown, and `choose` reports a wrong name."""
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """All the names."""
@@ -119,14 +119,14 @@ class _RuntimeName(click.types.StringParamType):
         return _matching(names("runtimes"), incomplete)
 
 
-RUNTIME = "onnxruntime_cpu"
+DEFAULT_RUNTIME = "onnxruntime_cpu"
 runtime = click.option(
-    "--runtime", type=_RuntimeName(), default=RUNTIME, show_default=True, help="What runs an .onnx file."
+    "--runtime", type=_RuntimeName(), default=DEFAULT_RUNTIME, show_default=True, help="What runs an .onnx file."
 )
 
 
 def file(*names: str, **settings: Any) -> Callable[[Function], Function]:
-    """An option that takes a path; whether it exists is said by the command, in the house form."""
+    """An option that takes a path; the command checks whether it exists, and reports it in the usual form."""
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
@@ -152,17 +152,17 @@ def model_file(model: str) -> Path:
 
 
 def common_folder(paths: Sequence[str]) -> tuple[str, list[str]]:
-    """The folder that all files lie below, empty where there is none, and each one's path in it."""
+    """The folder that contains all files (empty where there is none), and each file's path in it."""
     parents = [Path(path).parent for path in paths]
-    alike = len({parent.is_absolute() for parent in parents}) == 1
-    folder = os.path.commonpath(parents) if alike else ""
+    is_comparable = len({parent.is_absolute() for parent in parents}) == 1
+    folder = os.path.commonpath(parents) if is_comparable else ""
     if folder in ("", ".", "/"):
         return "", list(paths)
     return folder, [str(Path(path).relative_to(folder)) for path in paths]
 
 
 def shortened(text: str, room: int) -> str:
-    """Text of at most so many characters: its middle is left out, as paths differ in their ends."""
+    """Text of at most `room` characters: its middle is left out, because the ends of paths differ most."""
     if len(text) <= room:
         return text
     end = (room - 1) * 2 // 3
@@ -170,14 +170,14 @@ def shortened(text: str, room: int) -> str:
 
 
 def messages() -> Console:
-    """Where progress and remarks go: stderr, so that stdout holds results alone."""
+    """Console for progress and remarks: stderr, so that stdout holds only results."""
     from whc.cli._console import PlainConsole
 
     return PlainConsole(stderr=True)
 
 
 def emit(result: object, as_json: bool, shown: RenderableType) -> None:
-    """Print a result: as JSON, or as a person reads it."""
+    """Print a result: as JSON, or as text for people."""
     if as_json:
         click.echo(json.dumps(result, indent=1, ensure_ascii=False))
         return
@@ -188,7 +188,7 @@ def emit(result: object, as_json: bool, shown: RenderableType) -> None:
 
 @contextmanager
 def progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for as long as the context lasts; yields a function to tell it (done, of all)."""
+    """A progress bar for the length of the context; yields the function that updates it with (done, total)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn(what, markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -1,4 +1,4 @@
-"""What is told of a command line that cannot be read: all that is missing or unknown, and what could be meant."""
+"""Messages for a command line that cannot be read: all that is missing or unknown, and suggestions."""
 
 from __future__ import annotations
 
@@ -10,34 +10,35 @@ from typing import Any
 import click
 
 MAX_KEYS = 3  # configuration keys named for one unknown option
-SPACE = "space."
+SPACE_PREFIX = "space."
 
 
 def explanation(error: click.ClickException, arguments: Sequence[str], root: click.Group) -> str:
-    """The lines to tell of an error, each with a next step.
+    """Lines that explain an error, each with a next step.
 
     Args:
-        error: what click raised at the first thing that is wrong.
+        error: click's exception for the first wrong part.
         arguments: the whole command line, without the program's name.
         root: the program, called `whc`.
     """
-    # Some of click's errors do not know where they arose.
+    # Some of click's errors have no context.
     context = getattr(error, "ctx", None) or _context(root, arguments)
-    see = f"see `{context.command_path} --help`"
+    help_hint = f"see `{context.command_path} --help`"
     if isinstance(error, click.MissingParameter):
-        return "\n".join(f"{name}: required, got nothing; {see}" for name in _missing(context))
+        return "\n".join(f"{name}: required, got nothing; {help_hint}" for name in _missing(context))
     if isinstance(error, click.NoSuchOption):
         unknown = _unknown(context, arguments) or [(error.option_name, "VALUE")]
-        return "\n".join(f"{name}: no such option; {_nearest(context, name, value) or see}" for name, value in unknown)
+        hints = ((name, _nearest(context, name, value) or help_hint) for name, value in unknown)
+        return "\n".join(f"{name}: no such option; {hint}" for name, hint in hints)
     command = getattr(error, "command_name", None)
     if command:
-        near = _nearest_command(context, command)
-        return f"{command}: no such command; " + (f"did you mean `{near}`?" if near else see)
-    return f"{error.format_message().rstrip('.')}; {see}"
+        suggestion = _nearest_command(context, command)
+        return f"{command}: no such command; " + (f"did you mean `{suggestion}`?" if suggestion else help_hint)
+    return f"{error.format_message().rstrip('.')}; {help_hint}"
 
 
 def _context(root: click.Group, arguments: Sequence[str]) -> click.Context:
-    """That of the command which the first words of a command line name."""
+    """Context of the command that the first words of a command line name."""
     context = click.Context(root, info_name=root.name)
     for word in arguments:
         child = context.command.get_command(context, word) if isinstance(context.command, click.Group) else None
@@ -48,61 +49,61 @@ def _context(root: click.Group, arguments: Sequence[str]) -> click.Context:
 
 
 def _missing(context: click.Context) -> Iterator[str]:
-    """Names of what the command needs and has not got: click itself stops at the first."""
+    """Names of all parameters that the command still needs: click itself stops at the first."""
     for parameter in context.command.get_params(context):
-        # By now click has read what was given.
+        # At this point click has read all given values.
         value = context.params.get(parameter.name or "") or parameter.consume_value(context, {})[0]
         if parameter.required and parameter.value_is_missing(value):
-            named = isinstance(parameter, click.Option)
-            yield max(parameter.opts, key=len) if named else parameter.human_readable_name.upper()
+            is_option = isinstance(parameter, click.Option)
+            yield max(parameter.opts, key=len) if is_option else parameter.human_readable_name.upper()
 
 
 def _options(context: click.Context) -> dict[str, click.Option]:
-    options = [one for one in context.command.get_params(context) if isinstance(one, click.Option)]
+    options = [parameter for parameter in context.command.get_params(context) if isinstance(parameter, click.Option)]
     return {name: option for option in options for name in (*option.opts, *option.secondary_opts)}
 
 
 def _unknown(context: click.Context, arguments: Sequence[str]) -> list[tuple[str, str]]:
-    """Options that the command does not have, and the value that each was given."""
-    known, unknown = _options(context), []
+    """Given options that the command does not have, each with its value."""
+    options, unknown = _options(context), []
     rest = list(arguments)
     while rest:
         name, equals, value = rest.pop(0).partition("=")
         if name == "--":
             break
-        if name in known:
-            if not (known[name].is_flag or equals) and rest:
+        if name in options:
+            if not (options[name].is_flag or equals) and rest:
                 rest.pop(0)
         elif name.lstrip("-")[:1].isalpha() and name.startswith("-"):
-            given = value if equals else next((one for one in rest[:1] if not one.startswith("-")), "VALUE")
-            unknown.append((name, given))
+            following = rest[0] if rest and not rest[0].startswith("-") else "VALUE"
+            unknown.append((name, value if equals else following))
     return unknown
 
 
 def _nearest(context: click.Context, name: str, value: str) -> str:
-    """What could have been meant by an option: a configuration key of that name, or an option nearly of that name."""
-    known = _options(context)
+    """A hint for an unknown option: configuration keys of that name, or an option with a similar name."""
+    command_options = _options(context)
     word = name.lstrip("-").replace("-", "_")
-    keys = _keys() if known.keys() & {"--set", "--space"} else []
-    if "--set" in known:
-        keys = [key.removeprefix(SPACE) for key in keys if key.startswith(SPACE)]
-    near = [key for key in keys if f".{key}".endswith(f".{word}")]
-    options = get_close_matches(f"--{name.lstrip('-')}", known, n=1)
-    if options and (not near or options[0].lstrip("-") == name.lstrip("-")):
-        return f"did you mean {options[0]}?"
+    keys = _keys() if command_options.keys() & {"--set", "--space"} else []
+    if "--set" in command_options:
+        keys = [key.removeprefix(SPACE_PREFIX) for key in keys if key.startswith(SPACE_PREFIX)]
+    matching_keys = [key for key in keys if f".{key}".endswith(f".{word}")]
+    near_options = get_close_matches(f"--{name.lstrip('-')}", command_options, n=1)
+    if near_options and (not matching_keys or near_options[0].lstrip("-") == name.lstrip("-")):
+        return f"did you mean {near_options[0]}?"
     for leaf in get_close_matches(word, {key.rpartition(".")[2] for key in keys}, n=1):
-        near = near or [key for key in keys if key.endswith(f".{leaf}")]
-    if not near:
+        matching_keys = matching_keys or [key for key in keys if key.endswith(f".{leaf}")]
+    if not matching_keys:
         return ""
-    if "--set" in known:
-        return f"did you mean {' or '.join(f'`--set {key}={value}`' for key in near[:MAX_KEYS])}?"
-    return f"write it in the search file: {' or '.join(near[:MAX_KEYS])}"
+    if "--set" in command_options:
+        return f"did you mean {' or '.join(f'`--set {key}={value}`' for key in matching_keys[:MAX_KEYS])}?"
+    return f"write it in the search file: {' or '.join(matching_keys[:MAX_KEYS])}"
 
 
 def _keys() -> list[str]:
-    """Every key of a search file, dotted; those of a training's configuration lie below `space`.
+    """All dotted keys of a search file; those of a training's configuration are below `space`.
 
-    They are read off the schema, as the classes behind them take seconds to import.
+    They are read from the schema, as importing the classes behind them takes seconds.
     """
     from whc.config import shipped
 
@@ -119,14 +120,14 @@ def _walk(schema: Mapping[str, Any], prefix: str) -> Iterator[str]:
 
 
 def _nearest_command(context: click.Context, name: str) -> str:
-    """The command, here or anywhere, whose name is nearest; nothing when none is near."""
+    """The command with the most similar name, in this group or anywhere; empty when none is similar."""
     group = context.command
-    here = {child: f"{context.command_path} {child}" for child in group.list_commands(context)}  # type: ignore[attr-defined]
+    in_group = {child: f"{context.command_path} {child}" for child in group.list_commands(context)}  # type: ignore[attr-defined]
     root = context.find_root()
     anywhere = {path.rpartition(" ")[2]: path for path in _paths(root.command, root, root.command_path)}
-    for commands in (here, anywhere):
-        for near in get_close_matches(name, commands, n=1):
-            return commands[near]
+    for commands in (in_group, anywhere):
+        for match in get_close_matches(name, commands, n=1):
+            return commands[match]
     return ""
 
 

@@ -37,21 +37,21 @@ def command(
     region: str | None,
     headless: bool,
     as_json: bool,
-    **running: Any,
+    **runtime_options: Any,
 ) -> None:
     """Run a model on a camera, a video or pictures. Ctrl-C ends it; the files that it writes are finished."""
     from whc.demo.regions import WHOLE, parse
     from whc.demo.run import run
 
-    looked_at = parse(region) if region else WHOLE
+    picture_region = parse(region) if region else WHOLE
     summary = run(
         _exported(_options.model_file(model)),
         source,
         save=save,
         csv=csv,
         display=not headless and _has_display(),
-        region=looked_at,
-        **running,
+        region=picture_region,
+        **runtime_options,
     )
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
 

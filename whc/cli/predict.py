@@ -41,9 +41,10 @@ def command(
 ) -> int:
     """Run a model over many pictures and write what it calls them.
 
-    A row of the CSV begins with the place of its picture: path for a folder (subfolders too); row, path, and where the
-    file has them split and true_label for a Parquet file; frame and seconds for a video. Then come label (the one
-    called), probability (of that label), and prob_LABEL: of the positive label of two, of each of more.
+    A row of the CSV begins with the columns that identify its picture. For a folder (with subfolders) this is path; for
+    a Parquet file row, path, and, where the file has them, split and true_label; for a video frame and seconds. Then
+    come label (the predicted one), probability (of that label), and prob_LABEL: for the positive label of two, or for
+    each label of three or more.
 
     A model of several frames has a row for each full window, at its last frame; windows stay within a video_id, a video
     or a folder. With labels in the Parquet file, F1 is told for each split. Ctrl-C finishes the file with the rows so
@@ -52,10 +53,10 @@ def command(
     from whc.demo.predict import predict
     from whc.demo.regions import WHOLE, parse
 
-    looked_at = parse(region) if region else WHOLE
+    picture_region = parse(region) if region else WHOLE
     loaded = _load(_options.model_file(model), runtime, threads, wait_s)
-    with _options.progress(_options.messages(), "predicting") as told:
-        summary = predict(loaded, source, out, split=split, region=looked_at, on_progress=told)
+    with _options.progress(_options.messages(), "predicting") as on_progress:
+        summary = predict(loaded, source, out, split=split, region=picture_region, on_progress=on_progress)
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
     return 128 + summary.signal if summary.signal else 0
 
@@ -67,7 +68,7 @@ def _load(path: Path, runtime: str, threads: int, wait_s: float) -> Classifier:
 
     if path.suffix == ".onnx":
         return classifier.load(path, runtime, threads, wait_s, BATCH)
-    if runtime != _options.RUNTIME:
+    if runtime != _options.DEFAULT_RUNTIME:
         advice = "export it first, or leave --runtime out"
         raise UsageError(problem("--runtime", f"needs an .onnx file, as PyTorch runs {path}", runtime, advice))
     from whc.trials import predict

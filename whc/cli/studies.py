@@ -17,27 +17,27 @@ if TYPE_CHECKING:
 
     from whc.records import StudyRecord, TrialRecord
 
-NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?")
+NUMBER_PATTERN = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?")
 
 
 class _ListsByDefault(click.Group):
-    """A group that lists when it is told no command."""
+    """A group whose default command is `list`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the command where there is none, as in `whc studies --json`."""
-        told = bool(args) and (not args[0].startswith("-") or args[0] in ctx.help_option_names)
-        return super().parse_args(ctx, args if told else ["list", *args])
+        """Insert the default command where there is none, as in `whc studies --json`."""
+        has_command = bool(args) and (not args[0].startswith("-") or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if has_command else ["list", *args])
 
 
 @click.group(cls=_ListsByDefault)
 def command() -> None:
-    """What searches have found: all of them in a list, which needs no command, or one of them closely."""
+    """List all studies (the default command), or show one in detail."""
 
 
 @command.command(name="list")
 @_options.runs
 @_options.as_json
-def every(runs: Path, as_json: bool) -> None:
+def list_all(runs: Path, as_json: bool) -> None:
     """Every study, the newest first."""
     rows = [_row(folder) for folder in _folders(runs)]
     _options.emit(rows, as_json, _listed(rows, runs))
@@ -83,15 +83,15 @@ def _folder(runs: Path, name: str) -> Path:
     from whc.errors import StudyError, problem
     from whc.records import existing_study
 
-    known = [folder.name for folder in _folders(runs)]
-    near = get_close_matches(name, known, n=1)
-    if name not in known and near:
-        raise StudyError(problem(str(runs), "no such study", name, f"did you mean {near[0]!r}?"))
+    names = [folder.name for folder in _folders(runs)]
+    similar = get_close_matches(name, names, n=1)
+    if name not in names and similar:
+        raise StudyError(problem(str(runs), "no such study", name, f"did you mean {similar[0]!r}?"))
     return existing_study(runs, name)
 
 
 def _read(folder: Path) -> tuple[StudyRecord, list[TrialRecord]]:
-    """A study and its trials that are over; raises StudyError, in one line, when a file of it is damaged."""
+    """A study and its ended trials; raises StudyError, in one line, when a file of it is damaged."""
     from whc.errors import StudyError, UsageError
     from whc.records import StudyRecord, trial_records
 
@@ -102,7 +102,7 @@ def _read(folder: Path) -> tuple[StudyRecord, list[TrialRecord]]:
 
 
 def _row(folder: Path) -> dict[str, Any]:
-    """A study in a few numbers, or what is wrong with it."""
+    """A row of the list: a study in a few numbers, or the reason why it cannot be read."""
     from whc.errors import StudyError
     from whc.records.results import front_trials, hypervolume_of, scored
 
@@ -134,7 +134,7 @@ def _listed(rows: Sequence[dict[str, Any]], runs: Path) -> RenderableType:
 
     if not rows:
         return Text(f"{runs}: no study yet; begin one with `whc search --space search_spaces/tiny.yaml`")
-    # A study's folder is named as the study, so that one folder stands for all.
+    # Only the folder of all studies is shown: each study's own folder has its name.
     table = Table(title=f"studies in {runs}", title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("study", "space", "ended", "states", "val_f1", "front", "hypervolume", "ref ms"):
         words = heading in ("study", "space", "states")
@@ -144,32 +144,32 @@ def _listed(rows: Sequence[dict[str, Any]], runs: Path) -> RenderableType:
             table.add_row(row["study"], "damaged")
             continue
         best = "" if row["best_val_f1"] is None else f"{row['best_val_f1']:.4f}"
-        found = (best, str(row["front"]), f"{row['hypervolume']:.4f}", f"{row['reference_ms']:.4f}")
+        figures = (best, str(row["front"]), f"{row['hypervolume']:.4f}", f"{row['reference_ms']:.4f}")
         ended, states = f"{row['ended']} of {row['trials']}", ", ".join(counted(row["states"]))
-        table.add_row(row["study"], row["space"], ended, states, *found)
-    told = "ref ms: the reference network when idle; where it differs, compare x ref"
-    return Group(table, told, *(Text(f"damaged: {row['damaged']}") for row in rows if "damaged" in row))
+        table.add_row(row["study"], row["space"], ended, states, *figures)
+    note = "ref ms: the reference network when idle; where it differs, compare x ref"
+    return Group(table, note, *(Text(f"damaged: {row['damaged']}") for row in rows if "damaged" in row))
 
 
 def _reasons(ended: Sequence[TrialRecord]) -> dict[str, dict[str, int]]:
-    """Why trials did not finish, the commonest first, by state; reasons that differ in numbers alone are joined."""
+    """By state, how often each reason ended a trial, most frequent first; differences in numbers are joined."""
     alike: defaultdict[str, defaultdict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for record in ended:
         if record.reason:
             first = record.reason.partition("\n")[0]
-            alike[record.state][NUMBER.sub("#", first)].append(first)
+            alike[record.state][NUMBER_PATTERN.sub("#", first)].append(first)
     return {
-        state: {_joined(reasons): len(reasons) for reasons in sorted(found.values(), key=len, reverse=True)}
-        for state, found in alike.items()
+        state: {_joined(reasons): len(reasons) for reasons in sorted(by_pattern.values(), key=len, reverse=True)}
+        for state, by_pattern in alike.items()
     }
 
 
 def _joined(reasons: Sequence[str]) -> str:
-    """Sentences that differ in numbers alone as one, in which each of these is `lowest to highest`."""
-    columns = zip(*(NUMBER.findall(reason) for reason in reasons), strict=True)
+    """One sentence for sentences that differ only in numbers; each such number becomes `lowest to highest`."""
+    columns = zip(*(NUMBER_PATTERN.findall(reason) for reason in reasons), strict=True)
     ends = ((min(column, key=float), max(column, key=float)) for column in columns)
     spans = iter([low if low == high else f"{low} to {high}" for low, high in ends])
-    return NUMBER.sub(lambda _: next(spans), reasons[0])
+    return NUMBER_PATTERN.sub(lambda _: next(spans), reasons[0])
 
 
 def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any]) -> Group:
@@ -180,17 +180,17 @@ def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any])
 
     states = counted(result["states"])
     limits = ", ".join(f"{name} {limit:g}" for name, limit in study.limits.items()) or "none"
-    made = f"seed {study.seed}, whc {study.code_version}"
+    origin = f"seed {study.seed}, whc {study.code_version}"
     facts = (
         f"{result['folder']}: {len(ended)} of {study.trials} trials ended: {', '.join(states) or 'none'}",
-        f"space {study.space_name}, recipe {study.recipe}, limits: {limits}; {made}",
+        f"space {study.space_name}, recipe {study.recipe}, limits: {limits}; {origin}",
         f"data {study.data} ({study.data_fingerprint}); the constant predictor scores F1 {study.constant_f1:.4f}",
         f"host {study.host}; reference network {study.reference_ms:.4f} ms; hypervolume {result['hypervolume']:.4f}",
     )
     reasons = [
         f"{count} {STATES[state]}: {reason}"
-        for state, found in result["reasons"].items()
-        for reason, count in found.items()
+        for state, counts in result["reasons"].items()
+        for reason, count in counts.items()
     ]
     front = front_table(ended, rows=len(ended))
     return Group(*map(Text, facts), *front, *map(Text, reasons), Text(f"report: {result['report']}"))

@@ -62,8 +62,8 @@ def command(
     as_json: bool,
 ) -> None:
     """Train one network, keep its best weights by validation F1, and score the test split once (if there is one)."""
-    # Read when PyTorch loads. Threads that spin for long while they wait make training ten times slower where another
-    # process is busy; threads that do not spin at all, twice slower where none is.
+    # PyTorch reads this when it loads. If waiting threads spin for long, training is ten times slower beside another
+    # busy process; if they do not spin at all, it is twice as slow on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     start = _start(config, assignments, out, init, resume)
     from whc.data.dataset import load
@@ -71,8 +71,8 @@ def command(
     from whc.words import quantity
 
     console = _options.messages()
-    with _options.progress(console, "decoding") as told:
-        corpus = load(data, [start.config.model.image_size], told, start.interpolation)
+    with _options.progress(console, "decoding") as on_progress:
+        corpus = load(data, [start.config.model.image_size], on_progress, start.interpolation)
     if corpus.unreadable:
         console.print(f"{quantity(len(corpus.unreadable), 'unreadable image')} left out, first {corpus.unreadable[0]}")
     if start.config.model.frames > 1:
@@ -91,7 +91,7 @@ def command(
 
 
 def _write_predictions(data: Path, out: Path) -> None:
-    """The table that `whc predict` would write of the best checkpoint on the test split."""
+    """Write the same table as `whc predict` for the best checkpoint on the test split."""
     from whc.demo import classifier
     from whc.demo.predict import predict as write
     from whc.trials import predict
@@ -115,7 +115,7 @@ def _shown(summary: dict[str, Any]) -> str:
 
 
 class _Watcher:
-    """Shows each epoch as a line, and a bar of images below."""
+    """Prints a line for each epoch, and shows a progress bar of images below."""
 
     def __init__(self, bar: Progress, task: TaskID, console: Console) -> None:
         self._bar, self._task, self._console = bar, task, console
@@ -149,7 +149,7 @@ def _watched(console: Console) -> Iterator[_Watcher]:
         TextColumn("{task.fields[speed]}", markup=False),
         TimeRemainingColumn(),
     )
-    # Few updates a second: each one takes the interpreter from the training.
+    # Few updates a second: during each one the training must wait for the interpreter.
     with Progress(
         *columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_terminal
     ) as bar:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from whc.data.build_report import BuildReport
     from whc.data.folders import BuildConfig
 
-FPS = 10.0
-MIN_FRAMES = 2
-SHOWN = 3  # names of a kind in the terminal; report.json has all
+DEFAULT_FPS = 10.0
+DEFAULT_MIN_FRAMES = 2
+MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
 
 
 @click.command()
@@ -34,7 +34,7 @@ SHOWN = 3  # names of a kind in the terminal; report.json has all
     "--split",
     metavar="70/15/15",
     help="Split the classes of DIR: shares of train, val and test. Splits DIR/train and DIR/val again "
-    "where there is no test.",
+    "where there is no DIR/test.",
 )
 @click.option(
     "--group",
@@ -44,22 +44,24 @@ SHOWN = 3  # names of a kind in the terminal; report.json has all
     "searched in CLASS/.../file, its first group is the key, such as '/([^/_]+)_'.  [default: each file]",
 )
 @click.option("--labels", metavar="A,B", help="The classes in order of class_id.  [default: sorted]")
-@click.option("--fps", type=float, help=f"Frames a second to sample from clips.  [default: {FPS:g}]")
-@click.option("--min-frames", type=int, help=f"Leave out clips that give fewer frames.  [default: {MIN_FRAMES}]")
+@click.option("--fps", type=float, help=f"Frames a second to sample from clips.  [default: {DEFAULT_FPS:g}]")
+@click.option(
+    "--min-frames", type=int, help=f"Leave out clips that give fewer frames.  [default: {DEFAULT_MIN_FRAMES}]"
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed splits the same way.")
 @_options.as_json
-def command(out: Path, as_json: bool, **asked: Any) -> None:
+def command(out: Path, as_json: bool, **options: Any) -> None:
     """Build a data set from folders of pictures or clips.
 
-    Of exact copies within a class one stays; pictures that lie in two classes are left out; near-duplicates share a
-    split. With two classes the second is the positive one.
+    Of exact copies within a class, only one is kept. Pictures that are in two classes are left out. Near-duplicates
+    share a split. With two classes the second is the positive one.
     """
-    config = _config(**asked)
+    config = _config(**options)
     from whc.data.building import build
 
     console = _options.messages()
-    with _options.progress(console, "reading") as told:
-        report = build(config, out, told)
+    with _options.progress(console, "reading") as on_progress:
+        report = build(config, out, on_progress)
     _options.emit(report.model_dump(mode="json"), as_json, _render(report, out))
 
 
@@ -78,7 +80,7 @@ def _config(
         raise UsageError("--fps, --min-frames: must go with --videos, got --images; leave them out")
     content = {key: value for key, value in rest.items() if value is not None}
     if videos:
-        content = {"fps": FPS, "min_frames": MIN_FRAMES} | content
+        content = {"fps": DEFAULT_FPS, "min_frames": DEFAULT_MIN_FRAMES} | content
     if split is not None:
         content["split"] = shares(split)
     if labels is not None:
@@ -113,27 +115,27 @@ def _render(report: BuildReport, out: Path) -> Group:
 
 
 def _left_out(report: BuildReport) -> Iterator[str]:
-    """A line for each reason, with the first few names."""
-    for reason in dict.fromkeys(left.reason for left in report.left_out):
-        some = [left for left in report.left_out if left.reason == reason]
-        speaks_for_itself = len({left.detail for left in some}) == 1 < len(some)
-        few = _few(left.name if speaks_for_itself else f"{left.name}: {left.detail}" for left in some)
-        yield f"left out, {reason}: {len(some)} ({few})"
+    """A line for each reason, with the first names."""
+    for reason in dict.fromkeys(entry.reason for entry in report.left_out):
+        entries = [entry for entry in report.left_out if entry.reason == reason]
+        is_one_detail = len({entry.detail for entry in entries}) == 1 < len(entries)
+        examples = _first_names(entry.name if is_one_detail else f"{entry.name}: {entry.detail}" for entry in entries)
+        yield f"left out, {reason}: {len(entries)} ({examples})"
 
 
 def _near(report: BuildReport) -> Iterator[str]:
     clusters = report.near_duplicates
     if clusters:
-        few = _few(" ~ ".join(cluster[:2]) for cluster in clusters)
-        yield f"near-duplicates, in one group: {sum(map(len, clusters))} in {len(clusters)} clusters ({few})"
+        examples = _first_names(" ~ ".join(cluster[:2]) for cluster in clusters)
+        yield f"near-duplicates, in one group: {sum(map(len, clusters))} in {len(clusters)} clusters ({examples})"
     if report.leaks:
-        few = _few(" ~ ".join(cluster[:2]) for cluster in report.leaks)
+        examples = _first_names(" ~ ".join(cluster[:2]) for cluster in report.leaks)
         yield (
-            f"near-duplicates in more than one split: {len(report.leaks)} ({few}); "
+            f"near-duplicates in more than one split: {len(report.leaks)} ({examples}); "
             "give the class folders unsplit with --split to keep them together"
         )
 
 
-def _few(names: Iterable[str]) -> str:
-    every = list(names)
-    return ", ".join(every[:SHOWN]) + (" ..." if len(every) > SHOWN else "")
+def _first_names(names: Iterable[str]) -> str:
+    all_names = list(names)
+    return ", ".join(all_names[:MAX_SHOWN_NAMES]) + (" ..." if len(all_names) > MAX_SHOWN_NAMES else "")

@@ -60,11 +60,11 @@ def _render(report: DatasetReport) -> Group:
     if report.split_aliases:
         lines.append(f"splits: {report.split_aliases}")
     lines.append(f"frame rate: {report.frame_rate or 'not told'}; fingerprint {report.fingerprint}")
-    # A line of its own: a title would be wrapped to the table's width.
+    # A separate line: a title would be wrapped to the table's width.
     return Group(Text(f"{report.path}: {report.rows} rows"), table, *map(Text, lines))
 
 
 def _counted(finding: Finding) -> str:
-    """How many, and some of them."""
+    """The number of findings, and some examples."""
     more = " ..." if finding.count > len(finding.examples) else ""
     return f"{finding.count} ({', '.join(finding.examples)}{more})" if finding.count else "0"

@@ -18,6 +18,6 @@ def command(out: Path, clips: int | None, seed: int, as_json: bool) -> None:
     """Render labelled clips of hands that wave or do not."""
     from whc.data import synthetic
 
-    with _options.progress(_options.messages(), "rendering") as told:
-        path = synthetic.render(out, synthetic.DEFAULT_CLIPS if clips is None else clips, seed, told)
+    with _options.progress(_options.messages(), "rendering") as on_progress:
+        path = synthetic.render(out, synthetic.DEFAULT_CLIPS if clips is None else clips, seed, on_progress)
     _options.emit({"data": str(path)}, as_json, f"{path}")
