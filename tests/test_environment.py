@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from whc.data.synthetic import LABELS
+from whc.data.synthetic import CLASS_LABELS
 from whc.environment import prepare
 from whc.training.checkpoint import Checkpoint, save
 from whc.trials.artifacts import export, restore, untrained
@@ -43,7 +43,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, write_space: Callable[..., 
     folder = tmp_path_factory.mktemp("user")
     write_space(folder, epochs=2)
     config = TrialConfig.model_validate({"model": {"width": 4, "depth": 1, "image_size": 16}})
-    saved = Checkpoint(config.resolved(), untrained(config, LABELS).state_dict(), [*LABELS], 10.0, "f00d", "1", 1, 0.5)
+    weights = untrained(config, CLASS_LABELS).state_dict()
+    saved = Checkpoint(config.resolved(), weights, [*CLASS_LABELS], 10.0, "f00d", "1", 1, 0.5)
     save(saved, folder / "model.pt")
     export(*restore(saved, "model.pt"), saved, folder / "model.onnx")
     subprocess.run([*WHC, "data", "synth", "--out", "data", "--clips", "12"], cwd=folder, check=True)

@@ -18,7 +18,7 @@ import pytest
 
 import whc.cli
 from whc.config import load_yaml
-from whc.data.synthetic import LABELS
+from whc.data.synthetic import CLASS_LABELS
 from whc.trials.config import TrialConfig
 
 CONFIG = """
@@ -82,7 +82,7 @@ def test_data_synth_is_the_same_for_a_seed(data: Path, home: Path, result: Calla
 def test_data_info(data: Path, result: Callable[..., Any]) -> None:
     told = result("data", "info", data)
     assert told["path"] == str(data)
-    assert told["labels"] == list(LABELS)
+    assert told["labels"] == list(CLASS_LABELS)
     assert told["frame_rate"] == 10
     assert told["sizes"] == {"48x48": told["rows"]}
     assert list(told["splits"]) == ["train", "val", "test"]
@@ -153,7 +153,7 @@ def test_demo(model: Path, home: Path, result: Callable[..., Any]) -> None:
     told = result("demo", "--model", model, "--source", pictures, "--headless", "--save", "out.mp4", "--csv", "out.csv")
     assert told["model"] == str(model)
     assert told["source"] == str(pictures)
-    assert told["positive"] == LABELS[1]
+    assert told["positive"] == CLASS_LABELS[1]
     assert (told["frames"], told["decisions"]) == (6, 5)  # two frames to a decision
     assert 0 <= told["positive_share"] <= 1
     assert told["latency_ms_p50"] > 0

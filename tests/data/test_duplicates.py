@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whc.data import dataset, duplicates
-from whc.data.duplicates import clusters, join, look
+from whc.data.duplicates import appearance, clusters, join
 from whc.data.preprocess import Image, decode
 
 
@@ -47,7 +47,7 @@ NEAR: dict[str, Callable[[Image], Image]] = {
 @pytest.mark.parametrize("kind", NEAR)
 def test_near_duplicates_share_a_cluster_and_other_pictures_do_not(kind: str) -> None:
     pictures = [soft(seed) for seed in range(20)]
-    found = clusters([[look(picture)] for picture in (*pictures, *map(NEAR[kind], pictures))])
+    found = clusters([[appearance(picture)] for picture in (*pictures, *map(NEAR[kind], pictures))])
     assert found == [*range(20), *range(20)]
 
 
@@ -55,14 +55,14 @@ def test_a_chain_of_near_pictures_is_one_cluster() -> None:
     chain = [soft(3)]
     for _ in range(12):
         chain.append(np.clip(chain[-1].astype(int) + soft(4) // 24, 0, 255).astype(np.uint8))
-    ends = clusters([[look(chain[0])], [look(chain[-1])]])
+    ends = clusters([[appearance(chain[0])], [appearance(chain[-1])]])
     assert ends == [0, 1]
-    assert set(clusters([[look(picture)] for picture in chain])) == {0}
+    assert set(clusters([[appearance(picture)] for picture in chain])) == {0}
 
 
 def test_more_pictures_than_are_compared_at_once() -> None:
     count = duplicates._BLOCK_ROWS + 20
-    looks = [[look(soft(seed, 16, 16))] for seed in range(count)]
+    looks = [[appearance(soft(seed, 16, 16))] for seed in range(count)]
     found = clusters([*looks, *looks[::-1]])
     assert found[:count] == list(range(count))
     assert found[count:] == list(range(count))[::-1]
@@ -72,24 +72,24 @@ def test_pictures_that_show_nothing_are_near_nothing() -> None:
     dark, light = (np.full((20, 20, 3), level, np.uint8) for level in (0, 200))
     barely = dark.copy()
     barely[0, 0] = 3
-    assert clusters([[look(picture)] for picture in (dark, light, barely, dark)]) == [0, 1, 2, 3]
-    assert clusters([[look(dark)] * 5, [look(dark)] * 5]) == [0, 1]
+    assert clusters([[appearance(picture)] for picture in (dark, light, barely, dark)]) == [0, 1, 2, 3]
+    assert clusters([[appearance(dark)] * 5, [appearance(dark)] * 5]) == [0, 1]
 
 
 def test_digests_are_of_the_pixels_and_the_shape() -> None:
     picture = soft(0)
-    assert look(picture).digest == look(picture.copy()).digest
+    assert appearance(picture).digest == appearance(picture.copy()).digest
     changed = picture.copy()
     changed[5, 5, 0] ^= 1
     flat = np.zeros((4, 6, 3), np.uint8)
-    assert len({look(one).digest for one in (picture, changed, flat, flat.reshape(6, 4, 3))}) == 4
+    assert len({appearance(one).digest for one in (picture, changed, flat, flat.reshape(6, 4, 3))}) == 4
 
 
 def test_clips_are_near_when_their_moments_are() -> None:
     clip = [soft(seed) for seed in range(9)]
     again = [jpeg(picture, 60) for picture in clip]
     half_other = [jpeg(picture, 80) for picture in clip[:5]] + [soft(seed) for seed in range(20, 24)]
-    found = clusters([[look(picture) for picture in one] for one in (clip, again, half_other)])
+    found = clusters([[appearance(picture) for picture in one] for one in (clip, again, half_other)])
     assert found == [0, 0, 2]
 
 
@@ -98,7 +98,7 @@ def test_clips_that_share_a_frame_are_one_cluster_unless_it_is_empty() -> None:
     first = [dark, soft(0), soft(1), soft(2)]
     shares = [soft(5), soft(6), soft(1), soft(7), soft(8)]
     apart = [dark, soft(10), soft(11)]
-    assert clusters([[look(picture) for picture in one] for one in (first, shares, apart)]) == [0, 0, 2]
+    assert clusters([[appearance(picture) for picture in one] for one in (first, shares, apart)]) == [0, 0, 2]
 
 
 def test_no_items() -> None:
@@ -124,7 +124,7 @@ def test_join_is_what_a_flood_finds(keys: list[list[int]]) -> None:
 def test_faces_of_different_people_are_apart(shared: Path) -> None:
     table = dataset.read(shared / "data" / "smile" / "dataset.parquet")
     pictures = [decode(encoded.as_py()) for encoded in table.encoded[:3000]]
-    found = clusters([[look(picture)] for picture in pictures if picture is not None])
+    found = clusters([[appearance(picture)] for picture in pictures if picture is not None])
     people = table.rows["person_id"][:3000].tolist()
     first = {cluster: people[cluster] for cluster in found}
     assert [first[cluster] for cluster in found] == people

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from whc.data.folders import BuildConfig, Found, scan
+from whc.data.folders import BuildConfig, FolderScan, scan
 from whc.errors import DataError, UsageError
 
 SHARES = (0.7, 0.15, 0.15)
@@ -22,7 +22,7 @@ def put(root: Path, *names: str) -> None:
         path.touch()
 
 
-def look_into(folder: Path, **settings: Any) -> Found:
+def look_into(folder: Path, **settings: Any) -> FolderScan:
     return scan(BuildConfig(kind="images", folder=folder, **settings))
 
 

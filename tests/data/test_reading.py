@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from whc.data.folders import BuildConfig, Found, scan
+from whc.data.folders import BuildConfig, FolderScan, scan
 from whc.data.preprocess import Image, decode
 from whc.data.reading import Item, read
 from whc.errors import DataError
@@ -37,7 +37,7 @@ def put(root: Path, files: dict[str, bytes]) -> None:
         (root / name).write_bytes(content)
 
 
-def read_all(folder: Path, kind: str = "images", **settings: Any) -> tuple[dict[str, Item], Found]:
+def read_all(folder: Path, kind: str = "images", **settings: Any) -> tuple[dict[str, Item], FolderScan]:
     config = BuildConfig.model_validate({"kind": kind, "folder": folder, "split": SHARES, **settings})
     found = scan(config)
     return {item.source.name: item for item in read(found, config, None)}, found
@@ -68,7 +68,7 @@ def test_jpeg_and_png_stay_as_they_are_and_others_lose_nothing(tmp_path: Path) -
         stored = items[name].frames[0]
         assert stored.startswith(b"\x89PNG")
         np.testing.assert_array_equal(decode(stored), decode(content))
-    assert all(len(item.looks) == 1 and not item.note for item in items.values())
+    assert all(len(item.appearances) == 1 and not item.note for item in items.values())
 
 
 def test_unreadable_pictures_are_left_out_up_to_one_percent(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_clips_are_sampled(tmp_path: Path, make_video: MakeVideo) -> None:
         picture = decode(content)
         assert picture is not None
         assert picture.mean() == pytest.approx(24 * number, abs=4)
-    assert len(items["b/1.mp4"].looks) == 10
+    assert len(items["b/1.mp4"].appearances) == 10
 
 
 def test_frames_are_hardly_worse_than_the_clip_s(tmp_path: Path, make_video: MakeVideo) -> None:

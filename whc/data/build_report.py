@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from whc.data.dataset import SPLITS
-from whc.data.folders import BuildConfig, Found, LeftOut
+from whc.data.folders import BuildConfig, FolderScan, SkippedFile
 from whc.data.reading import Item
 from whc.data.report import SplitReport
 
@@ -36,7 +36,7 @@ class BuildReport(BaseModel):
     labels: list[str]
     frame_rate: float | None
     splits: dict[str, SplitReport]
-    left_out: list[LeftOut]
+    left_out: list[SkippedFile]
     near_duplicates: list[list[str]]
     leaks: list[list[str]]
     notes: list[str]
@@ -44,7 +44,12 @@ class BuildReport(BaseModel):
 
 
 def summarize(
-    items: Sequence[Item], near: Sequence[Sequence[Item]], found: Found, config: BuildConfig, path: Path, file: Path
+    items: Sequence[Item],
+    near: Sequence[Sequence[Item]],
+    found: FolderScan,
+    config: BuildConfig,
+    path: Path,
+    file: Path,
 ) -> BuildReport:
     """Report on a build.
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from whc.data import build_report, duplicates, splitting
 from whc.data.build_report import BuildReport
 from whc.data.dataset import SPLITS
-from whc.data.folders import BuildConfig, Found, scan
+from whc.data.folders import BuildConfig, FolderScan, scan
 from whc.data.pictures import require_utf8
 from whc.data.reading import Item, read
 from whc.errors import DataError, UsageError, problem
@@ -64,7 +64,7 @@ def build(config: BuildConfig, out: Path, on_progress: Callable[[int, int], None
     groups = _groups(found, config)
     items = _without_copies(read(found, config, on_progress), found)
     items = [replace(item, group=groups[item.source.name]) for item in items]
-    near = duplicates.clusters([item.looks for item in items])
+    near = duplicates.clusters([item.appearances for item in items])
     items = _split(_united(items, near), found, config)
     _check_classes(items, found, config)
     return _write(items, _clusters(items, near), found, config, out)
@@ -82,7 +82,7 @@ def _check_out(out: Path, config: BuildConfig) -> None:
         raise UsageError(problem("--out", "must be a folder", str(there), "choose another path"))
 
 
-def _groups(found: Found, config: BuildConfig) -> dict[str, str]:
+def _groups(found: FolderScan, config: BuildConfig) -> dict[str, str]:
     """Each file's group by the file's name; without --group every file is one of its own."""
     names = [source.name for source in found.sources]
     if config.group is None or (config.group, config.kind) == ("video", "videos"):
@@ -98,14 +98,14 @@ def _groups(found: Found, config: BuildConfig) -> dict[str, str]:
     return dict(zip(names, keys, strict=True))
 
 
-def _without_copies(items: Sequence[Item], found: Found) -> list[Item]:
+def _without_copies(items: Sequence[Item], found: FolderScan) -> list[Item]:
     """Items that show nothing twice: one of exact copies stays, none of those that lie in two classes.
 
     Of copies in several splits the one in test, or else val, stays: held-out data keeps its rows, training loses some.
     """
     alike: defaultdict[tuple[bytes, ...], list[Item]] = defaultdict(list)
     for item in items:
-        alike[tuple(one.digest for one in item.looks)].append(item)
+        alike[tuple(one.digest for one in item.appearances)].append(item)
     kept = []
     for same in alike.values():
         first = max(same, key=lambda item: SPLITS.index(item.source.split or SPLITS[0]))
@@ -130,7 +130,7 @@ def _united(items: Sequence[Item], near: Sequence[int]) -> list[Item]:
     ]
 
 
-def _split(items: Sequence[Item], found: Found, config: BuildConfig) -> list[Item]:
+def _split(items: Sequence[Item], found: FolderScan, config: BuildConfig) -> list[Item]:
     """Items with their splits: as the folder has them, or whole groups dealt out."""
     if config.split is None:
         return [replace(item, split=item.source.split or "") for item in items]
@@ -148,7 +148,7 @@ def _split(items: Sequence[Item], found: Found, config: BuildConfig) -> list[Ite
     return [replace(item, split=SPLITS[splits[number[item.group]]]) for item in items]
 
 
-def _check_classes(items: Sequence[Item], found: Found, config: BuildConfig) -> None:
+def _check_classes(items: Sequence[Item], found: FolderScan, config: BuildConfig) -> None:
     there = {(item.split, item.source.label) for item in items}
     is_test_absent = config.split is None and all(source.split != "test" for source in found.sources)
     for split in SPLITS[:-1] if is_test_absent else SPLITS:
@@ -157,7 +157,7 @@ def _check_classes(items: Sequence[Item], found: Found, config: BuildConfig) -> 
                 _refuse(f"none of {label!r} in {split}", found, config)
 
 
-def _refuse(got: str, found: Found, config: BuildConfig) -> NoReturn:
+def _refuse(got: str, found: FolderScan, config: BuildConfig) -> NoReturn:
     left = [left for left in found.left_out if left.reason in ("unreadable", "short", "copy", "conflict")]
     why = f" (left out: {len(left)}, such as {left[0].name}: {left[0].detail})" if left else ""
     next_step = "add people or clips of that class, or make groups smaller (near-duplicates are one group)"
@@ -173,7 +173,7 @@ def _clusters(items: Sequence[Item], near: Sequence[int]) -> list[list[Item]]:
 
 
 def _write(
-    items: Sequence[Item], near: Sequence[Sequence[Item]], found: Found, config: BuildConfig, out: Path
+    items: Sequence[Item], near: Sequence[Sequence[Item]], found: FolderScan, config: BuildConfig, out: Path
 ) -> BuildReport:
     with ExitStack() as files:  # entered one by one: what is refused names the last one
         parquet = files.enter_context(replacing(out / PARQUET))
@@ -185,7 +185,7 @@ def _write(
     return report
 
 
-def _write_rows(items: Sequence[Item], found: Found, config: BuildConfig, path: Path) -> None:
+def _write_rows(items: Sequence[Item], found: FolderScan, config: BuildConfig, path: Path) -> None:
     ordered = sorted(items, key=lambda item: SPLITS.index(item.split))
     rows = [(item, number) for item in ordered for number in item.frames]
     schema = _SCHEMA.with_metadata({"whc.frame_rate": json.dumps(config.fps)} if config.fps else None)

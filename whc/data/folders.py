@@ -1,4 +1,4 @@
-"""Which files of a folder are labelled pictures or clips, and what else lies there."""
+"""Scan of a folder: which files are labelled pictures or clips, and which files are left out."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Reason = Literal["unreadable", "short", "copy", "conflict", "link", "hidden", "o
 class BuildConfig(Settings):
     """What to build, and how.
 
-    `folder` holds split/class/files when `split` is None, else class/files, or split/class/files without one of the
-    splits, which are then dealt out again; below a class, folders may nest. `group` is
-    what `whc.data.splitting.grouping` reads, None for every file by itself. `labels` are in order of class_id, None for
-    the class folders in sorted order. `fps` (frames a second) and `min_frames` (a clip) are None for images.
+    If `split` is None, `folder` holds split/class/files. Otherwise it holds class/files, or split/class/files with a
+    split missing; then all files are split again. Below a class, folders may nest. `group` is read by
+    `whc.data.splitting.grouping`; None puts each file into a group of its own. `labels` are in order of class_id; None
+    takes the class folders in sorted order. `fps` (frames a second) and `min_frames` (of a clip) are None for images.
     """
 
     kind: Kind
@@ -42,8 +42,8 @@ class BuildConfig(Settings):
     seed: int = Field(0, ge=0)
 
 
-class LeftOut(BaseModel):
-    """A file, or a folder with all that is in it, that gives no rows: its name below the folder given, and why."""
+class SkippedFile(BaseModel):
+    """A file, or a folder with all its files, that gives no rows: its path below the given folder, and the reason."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -53,10 +53,10 @@ class LeftOut(BaseModel):
 
 
 @dataclass(frozen=True)
-class Source:
-    """A picture or clip; `name` is its path below the folder given, with `/` between the parts.
+class SourceFile:
+    """A picture or clip; `name` is its path below the given folder, with `/` between the parts.
 
-    `inner` is the name from the class folder on, `split` None where the splits are still to be dealt out.
+    `inner` is the part of the name from the class folder on; `split` is None while the files are not split.
     """
 
     path: Path
@@ -67,70 +67,72 @@ class Source:
 
 
 @dataclass
-class Found:
-    """What `scan` sees in a folder: files to read in order of their names, labels in order of class_id.
+class FolderScan:
+    """Result of `scan`: files to read in order of their names, files left out, and labels in order of class_id.
 
-    `notes` say how folders were read as splits, where their names alone do not.
+    `notes` explain which folders were read as which splits, where their names differ from those of the splits.
     """
 
-    sources: list[Source] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
+    sources: list[SourceFile] = field(default_factory=list)
+    left_out: list[SkippedFile] = field(default_factory=list)
     labels: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
-    def leave_out(self, source: Source, reason: Reason, detail: str) -> None:
-        """Note that a file gives no rows."""
-        self.left_out.append(LeftOut(name=source.name, reason=reason, detail=detail))
+    def leave_out(self, source: SourceFile, reason: Reason, detail: str) -> None:
+        """Record that a file gives no rows."""
+        self.left_out.append(SkippedFile(name=source.name, reason=reason, detail=detail))
 
 
-def scan(config: BuildConfig) -> Found:
-    """List a folder; a file whose name tells nothing is told by its first bytes. Links are not followed.
+def scan(config: BuildConfig) -> FolderScan:
+    """List a folder; a file without a known suffix is recognised by its first bytes. Links are not followed.
 
     Raises:
         DataError: the folder cannot be read or is not laid out as it should be, or a class folder is empty or outside
             the label map.
         UsageError: all three splits are there although shares are asked for.
     """
-    root, found = config.folder, Found()
-    tops = _subfolders(root, root, found)
-    splits = _splits(config, tops, found)
-    folders = [f"{top}/{label}" for top in splits for label in _subfolders(root / top, root, found)] if splits else tops
-    found.labels = _labels(config, {folder.rpartition("/")[2] for folder in folders})
+    root, contents = config.folder, FolderScan()
+    tops = _subfolders(root, root, contents)
+    splits = _splits(config, tops, contents)
+    folders = (
+        [f"{top}/{label}" for top in splits for label in _subfolders(root / top, root, contents)] if splits else tops
+    )
+    contents.labels = _labels(config, {folder.rpartition("/")[2] for folder in folders})
     for folder in folders:
         top, _, _ = folder.rpartition("/")
-        _collect(config, folder, splits.get(top), found)
-    found.sources.sort(key=lambda source: source.name)
-    return found
+        _collect(config, folder, splits.get(top), contents)
+    contents.sources.sort(key=lambda source: source.name)
+    return contents
 
 
-def _splits(config: BuildConfig, tops: list[str], found: Found) -> dict[str, str | None]:
-    """The split of each folder of a split, None where all are dealt out again; empty where these are class folders."""
-    root, named = str(config.folder), {top: split for top in tops if (split := split_named(top))}
-    lacking = [split for split in SPLITS if split not in named.values()]
+def _splits(config: BuildConfig, tops: list[str], contents: FolderScan) -> dict[str, str | None]:
+    """The split of each split folder, None if all are split again; empty if the top folders are class folders."""
+    root, split_of = str(config.folder), {top: split for top in tops if (split := split_named(top))}
+    missing = [split for split in SPLITS if split not in split_of.values()]
     if config.split is None:
-        if set(lacking) - {"test"}:
-            is_split = "splits again what is there" if named else "splits these when they are the class folders"
-            next_step = f"add {' and '.join(lacking[:2])}; or --split 70/15/15 {is_split}"
+        if set(missing) - {"test"}:
+            is_split = "splits again what is there" if split_of else "splits these when they are the class folders"
+            next_step = f"add {' and '.join(missing[:2])}; or --split 70/15/15 {is_split}"
             raise DataError(problem(root, "must hold the folders train and val, and test to score it", tops, next_step))
-        found.left_out += [_other(top, "not train, val or test") for top in tops if top not in named]
-        found.notes += [f"folder {top} read as {split}" for top, split in named.items() if top != split]
-        return dict(named)
-    if not named or len(named) < len(tops):
+        contents.left_out += [_skipped_other(top, "not train, val or test") for top in tops if top not in split_of]
+        contents.notes += [f"folder {top} read as {split}" for top, split in split_of.items() if top != split]
+        return dict(split_of)
+    if not split_of or len(split_of) < len(tops):
         return {}
-    if not lacking:
+    if not missing:
         rule = f"must be left out, as {root} is split already"
         raise UsageError(problem("--split", rule, tops, "leave it out, or give a folder of class folders"))
-    found.notes.append(f"{' and '.join(named)} taken together and split again")
-    return dict.fromkeys(named)
+    contents.notes.append(f"{' and '.join(split_of)} taken together and split again")
+    return dict.fromkeys(split_of)
 
 
-def _labels(config: BuildConfig, present: set[str]) -> tuple[str, ...]:
-    root, names = str(config.folder), sorted(present)
+def _labels(config: BuildConfig, folder_names: set[str]) -> tuple[str, ...]:
+    root, names = str(config.folder), sorted(folder_names)
     labels = tuple(names) if config.labels is None else config.labels
-    outside = [name for name in names if name not in labels]
-    if outside:
+    unknown = [name for name in names if name not in labels]
+    if unknown:
         rule = f"labels must not lie outside the map {', '.join(labels)}"
-        raise DataError(problem(root, rule, outside, "add them to --labels, or move the folders away"))
+        raise DataError(problem(root, rule, unknown, "add them to --labels, or move the folders away"))
     absent = [label for label in labels if label not in names]
     if absent:
         rule = f"must hold a folder for each of the labels {', '.join(labels)}"
@@ -140,40 +142,40 @@ def _labels(config: BuildConfig, present: set[str]) -> tuple[str, ...]:
     return labels
 
 
-def _collect(config: BuildConfig, folder: str, split: str | None, found: Found) -> None:
-    """Add the files of one class folder (a name below the root), however deep they lie."""
+def _collect(config: BuildConfig, folder: str, split: str | None, contents: FolderScan) -> None:
+    """Add all files in a class folder (a path below the root) and its subfolders."""
     outer, slash, label = folder.rpartition("/")
-    top, others = config.folder / folder, Counter[str]()
-    waiting, before = [top], len(found.sources)
-    while waiting:
-        for entry in _entries(waiting.pop()):
+    top, suffixes = config.folder / folder, Counter[str]()
+    pending, count_before = [top], len(contents.sources)
+    while pending:
+        for entry in _entries(pending.pop()):
             name = _name(entry, config.folder)
-            left = _reason(entry, name)
+            skipped = _skipped_entry(entry, name)
             path = Path(entry.path)
-            if left is None and entry.is_dir():
-                waiting.append(path)
-            elif left is None and (is_picture(path) if config.kind == "images" else is_video(path)):
-                found.sources.append(Source(path, name, split, label, name.removeprefix(outer + slash)))
+            if skipped is None and entry.is_dir():
+                pending.append(path)
+            elif skipped is None and (is_picture(path) if config.kind == "images" else is_video(path)):
+                contents.sources.append(SourceFile(path, name, split, label, name.removeprefix(outer + slash)))
             else:
-                found.left_out.append(left or _other(name, f"none of the {config.kind} that can be read"))
-                others[path.suffix.lower() or "no suffix"] += 1
-    if len(found.sources) == before:
-        got = dict(others.most_common(3)) or "an empty folder"
+                contents.left_out.append(skipped or _skipped_other(name, f"none of the {config.kind} that can be read"))
+                suffixes[path.suffix.lower() or "no suffix"] += 1
+    if len(contents.sources) == count_before:
+        got = dict(suffixes.most_common(3)) or "an empty folder"
         other_kind = "videos" if config.kind == "images" else "images"
         next_step = f"fill or remove the folder, or use --{other_kind}"
         raise DataError(problem(str(top), f"must hold {config.kind}", got, next_step))
 
 
-def _subfolders(folder: Path, root: Path, found: Found) -> list[str]:
-    """Names of the folders in a folder, sorted; all else in it is left out."""
+def _subfolders(folder: Path, root: Path, contents: FolderScan) -> list[str]:
+    """Names of the folders in a folder, sorted; all other entries are left out."""
     names = []
     for entry in _entries(folder):
         name = _name(entry, root)
-        left = _reason(entry, name)
-        if left is None and entry.is_dir():
+        skipped = _skipped_entry(entry, name)
+        if skipped is None and entry.is_dir():
             names.append(entry.name)
         else:
-            found.left_out.append(left or _other(name, "not in a class folder"))
+            contents.left_out.append(skipped or _skipped_other(name, "not in a class folder"))
     return names
 
 
@@ -186,22 +188,22 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def _name(entry: os.DirEntry[str], root: Path) -> str:
-    """The path below the root, in one line of text that can be written."""
+    """The path below the root, as one line of printable text."""
     return shown(Path(entry.path).relative_to(root).as_posix())
 
 
-def _reason(entry: os.DirEntry[str], name: str) -> LeftOut | None:
-    """Why an entry is left out whatever it holds; None for plain files and folders."""
+def _skipped_entry(entry: os.DirEntry[str], name: str) -> SkippedFile | None:
+    """The entry with the reason why it is left out, whatever it holds; None for plain files and folders."""
     if entry.is_symlink():
-        return LeftOut(name=name, reason="link", detail="symbolic links are not followed")
+        return SkippedFile(name=name, reason="link", detail="symbolic links are not followed")
     if entry.name.startswith("."):
-        return LeftOut(name=name, reason="hidden", detail="its name begins with a dot")
+        return SkippedFile(name=name, reason="hidden", detail="its name begins with a dot")
     if not is_text(entry.name):
-        return _other(name, "its name holds control characters, or is not UTF-8")
+        return _skipped_other(name, "its name holds control characters, or is not UTF-8")
     if not (entry.is_dir() or entry.is_file()):
-        return _other(name, "neither file nor folder")
+        return _skipped_other(name, "neither file nor folder")
     return None
 
 
-def _other(name: str, detail: str) -> LeftOut:
-    return LeftOut(name=name, reason="other", detail=detail)
+def _skipped_other(name: str, detail: str) -> SkippedFile:
+    return SkippedFile(name=name, reason="other", detail=detail)

@@ -1,4 +1,4 @@
-"""Which files are pictures, and how they are listed and read: the same for predict, the demo and `whc data build`."""
+"""Finding, listing and reading picture files: the same for predict, the demo and `whc data build`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from whc.data.shards import data_inside
 from whc.environment import MAX_PIXELS
 from whc.errors import DataError, WhcError
 
-# What has none of these is told by its first bytes; what has and cannot be decoded counts as damaged.
+# A file without these suffixes is recognised by its first bytes; one with them that cannot be decoded is damaged.
 # fmt: off
 PICTURE_SUFFIXES = frozenset(
     (
@@ -32,7 +32,7 @@ VIDEO_SUFFIXES = frozenset(
 
 MAX_FILE_BYTES = 6 * MAX_PIXELS  # the largest picture with 16 bits a colour, not compressed
 
-_SIGNATURES = (
+_FILE_SIGNATURES = (
     b"\xff\xd8\xff",  # JPEG
     b"\x89PNG\r\n\x1a\n",
     b"GIF87a",
@@ -44,11 +44,11 @@ _SIGNATURES = (
     b"\xff\x4f\xff\x51",
     b"#?RADIANCE",
 )
-_BRANDS = (b"avif", b"avis", *HEIC_BRANDS)  # of a file that begins with a box `ftyp`
+_FTYP_BRANDS = (b"avif", b"avis", *HEIC_BRANDS)  # of a file that begins with a box `ftyp`
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is a picture: by its name, so that a damaged one is told of, or else by its first bytes."""
+    """Whether a file is a picture: by its suffix, so that damaged files are reported, or else by its first bytes."""
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return True
     if is_video(path):
@@ -59,16 +59,16 @@ def is_picture(path: Path) -> bool:
     except OSError:
         return False
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
-    return is_webp or head.startswith(_SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in _BRANDS)
+    return is_webp or head.startswith(_FILE_SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in _FTYP_BRANDS)
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is a video, by its name alone."""
+    """Whether a file is a video, by its suffix alone."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def is_still(path: Path) -> bool:
-    """Whether a file that is given by itself is one picture; a GIF is played."""
+    """Whether a file that is given alone is a single picture; a GIF is played as a video."""
     return path.suffix.lower() != ".gif" and is_picture(path)
 
 
@@ -76,7 +76,7 @@ def read_file(path: Path) -> bytes:
     """The bytes of a picture's file.
 
     Raises:
-        Unreadable: the system refuses, or it is larger than any picture that is decoded.
+        Unreadable: the system refuses, or the file is larger than any picture that is decoded.
     """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
@@ -96,16 +96,16 @@ def read_picture(path: Path) -> Image:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Files of a folder, then of its subfolders, in order of their names, less those that are hidden.
+    """Files of a folder, then of its subfolders, in order of their names, without hidden ones.
 
-    Links to files count, those that lead nowhere or in circles too, so that they are told of. Links to folders don't.
+    Links to files are included, also broken and circular ones, so that they are reported. Links to folders are not.
 
     Raises:
         DataError: a folder cannot be read.
     """
     try:
-        with os.scandir(folder) as found:
-            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+        with os.scandir(folder) as scan:
+            entries = sorted((entry for entry in scan if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as error:
         raise DataError(f"{folder}: must be a readable folder, got: {error.strerror}; check its permissions") from error
     yield from (Path(entry.path) for entry in entries if _is_file(entry))
@@ -122,7 +122,7 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
 
 
 def pictures_below(folder: Path) -> tuple[list[Path], int]:
-    """The pictures of a folder and its subfolders, and the number of files that are none.
+    """The pictures of a folder and its subfolders, and the number of other files.
 
     Raises:
         DataError: a folder cannot be read, or there is no picture.
@@ -136,7 +136,7 @@ def pictures_below(folder: Path) -> tuple[list[Path], int]:
 
 
 def is_text(name: str) -> bool:
-    """Whether a name holds neither control characters (a line's end) nor bytes that are not UTF-8."""
+    """Whether a name is printable: without control characters, line ends, and bytes that are not UTF-8."""
     return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)
 
 
@@ -144,7 +144,7 @@ def require_utf8(path: Path | str, error: type[WhcError]) -> None:
     """Refuse a path that is not UTF-8: OpenCV crashes on it, and JSON cannot hold it.
 
     Raises:
-        error: it is not.
+        error: the path is not UTF-8.
     """
     try:
         str(path).encode()
@@ -153,5 +153,5 @@ def require_utf8(path: Path | str, error: type[WhcError]) -> None:
 
 
 def shown(name: str) -> str:
-    """A name as one line of text that can be written anywhere: what is no text is spelt out."""
+    """A name as one line of printable text: other characters are escaped."""
     return "".join(c if is_text(c) else c.encode("unicode_escape").decode() for c in name)

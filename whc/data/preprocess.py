@@ -1,4 +1,4 @@
-"""From a picture to a network's input: the one function that the trainer and the demo share.
+"""From a picture to a network's input: functions that the trainer and the demo share.
 
 Pictures are RGB uint8 (height, width, 3) throughout; the network takes float32 in 0..1.
 """
@@ -21,15 +21,15 @@ RESIZE = "stretch"
 INTERPOLATION = "area"
 TOO_LARGE = f"{MAX_PIXELS // 10**6} megapixels"
 
-# What cannot be decoded is told in our own words, once; OpenCV would add its account of each file.
+# We report each file that cannot be decoded; OpenCV would print its own message too.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
 class Unreadable(Exception):
-    """There is no picture in a file; the message says why, in a few words."""
+    """A file does not hold a picture that can be decoded; the message says why, in a few words."""
 
 
 def decode(encoded: bytes) -> Image | None:
@@ -52,15 +52,15 @@ def fault(encoded: bytes) -> str:
 def read_image(encoded: bytes) -> Image:
     """Decode an image file (JPEG, PNG, WebP ...) to RGB uint8 (height, width, 3).
 
-    Grey and palette pictures become RGB, CMYK is converted, 16 bits are scaled to 8, an alpha channel is dropped (the
-    colours under it stay), EXIF orientation is applied, and of several frames the first is taken.
+    Grey and palette pictures become RGB, CMYK is converted, 16 bits are scaled to 8, an alpha channel is dropped (its
+    colours stay), EXIF orientation is applied, and of several frames the first is taken.
 
     Raises:
-        Unreadable: it is damaged, no image, or, by its header, larger than MAX_PIXELS.
+        Unreadable: the file is damaged, no image, or, according to its header, larger than MAX_PIXELS.
     """
     if not encoded:
         raise Unreadable("empty or missing")
-    if encoded.startswith(_PNG) and not _is_whole_png(encoded):
+    if encoded.startswith(_PNG_SIGNATURE) and not _is_whole_png(encoded):
         raise Unreadable("cannot be decoded")
     try:
         picture = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -74,8 +74,8 @@ def read_image(encoded: bytes) -> Image:
 
 
 def _is_whole_png(encoded: bytes) -> bool:
-    """Whether no chunk that a picture needs is cut off or damaged: libpng would complain on stderr by itself."""
-    start = len(_PNG)
+    """Whether all chunks that a picture needs are complete and undamaged; else libpng would print on stderr."""
+    start = len(_PNG_SIGNATURE)
     while start + 12 <= len(encoded):
         kind, stop = encoded[start + 4 : start + 8], start + 8 + int.from_bytes(encoded[start : start + 4])
         needed = kind[:1].isupper()
@@ -94,8 +94,8 @@ def resize(picture: Image, height: int, width: int, interpolation: str = INTERPO
         picture: of any size.
         height: in pixels.
         width: in pixels.
-        interpolation: a key of `INTERPOLATIONS`: `area` averages areas when it shrinks and is bilinear when it grows;
-            `bilinear_antialias` is Pillow's bilinear filter, wider the more it shrinks.
+        interpolation: a key of `INTERPOLATIONS`. `area` averages areas to shrink a picture, and is bilinear to enlarge
+            it. `bilinear_antialias` is Pillow's bilinear filter, which is wider the more it shrinks.
     """
     if picture.shape[:2] == (height, width):
         return picture
@@ -109,7 +109,7 @@ def _area(picture: Image, height: int, width: int) -> Image:
 
 
 def _bilinear_antialias(picture: Image, height: int, width: int) -> Image:
-    from PIL import Image as Pillow  # models imported from the original projects need it, no others
+    from PIL import Image as Pillow  # only models imported from the original projects need it
 
     return np.asarray(Pillow.fromarray(picture).resize((width, height), Pillow.Resampling.BILINEAR))
 
@@ -121,15 +121,15 @@ INTERPOLATIONS: dict[str, Callable[[Image, int, int], Image]] = {
 
 
 def rotate(picture: Image, degrees: float) -> Image:
-    """A picture (height, width, 3) turned counter-clockwise about its centre; what comes in repeats the border."""
+    """A picture (height, width, 3) turned counter-clockwise about its centre; the border fills the empty corners."""
     height, width = picture.shape[:2]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1)
     turned = cv2.warpAffine(picture, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(turned, np.uint8)
 
 
-# Each arranges windows of frames (N, T, 3, H, W), oldest first, as one kind of network takes them: arrays and tensors
-# alike, so that the trainer may augment frames before it arranges them.
+# Each function arranges windows of frames (N, T, 3, H, W), oldest first, as a kind of network expects them. It works on
+# arrays and on tensors, so that the trainer can augment frames before it arranges them.
 LAYOUTS: dict[str, Callable[[Any], Any]] = {
     "still": lambda windows: windows[:, 0],
     "frame_stack": lambda windows: windows.reshape(len(windows), -1, *windows.shape[3:]),
@@ -139,7 +139,7 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
 
 
 def pack(windows: Image, layout: str) -> Image:
-    """Arrange windows of frames as a network's input, still uint8 (training moves bytes, not floats).
+    """Arrange windows of frames as a network's input, still as uint8 (training moves bytes, not floats).
 
     Args:
         windows: (N, T, H, W, 3), oldest frame first.

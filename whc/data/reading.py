@@ -1,4 +1,4 @@
-"""Pictures and clips read from their files, each as encoded frames with what they look like."""
+"""Reading pictures and clips from their files, as encoded frames with their appearances."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ import cv2
 
 from whc.data import duplicates
 from whc.data.dataset import MAX_UNREADABLE
-from whc.data.duplicates import Look
-from whc.data.folders import BuildConfig, Found, Reason, Source
+from whc.data.duplicates import Appearance
+from whc.data.folders import BuildConfig, FolderScan, Reason, SourceFile
 from whc.data.pictures import read_file
 from whc.data.preprocess import Image, Unreadable, read_image
 from whc.data.video import open_video, sampled
 from whc.errors import DataError, problem
 
-MAX_UNREADABLE_CLIPS = 0.1  # there are fewer clips than pictures in a folder, each of many rows
+MAX_UNREADABLE_CLIPS = 0.1  # more than for pictures, as a folder holds fewer clips
 
 _JPEG_QUALITY = 95
-_KEPT = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # how the files begin that go into the data set as they are
-_CUT_SHORT = 0.9  # of the length that a header tells, which may be off by a few frames
+_KEPT_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG and PNG: these files go into the data set unchanged
+_MIN_LENGTH_SHARE = 0.9  # of the length in a header, which may be wrong by a few frames
 
 
 @dataclass(frozen=True)
 class Item:
-    """A picture or a clip: its frames, encoded, by number (0 of a picture), and how each looks.
+    """A picture or a clip: its encoded frames by number (0 for a picture), and their appearances.
 
-    `note` is what is wrong with it, if anything; `group` and `split` are set later.
+    `note` describes damage, if there is any; `group` and `split` are set later.
     """
 
-    source: Source
+    source: SourceFile
     frames: dict[int, bytes] = field(default_factory=dict)
-    looks: list[Look] = field(default_factory=list)
+    appearances: list[Appearance] = field(default_factory=list)
     note: str = ""
     group: str = ""
     split: str = ""
 
 
 @dataclass(frozen=True)
-class _Unusable:
-    source: Source
+class _UnusableFile:
+    source: SourceFile
     reason: Reason
     detail: str
 
 
-def read(found: Found, config: BuildConfig, on_progress: Callable[[int, int], None] | None) -> list[Item]:
+def read(contents: FolderScan, config: BuildConfig, on_progress: Callable[[int, int], None] | None) -> list[Item]:
     """Read all files, in order; those that give no rows go to `found.left_out`.
 
     Raises:
@@ -56,68 +56,69 @@ def read(found: Found, config: BuildConfig, on_progress: Callable[[int, int], No
     """
     stop = Event()
 
-    def work(source: Source) -> Item | _Unusable:
+    def work(source: SourceFile) -> Item | _UnusableFile:
         return _picture(source) if config.kind == "images" else _clip(source, config, stop)
 
     items = []
-    pool = ThreadPoolExecutor(os.cpu_count())  # no more, as a large picture takes some hundred megabytes
+    pool = ThreadPoolExecutor(os.cpu_count())  # no more threads, as a large picture takes some hundred megabytes
     try:
-        for done, result in enumerate(pool.map(work, found.sources), 1):
+        for count, result in enumerate(pool.map(work, contents.sources), 1):
             if isinstance(result, Item):
                 items.append(result)
             else:
-                found.leave_out(result.source, result.reason, result.detail)
+                contents.leave_out(result.source, result.reason, result.detail)
             if on_progress:
-                on_progress(done, len(found.sources))
+                on_progress(count, len(contents.sources))
     finally:
         stop.set()
-        pool.shutdown(cancel_futures=True)  # Ctrl-C need not wait for the rest
-    _check(found, config)
+        pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the remaining files
+    _check_unreadable(contents, config)
     return items
 
 
-def _picture(source: Source) -> Item | _Unusable:
+def _picture(source: SourceFile) -> Item | _UnusableFile:
     try:
         encoded = read_file(source.path)
         picture = read_image(encoded)
     except Unreadable as error:
-        return _Unusable(source, "unreadable", str(error))
-    kept = encoded if encoded.startswith(_KEPT) else _encode(".png", picture)
-    return Item(source, {0: kept}, [duplicates.look(picture)])
+        return _UnusableFile(source, "unreadable", str(error))
+    content = encoded if encoded.startswith(_KEPT_SIGNATURES) else _encode(".png", picture)
+    return Item(source, {0: content}, [duplicates.appearance(picture)])
 
 
-def _clip(source: Source, config: BuildConfig, stop: Event) -> Item | _Unusable:
-    fps, least = config.fps or 1.0, config.min_frames or 1
+def _clip(source: SourceFile, config: BuildConfig, stop: Event) -> Item | _UnusableFile:
+    fps, min_frames = config.fps or 1.0, config.min_frames or 1
     item = Item(source)
     try:
         with open_video(source.path) as video:
-            told_seconds = video.count / video.fps if video.count else 0.0
+            header_seconds = video.count / video.fps if video.count else 0.0
             for number, picture in sampled(video, fps):
                 item.frames[number] = _encode(".jpg", picture)
-                item.looks.append(duplicates.look(picture))
+                item.appearances.append(duplicates.appearance(picture))
                 if stop.is_set():
                     break
     except DataError as error:
-        return _Unusable(source, "unreadable", str(error).removeprefix(f"{source.path}: "))
+        return _UnusableFile(source, "unreadable", str(error).removeprefix(f"{source.path}: "))
     seconds = (max(item.frames) + 1) / fps
-    damage = f"ends after {seconds:.1f} of {told_seconds:.1f} s" if seconds < _CUT_SHORT * told_seconds else ""
-    if len(item.frames) < least:
-        detail = f"frames at {fps:g} a second: {len(item.frames)}, fewer than --min-frames {least}"
-        return _Unusable(source, "short", ", ".join(filter(None, (detail, damage))))
+    is_short = seconds < _MIN_LENGTH_SHARE * header_seconds
+    damage = f"ends after {seconds:.1f} of {header_seconds:.1f} s" if is_short else ""
+    if len(item.frames) < min_frames:
+        detail = f"frames at {fps:g} a second: {len(item.frames)}, fewer than --min-frames {min_frames}"
+        return _UnusableFile(source, "short", ", ".join(filter(None, (detail, damage))))
     return replace(item, note=damage)
 
 
 def _encode(suffix: str, picture: Image) -> bytes:
-    # Colours at full resolution: crops are small.
+    # Keep colours at full resolution, as crops are small.
     jpeg = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR]
     settings = [*jpeg, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444] if suffix == ".jpg" else []
     return bytes(cv2.imencode(suffix, picture[..., ::-1], settings)[1].tobytes())
 
 
-def _check(found: Found, config: BuildConfig) -> None:
-    bad = [left for left in found.left_out if left.reason == "unreadable"]
-    most = MAX_UNREADABLE if config.kind == "images" else MAX_UNREADABLE_CLIPS
-    if len(bad) > max(1, most * len(found.sources)):
-        rule = f"at most {most:.0%} of the {config.kind} (or one) may be unreadable"
-        next_step = f"mend or remove them, such as {bad[0].name}: {bad[0].detail}"
-        raise DataError(problem(str(config.folder), rule, f"{len(bad)} of {len(found.sources)}", next_step))
+def _check_unreadable(contents: FolderScan, config: BuildConfig) -> None:
+    unreadable = [entry for entry in contents.left_out if entry.reason == "unreadable"]
+    limit = MAX_UNREADABLE if config.kind == "images" else MAX_UNREADABLE_CLIPS
+    if len(unreadable) > max(1, limit * len(contents.sources)):
+        rule = f"at most {limit:.0%} of the {config.kind} (or one) may be unreadable"
+        next_step = f"mend or remove them, such as {unreadable[0].name}: {unreadable[0].detail}"
+        raise DataError(problem(str(config.folder), rule, f"{len(unreadable)} of {len(contents.sources)}", next_step))

@@ -1,4 +1,4 @@
-"""Which Parquet files make up a data set: one file, or a folder of shards."""
+"""The Parquet files of a data set: one file, or a folder of shards."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from pathlib import Path
 from whc.data.split_names import split_named
 from whc.errors import DataError, problem
 
-# `0003`, `data_7`, `train-00000-of-00002`, and the `part-00000-...` that Spark writes.
-_NUMBERED = re.compile(r"(part-\d+.*|(.*[-_.])?\d+)")
-_COUNTED = re.compile(r"(?P<name>.*)-\d+-of-(?P<count>\d+)")
+# Such as `0003`, `data_7`, `train-00000-of-00002`, and the `part-00000-...` that Spark writes.
+_NUMBERED_NAME = re.compile(r"(part-\d+.*|(.*[-_.])?\d+)")
+_COUNTED_NAME = re.compile(r"(?P<name>.*)-\d+-of-(?P<count>\d+)")
 
 
 def split_in_name(file: Path) -> str | None:
-    """The split that a file's name begins with, such as val for `validation-00000-of-00002.parquet`."""
+    """The split at the beginning of a file's name, such as val for `validation-00000-of-00002.parquet`."""
     return split_named(re.split(r"[-_.]", file.name, maxsplit=1)[0])
 
 
 def is_folder_of_shards(path: Path) -> bool:
-    """Whether a path is a folder whose Parquet files belong together, as their names say."""
+    """Whether a path is a folder whose Parquet files belong together, according to their names."""
     if not path.is_dir():
         return False
     files = _parquet_files(path)
-    return bool(files) and all(split_in_name(file) or _NUMBERED.fullmatch(file.stem) for file in files)
+    return bool(files) and all(split_in_name(file) or _NUMBERED_NAME.fullmatch(file.stem) for file in files)
 
 
 def data_inside(folder: Path) -> Path | None:
-    """The first data set that lies in a folder, if there is one."""
-    below = (inner for inner in sorted(folder.iterdir()) if is_folder_of_shards(inner))
-    return next(chain(_parquet_files(folder), below), None)
+    """The first data set in a folder, None if there is none."""
+    subfolders = (inner for inner in sorted(folder.iterdir()) if is_folder_of_shards(inner))
+    return next(chain(_parquet_files(folder), subfolders), None)
 
 
 def data_files(path: Path) -> list[Path]:
     """The files of a data set, in order of their names.
 
     Raises:
-        DataError: there is nothing, or a folder that is not one of shards, or a shard is missing.
+        DataError: nothing is there, or the folder is not one of shards, or a shard is missing.
     """
     if is_folder_of_shards(path):
         files = _parquet_files(path)
-        _check_all_there(files)
+        _check_complete(files)
         return files
     if path.is_dir():
         inside = data_inside(path)
@@ -59,11 +59,11 @@ def _parquet_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.parquet") if path.is_file() and not path.name.startswith("."))
 
 
-def _check_all_there(files: list[Path]) -> None:
-    """Files that were copied in part would give a smaller data set without a word."""
-    counted = [match for file in files if (match := _COUNTED.fullmatch(file.stem))]
+def _check_complete(files: list[Path]) -> None:
+    """Refuse shards that were copied in part: they would silently give a smaller data set."""
+    counted = [match for file in files if (match := _COUNTED_NAME.fullmatch(file.stem))]
     for name, count in {(match["name"], match["count"]) for match in counted}:
-        there = sum((match["name"], match["count"]) == (name, count) for match in counted)
-        if there != int(count):
+        present = sum((match["name"], match["count"]) == (name, count) for match in counted)
+        if present != int(count):
             rule = f"must hold all {int(count)} shards of {name!r}"
-            raise DataError(problem(str(files[0].parent), rule, there, "copy the missing ones"))
+            raise DataError(problem(str(files[0].parent), rule, present, "copy the missing ones"))

@@ -1,9 +1,9 @@
-"""Rendered clips of hands that wave or do not: for tests, demonstrations, and a first study without data of one's own.
+"""Rendered clips of hands that wave or do not: for tests, demonstrations, and a first study without own data.
 
-One frame alone does not tell the classes apart, several do. A clip draws one path for each thing that can move (the
-swing of the arm, its place, the slow wander, the fingers) in the same way for every kind of motion; a kind *plays* some
-of them and *freezes* the others at a random frame. Frozen or played, a path shows the same values equally often, so the
-pictures of all kinds follow one distribution, and only their order in time differs.
+One frame does not show the class, several frames do. Each clip draws a path for everything that can move (the swing of
+the arm, its place, its slow drift, the fingers), in the same way for every kind of motion. A kind *plays* some paths,
+and *freezes* the others at a random frame. Frozen or played, a path has the same values equally often. So the pictures
+of all kinds follow one distribution, and only their order in time differs.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from whc.records import replacing
 
 Motion = Literal["waving", "still", "drifting", "passing", "opening"]
 MOTIONS: tuple[Motion, ...] = get_args(Motion)
-LABELS = ("no_waving_hand", "waving_hand")
+CLASS_LABELS = ("no_waving_hand", "waving_hand")
 FRAME_RATE = 10
 DEFAULT_CLIPS = 280
 SIZE: Size = (48, 48)
 
-_SCHEMA = pa.schema(
+_PARQUET_SCHEMA = pa.schema(
     {
         "split": pa.string(),
         "image_path": pa.string(),
@@ -48,26 +48,26 @@ _SCHEMA = pa.schema(
     metadata={"whc.frame_rate": json.dumps(FRAME_RATE)},
 )
 
-# What one person records, in this order: both classes come first, so that a small data set has them too.
-_SESSION: tuple[Motion, ...] = ("waving", "still", "passing", "waving", "opening", "drifting", "waving")
-_PLAYS = {"waving": "swing", "still": "", "drifting": "wander", "passing": "place", "opening": "fingers"}
-_FRAMES = (12, 16)
-_HELD_OUT = 0.15
+# Clips of one person, in this order: both classes come first, so that a small data set has them too.
+_SESSION_MOTIONS: tuple[Motion, ...] = ("waving", "still", "passing", "waving", "opening", "drifting", "waving")
+_PLAYED_PATHS = {"waving": "swing", "still": "", "drifting": "wander", "passing": "place", "opening": "fingers"}
+_CLIP_FRAMES = (12, 16)
+_HELD_OUT_SHARE = 0.15
 
-# Shapes are drawn this many times larger, in fixed point, and averaged down: cheap anti-aliasing.
-_OVERSAMPLING = 4
-_SHIFT = 4
+# Shapes are drawn larger by this factor, in fixed point, and then reduced by averaging: cheap anti-aliasing.
+_DRAWING_SCALE = 4
+_FRACTION_BITS = 4
 
 # Joints of a right hand seen from its palm, in palm lengths: origin at the wrist, y up, thumb at positive x.
-_KNUCKLES = ((0.29, 0.93), (0.10, 1.00), (-0.10, 0.96), (-0.28, 0.84))
+_KNUCKLE_POINTS = ((0.29, 0.93), (0.10, 1.00), (-0.10, 0.96), (-0.28, 0.84))
 _FINGER_LENGTHS = (0.72, 0.80, 0.74, 0.57)
-_FANS = (11.0, 2.0, -7.0, -17.0)  # degrees from straight up, spread fingers
-_PHALANXES = (0.46, 0.30, 0.24)  # shares of a finger's length
-_CURLS = (75.0, 175.0, 235.0)  # degrees each phalanx leans towards the viewer in a fist
-_FOREARM = 1.5
+_FINGER_ANGLES = (11.0, 2.0, -7.0, -17.0)  # degrees from straight up, spread fingers
+_PHALANX_SHARES = (0.46, 0.30, 0.24)  # shares of a finger's length
+_CURL_ANGLES = (75.0, 175.0, 235.0)  # degrees each phalanx leans towards the viewer in a fist
+_FOREARM_LENGTH = 1.5
 
 # Points around a unit circle.
-_RIM = np.array([(np.cos(turn), np.sin(turn)) for turn in np.arange(0, 2 * np.pi, np.pi / 8)])
+_CIRCLE_POINTS = np.array([(np.cos(turn), np.sin(turn)) for turn in np.arange(0, 2 * np.pi, np.pi / 8)])
 
 Colour = tuple[float, float, float]
 _DARK_SKIN, _LIGHT_SKIN = np.array((86.0, 54.0, 40.0)), np.array((240.0, 196.0, 168.0))
@@ -97,9 +97,9 @@ def render(
 ) -> Path:
     """Render labelled clips and write them as `out/dataset.parquet`; one seed gives the same bytes again.
 
-    Frames are 48x48 JPEG files at 10 frames a second, 12 to 16 a clip. Everybody records all kinds of motion (3 of 7
-    clips wave), and nobody appears in two splits; about 70, 15 and 15 % of the people are in train, val and test. With
-    fewer than 18 clips some kinds of negatives are left out.
+    Frames are 48x48 JPEG files at 10 frames a second, 12 to 16 a clip. Each person records all kinds of motion (3 of 7
+    clips wave), and is in one split only; about 70, 15 and 15 % of the people are in train, val and test. With fewer
+    than 18 clips some kinds of negatives are left out.
 
     Args:
         out: folder, made when missing.
@@ -116,25 +116,25 @@ def render(
         raise UsageError(problem("--clips", rule, clips, "ask for more clips"))
     if seed < 0:
         raise UsageError(problem("--seed", "must be 0 or more", seed, "choose another seed"))
-    people = max(len(SPLITS), clips // len(_SESSION))
-    columns: dict[str, list[object]] = {name: [] for name in _SCHEMA.names}
+    people = max(len(SPLITS), clips // len(_SESSION_MOTIONS))
+    columns: dict[str, list[object]] = {name: [] for name in _PARQUET_SCHEMA.names}
     for index in range(clips):
-        for row in _clip_rows(seed, index, people):
+        for row in _rows_of_clip(seed, index, people):
             for name, value in row.items():
                 columns[name].append(value)
         if on_progress:
             on_progress(index + 1, clips)
-    return _write(pa.table(columns, _SCHEMA), out / "dataset.parquet")
+    return _write(pa.table(columns, _PARQUET_SCHEMA), out / "dataset.parquet")
 
 
-def _clip_rows(seed: int, index: int, people: int) -> Iterator[dict[str, object]]:
+def _rows_of_clip(seed: int, index: int, people: int) -> Iterator[dict[str, object]]:
     """Rows of clip number `index`. Clips are dealt to the people in turn."""
     person = index % people
-    motion = _SESSION[index // people % len(_SESSION)]
-    held_out = max(1, round(_HELD_OUT * people))
+    motion = _SESSION_MOTIONS[index // people % len(_SESSION_MOTIONS)]
+    held_out = max(1, round(_HELD_OUT_SHARE * people))
     split = "test" if person >= people - held_out else "val" if person >= people - 2 * held_out else "train"
     rng = np.random.default_rng([seed, index])
-    frames = int(rng.integers(_FRAMES[0], _FRAMES[1], endpoint=True))
+    frames = int(rng.integers(_CLIP_FRAMES[0], _CLIP_FRAMES[1], endpoint=True))
     identity = _person(np.random.default_rng([seed, person, 1]))
     class_id = int(motion == "waving")
     for timestamp, picture in enumerate(_film(identity, motion, frames, SIZE, rng)):
@@ -144,7 +144,7 @@ def _clip_rows(seed: int, index: int, people: int) -> Iterator[dict[str, object]
             "image_path": f"clip_{index:05d}/{timestamp:02d}.jpg",
             "image_bytes": encoded.tobytes(),
             "class_id": class_id,
-            "label": LABELS[class_id],
+            "label": CLASS_LABELS[class_id],
             "source": "synthetic",
             "video_id": f"clip_{index:05d}",
             "timestamp": timestamp,
@@ -160,10 +160,10 @@ def _write(table: pa.Table, path: Path) -> Path:
 
 
 def clip(seed: int, motion: Motion, frames: int, size: Size = SIZE) -> Image:
-    """Film somebody's hand.
+    """A clip of a hand.
 
-    The middle square of the picture shows the hand as the frames of `render` do, so a network trained on those knows
-    what it sees when that square is cut out of a wider picture.
+    The middle square of the picture shows the hand as the frames of `render` do. So a network that is trained on those
+    works on that square, cut out of a wider picture.
 
     Args:
         seed: 0 or more; chooses person, scene and movement.
@@ -184,7 +184,7 @@ def _person(rng: np.random.Generator) -> _Person:
 
 
 def _film(person: _Person, motion: Motion, frames: int, size: Size, rng: np.random.Generator) -> Iterator[Image]:
-    """Frames of one clip: scene, light and sensor stay, the hand moves."""
+    """Frames of one clip: scene, light and sensor stay the same, only the hand moves."""
     height, width = size
     unit = min(size) * rng.uniform(0.21, 0.26)
     mirrored = rng.random() < 0.5
@@ -197,7 +197,7 @@ def _film(person: _Person, motion: Motion, frames: int, size: Size, rng: np.rand
     for pose in _poses(motion, frames, rng):
         canvas = scene.copy()
         elbow = np.array((width / 2, height)) + np.array((pose.x, pose.y)) * min(size)
-        pen = _Pen(canvas, elbow * _OVERSAMPLING, unit * _OVERSAMPLING, mirrored)
+        pen = _Pen(canvas, elbow * _DRAWING_SCALE, unit * _DRAWING_SCALE, mirrored)
         _draw_arm(pen, person, pose, sleeve, cuff)
         _draw_hand(pen, person, pose)
         picture = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
@@ -208,9 +208,9 @@ def _film(person: _Person, motion: Motion, frames: int, size: Size, rng: np.rand
 
 
 def _poses(motion: Motion, frames: int, rng: np.random.Generator) -> Iterator[_Pose]:
-    """The poses of a clip. Every kind draws the same numbers, so that only what it plays sets it apart."""
+    """The poses of a clip. Every kind of motion draws the same numbers; kinds differ only in the paths they play."""
     seconds = np.arange(frames) / FRAME_RATE
-    plays = _PLAYS[motion]
+    plays = _PLAYED_PATHS[motion]
 
     def times(path: str) -> NDArray[np.float64]:
         moment = seconds[rng.integers(frames)]
@@ -232,7 +232,7 @@ def _poses(motion: Motion, frames: int, rng: np.random.Generator) -> Iterator[_P
     for i in range(frames):
         yield _Pose(
             forearm=lean + arc * np.sin(swing[i]) + 0.01 * tremor[0, i],
-            # The hand trails behind the forearm; a function of the swing alone, so a frozen one looks no different.
+            # The hand lags behind the forearm. It depends on the swing alone, so a frozen swing looks no different.
             wrist=flick * np.sin(swing[i] - lag) + 0.01 * tremor[1, i],
             x=0.13 * place[i] + 0.05 * wander[0, i] + 0.003 * tremor[2, i],
             y=0.05 * wander[1, i] + 0.003 * tremor[3, i],
@@ -241,8 +241,8 @@ def _poses(motion: Motion, frames: int, rng: np.random.Generator) -> Iterator[_P
 
 
 def _background(size: Size, rng: np.random.Generator) -> Image:
-    """A still scene at drawing size: a slope between two colours, and soft shapes."""
-    height, width = (edge * _OVERSAMPLING for edge in size)
+    """A still scene at drawing size: a gradient between two colours, and soft shapes."""
+    height, width = (edge * _DRAWING_SCALE for edge in size)
     grey = rng.uniform(50, 220)
     corners = np.clip(grey + rng.normal(0, 22, (2, 2, 3)), 0, 255).astype(np.uint8)
     scene = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -255,11 +255,11 @@ def _background(size: Size, rng: np.random.Generator) -> Image:
             cv2.ellipse(scene, (centre, axes, turn), colour, cv2.FILLED)
         else:
             cv2.fillConvexPoly(scene, np.intp(cv2.boxPoints((centre, axes, turn))), colour)
-    return np.asarray(cv2.blur(scene, (2 * _OVERSAMPLING + 1,) * 2), np.uint8)
+    return np.asarray(cv2.blur(scene, (2 * _DRAWING_SCALE + 1,) * 2), np.uint8)
 
 
 def _light(size: Size, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Gain of each pixel and channel, (height, width, 3): brightness, tint, and one side lit more than the other."""
+    """Gain of each pixel and channel, (height, width, 3): brightness, tint, and one side brighter than the other."""
     y, x = np.mgrid[-1 : 1 : size[0] * 1j, -1 : 1 : size[1] * 1j]
     turn, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.25)
     gain = rng.uniform(0.65, 1.15) * (1 + slope * (x * np.cos(turn) + y * np.sin(turn)))
@@ -290,9 +290,9 @@ class _Pen:
     def limb(self, joints: Sequence[tuple[float, float, float]], colour: Colour, grow: float = 0.0) -> None:
         """Fill the hull of circles (x, y, radius); `grow` is added to the radii, for outlines."""
         circles = np.array(joints)
-        points = circles[:, None, :2] + (circles[:, 2] + grow)[:, None, None] * _RIM
-        fixed = np.rint(self.pixels(points.reshape(-1, 2)) * 2**_SHIFT).astype(np.int32)
-        cv2.fillConvexPoly(self.canvas, cv2.convexHull(fixed), colour, shift=_SHIFT)
+        points = circles[:, None, :2] + (circles[:, 2] + grow)[:, None, None] * _CIRCLE_POINTS
+        fixed = np.rint(self.pixels(points.reshape(-1, 2)) * 2**_FRACTION_BITS).astype(np.int32)
+        cv2.fillConvexPoly(self.canvas, cv2.convexHull(fixed), colour, shift=_FRACTION_BITS)
 
 
 def _shade(colour: NDArray[np.float64], factor: float) -> Colour:
@@ -305,23 +305,23 @@ def _draw_arm(pen: _Pen, person: _Person, pose: _Pose, sleeve: NDArray[np.float6
     """The forearm from below the elbow to the wrist, and the sleeve; leaves the pen at the wrist."""
     pen.turn = pose.forearm
     narrow, wide = 0.25 * person.breadth, 0.36 * person.breadth
-    arm = ((0.0, -1.2, wide), (0.0, 0.2, wide), (0.0, _FOREARM, narrow))
+    arm = ((0.0, -1.2, wide), (0.0, 0.2, wide), (0.0, _FOREARM_LENGTH, narrow))
     pen.limb(arm, _shade(person.skin, 0.72), grow=0.04)
     pen.limb(arm, _shade(person.skin, 0.94))
     if sleeve is not None:
         cloth = ((0.0, -1.2, wide + 0.12), (0.0, cuff - 0.3, wide + 0.1))
         pen.limb(cloth, _shade(sleeve, 0.6), grow=0.05)
         pen.limb(cloth, _shade(sleeve, 1.0))
-    pen.origin = pen.pixels(np.array(((0.0, _FOREARM),)))[0]
+    pen.origin = pen.pixels(np.array(((0.0, _FOREARM_LENGTH),)))[0]
 
 
 def _draw_hand(pen: _Pen, person: _Person, pose: _Pose) -> None:
-    """Palm, fingers and thumb, the ones nearer to the viewer later."""
+    """Palm, fingers and thumb; parts nearer to the viewer are drawn later."""
     pen.turn = pose.forearm + pose.wrist
     broad = person.breadth
     edge, fill, lit = (_shade(person.skin, factor) for factor in (0.62, 1.0, 1.1))
     palm = [(0.2 * broad, 0.02, 0.1), (-0.2 * broad, 0.02, 0.1), (0.3 * broad, 0.35, 0.12), (-0.31 * broad, 0.4, 0.1)]
-    palm += [(x * broad, y - 0.07, 0.1) for x, y in _KNUCKLES]
+    palm += [(x * broad, y - 0.07, 0.1) for x, y in _KNUCKLE_POINTS]
     pen.limb(palm, edge, grow=0.03)
     pen.limb(palm, fill)
     pen.limb([(-0.14 * broad, 0.35, 0.14), (-0.12 * broad, 0.5, 0.1)], lit)
@@ -333,10 +333,10 @@ def _draw_hand(pen: _Pen, person: _Person, pose: _Pose) -> None:
 
 def _finger(person: _Person, pose: _Pose, index: int) -> list[tuple[float, float]]:
     """Joints (x, y) of a finger that curls towards the viewer, from the knuckle to the tip."""
-    x, y = _KNUCKLES[index]
-    fan = np.radians(_FANS[index] * (0.2 + 0.8 * pose.openness))
+    x, y = _KNUCKLE_POINTS[index]
+    fan = np.radians(_FINGER_ANGLES[index] * (0.2 + 0.8 * pose.openness))
     joints = [(x * person.breadth, y)]
-    for share, curl in zip(_PHALANXES, _CURLS, strict=True):
+    for share, curl in zip(_PHALANX_SHARES, _CURL_ANGLES, strict=True):
         length = share * _FINGER_LENGTHS[index] * person.finger_length * np.cos(np.radians(curl) * (1 - pose.openness))
         x, y = joints[-1]
         joints.append((x + length * np.sin(fan), y + length * np.cos(fan)))
@@ -364,6 +364,6 @@ def _draw_digit(
     for bone in bones:
         pen.limb(bone, edge, grow=0.03)
         pen.limb(bone, fill)
-    # The first outline of each later phalanx cut into the one before: smooth the joints over.
+    # The outline of each phalanx cut into the one before it: draw over the joints.
     for bone in bones:
         pen.limb([(x, y, 0.45 * r) for x, y, r in bone], lit)

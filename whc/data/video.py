@@ -23,9 +23,9 @@ Size = tuple[int, int]
 
 SCANNED_FRAMES = 300
 MAX_RATE = 60.0
-ASSUMED_FPS = 30.0  # of a camera or a video that does not tell
+ASSUMED_FPS = 30.0  # for a camera or a video without a frame rate
 
-_SLACK = 0.01  # share by which a video may run slower than it is sampled: 29.97 frames a second pass for 30
+_RATE_TOLERANCE = 0.01  # a video may be this share slower than the sampling rate: 29.97 frames a second count as 30
 
 
 class Frame(NamedTuple):
@@ -39,8 +39,8 @@ class Frame(NamedTuple):
 class Video:
     """An open video; iterate it once.
 
-    `fps` is in frames a second, ASSUMED_FPS where the file does not tell. `size` is the height and width in pixels of
-    every frame. `count` is the number of frames that the file's header tells, None where it tells none.
+    `fps` is in frames a second, ASSUMED_FPS where the file has no frame rate. `size` is the height and width in pixels
+    of every frame. `count` is the number of frames in the file's header, None where it has none.
     """
 
     path: str
@@ -57,9 +57,9 @@ class Video:
 def open_video(path: Path | str) -> Iterator[Video]:
     """Open a video and close it at the end.
 
-    Pictures are upright, as a phone's file tells. A stream whose frames change size midway is stretched to the size of
-    its first frame (OpenCV does it), as every picture is stretched to the network's input later. A damaged file ends
-    where it can no longer be decoded: compare `count`.
+    Pictures are turned upright, as the file's rotation says. If frames change size midway, OpenCV stretches them to the
+    size of the first frame; every picture is stretched to the network's input later. A damaged file ends where it can
+    no longer be decoded: compare `count`.
 
     Raises:
         DataError: nothing there, or nothing in it that can be decoded.
@@ -67,72 +67,72 @@ def open_video(path: Path | str) -> Iterator[Video]:
     if not Path(path).is_file():
         raise DataError(f"{path}: must be a video, got nothing there; check the path")
     require_utf8(path, DataError)
-    # As an absolute path: FFmpeg takes `concat:a.mp4` for a protocol.
-    with capture(os.path.abspath(path)) as opened:  # noqa: PTH100 (resolve would follow links)
-        if not opened.isOpened():
+    # An absolute path, because FFmpeg reads `concat:a.mp4` as a protocol.
+    with capture(os.path.abspath(path)) as reader:  # noqa: PTH100 (resolve would follow links)
+        if not reader.isOpened():
             raise DataError(f"{path}: must be a video that FFmpeg can decode, got something else; convert it to MP4")
-        width, height = (int(opened.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        width, height = (int(reader.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         if width * height > MAX_PIXELS:
             rule = f"must have frames of at most {TOO_LARGE}"
             raise DataError(problem(str(path), rule, f"{width}x{height}", "make it smaller"))
-        first = read_rgb(opened)
+        first = read_rgb(reader)
         if first is None:
             raise DataError(f"{path}: must have frames that can be decoded, got none; convert or download it again")
-        count = int(opened.get(cv2.CAP_PROP_FRAME_COUNT))
-        fps = frame_rate(opened)
+        count = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
+        fps = frame_rate(reader)
         size = (first.shape[0], first.shape[1])
-        yield Video(str(path), fps, size, count if count > 0 else None, _decoded(opened, first, fps))
+        yield Video(str(path), fps, size, count if count > 0 else None, _decoded(reader, first, fps))
 
 
 @contextmanager
-def capture(what: int | str) -> Iterator[cv2.VideoCapture]:
+def capture(source: int | str) -> Iterator[cv2.VideoCapture]:
     """OpenCV's reader of a camera (by number) or a file, released at the end."""
-    # FFmpeg alone for files: other backends take a name such as img_01.png for a sequence.
-    opened = cv2.VideoCapture(what, cv2.CAP_ANY if isinstance(what, int) else cv2.CAP_FFMPEG)
+    # Only FFmpeg for files: other backends read a name such as img_01.png as a sequence.
+    reader = cv2.VideoCapture(source, cv2.CAP_ANY if isinstance(source, int) else cv2.CAP_FFMPEG)
     try:
-        yield opened
+        yield reader
     finally:
-        opened.release()
+        reader.release()
 
 
-def read_rgb(opened: cv2.VideoCapture) -> Image | None:
+def read_rgb(reader: cv2.VideoCapture) -> Image | None:
     """The next frame as RGB uint8 (H, W, 3), or None at the end."""
-    there, picture = opened.read()
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8) if there else None
+    has_frame, picture = reader.read()
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8) if has_frame else None
 
 
-def frame_rate(opened: cv2.VideoCapture) -> float:
-    """Frames a second, ASSUMED_FPS where they are not told."""
-    fps = float(opened.get(cv2.CAP_PROP_FPS))
+def frame_rate(reader: cv2.VideoCapture) -> float:
+    """Frames a second, ASSUMED_FPS where they are unknown."""
+    fps = float(reader.get(cv2.CAP_PROP_FPS))
     return fps if math.isfinite(fps) and fps > 0 else ASSUMED_FPS
 
 
-def _decoded(opened: cv2.VideoCapture, first: Image, fps: float) -> Iterator[Frame]:
-    start = seconds = opened.get(cv2.CAP_PROP_POS_MSEC) / 1000
+def _decoded(reader: cv2.VideoCapture, first: Image, fps: float) -> Iterator[Frame]:
+    start = seconds = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
     yield Frame(first, 0.0)
-    while (picture := read_rgb(opened)) is not None:
-        seconds = _moment(opened, seconds, fps)
+    while (picture := read_rgb(reader)) is not None:
+        seconds = _frame_time(reader, seconds, fps)
         yield Frame(picture, seconds - start)
 
 
-def _moment(opened: cv2.VideoCapture, before: float, fps: float) -> float:
-    """Seconds at which the frame just read stands in the file; some files hold no times, or times that jump back."""
-    seconds = float(opened.get(cv2.CAP_PROP_POS_MSEC)) / 1000
-    return seconds if seconds > before else before + 1 / fps
+def _frame_time(reader: cv2.VideoCapture, previous: float, fps: float) -> float:
+    """Time in seconds of the last frame read; it is estimated where a file has no times, or times that jump back."""
+    seconds = float(reader.get(cv2.CAP_PROP_POS_MSEC)) / 1000
+    return seconds if seconds > previous else previous + 1 / fps
 
 
 def constant_rate(video: Video) -> float:
-    """Frames a second at which a video of constant rate can show each frame at its own time.
+    """Constant frame rate at which each frame of a video can be shown at its own time.
 
-    That is `video.fps` where the frames keep that pace. Otherwise (a phone's or a screen's recording) it is that of the
-    nearest two of the first SCANNED_FRAMES, MAX_RATE at most. The file is opened once more for it.
+    That is `video.fps` where the frames keep that rate. Otherwise (a phone's or a screen's recording) the two nearest
+    of the first SCANNED_FRAMES decide, up to MAX_RATE. The file is opened again for this.
     """
     times = [0.0]
-    with capture(os.path.abspath(video.path)) as opened:  # noqa: PTH100
-        opened.grab()
-        start = seconds = opened.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        while len(times) < SCANNED_FRAMES and opened.grab():
-            seconds = _moment(opened, seconds, video.fps)
+    with capture(os.path.abspath(video.path)) as reader:  # noqa: PTH100
+        reader.grab()
+        start = seconds = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        while len(times) < SCANNED_FRAMES and reader.grab():
+            seconds = _frame_time(reader, seconds, video.fps)
             times.append(seconds - start)
     if all(abs(seconds * video.fps - number) < 0.5 for number, seconds in enumerate(times)):
         return video.fps
@@ -140,14 +140,14 @@ def constant_rate(video: Video) -> float:
 
 
 def sampled(video: Video, fps: float) -> Iterator[tuple[int, Image]]:
-    """The frame nearest to each of the instants 0, 1/fps, 2/fps ... with the instant's number.
+    """The frame nearest to each of the times 0, 1/fps, 2/fps ... with the number of that time.
 
-    A gap in the stream leaves out its instants.
+    Times in a gap of the stream are left out.
 
     Raises:
-        DataError: the video has fewer frames a second than are asked for.
+        DataError: the video has fewer frames a second than `fps`.
     """
-    if fps > video.fps * (1 + _SLACK):
+    if fps > video.fps * (1 + _RATE_TOLERANCE):
         rule = f"must have at least the {fps:g} frames a second asked for"
         raise DataError(f"{video.path}: {rule}, got {video.fps:g}; use a lower --fps")
     next_number = 0
