@@ -57,7 +57,7 @@ def test_the_default_has_all_motions_in_all_splits_and_leaks_nothing(rendered: P
     assert report.leaks.people.count == report.leaks.clips.count == report.leaks.images.count == 0
     rows = pq.read_table(rendered).to_pandas()
     for _, split in rows.groupby("split"):
-        assert set(split["motion"]) == set(synthetic.MOTIONS)
+        assert set(split["motion"]) == set(synthetic.MOTION_KINDS)
         assert 0.4 <= split["class_id"].mean() <= 0.5
     assert ((rows["motion"] == "waving") == (rows["class_id"] == 1)).all()
     for _, clip in rows.groupby("video_id"):
@@ -74,7 +74,7 @@ def test_few_clips_still_make_a_data_set(tmp_path: Path, clips: int) -> None:
     assert report.leaks.people.count == report.leaks.clips.count == report.leaks.images.count == 0
     if clips >= 18:
         motions = pq.read_table(path).to_pandas().groupby("split")["motion"].nunique()
-        assert (motions == len(synthetic.MOTIONS)).all()
+        assert (motions == len(synthetic.MOTION_KINDS)).all()
 
 
 @pytest.mark.parametrize(("arguments", "told"), [({"clips": 5}, "--clips"), ({"seed": -1}, "--seed")])
@@ -92,7 +92,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         synthetic.render(tmp_path / "file", 6)
 
 
-@pytest.mark.parametrize("motion", synthetic.MOTIONS)
+@pytest.mark.parametrize("motion", synthetic.MOTION_KINDS)
 def test_a_clip_of_any_size(motion: synthetic.Motion) -> None:
     film = synthetic.clip(0, motion, 3, (60, 80))
     assert film.shape == (3, 60, 80, 3)
@@ -130,7 +130,7 @@ def test_one_frame_does_not_tell_waving(corpus: dataset.Corpus) -> None:
 def test_one_pose_is_as_likely_for_every_motion() -> None:
     poses = {
         motion: np.concatenate([list(synthetic._poses(motion, 14, np.random.default_rng(i))) for i in range(1500)])
-        for motion in synthetic.MOTIONS
+        for motion in synthetic.MOTION_KINDS
     }
     for values in poses.values():
         for quantile in (0.1, 0.25, 0.5, 0.75, 0.9):

@@ -1,4 +1,4 @@
-"""The console of all commands: it shows text exactly as it is, whoever wrote it."""
+"""The console of all commands: it shows text exactly as it is."""
 
 from __future__ import annotations
 

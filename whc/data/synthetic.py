@@ -26,11 +26,11 @@ from whc.errors import UsageError, problem
 from whc.records import replacing
 
 Motion = Literal["waving", "still", "drifting", "passing", "opening"]
-MOTIONS: tuple[Motion, ...] = get_args(Motion)
+MOTION_KINDS: tuple[Motion, ...] = get_args(Motion)
 CLASS_LABELS = ("no_waving_hand", "waving_hand")
 FRAME_RATE = 10
 DEFAULT_CLIPS = 280
-SIZE: Size = (48, 48)
+FRAME_SIZE: Size = (48, 48)
 
 _PARQUET_SCHEMA = pa.schema(
     {
@@ -137,7 +137,7 @@ def _rows_of_clip(seed: int, index: int, people: int) -> Iterator[dict[str, obje
     frames = int(rng.integers(_CLIP_FRAMES[0], _CLIP_FRAMES[1], endpoint=True))
     identity = _person(np.random.default_rng([seed, person, 1]))
     class_id = int(motion == "waving")
-    for timestamp, picture in enumerate(_film(identity, motion, frames, SIZE, rng)):
+    for timestamp, picture in enumerate(_film(identity, motion, frames, FRAME_SIZE, rng)):
         encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
         yield {
             "split": split,
@@ -159,7 +159,7 @@ def _write(table: pa.Table, path: Path) -> Path:
     return path
 
 
-def clip(seed: int, motion: Motion, frames: int, size: Size = SIZE) -> Image:
+def clip(seed: int, motion: Motion, frames: int, size: Size = FRAME_SIZE) -> Image:
     """A clip of a hand.
 
     The middle square of the picture shows the hand as the frames of `render` do. So a network that is trained on those
@@ -167,7 +167,7 @@ def clip(seed: int, motion: Motion, frames: int, size: Size = SIZE) -> Image:
 
     Args:
         seed: 0 or more; chooses person, scene and movement.
-        motion: one of MOTIONS.
+        motion: one of MOTION_KINDS.
         frames: number of frames T, at 10 a second.
         size: (height, width) in pixels.
 
@@ -193,7 +193,7 @@ def _film(person: _Person, motion: Motion, frames: int, size: Size, rng: np.rand
     scene = _background(size, rng)
     light = _light(size, rng)
     noise = rng.uniform(1, 6)
-    blur = rng.uniform(0.0, 0.6) * min(size) / SIZE[0]
+    blur = rng.uniform(0.0, 0.6) * min(size) / FRAME_SIZE[0]
     for pose in _poses(motion, frames, rng):
         canvas = scene.copy()
         elbow = np.array((width / 2, height)) + np.array((pose.x, pose.y)) * min(size)

@@ -28,7 +28,7 @@ RAY_SETTINGS = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # under `uv run` Ray would send the current folder with all data
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_GLOBAL_CHECKPOINT_S": "inf",  # no snapshots of Ray's own state: nobody reads them, and they grow
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a banner even when told to be quiet
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints a banner even in quiet mode
 }
 # Beginnings of the variables that control who may join a cluster, and where `auto` looks for one.
 ACCESS_PREFIXES = ("RAY_AUTH_", "RAY_TLS_", "RAY_USE_TLS", "RAY_TMPDIR")
