@@ -270,14 +270,14 @@ def test_shipped_files_are_found_from_anywhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    found = shipped(folder, name)
-    assert found.is_file()
-    assert load_yaml(found)
+    result = shipped(folder, name)
+    assert result.is_file()
+    assert load_yaml(result)
     mine = tmp_path / folder / "tiny.yaml"
     mine.parent.mkdir()
     mine.write_text("a: 1\n")
     assert shipped(folder, name) == mine
-    assert shipped(folder, str(found)) == found
+    assert shipped(folder, str(result)) == result
 
 
 def test_what_is_not_shipped_lists_what_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,9 +157,9 @@ def test_published_tables_lose_their_dominated_rows(rows: list[tuple[str, float,
 
 @given(POINTS | SMOOTH)
 def test_a_rank_counts_the_fronts_that_must_go_before_a_point_is_on_one(points: list[Point]) -> None:
-    found = ranks(points)
+    result = ranks(points)
     left, layer = set(range(len(points))), 0
     while left:
         first = {i for i in left if not any(dominates(points[j], points[i]) for j in left)}
-        assert {i for i in left if found[i] == layer} == first
+        assert {i for i in left if result[i] == layer} == first
         left, layer = left - first, layer + 1

@@ -28,11 +28,11 @@ def sound() -> Columns:
 
 def members(clips: Clips) -> dict[str, list[int]]:
     """Rows of each clip in their order; names may repeat over splits."""
-    found: dict[str, list[int]] = {}
+    result: dict[str, list[int]] = {}
     for number in dict.fromkeys(clips.numbers.tolist()):
         rows = np.flatnonzero(clips.numbers == number)
-        found[clips.names[rows[0]]] = rows[np.argsort(clips.places[rows], kind="stable")].tolist()
-    return found
+        result[clips.names[rows[0]]] = rows[np.argsort(clips.places[rows], kind="stable")].tolist()
+    return result
 
 
 def test_video_and_time_come_first() -> None:

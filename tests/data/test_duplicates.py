@@ -47,8 +47,8 @@ NEAR: dict[str, Callable[[Image], Image]] = {
 @pytest.mark.parametrize("kind", NEAR)
 def test_near_duplicates_share_a_cluster_and_other_pictures_do_not(kind: str) -> None:
     pictures = [soft(seed) for seed in range(20)]
-    found = clusters([[appearance(picture)] for picture in (*pictures, *map(NEAR[kind], pictures))])
-    assert found == [*range(20), *range(20)]
+    result = clusters([[appearance(picture)] for picture in (*pictures, *map(NEAR[kind], pictures))])
+    assert result == [*range(20), *range(20)]
 
 
 def test_a_chain_of_near_pictures_is_one_cluster() -> None:
@@ -63,9 +63,9 @@ def test_a_chain_of_near_pictures_is_one_cluster() -> None:
 def test_more_pictures_than_are_compared_at_once() -> None:
     count = duplicates._BLOCK_ROWS + 20
     looks = [[appearance(soft(seed, 16, 16))] for seed in range(count)]
-    found = clusters([*looks, *looks[::-1]])
-    assert found[:count] == list(range(count))
-    assert found[count:] == list(range(count))[::-1]
+    result = clusters([*looks, *looks[::-1]])
+    assert result[:count] == list(range(count))
+    assert result[count:] == list(range(count))[::-1]
 
 
 def test_pictures_that_show_nothing_are_near_nothing() -> None:
@@ -89,8 +89,8 @@ def test_clips_are_near_when_their_moments_are() -> None:
     clip = [soft(seed) for seed in range(9)]
     again = [jpeg(picture, 60) for picture in clip]
     half_other = [jpeg(picture, 80) for picture in clip[:5]] + [soft(seed) for seed in range(20, 24)]
-    found = clusters([[appearance(picture) for picture in one] for one in (clip, again, half_other)])
-    assert found == [0, 0, 2]
+    result = clusters([[appearance(picture) for picture in one] for one in (clip, again, half_other)])
+    assert result == [0, 0, 2]
 
 
 def test_clips_that_share_a_frame_are_one_cluster_unless_it_is_empty() -> None:
@@ -124,7 +124,7 @@ def test_join_is_what_a_flood_finds(keys: list[list[int]]) -> None:
 def test_faces_of_different_people_are_apart(shared: Path) -> None:
     table = dataset.read(shared / "data" / "smile" / "dataset.parquet")
     pictures = [decode(encoded.as_py()) for encoded in table.encoded[:3000]]
-    found = clusters([[appearance(picture)] for picture in pictures if picture is not None])
+    result = clusters([[appearance(picture)] for picture in pictures if picture is not None])
     people = table.rows["person_id"][:3000].tolist()
-    first = {cluster: people[cluster] for cluster in found}
-    assert [first[cluster] for cluster in found] == people
+    first = {cluster: people[cluster] for cluster in result}
+    assert [first[cluster] for cluster in result] == people

@@ -37,27 +37,27 @@ def refusal(kind: type[Exception], folder: Path, **settings: Any) -> str:
 
 def test_class_folders_nest_and_are_sorted(tmp_path: Path) -> None:
     put(tmp_path, "b/2.png", "b/1.JPG", "a/anna/day/3.webp", "a/x.bmp")
-    found = look_into(tmp_path, split=SHARES)
-    assert found.labels == ("a", "b")
-    assert [(s.name, s.split, s.label) for s in found.sources] == [
+    result = look_into(tmp_path, split=SHARES)
+    assert result.labels == ("a", "b")
+    assert [(s.name, s.split, s.label) for s in result.sources] == [
         ("a/anna/day/3.webp", None, "a"),
         ("a/x.bmp", None, "a"),
         ("b/1.JPG", None, "b"),
         ("b/2.png", None, "b"),
     ]
-    assert all(source.path == tmp_path / source.name and source.inner == source.name for source in found.sources)
-    assert found.left_out == []
+    assert all(source.path == tmp_path / source.name and source.inner == source.name for source in result.sources)
+    assert result.left_out == []
 
 
 def test_split_folders(tmp_path: Path) -> None:
     put(tmp_path, *(f"{split}/{label}/1.png" for split in ("train", "val", "test") for label in "ab"), "old/a/1.png")
-    found = look_into(tmp_path)
-    assert {(s.name, s.inner, s.split, s.label) for s in found.sources} == {
+    result = look_into(tmp_path)
+    assert {(s.name, s.inner, s.split, s.label) for s in result.sources} == {
         (f"{split}/{label}/1.png", f"{label}/1.png", split, label)
         for split in ("train", "val", "test")
         for label in "ab"
     }
-    assert [(left.name, left.reason) for left in found.left_out] == [("old", "other")]
+    assert [(left.name, left.reason) for left in result.left_out] == [("old", "other")]
 
 
 def test_labels_may_be_in_any_order_and_are_the_map(tmp_path: Path) -> None:
@@ -83,9 +83,9 @@ def test_what_is_no_picture_is_told_and_never_read(tmp_path: Path) -> None:
     (root / "b" / "folder").symlink_to(outside)
     (root / "c").symlink_to(outside)
     os.mkfifo(root / "b" / "pipe.png")
-    found = look_into(root, split=SHARES)
-    assert [source.name for source in found.sources] == ["a/1.png", "b/1.png"]
-    assert {(left.name, left.reason) for left in found.left_out} == {
+    result = look_into(root, split=SHARES)
+    assert [source.name for source in result.sources] == ["a/1.png", "b/1.png"]
+    assert {(left.name, left.reason) for left in result.left_out} == {
         ("a/notes.txt", "other"),
         ("a/.hidden.png", "hidden"),
         ("a/.git", "hidden"),
@@ -99,7 +99,7 @@ def test_what_is_no_picture_is_told_and_never_read(tmp_path: Path) -> None:
         ("c", "link"),
         ("b/pipe.png", "other"),
     }
-    assert all("\n" not in left.name + left.detail for left in found.left_out)
+    assert all("\n" not in left.name + left.detail for left in result.left_out)
 
 
 def test_pictures_are_told_by_their_names_or_first_bytes(tmp_path: Path) -> None:
@@ -115,9 +115,9 @@ def test_pictures_are_told_by_their_names_or_first_bytes(tmp_path: Path) -> None
 
 def test_videos_are_told_apart_from_pictures(tmp_path: Path) -> None:
     put(tmp_path, "a/1.mp4", "b/1.MKV", "b/1.png")
-    found = scan(BuildConfig(kind="videos", folder=tmp_path, split=SHARES))
-    assert [source.name for source in found.sources] == ["a/1.mp4", "b/1.MKV"]
-    assert [left.name for left in found.left_out] == ["b/1.png"]
+    result = scan(BuildConfig(kind="videos", folder=tmp_path, split=SHARES))
+    assert [source.name for source in result.sources] == ["a/1.mp4", "b/1.MKV"]
+    assert [left.name for left in result.left_out] == ["b/1.png"]
     message = refusal(DataError, tmp_path, split=SHARES)
     assert (
         message == f"{tmp_path / 'a'}: must hold images, got {{'.mp4': 1}}; fill or remove the folder, or use --videos"
@@ -147,25 +147,25 @@ def test_a_split_folder_with_shares(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["valid", "Validation", "dev"])
 def test_splits_may_have_other_names_and_test_may_be_missing(tmp_path: Path, name: str) -> None:
     put(tmp_path, "training/a/1.png", "training/b/1.png", f"{name}/a/x/1.png", f"{name}/b/1.png")
-    found = look_into(tmp_path)
-    assert {(s.name, s.inner, s.split) for s in found.sources} == {
+    result = look_into(tmp_path)
+    assert {(s.name, s.inner, s.split) for s in result.sources} == {
         ("training/a/1.png", "a/1.png", "train"),
         ("training/b/1.png", "b/1.png", "train"),
         (f"{name}/a/x/1.png", "a/x/1.png", "val"),
         (f"{name}/b/1.png", "b/1.png", "val"),
     }
-    assert sorted(found.notes) == sorted(["folder training read as train", f"folder {name} read as val"])
+    assert sorted(result.notes) == sorted(["folder training read as train", f"folder {name} read as val"])
 
 
 def test_what_has_no_test_split_may_be_split_again(tmp_path: Path) -> None:
     put(tmp_path, "train/a/1.png", "train/b/1.png", "valid/a/1.png")
-    found = look_into(tmp_path, split=SHARES)
-    assert [(s.name, s.inner, s.split, s.label) for s in found.sources] == [
+    result = look_into(tmp_path, split=SHARES)
+    assert [(s.name, s.inner, s.split, s.label) for s in result.sources] == [
         ("train/a/1.png", "a/1.png", None, "a"),
         ("train/b/1.png", "b/1.png", None, "b"),
         ("valid/a/1.png", "a/1.png", None, "a"),
     ]
-    assert found.notes == ["train and valid taken together and split again"]
+    assert result.notes == ["train and valid taken together and split again"]
 
 
 def test_class_folders_may_be_called_like_splits(tmp_path: Path) -> None:

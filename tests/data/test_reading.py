@@ -39,8 +39,8 @@ def put(root: Path, files: dict[str, bytes]) -> None:
 
 def read_all(folder: Path, kind: str = "images", **settings: Any) -> tuple[dict[str, Item], FolderScan]:
     config = BuildConfig.model_validate({"kind": kind, "folder": folder, "split": SHARES, **settings})
-    found = scan(config)
-    return {item.source.name: item for item in read(found, config, None)}, found
+    result = scan(config)
+    return {item.source.name: item for item in read(result, config, None)}, result
 
 
 def test_jpeg_and_png_stay_as_they_are_and_others_lose_nothing(tmp_path: Path) -> None:
@@ -59,9 +59,9 @@ def test_jpeg_and_png_stay_as_they_are_and_others_lose_nothing(tmp_path: Path) -
         "b/7.gif": encoded("GIF"),
     }
     put(tmp_path, kept | others)
-    items, found = read_all(tmp_path)
+    items, result = read_all(tmp_path)
     assert list(items) == sorted(kept | others)
-    assert found.left_out == []
+    assert result.left_out == []
     for name, content in kept.items():
         assert items[name].frames == {0: content}
     for name, content in others.items():
@@ -74,9 +74,9 @@ def test_jpeg_and_png_stay_as_they_are_and_others_lose_nothing(tmp_path: Path) -
 def test_unreadable_pictures_are_left_out_up_to_one_percent(tmp_path: Path) -> None:
     put(tmp_path, {f"{label}/{i}.png": encoded("PNG", i) for label in "ab" for i in range(100)})
     put(tmp_path, {"a/empty.png": b"", "b/cut.jpg": encoded("JPEG")[:-200]})
-    items, found = read_all(tmp_path)
+    items, result = read_all(tmp_path)
     assert len(items) == 200
-    assert [(left.name, left.reason) for left in found.left_out] == [
+    assert [(left.name, left.reason) for left in result.left_out] == [
         ("a/empty.png", "unreadable"),
         ("b/cut.jpg", "unreadable"),
     ]
@@ -89,22 +89,22 @@ def test_unreadable_pictures_are_left_out_up_to_one_percent(tmp_path: Path) -> N
 
 def test_a_huge_picture_is_left_out_by_its_header(tmp_path: Path) -> None:
     put(tmp_path, {"a/1.png": encoded("PNG"), "b/1.png": encoded("PNG", 1), "b/2.pgm": b"P5 10001 10000 255\n"})
-    _, found = read_all(tmp_path)
-    assert [(left.name, left.detail) for left in found.left_out] == [("b/2.pgm", "over 100 megapixels")]
+    _, result = read_all(tmp_path)
+    assert [(left.name, left.detail) for left in result.left_out] == [("b/2.pgm", "over 100 megapixels")]
 
 
 def test_one_unreadable_picture_never_stops_a_small_folder(tmp_path: Path) -> None:
     put(tmp_path, {"a/1.png": encoded("PNG"), "b/1.png": encoded("PNG", 1), "b/2.png": b"broken"})
-    items, found = read_all(tmp_path)
+    items, result = read_all(tmp_path)
     assert list(items) == ["a/1.png", "b/1.png"]
-    assert len(found.left_out) == 1
+    assert len(result.left_out) == 1
 
 
 def test_clips_are_sampled(tmp_path: Path, make_video: MakeVideo) -> None:
     make_video([np.full((32, 32, 3), 8 * i, np.uint8) for i in range(30)], fps=30, name="a/1.mp4")
     make_video([noise(i, 32, 32) for i in range(12)], fps=12, name="b/1.mp4")
-    items, found = read_all(tmp_path, "videos", fps=10.0, min_frames=2)
-    assert found.left_out == []
+    items, result = read_all(tmp_path, "videos", fps=10.0, min_frames=2)
+    assert result.left_out == []
     assert list(items["a/1.mp4"].frames) == list(range(10)) == list(items["b/1.mp4"].frames)
     for number, content in items["a/1.mp4"].frames.items():
         assert content.startswith(b"\xff\xd8\xff")
@@ -135,10 +135,10 @@ def test_clips_that_give_nothing_are_told_with_the_reason(
     make_video([noise(0, 32, 32)] * 9, fps=5, name="b/slow.mp4")
     make_video([noise(0, 32, 32)] * 3, fps=10, name="b/short.mp4")
     make_mjpeg([noise(i, *size) for i, size in enumerate([(32, 48)] * 10 + [(64, 40)] * 10)], name="b/two sizes.mjpeg")
-    items, found = read_all(tmp_path, "videos", fps=10.0, min_frames=4)
+    items, result = read_all(tmp_path, "videos", fps=10.0, min_frames=4)
     assert len(items) == 21
     assert "b/two sizes.mjpeg" in items
-    assert {left.name: (left.reason, left.detail) for left in found.left_out} == {
+    assert {left.name: (left.reason, left.detail) for left in result.left_out} == {
         "a/text.mp4": ("unreadable", "must be a video that FFmpeg can decode, got something else; convert it to MP4"),
         "b/slow.mp4": ("unreadable", "must have at least the 10 frames a second asked for, got 5; use a lower --fps"),
         "b/short.mp4": ("short", "frames at 10 a second: 3, fewer than --min-frames 4"),

@@ -141,23 +141,23 @@ def test_one_pose_is_as_likely_for_every_motion() -> None:
 def flows(images: NDArray[np.uint8]) -> Floats:
     """Sideways motion from each image to the next in pixels, averaged where anything moves: upper and lower half."""
     grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
-    found = []
+    result = []
     for before, after in pairwise(grey):
         sideways = cv2.calcOpticalFlowFarneback(before, after, None, 0.5, 2, 9, 2, 5, 1.1, 0)[..., 0]
-        found.append([(half * np.abs(half)).sum() / (np.abs(half).sum() + 1) for half in np.split(sideways, 2)])
-    return np.array(found)
+        result.append([(half * np.abs(half)).sum() / (np.abs(half).sum() + 1) for half in np.split(sideways, 2)])
+    return np.array(result)
 
 
 def test_several_frames_tell_waving(corpus: dataset.Corpus) -> None:
     motion = flows(corpus.images[24, 24])
     fits, scores, truth = [], [], []
     for split in SPLITS:
-        found = windows(corpus, split, 5)
+        result = windows(corpus, split, 5)
         # Frames of a clip follow each other in the file, so row i of `motion` leads from frame i to i + 1.
-        steps = motion[found.index[:, :-1]]
+        steps = motion[result.index[:, :-1]]
         features = np.concatenate((np.abs(steps).mean(1), steps.std(1), np.abs(steps.mean(1)), np.abs(steps).min(1)), 1)
         scores.append(np.log(features + 0.01))
-        truth.append(found.class_ids)
+        truth.append(result.class_ids)
         fits.append(np.full(len(features), split == "train"))
     fit, class_ids = np.concatenate(fits), np.concatenate(truth)
     predicted = ridge(np.concatenate(scores), class_ids, fit)

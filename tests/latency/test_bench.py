@@ -1,4 +1,4 @@
-"""Real files on the real runtime; how long they take is not looked at, only how it is told."""
+"""Real files on the real runtime; how long they take is not looked at, only how it is reported."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ def holds(latency: Latency) -> bool:
 
 
 def test_latencies(good: Path) -> None:
-    found = bench({"twin": good, "again": good}, RUNTIME, QUICK)
-    assert list(found.latencies) == [REFERENCE_NAME, "twin", "again"]
-    assert found.failed == {}
-    assert found[REFERENCE_NAME].ratio == 1
-    assert found[REFERENCE_NAME].ms == found.quiet_ms <= found[REFERENCE_NAME].p50_ms
-    assert 0 < found.twin.low <= found.twin.value <= found.twin.high
-    for latency in found.latencies.values():
+    result = bench({"twin": good, "again": good}, RUNTIME, QUICK)
+    assert list(result.latencies) == [REFERENCE_NAME, "twin", "again"]
+    assert result.failed == {}
+    assert result[REFERENCE_NAME].ratio == 1
+    assert result[REFERENCE_NAME].ms == result.quiet_ms <= result[REFERENCE_NAME].p50_ms
+    assert 0 < result.twin.low <= result.twin.value <= result.twin.high
+    for latency in result.latencies.values():
         assert holds(latency)
-        assert latency.ms == pytest.approx(latency.ratio * found[REFERENCE_NAME].ms)
+        assert latency.ms == pytest.approx(latency.ratio * result[REFERENCE_NAME].ms)
         assert (latency.runtime, latency.threads, latency.host) == ("onnxruntime_cpu", 1, host())
 
 
 def test_milliseconds_are_of_the_idle_reference(good: Path) -> None:
-    found = bench({"twin": good}, RUNTIME, QUICK, reference_ms=7.0)
-    assert (found[REFERENCE_NAME].ms, found[REFERENCE_NAME].low_ms, found[REFERENCE_NAME].high_ms) == (7, 7, 7)
-    assert found[REFERENCE_NAME].p50_ms < 7
-    assert found["twin"].ms == pytest.approx(7 * found["twin"].ratio)
-    assert found["twin"].high_ms == pytest.approx(7 * found["twin"].ratio_high)
+    result = bench({"twin": good}, RUNTIME, QUICK, reference_ms=7.0)
+    assert (result[REFERENCE_NAME].ms, result[REFERENCE_NAME].low_ms, result[REFERENCE_NAME].high_ms) == (7, 7, 7)
+    assert result[REFERENCE_NAME].p50_ms < 7
+    assert result["twin"].ms == pytest.approx(7 * result["twin"].ratio)
+    assert result["twin"].high_ms == pytest.approx(7 * result["twin"].ratio_high)
 
 
 def test_nothing_but_the_reference() -> None:
@@ -69,12 +69,12 @@ def test_threads_are_told() -> None:
 
 
 def test_a_file_that_cannot_be_timed(good: Path, bad: Bad) -> None:
-    found = bench({"broken": bad("text"), "good": good}, RUNTIME, QUICK)
-    assert holds(found["good"])
-    assert found.failed.keys() == {"broken"}
+    result = bench({"broken": bad("text"), "good": good}, RUNTIME, QUICK)
+    assert holds(result["good"])
+    assert result.failed.keys() == {"broken"}
     with pytest.raises(ArtifactError) as caught:
-        found["broken"]
-    assert str(caught.value) == found.failed["broken"]
+        result["broken"]
+    assert str(caught.value) == result.failed["broken"]
     assert "\n" not in str(caught.value)
 
 
@@ -96,18 +96,18 @@ def blocks(monkeypatch: pytest.MonkeyPatch, spread: float, twin: float, interrup
 )
 def test_a_noisy_machine_is_told(monkeypatch: pytest.MonkeyPatch, spread: float, twin: float, noisy: bool) -> None:
     blocks(monkeypatch, spread, twin)
-    found = session([Path("a.onnx"), Path("b.onnx")], RUNTIME, Protocol())
-    assert found.noisy is noisy
-    assert [file.latency.noisy for file in found.files] == [noisy, noisy]
-    assert found.aa_low <= found.aa_ratio <= found.aa_high
-    assert found.aa_ratio == pytest.approx(twin, rel=0.2)
+    result = session([Path("a.onnx"), Path("b.onnx")], RUNTIME, Protocol())
+    assert result.noisy is noisy
+    assert [file.latency.noisy for file in result.files] == [noisy, noisy]
+    assert result.aa_low <= result.aa_ratio <= result.aa_high
+    assert result.aa_ratio == pytest.approx(twin, rel=0.2)
 
 
 def test_a_file_whose_core_others_held_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     blocks(monkeypatch, 0.01, 1.0, interrupted=0.6)
-    found = session([Path("a.onnx"), Path("b.onnx")], RUNTIME, Protocol())
-    assert found.noisy
-    assert [file.latency.noisy for file in found.files] == [False, True]
+    result = session([Path("a.onnx"), Path("b.onnx")], RUNTIME, Protocol())
+    assert result.noisy
+    assert [file.latency.noisy for file in result.files] == [False, True]
 
 
 def test_ratios_are_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,17 +120,17 @@ def test_ratios_are_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_session_keeps_what_was_and_what_was_not_timed(good: Path, bad: Bad, tmp_path: Path) -> None:
     broken, missing = bad("text"), bad("missing")
-    found = session([missing, good, broken, good], RUNTIME, QUICK)
-    assert [file.path for file in found.files] == [str(good), str(good)]
+    result = session([missing, good, broken, good], RUNTIME, QUICK)
+    assert [file.path for file in result.files] == [str(good), str(good)]
     digest = hashlib.sha256(good.read_bytes()).hexdigest()
-    assert {file.sha256 for file in found.files} == {digest}
-    assert found.files[0].ratio_to_first == 1
-    told = [(file.path, file.sha256) for file in found.failed]
-    assert told == [(str(missing), ""), (str(broken), records.sha256(broken))]
-    assert found.reference_ms > 0
-    assert (found.runtime, found.threads, found.host) == ("onnxruntime_cpu", 1, host())
-    records.save(found, tmp_path / "kept.json")
-    assert records.load(LatencySession, tmp_path / "kept.json") == found
+    assert {file.sha256 for file in result.files} == {digest}
+    assert result.files[0].ratio_to_first == 1
+    failed_files = [(file.path, file.sha256) for file in result.failed]
+    assert failed_files == [(str(missing), ""), (str(broken), records.sha256(broken))]
+    assert result.reference_ms > 0
+    assert (result.runtime, result.threads, result.host) == ("onnxruntime_cpu", 1, host())
+    records.save(result, tmp_path / "kept.json")
+    assert records.load(LatencySession, tmp_path / "kept.json") == result
 
 
 def test_the_input_is_the_same_for_everyone(good: Path) -> None:

@@ -1,4 +1,4 @@
-"""Real files that want too much, in real processes: told in time, and within the memory that a first pass may take."""
+"""Real files that want too much, in real processes: refused in time, and within the memory of a first pass."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_threads_have_room_for_their_stacks(good: Path, threads: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("missing", "must be an ONNX file, got nothing there; check the path"),
         ("text", "must be an ONNX file that ONNX Runtime can run, got: "),
@@ -49,12 +49,12 @@ def test_threads_have_room_for_their_stacks(good: Path, threads: int) -> None:
         ("empty_input", "input must have sizes above 0, "),
     ],
 )
-def test_a_file_that_wants_too_much(bad: Bad, name: str, told: str) -> None:
+def test_a_file_that_wants_too_much(bad: Bad, name: str, message: str) -> None:
     path, before = bad(name), largest_child_bytes()
     with pytest.raises(ArtifactError) as caught:
         first_pass.check(path, RUNTIME)
     assert str(caught.value).startswith(f"{path}: ")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     # Another test's child may have been larger than that: then this one's was smaller still.
     assert largest_child_bytes() < max(before + 1, IMPORTS_BYTES + first_pass.BASE_MEMORY_BYTES)
@@ -103,8 +103,8 @@ def test_a_runtime_that_is_not_installed(tmp_path: Path, good: Path, monkeypatch
 
 def test_what_is_refused_is_not_timed(good: Path, bad: Bad) -> None:
     quick = Protocol(block_ms=0.2, warmup_ms=1, min_rounds=5, max_rounds=5)
-    found = session([bad("endless"), good], RUNTIME, quick, wait_s=1)
-    assert [file.path for file in found.files] == [str(good)]
-    assert "--wait SECONDS" in found.failed[0].reason
+    result = session([bad("endless"), good], RUNTIME, quick, wait_s=1)
+    assert [file.path for file in result.files] == [str(good)]
+    assert "--wait SECONDS" in result.failed[0].reason
     with pytest.raises(ArtifactError, match="endless"):
         session([bad("endless")], RUNTIME, quick, wait_s=1)

@@ -33,15 +33,15 @@ def test_it_names_what_latency_depends_on_and_nothing_else() -> None:
     assert parts["onnxruntime"] == onnxruntime.__version__
     assert parts["numpy"] == np.__version__
     assert int(parts["cores"]) >= 1
-    told = host.host()
-    assert told.startswith(f"{parts['cpu']}, {parts['cores']} cores, ")
-    assert f" onnxruntime {onnxruntime.__version__}, " in told
-    assert f" numpy {np.__version__} (" in told
-    assert told.endswith(f"({fingerprint(parts)[:8]})")
+    line = host.host()
+    assert line.startswith(f"{parts['cpu']}, {parts['cores']} cores, ")
+    assert f" onnxruntime {onnxruntime.__version__}, " in line
+    assert f" numpy {np.__version__} (" in line
+    assert line.endswith(f"({fingerprint(parts)[:8]})")
 
 
 @pytest.mark.parametrize(
-    ("part", "value", "told"),
+    ("part", "value", "expected"),
     [
         ("cpu_model", "Abacus 3000", "Abacus 3000, "),
         ("governor", "powersave", " cores, governor powersave, "),
@@ -50,14 +50,14 @@ def test_it_names_what_latency_depends_on_and_nothing_else() -> None:
     ],
 )
 def test_another_machine_reads_differently(
-    monkeypatch: pytest.MonkeyPatch, part: str, value: object, told: str
+    monkeypatch: pytest.MonkeyPatch, part: str, value: object, expected: str
 ) -> None:
     monkeypatch.setattr(host, "governor", lambda: "")
     monkeypatch.setattr(host, "gpu", lambda: "")
     here = host.host()
     monkeypatch.setattr(host, part, lambda: value)
     there = host.host()
-    assert told in there
+    assert expected in there
     assert there[-9:] != here[-9:]
 
 

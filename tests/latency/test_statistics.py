@@ -31,22 +31,22 @@ TIMES = arrays(
 
 @given(TIMES)
 def test_the_interval_holds_the_median_and_lies_within_the_data(values: Times) -> None:
-    found = estimate(values, resamples=50)
-    assert found.value == np.median(values)
-    assert values.min() <= found.low <= found.value <= found.high <= values.max()
+    result = estimate(values, resamples=50)
+    assert result.value == np.median(values)
+    assert values.min() <= result.low <= result.value <= result.high <= values.max()
 
 
 @given(TIMES, st.sampled_from([0.25, 0.5, 2, 1024]))
 def test_other_units_scale_it(values: Times, factor: float) -> None:
-    found, scaled = estimate(values, resamples=50), estimate(values * factor, resamples=50)
-    assert scaled == Estimate(found.value * factor, found.low * factor, found.high * factor)
-    assert scaled.half_width == pytest.approx(found.half_width)
+    result, scaled = estimate(values, resamples=50), estimate(values * factor, resamples=50)
+    assert scaled == Estimate(result.value * factor, result.low * factor, result.high * factor)
+    assert scaled.half_width == pytest.approx(result.half_width)
 
 
 @given(TIMES, st.floats(1e-3, 1e3))
 def test_a_constant_has_no_width(values: Times, constant: float) -> None:
-    found = estimate(np.full_like(values, constant))
-    assert (found.value, found.low, found.high, found.half_width) == (constant, constant, constant, 0)
+    result = estimate(np.full_like(values, constant))
+    assert (result.value, result.low, result.high, result.half_width) == (constant, constant, constant, 0)
 
 
 @given(TIMES)
@@ -56,9 +56,9 @@ def test_a_network_against_itself_is_one(values: Times) -> None:
 
 @given(TIMES)
 def test_percentiles_are_of_all_blocks(values: Times) -> None:
-    found = summary(values, values, 0.0, 0.03)
-    assert found.p50_ms.value <= found.p90_ms <= found.p99_ms <= values.max()
-    assert found.rounds == values.size
+    result = summary(values, values, 0.0, 0.03)
+    assert result.p50_ms.value <= result.p90_ms <= result.p99_ms <= values.max()
+    assert result.rounds == values.size
 
 
 def test_one_far_outlier_moves_nothing_but_the_tail() -> None:
@@ -77,8 +77,8 @@ def coverage(loads: int, rounds: int, spread_of_loads: float) -> float:
     for trial in range(400):
         rng = np.random.default_rng(trial)
         values = 5 + rng.normal(0, spread_of_loads, (loads, 1)) + rng.normal(0, 1, (loads, rounds))
-        found = estimate(values, seed=trial, resamples=300)
-        held += found.low <= 5 <= found.high
+        result = estimate(values, seed=trial, resamples=300)
+        held += result.low <= 5 <= result.high
     return held / 400
 
 

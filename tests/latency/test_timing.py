@@ -62,32 +62,32 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_steady_networks(clock: Clock) -> None:
-    found = measure(
+    result = measure(
         {"a": clock.steady("a", 0.1), "b": clock.steady("b", 0.3)}, clock.steady(REFERENCE_NAME, 0.2), QUICK
     )
-    assert list(found) == ["a", "b", REFERENCE_NAME]
+    assert list(result) == ["a", "b", REFERENCE_NAME]
     for name, milliseconds in (("a", 0.1), ("b", 0.3), (REFERENCE_NAME, 0.2)):
         expected = pytest.approx(milliseconds)
-        assert (found[name].p50_ms.value, found[name].p90_ms, found[name].p99_ms) == (expected, expected, expected)
-        assert (found[name].p50_ms.low, found[name].p50_ms.high) == (expected, expected)
-        assert found[name].ratio.value == pytest.approx(milliseconds / 0.2)
-        assert found[name].settled
-        assert found[name].interrupted == 0
-        assert found[name].rounds == 30
+        assert (result[name].p50_ms.value, result[name].p90_ms, result[name].p99_ms) == (expected, expected, expected)
+        assert (result[name].p50_ms.low, result[name].p50_ms.high) == (expected, expected)
+        assert result[name].ratio.value == pytest.approx(milliseconds / 0.2)
+        assert result[name].settled
+        assert result[name].interrupted == 0
+        assert result[name].rounds == 30
 
 
 def test_the_ratio_survives_a_common_disturbance(clock: Clock) -> None:
     """Half of the time everything takes three times as long, in bursts much longer than a round."""
     clock.load = lambda now: 3.0 if int(now * 1000) % 200 < 100 else 1.0
-    found = measure({"a": clock.steady("a", 0.15)}, clock.steady(REFERENCE_NAME, 0.1), QUICK)
-    assert found["a"].ratio.value == pytest.approx(1.5, rel=0.02)
-    assert found["a"].p99_ms > 2 * found["a"].p50_ms.value or found["a"].p50_ms.value > 0.3
+    result = measure({"a": clock.steady("a", 0.15)}, clock.steady(REFERENCE_NAME, 0.1), QUICK)
+    assert result["a"].ratio.value == pytest.approx(1.5, rel=0.02)
+    assert result["a"].p99_ms > 2 * result["a"].p50_ms.value or result["a"].p50_ms.value > 0.3
 
 
 def test_a_slow_drift_cancels(clock: Clock) -> None:
     clock.load = lambda now: 1 + (now - 1000) * 5
-    found = measure({"a": clock.steady("a", 0.4)}, clock.steady(REFERENCE_NAME, 0.1), QUICK)
-    assert found["a"].ratio.value == pytest.approx(4, rel=0.05)
+    result = measure({"a": clock.steady("a", 0.4)}, clock.steady(REFERENCE_NAME, 0.1), QUICK)
+    assert result["a"].ratio.value == pytest.approx(4, rel=0.05)
 
 
 def noisy(clock: Clock, name: str, milliseconds: float, spread: float) -> NetworkLoader:
@@ -97,30 +97,30 @@ def noisy(clock: Clock, name: str, milliseconds: float, spread: float) -> Networ
 
 def test_rounds_go_on_until_the_ratio_has_settled(clock: Clock) -> None:
     protocol = Protocol(block_ms=0.1, warmup_ms=0, min_rounds=10, max_rounds=5000, half_width=0.05, max_s=1e6)
-    found = measure({"a": noisy(clock, "a", 0.1, 0.6)}, clock.steady(REFERENCE_NAME, 0.1), protocol)["a"]
-    assert 10 < found.rounds < 5000
-    assert found.ratio.half_width <= 0.06
+    result = measure({"a": noisy(clock, "a", 0.1, 0.6)}, clock.steady(REFERENCE_NAME, 0.1), protocol)["a"]
+    assert 10 < result.rounds < 5000
+    assert result.ratio.half_width <= 0.06
     narrow = protocol.model_copy(update={"half_width": 0.02})
     assert (
         measure({"a": noisy(clock, "a", 0.1, 0.6)}, clock.steady(REFERENCE_NAME, 0.1), narrow)["a"].rounds
-        > found.rounds
+        > result.rounds
     )
 
 
 @pytest.mark.parametrize(("most", "taken"), [(5, 5), (10, 10), (25, 20), (40, 40)])
 def test_the_cap_is_kept(clock: Clock, most: int, taken: int) -> None:
     protocol = Protocol(block_ms=0.1, warmup_ms=0, min_rounds=10, max_rounds=most, half_width=0.001)
-    found = measure({"a": noisy(clock, "a", 0.1, 1.0)}, clock.steady(REFERENCE_NAME, 0.1), protocol)
-    assert found["a"].rounds == found[REFERENCE_NAME].rounds == taken
-    assert not found["a"].settled
+    result = measure({"a": noisy(clock, "a", 0.1, 1.0)}, clock.steady(REFERENCE_NAME, 0.1), protocol)
+    assert result["a"].rounds == result[REFERENCE_NAME].rounds == taken
+    assert not result["a"].settled
 
 
 @pytest.mark.parametrize(("most_s", "taken"), [(0.001, 5), (8.5, 8), (25, 20), (1000, 30)])
 def test_time_is_kept_too(clock: Clock, most_s: float, taken: int) -> None:
     """Two passes of 0.25 s for each of two networks make a round of a second; half a load counts for nothing."""
     protocol = QUICK.model_copy(update={"warmup_ms": 0.0, "max_s": most_s})
-    found = measure({"a": clock.steady("a", 250)}, clock.steady(REFERENCE_NAME, 250), protocol)
-    assert found["a"].rounds == taken
+    result = measure({"a": clock.steady("a", 250)}, clock.steady(REFERENCE_NAME, 250), protocol)
+    assert result["a"].rounds == taken
 
 
 def test_all_must_settle(clock: Clock) -> None:
@@ -144,8 +144,8 @@ def test_warm_up_ends_when_blocks_agree_and_is_not_counted(clock: Clock) -> None
     cooling = iter([100.0] * 4 + [10.0] * 4 + [1.0] * 4)
     protocol = Protocol(block_ms=0.1, warmup_ms=1000, min_rounds=5, max_rounds=10)
     loads = {"a": clock.run("a", lambda: next(cooling, 0.1))}
-    found = measure(loads, clock.steady(REFERENCE_NAME, 0.1), protocol)
-    assert found["a"].p99_ms == pytest.approx(0.1)
+    result = measure(loads, clock.steady(REFERENCE_NAME, 0.1), protocol)
+    assert result["a"].p99_ms == pytest.approx(0.1)
 
 
 def test_warm_up_of_what_never_steadies_ends_in_time(clock: Clock) -> None:
@@ -175,18 +175,18 @@ def test_every_load_is_a_fresh_one_in_another_order(clock: Clock) -> None:
 
 def test_what_is_at_work_is_announced_before() -> None:
     """A watcher must know whom to blame at any moment."""
-    told: list[str] = []
+    announced: list[str] = []
 
     def network(name: str) -> NetworkLoader:
         def load() -> ForwardPass:
-            assert told[-1] == name
-            return lambda: worked.append(told[-1] == name)
+            assert announced[-1] == name
+            return lambda: worked.append(announced[-1] == name)
 
         return load
 
     worked: list[bool] = []
     protocol = Protocol(block_ms=0.01, min_rounds=10, max_rounds=10)
-    time_networks({name: network(name) for name in ("a", "b", REFERENCE_NAME)}, protocol, announce=told.append)
+    time_networks({name: network(name) for name in ("a", "b", REFERENCE_NAME)}, protocol, announce=announced.append)
     assert len(worked) > 3 * 10
     assert all(worked)
 
@@ -202,8 +202,8 @@ def test_the_seed_decides_the_order(clock: Clock) -> None:
 
 def test_noise_makes_intervals_wider(clock: Clock) -> None:
     runs = {str(spread): noisy(clock, str(spread), 0.1, spread) for spread in (0.01, 0.1, 0.5)}
-    found = measure(runs, clock.steady(REFERENCE_NAME, 0.1), QUICK)
-    widths = [found[name].ratio.half_width for name in runs]
+    result = measure(runs, clock.steady(REFERENCE_NAME, 0.1), QUICK)
+    widths = [result[name].ratio.half_width for name in runs]
     assert widths == sorted(widths)
     assert widths[0] < widths[-1]
 
@@ -233,9 +233,9 @@ def test_interrupted_blocks_are_counted(clock: Clock) -> None:
         return 50.0
 
     loads = {"slow": clock.run("slow", slow_pass), "quick": clock.steady("quick", 0.1)}
-    found = measure(loads, clock.steady(REFERENCE_NAME, 0.1), QUICK)
-    assert found["slow"].interrupted == 1
-    assert found["quick"].interrupted == found[REFERENCE_NAME].interrupted == 0
+    result = measure(loads, clock.steady(REFERENCE_NAME, 0.1), QUICK)
+    assert result["slow"].interrupted == 1
+    assert result["quick"].interrupted == result[REFERENCE_NAME].interrupted == 0
 
 
 @pytest.mark.parametrize("values", [{"block_ms": 0}, {"min_rounds": 1}, {"half_width": 0}, {"half_width": 1}, {"x": 1}])

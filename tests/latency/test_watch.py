@@ -63,7 +63,7 @@ def test_all_is_timed_with_the_reference_twice(good: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("missing", "must be an ONNX file, got nothing there; check the path"),
         ("text", "must be an ONNX file that ONNX Runtime can run, got: "),
@@ -73,13 +73,13 @@ def test_all_is_timed_with_the_reference_twice(good: Path) -> None:
         ("hungry", "Failed to allocate memory"),
     ],
 )
-def test_bad_files_leave_the_others_alone(good: Path, bad: Bad, name: str, told: str) -> None:
+def test_bad_files_leave_the_others_alone(good: Path, bad: Bad, name: str, message: str) -> None:
     path = bad(name)
     series, failed = collect({"bad": path, "good": good}, RUNTIME, QUICK)
     assert series.times_ms.keys() == {"good", REFERENCE_NAME, TWIN_NAME}
     assert failed.keys() == {"bad"}
     assert failed["bad"].startswith(f"{path}: must ")
-    assert told in failed["bad"]
+    assert message in failed["bad"]
     assert "; " in failed["bad"]
     assert "\n" not in failed["bad"]
 
@@ -95,15 +95,15 @@ def test_a_hang_is_ended(good: Path, bad: Bad) -> None:
     assert children() == []
 
 
-@pytest.mark.parametrize(("number", "told"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGKILL, "takes all memory")])
-def test_a_crash_costs_its_own_file(good: Path, bad: Bad, number: int, told: str) -> None:
+@pytest.mark.parametrize(("number", "message"), [(signal.SIGSEGV, "SIGSEGV"), (signal.SIGKILL, "takes all memory")])
+def test_a_crash_costs_its_own_file(good: Path, bad: Bad, number: int, message: str) -> None:
     path = bad("endless")
     with killer(number):
         series, failed = collect({"bad": path, "good": good}, RUNTIME, QUICK)
     assert series.times_ms.keys() == {"good", REFERENCE_NAME, TWIN_NAME}
     assert failed.keys() == {"bad"}
     assert failed["bad"].startswith(f"{path}: must run on onnxruntime_cpu, got SIG")
-    assert told in failed["bad"]
+    assert message in failed["bad"]
 
 
 def test_several_bad_files_are_told_each(good: Path, bad: Bad) -> None:
@@ -123,13 +123,13 @@ def test_the_child_goes_with_its_parent(bad: Bad, number: int, code: int, wait_s
     """Ctrl-C, and the death that no process can do anything about; in a process of its own, for it has to end."""
     command, scratch = [sys.executable, "-c", BENCH, str(bad("endless"))], {"TMPDIR": str(tmp_path)}
     whc = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | scratch)
-    while not (found := children(whc.pid)):
+    while not (result := children(whc.pid)):
         time.sleep(0.02)
     time.sleep(wait_s)
     whc.send_signal(number)
-    _, said = whc.communicate(timeout=10)
-    assert (whc.returncode, said.strip()) == (code, "interrupted" if code == 130 else "")
-    _, alive = psutil.wait_procs(found, timeout=5)
+    _, error_output = whc.communicate(timeout=10)
+    assert (whc.returncode, error_output.strip()) == (code, "interrupted" if code == 130 else "")
+    _, alive = psutil.wait_procs(result, timeout=5)
     assert all(child.status() == psutil.STATUS_ZOMBIE for child in alive)
 
 

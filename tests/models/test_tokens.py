@@ -31,8 +31,8 @@ def test_grids_that_are_refused(written: object) -> None:
 
 @pytest.mark.parametrize("head", ["transformer", "mlp_mixer"])
 def test_a_grid_that_does_not_fit_is_told_with_those_that_do(head: str) -> None:
-    told = r"grid must divide the feature map of 8x6, got 3x4; rows that fit: 1, 2, 4, 8, columns: 1, 2, 3, 6$"
-    with pytest.raises(UsageError, match=told):
+    message = r"grid must divide the feature map of 8x6, got 3x4; rows that fit: 1, 2, 4, 8, columns: 1, 2, 3, 6$"
+    with pytest.raises(UsageError, match=message):
         validate(ModelConfig, {"head": {head: {"grid": "3x4"}}, "image_size": "32x24"}, "f.yaml")
     for grid in ("8x6", "2x3", "1x1"):
         ModelConfig.model_validate({"head": {head: {"grid": grid}}, "image_size": "32x24"})

@@ -306,7 +306,7 @@ def test_an_empty_file_is_made_a_database(location: Location, ladder: Ladder) ->
 
 @pytest.mark.parametrize("statement", ["", "DROP TABLE mcp_server_tags"])
 @pytest.mark.parametrize(
-    ("revision", "told"),
+    ("revision", "message"),
     [
         (OLDER, r"revision b7e4c1a90f23'; keep a copy of it, then run `python -m mlflow db upgrade sqlite:///%2F"),
         (
@@ -316,7 +316,7 @@ def test_an_empty_file_is_made_a_database(location: Location, ladder: Ladder) ->
     ],
 )
 def test_another_version_of_mlflow_is_told_and_changes_nothing(
-    revision: str, told: str, statement: str, location: Location, ladder: Ladder
+    revision: str, message: str, statement: str, location: Location, ladder: Ladder
 ) -> None:
     Registry(location).ladder_built(*ladder("m"))
     # Another path: MLflow looks at a database once in a process.
@@ -325,7 +325,7 @@ def test_another_version_of_mlflow_is_told_and_changes_nothing(
     change(other, f"UPDATE alembic_version SET version_num = '{revision}'", *filter(None, [statement]))
     before = other.database.read_bytes()
     for use in (lambda: Registry(other).ladder_built(*ladder("m")), lambda: Registry(other).resolve("whc_m")):
-        with pytest.raises(RegistryError, match=told) as caught:
+        with pytest.raises(RegistryError, match=message) as caught:
             use()
         assert "\n" not in str(caught.value)
     assert other.database.read_bytes() == before

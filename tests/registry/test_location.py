@@ -40,7 +40,7 @@ def test_the_users_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("host: 0.0.0.0", r"host: must be an address of this machine alone, got '0\.0\.0\.0'; use 127\.0\.0\.1"),
         ("host: example.org", r"host: must be an address of this machine alone"),
@@ -48,10 +48,10 @@ def test_the_users_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("port: 70000", r"port: .*65535, got 70000"),
     ],
 )
-def test_a_wrong_file_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "server.yaml"
     file.write_text(text)
-    with pytest.raises(UsageError, match=told):
+    with pytest.raises(UsageError, match=message):
         read_location(file)
 
 

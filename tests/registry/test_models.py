@@ -132,19 +132,19 @@ def test_another_prefix_is_left_alone(registry: Registry, ladder: Ladder, client
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"task": "head_pose"}, "task must stay its champion's classification, got head_pose"),
         ({"labels": ["neutral", "smiling"]}, "labels must stay its champion's .*waving.*, got .*smiling.*"),
     ],
 )
 def test_a_foreign_champion_is_never_replaced(
-    registry: Registry, ladder: Ladder, client: MlflowClient, change: dict[str, object], told: str
+    registry: Registry, ladder: Ladder, client: MlflowClient, change: dict[str, object], message: str
 ) -> None:
     registry.ladder_built(*ladder("ml"))
     before = state(client)
     # whc_l would only lose its alias, and that is refused too.
-    with pytest.raises(RegistryError, match=rf"whc_[ml]: {told}; nothing was registered; choose another prefix"):
+    with pytest.raises(RegistryError, match=rf"whc_[ml]: {message}; nothing was registered; choose another prefix"):
         registry.ladder_built(*ladder("sm", study="other", **change))
     assert state(client) == before
     assert client.get_experiment_by_name("other") is None
@@ -216,7 +216,7 @@ def test_a_changed_or_missing_file_is_refused_until_registered_again(registry: R
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("whc_n", r"must be a registered model, got 'whc_n'; did you mean whc_m or whc_l\?"),
         ("zebra", r"got 'zebra'; registered: whc_l, whc_m"),
@@ -226,9 +226,9 @@ def test_a_changed_or_missing_file_is_refused_until_registered_again(registry: R
         ("", r"must be NAME, NAME@ALIAS or NAME/VERSION, got ''"),
     ],
 )
-def test_an_unknown_name_is_told_in_one_line(registry: Registry, ladder: Ladder, name: str, told: str) -> None:
+def test_an_unknown_name_is_told_in_one_line(registry: Registry, ladder: Ladder, name: str, message: str) -> None:
     registry.ladder_built(*ladder("ml"))
-    with pytest.raises(RegistryError, match=told) as caught:
+    with pytest.raises(RegistryError, match=message) as caught:
         registry.resolve(name)
     assert "\n" not in str(caught.value)
 

@@ -55,8 +55,8 @@ def client(location: Location) -> MlflowClient:
 
 def runs(client: MlflowClient, kind: str) -> dict[str, Run]:
     experiment = client.get_experiment_by_name("hands")
-    found = client.search_runs([experiment.experiment_id], f"tags.`whc.kind` = '{kind}'")
-    return {run.info.run_name: run for run in found}
+    result = client.search_runs([experiment.experiment_id], f"tags.`whc.kind` = '{kind}'")
+    return {run.info.run_name: run for run in result}
 
 
 def test_trials_are_runs_under_the_study(

@@ -34,8 +34,8 @@ def test_unknown_name() -> None:
 def test_a_missing_library_names_its_extra(name: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = module.partition(".")[0]
     monkeypatch.setitem(sys.modules, gone, None)
-    said = rf"^runtime {name}: must be installed, got no module '{gone}[.a-z]*'; install whc\[{name}\]$"
-    with pytest.raises(RuntimeUnavailable, match=said):
+    message = rf"^runtime {name}: must be installed, got no module '{gone}[.a-z]*'; install whc\[{name}\]$"
+    with pytest.raises(RuntimeUnavailable, match=message):
         library(name, module)
 
 
@@ -52,8 +52,8 @@ def test_a_library_that_lacks_another(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(RuntimeUnavailable) as caught:
         library("tensorrt", "halfway")
-    said = "runtime tensorrt: must be installed, got libnvinfer.so.11: cannot open; install whc[tensorrt]"
-    assert str(caught.value) == said
+    message = "runtime tensorrt: must be installed, got libnvinfer.so.11: cannot open; install whc[tensorrt]"
+    assert str(caught.value) == message
 
 
 def test_the_extras_are_there() -> None:

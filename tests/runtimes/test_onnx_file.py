@@ -53,8 +53,8 @@ def test_input_shape(build: Build, load: Load, batch: int | str, expected: int) 
 
 
 def test_open_frames_are_as_many_as_the_metadata_say(build: Build, load: Load, metadata: ModelMetadata) -> None:
-    said = metadata.model_copy(update={"frames": 5}).to_properties()
-    session = load(build(("batch", "frames", 4, 6), said))
+    properties = metadata.model_copy(update={"frames": 5}).to_properties()
+    session = load(build(("batch", "frames", 4, 6), properties))
     assert session.input_shape == (1, 5, 4, 6)
     images = noise(2, 5, 4, 6)
     assert session.run(images) == pytest.approx(images.mean(axis=(1, 2, 3)), abs=1e-3)
@@ -92,7 +92,7 @@ def test_metadata_comes_back(build: Build, load: Load, metadata: ModelMetadata) 
 
 
 @pytest.mark.parametrize(
-    ("kept", "changes", "said"),
+    ("kept", "changes", "message"),
     [
         (False, {}, "must carry whc's metadata"),
         (False, {"author": "somebody"}, "must carry whc's metadata"),
@@ -102,10 +102,10 @@ def test_metadata_comes_back(build: Build, load: Load, metadata: ModelMetadata) 
     ],
 )
 def test_metadata_that_is_not_ours(
-    build: Build, load: Load, metadata: ModelMetadata, kept: bool, changes: dict[str, str], said: str
+    build: Build, load: Load, metadata: ModelMetadata, kept: bool, changes: dict[str, str], message: str
 ) -> None:
     session = load(build(properties=(metadata.to_properties() if kept else {}) | changes))
-    with pytest.raises(ArtifactError, match=said) as caught:
+    with pytest.raises(ArtifactError, match=message) as caught:
         session.metadata()
     assert "\n" not in str(caught.value)
 

@@ -27,8 +27,8 @@ def test_runs_batches(build: Build, threads: int) -> None:
 
 
 def test_runs_any_number_of_frames_where_it_is_open(build: Build, metadata: ModelMetadata) -> None:
-    said = metadata.model_copy(update={"frames": 5}).to_properties()
-    session = onnxruntime_cpu.load(build(("batch", "frames", 4, 6), said), Config())
+    properties = metadata.model_copy(update={"frames": 5}).to_properties()
+    session = onnxruntime_cpu.load(build(("batch", "frames", 4, 6), properties), Config())
     for frames in (1, 5, 8):
         images = np.random.default_rng(0).random((2, frames, 4, 6), np.float32)
         assert session.run(images) == pytest.approx(images.mean(axis=(1, 2, 3)), abs=1e-6)

@@ -19,9 +19,11 @@ without_cuda = pytest.mark.skipif(HAS_CUDA, reason="about an ONNX Runtime withou
 def test_what_to_install_is_said_whatever_the_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeUnavailable) as caught:
         onnxruntime_cuda.load(tmp_path / "none.onnx", Config())
-    said = str(caught.value)
-    assert said.startswith("runtime onnxruntime_cuda: must have CUDAExecutionProvider, got [")
-    assert said.endswith("; run `pip uninstall --yes onnxruntime onnxruntime-gpu`, then `pip install onnxruntime-gpu`")
+    message = str(caught.value)
+    assert message.startswith("runtime onnxruntime_cuda: must have CUDAExecutionProvider, got [")
+    assert message.endswith(
+        "; run `pip uninstall --yes onnxruntime onnxruntime-gpu`, then `pip install onnxruntime-gpu`"
+    )
 
 
 @without_cuda
@@ -35,8 +37,10 @@ def test_the_cpu_in_its_place_is_refused(
         pytest.raises(RuntimeUnavailable) as caught,
     ):
         onnxruntime_cuda.load(build(), Config())
-    said = "runtime onnxruntime_cuda: must run on CUDAExecutionProvider, got ['CPUExecutionProvider']; check the device"
-    assert str(caught.value).startswith(said)
+    message = (
+        "runtime onnxruntime_cuda: must run on CUDAExecutionProvider, got ['CPUExecutionProvider']; check the device"
+    )
+    assert str(caught.value).startswith(message)
     assert capfd.readouterr().out == ""
 
 

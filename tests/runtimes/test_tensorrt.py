@@ -288,16 +288,16 @@ def test_the_cache_may_be_elsewhere(build: Build, trt: FakeTensorRT, tmp_path: P
 
 def test_a_cache_that_cannot_be_written(build: Build, trt: FakeTensorRT) -> None:
     path = build()
-    said = (
+    message = (
         r"^runtime tensorrt: cache must be a folder that can be written \(Not a directory\), got .*; set its parameter"
     )
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(UsageError, match=message):
         tensorrt.load(path, Config(cache=path / "cache"))
 
 
 def test_fixed_sizes_stay_fixed(build: Build, trt: FakeTensorRT, metadata: ModelMetadata) -> None:
-    said = metadata.model_copy(update={"frames": 5}).to_properties()
-    session = tensorrt.load(build(("batch", "frames", 4, 6), said), Config(max_batch=2))
+    properties = metadata.model_copy(update={"frames": 5}).to_properties()
+    session = tensorrt.load(build(("batch", "frames", 4, 6), properties), Config(max_batch=2))
     assert trt.builds == [((1, 5, 4, 6), (1, 5, 4, 6), (2, 5, 4, 6))]
     rule = r"m\.onnx: input must be \(1, 5, 4, 6\), but for the batch, got \(1, 8, 4, 6\); choose another runtime"
     with pytest.raises(ArtifactError, match=rule):
@@ -318,8 +318,8 @@ def test_what_tensorrt_cannot_build(build: Build, trt: FakeTensorRT) -> None:
 
 
 def test_no_such_gpu(build: Build, trt: FakeTensorRT) -> None:
-    said = r"^runtime tensorrt: GPU 3: cudaSetDevice must succeed, got 'cudaErrorNoDevice'; check the driver"
-    with pytest.raises(RuntimeUnavailable, match=said):
+    message = r"^runtime tensorrt: GPU 3: cudaSetDevice must succeed, got 'cudaErrorNoDevice'; check the driver"
+    with pytest.raises(RuntimeUnavailable, match=message):
         tensorrt.load(build(), Config(device_id=3))
 
 

@@ -55,12 +55,12 @@ def test_milliseconds_are_those_of_whoever_looks_it_up(artifact: Path, tmp_path:
 
 def test_it_is_measured_and_then_looked_up(artifact: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    found = measured("a network", lambda: artifact, RUNTIME, 0.02, cache)
-    first = found.latency
+    result = measured("a network", lambda: artifact, RUNTIME, 0.02, cache)
+    first = result.latency
     assert 0 < first.low_ms <= first.ms <= first.high_ms
     assert first.ms == pytest.approx(0.02 * first.ratio)
-    assert found.size_bytes == artifact.stat().st_size
-    assert measured("a network", lambda: pytest.fail("it was exported again"), RUNTIME, 0.02, cache) == found
+    assert result.size_bytes == artifact.stat().st_size
+    assert measured("a network", lambda: pytest.fail("it was exported again"), RUNTIME, 0.02, cache) == result
 
 
 @pytest.mark.parametrize(
@@ -93,11 +93,11 @@ def test_noise_is_measured_once_more_and_then_marked(
 ) -> None:
     bench = Bench(*noisy)
     monkeypatch.setattr(quiet_slot, "bench", bench)
-    found = measured("a network", lambda: artifact, RUNTIME, 0.02, tmp_path / "cache")
-    assert found.latency.noisy is marked
+    result = measured("a network", lambda: artifact, RUNTIME, 0.02, tmp_path / "cache")
+    assert result.latency.noisy is marked
     assert len(bench.given) == measurements
     assert bench.given[0] == ({"trial": artifact}, RUNTIME, quiet_slot.SLOT_PROTOCOL, 0.02)
-    assert measured("a network", lambda: artifact, RUNTIME, 0.02, tmp_path / "cache") == found
+    assert measured("a network", lambda: artifact, RUNTIME, 0.02, tmp_path / "cache") == result
     assert len(bench.given) == measurements
 
 
