@@ -22,6 +22,7 @@ from whc.latency.timing import Protocol
 from whc.pareto import Point, hypervolume
 from whc.plugins import ChoiceOf
 from whc.records import StudyRecord
+from whc.records.results import study_reference
 
 pytestmark = pytest.mark.bench
 
@@ -74,7 +75,7 @@ def test_hypervolume_live(shared: Path, tmp_path: Path) -> None:
         both = {"ours": found, "by hand": theirs(folder, data, seed)}
         files = {str(one.file): one.file for rows in both.values() for one in rows}
         timed = bench(files, RUNTIME, QUICK, study.reference_ms)
-        reference = Point(study.constant_f1, study.limits["latency_ms"])
+        reference = study_reference(study, [])
         at = 60 * MINUTES * np.linspace(0, 1, 41)[1:]
         volumes = {}
         for who, rows in both.items():

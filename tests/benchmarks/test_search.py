@@ -21,6 +21,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 
 from whc.pareto import Point, hypervolume
 from whc.records import StudyRecord
+from whc.records.results import study_reference
 from whc.search.running import study as studies
 from whc.search.running.replay import Recorded, Table, replay
 from whc.search.sampling.scheduler import Halving, Scheduler
@@ -48,7 +49,7 @@ class Case:
         facts = self.table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "constant_f1"})
         begun = studies.begin(self.settings, "bench", "smile", facts)
         self.study: StudyRecord = begun.model_copy(update={"limits": LIMITS})
-        self.reference = Point(self.study.constant_f1, self.study.limits["latency_ms"])
+        self.reference = study_reference(self.study, [])
 
     def curve(self, finished: Finished) -> NDArray[np.float64]:
         """Hypervolume at each of GRID's minutes."""

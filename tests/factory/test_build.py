@@ -24,7 +24,7 @@ from whc.export.parity import ParityLimits
 from whc.factory import build, front
 from whc.factory.build import build_table
 from whc.factory.evidence import Evidence
-from whc.factory.front import Exported, study_front
+from whc.factory.front import Exported
 from whc.factory.recipe import Refit
 from whc.factory.refit import refit
 from whc.factory.table import markdown, plot
@@ -32,6 +32,7 @@ from whc.latency.bench import session
 from whc.latency.timing import Protocol
 from whc.plugins import Choice, ChoiceOf
 from whc.records import LadderTable, LatencySession, StudyRecord, TrialRecord
+from whc.records.results import front_trials
 from whc.runtimes import onnxruntime_cpu
 from whc.tasks import classification
 from whc.trials.config import TrialConfig
@@ -175,14 +176,14 @@ def test_what_fails_parity_is_left_out_and_says_why(study: Path, recipe: str, mo
 
     monkeypatch.setattr(front, "parity", spoilt)
     table, _ = build_table(study, recipe, [], lambda _: None)
-    if any(row.trial_id == "00002" for row in front.study_front(list(records.trial_records(study)))):
+    if any(row.trial_id == "00002" for row in front_trials(list(records.trial_records(study)))):
         (reason,) = [row.reason for row in table.left_out if row.trial_id == "00002"]
         assert "largest difference 2.0e-01" in reason
     assert all(variant.trial_id != "00002" for variant in table.variants)
 
 
 def test_a_checkpoint_that_was_changed_is_not_built(study: Path, recipe: str) -> None:
-    for record in front.study_front(list(records.trial_records(study))):
+    for record in front_trials(list(records.trial_records(study))):
         path = study / "trials" / record.trial_id / "checkpoint.pt"
         path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(StudyError, match="no candidate could be exported") as error:
@@ -221,7 +222,7 @@ def test_the_data_of_a_copied_project_are_its_own(study: Path, tmp_path: Path) -
     named = records.data_name(tmp_path / "first" / "data.parquet", first)
     searched = StudyRecord.load(study).model_copy(update={"data": named})
     (tmp_path / "first" / "data.parquet").write_bytes(b"changed since")
-    assert build._load(searched, copy, study_front(list(records.trial_records(copy)))).fingerprint
+    assert build._load(searched, copy, front_trials(list(records.trial_records(copy)))).fingerprint
     with pytest.raises(DataError, match=r"first/data\.parquet: must be a readable Parquet file"):
         build._load(searched, first, [])
 
@@ -253,7 +254,7 @@ def test_recipe_errors_are_told_together(study: Path, tmp_path: Path) -> None:
 def test_the_front_holds_only_finished_undominated_trials(study: Path) -> None:
     trials = list(records.trial_records(study))
     assert all(isinstance(trial, TrialRecord) and trial.state == "finished" for trial in trials)
-    chosen = front.study_front(trials)
+    chosen = front_trials(trials)
     latencies = [trial.latency.ms for trial in chosen if trial.latency]
     assert latencies == sorted(latencies)
     best = max(trials, key=lambda trial: trial.val_f1 or 0)

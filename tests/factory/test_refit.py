@@ -9,12 +9,12 @@ import pytest
 
 from whc import records
 from whc.data.dataset import load
-from whc.factory.front import study_front
 from whc.factory.recipe import Refit
 from whc.factory.refit import FOLDER, is_whole, refit, shortlist
 from whc.pareto import Point
 from whc.plugins import ChoiceOf
 from whc.records import StudyRecord, TrialRecord
+from whc.records.results import front_trials
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +29,7 @@ def study(searched: Path, tmp_path: Path) -> Path:
 def test_training_again(study: Path) -> None:
     about = StudyRecord.load(study)
     corpus = load(Path(about.data), [(16, 16)])
-    trials = study_front(list(records.trial_records(study)))[:1]
+    trials = front_trials(list(records.trial_records(study)))[:1]
     settings = Refit(seeds=2, epochs=2)
     steps: list[str] = []
     fitted, failed = refit(trials, about, study, corpus, settings, RUNTIME, steps.append)
@@ -69,7 +69,7 @@ def test_training_again(study: Path) -> None:
 def test_one_that_cannot_be_trained_says_why(study: Path) -> None:
     about = StudyRecord.load(study)
     corpus = load(Path(about.data), [(16, 16)])
-    (trial, *_) = study_front(list(records.trial_records(study)))
+    (trial, *_) = front_trials(list(records.trial_records(study)))
     config = {**trial.config, "training": {**trial.config["training"], "precision": "fp16"}}
     spoilt = trial.model_copy(update={"config": config})
     fitted, failed = refit([spoilt], about, study, corpus, Refit(seeds=1), RUNTIME, lambda _: None)
@@ -80,7 +80,7 @@ def test_one_that_cannot_be_trained_says_why(study: Path) -> None:
 
 
 def test_the_shortlist_keeps_both_ends(study: Path) -> None:
-    (trial, *_) = study_front(list(records.trial_records(study)))
+    (trial, *_) = front_trials(list(records.trial_records(study)))
     assert trial.latency is not None
 
     def like(number: int) -> TrialRecord:

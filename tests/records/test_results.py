@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
+from whc.pareto import Point
 from whc.records import Latency, StudyRecord, TrialRecord
-from whc.records.results import front_trials, hypervolume_of, reference
+from whc.records.results import front_trials, hypervolume_of, reference_point, study_reference
 
 
 @pytest.fixture
@@ -41,10 +42,17 @@ def test_hypervolume_is_of_finished_trials_alone(study: StudyRecord, ended: list
     assert [one.trial_id for one in front_trials(ended)] == ["00000", "00002"]
 
 
-def test_without_a_limit_the_slowest_finished_trial_bounds_hypervolume(
+def test_without_a_limit_twice_the_slowest_finished_trial_bounds_hypervolume(
     study: StudyRecord, ended: list[TrialRecord]
 ) -> None:
     free = study.model_copy(update={"limits": {"size_bytes": 1e6}})
-    assert reference(free, ended).cost == 0.4
-    assert hypervolume_of(free, ended) == pytest.approx(0.2 * math.log(0.4 / 0.2))
+    assert study_reference(free, ended) == Point(0.5, 0.8)
+    assert hypervolume_of(free, ended) == pytest.approx(0.2 * math.log(0.8 / 0.2) + 0.2 * math.log(0.8 / 0.4))
     assert hypervolume_of(free, []) == 0
+
+
+@pytest.mark.parametrize(
+    ("limit_ms", "latencies_ms", "cost"), [(0.3, [0.1, 0.4], 0.3), (None, [0.1, 0.4], 0.8), (None, [], 2.0)]
+)
+def test_reference_point(limit_ms: float | None, latencies_ms: list[float], cost: float) -> None:
+    assert reference_point(0.5, limit_ms, latencies_ms) == Point(0.5, cost)

@@ -25,7 +25,6 @@ from whc.factory.front import (
     export_all,
     left_out,
     score_all,
-    study_front,
     turned,
 )
 from whc.factory.recipe import Recipe, read
@@ -33,9 +32,9 @@ from whc.factory.refit import refit, shortlist
 from whc.factory.selection import choose, why_not
 from whc.latency.bench import session
 from whc.latency.host import host
-from whc.pareto import Point
 from whc.plugins import Choice
 from whc.records import LadderObserver, LadderTable, LatencySession, LeftOut, StudyRecord, TrialRecord, VariantRow
+from whc.records.results import front_trials, point_of, reference_point
 from whc.trials.config import TrialConfig
 from whc.words import quantity
 
@@ -74,7 +73,7 @@ def build_table(
     measured = records.load(LatencySession, latency_from, again) if latency_from else None
     with records.locked(folder):
         trials = list(records.trial_records(folder))
-        front = study_front(trials)
+        front = front_trials(trials)
         if not front:
             raise StudyError(
                 problem(
@@ -134,14 +133,15 @@ class _Work:
         task = TrialConfig.model_validate(front[0].config).task_module
         constant_val_f1 = self._constant(task, "val")
         floor = constant_val_f1 + recipe.min_over_constant
-        front_ms = [trial.latency.ms for trial in front if trial.latency]
-        trials = shortlist(front, recipe.refit.candidates, self._reference(floor, front_ms))
+        limit_ms = self.study.limits.get("latency_ms")
+        searched = reference_point(floor, limit_ms, [point_of(trial).cost for trial in front])
+        trials = shortlist(front, recipe.refit.candidates, searched)
         exported, rejected = self._export(trials)
         rejected += [left_out(trial, recipe.refit.beyond) for trial in front if trial not in trials]
         timed = measured or self._time(exported)
         evidence = score_all(exported, self.corpus, self.runtime)
         seen, untimed = candidates(exported, evidence, timed, source)
-        reference = self._reference(floor, [one.latency.ms for one in seen])
+        reference = reference_point(floor, limit_ms, [one.latency.ms for one in seen])
         chosen = choose(seen, recipe, reference, recipe.confidence)
         rejected += untimed + [why_not(one, seen, chosen, recipe, reference) for one in seen if one not in chosen]
         if not chosen:
@@ -168,10 +168,6 @@ class _Work:
             variants=_flag_test_scores(self._score(chosen, scratch), constant_f1),
             left_out=sorted(rejected, key=lambda row: row.latency_ms),
         )
-
-    def _reference(self, floor: float, latencies_ms: Sequence[float]) -> Point:
-        """Where hypervolume starts: the study's latency limit, or where it has none twice the slowest."""
-        return Point(floor, self.study.limits.get("latency_ms", 2 * max(latencies_ms, default=1.0)))
 
     def _export(self, trials: Sequence[TrialRecord]) -> tuple[list[Exported], list[LeftOut]]:
         """Train again, export into the study's candidates/ and hold against the networks."""

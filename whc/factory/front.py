@@ -16,7 +16,7 @@ from whc.errors import ArtifactError, problem
 from whc.export.parity import Parity, ParityLimits
 from whc.factory.evidence import Evidence
 from whc.factory.refit import CHECKPOINT, Fitted, is_whole
-from whc.pareto import Point, front
+from whc.pareto import Point
 from whc.plugins import Choice
 from whc.records import Latency, LatencySession, LeftOut, TrialRecord, sha256
 from whc.training import checkpoint
@@ -53,13 +53,6 @@ class Candidate:
     def point(self) -> Point:
         """Validation F1 and latency in ms."""
         return Point(self.val_f1, self.latency.ms)
-
-
-def study_front(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The finished trials that no other finished trial dominates, by the search's own latencies; fastest first."""
-    finished = [record for record in records if record.state == "finished" and record.latency]
-    points = [Point(record.val_f1 or 0.0, record.latency.ms) for record in finished if record.latency]
-    return [finished[i] for i in front(points)]
 
 
 def left_out(trial: TrialRecord, reason: str, val_f1: float | None = None, latency: Latency | None = None) -> LeftOut:

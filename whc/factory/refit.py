@@ -15,6 +15,7 @@ from whc.factory.recipe import Refit
 from whc.pareto import Point, best_subset
 from whc.plugins import Choice
 from whc.records import StudyRecord, TrialRecord
+from whc.records.results import point_of
 from whc.trials import dispatch
 from whc.trials.config import TrialConfig
 from whc.trials.run import Assignment, Limits
@@ -39,8 +40,7 @@ class Fitted:
 
 def shortlist(front: Sequence[TrialRecord], count: int, reference: Point) -> list[TrialRecord]:
     """At most `count` trials of a front: both ends, and of the rest the best by hypervolume."""
-    points = [Point(trial.val_f1 or 0.0, trial.latency.ms) for trial in front if trial.latency]
-    return [front[i] for i in best_subset(points, count, reference)]
+    return [front[i] for i in best_subset([point_of(trial) for trial in front], count, reference)]
 
 
 def refit(

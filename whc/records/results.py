@@ -8,6 +8,8 @@ from whc.pareto import Point, front, hypervolume
 from whc.records.studies import StudyRecord
 from whc.records.trials import TrialRecord
 
+SLOWEST_TIMES = 2
+
 
 def point_of(record: TrialRecord) -> Point:
     """Validation F1 and latency in milliseconds of a trial that has both."""
@@ -26,16 +28,26 @@ def front_trials(ended: Iterable[TrialRecord]) -> list[TrialRecord]:
     return [finished[i] for i in front([point_of(record) for record in finished])]
 
 
-def reference(study: StudyRecord, ended: Iterable[TrialRecord]) -> Point:
-    """Where a study's hypervolume begins: the constant predictor's F1, and the latency limit.
+def reference_point(floor: float, limit_ms: float | None, latencies_ms: Iterable[float]) -> Point:
+    """Where a hypervolume begins: at the worst F1 and the worst latency that count.
 
-    Where there is no limit, the slowest finished trial's latency stands for it.
+    Args:
+        floor: the F1 that a network must be better than.
+        limit_ms: the latency limit; None: twice the slowest latency stands for it, so that the slowest network counts.
+        latencies_ms: of the networks compared; without any, 1 ms is taken for the slowest.
     """
-    slowest = max((point_of(record).cost for record in scored(ended)), default=1.0)
-    return Point(study.constant_f1, study.limits.get("latency_ms", slowest))
+    if limit_ms is not None:
+        return Point(floor, limit_ms)
+    return Point(floor, SLOWEST_TIMES * max(latencies_ms, default=1.0))
+
+
+def study_reference(study: StudyRecord, ended: Iterable[TrialRecord]) -> Point:
+    """The reference point of a study: the constant predictor's F1, and its limit or its slowest finished trial."""
+    latencies_ms = [point_of(record).cost for record in scored(ended)]
+    return reference_point(study.constant_f1, study.limits.get("latency_ms"), latencies_ms)
 
 
 def hypervolume_of(study: StudyRecord, ended: Iterable[TrialRecord]) -> float:
     """The hypervolume that a study's finished trials have reached."""
     records = list(ended)
-    return hypervolume([point_of(record) for record in scored(records)], reference(study, records))
+    return hypervolume([point_of(record) for record in scored(records)], study_reference(study, records))

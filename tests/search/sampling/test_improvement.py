@@ -31,7 +31,8 @@ RAW: dict[str, Any] = {
     },
     "training": {"lr": {"float": [1e-3, 1e-2], "log": True}, "resampling": ["none", "weighted"]},
 }
-WORST = Point(0.5, 0.2)
+FLOOR, LIMIT_MS = 0.5, 0.2
+WORST = Point(FLOOR, LIMIT_MS)
 SPACES = Path(__file__).parents[3] / "search_spaces"
 
 
@@ -76,7 +77,7 @@ def work(tried: Tried) -> float:
 def test_it_finds_more_than_even_draws_of_as_much_work(tree: space.Section) -> None:
     ratios = []
     for seed in range(3):
-        draw, chooser = at_random(tree, seed), Chooser(tree, WORST, seed)
+        draw, chooser = at_random(tree, seed), Chooser(tree, FLOOR, LIMIT_MS, seed)
         evenly = [measured(draw()) for _ in range(30)]
         chosen = evenly[:8]
         while sum(map(work, chosen)) < sum(map(work, evenly)):
@@ -87,7 +88,7 @@ def test_it_finds_more_than_even_draws_of_as_much_work(tree: space.Section) -> N
 
 
 def test_both_ends_of_the_front_are_looked_at(tree: space.Section) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     middle = sorted((measured(draw()) for _ in range(60)), key=lambda one: one.latency_ms)[20:40]
     chosen: list[Tried] = []
     while sum(map(work, chosen)) < sum(map(work, middle)):
@@ -100,7 +101,7 @@ def test_what_runs_is_not_chosen_again(tree: space.Section) -> None:
     draw = at_random(tree, 0)
     tried = [measured(draw()) for _ in range(12)]
     running: list[dict[str, Any]] = []
-    chooser = Chooser(tree, WORST, 0)
+    chooser = Chooser(tree, FLOOR, LIMIT_MS, 0)
     for _ in range(6):
         running.append(chooser.choose(tried, running))
     networks = {tuple(value for key, value in one.items() if key.startswith("model.")) for one in running}
@@ -111,7 +112,7 @@ def test_what_runs_is_not_chosen_again(tree: space.Section) -> None:
 def test_what_a_network_has_no_use_for_does_not_blur_what_is_known_of_it(
     tree: space.Section, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     tried = [measured(draw()) for _ in range(20)]
     seen: list[dict[str, Any]] = []
 
@@ -129,7 +130,7 @@ def test_what_a_network_has_no_use_for_does_not_blur_what_is_known_of_it(
 
 
 def test_nothing_is_trained_twice(tree: space.Section, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     tried = [measured(draw()) for _ in range(10)]
     twice = [tried[0].drawn, tried[1].drawn, draw()]
     monkeypatch.setattr(chooser, "_near", lambda _: iter(twice))
@@ -139,7 +140,7 @@ def test_nothing_is_trained_twice(tree: space.Section, monkeypatch: pytest.Monke
 
 def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
     """Half trained, everything scores 0.1 less: who does not know how long they trained is misled."""
-    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     whole = [measured(draw()) for _ in range(40)]
     mixed = [
         Tried(one.drawn, one.latency_ms, {0.5: one.f1[1.0] - 0.1, **(one.f1 if i % 2 else {})})
@@ -152,7 +153,7 @@ def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
 
 
 def test_a_search_begins_with_what_trains_quickly_and_not_always_the_same(tree: space.Section) -> None:
-    chooser, draw = Chooser(tree, WORST, 0), at_random(tree, 0)
+    chooser, draw = Chooser(tree, FLOOR, LIMIT_MS, 0), at_random(tree, 0)
     begun: list[dict[str, Any]] = []
     for _ in range(8):
         begun.append(chooser.begin(begun))
@@ -165,13 +166,13 @@ def test_a_search_begins_with_what_trains_quickly_and_not_always_the_same(tree: 
 
 def test_longer_trainings_are_more_work(tree: space.Section) -> None:
     long = {**RAW, "training": {**RAW["training"], "epochs": [2, 40]}}
-    begun = Chooser(space.compile_space(long, "space.yaml"), WORST, 0)
+    begun = Chooser(space.compile_space(long, "space.yaml"), FLOOR, LIMIT_MS, 0)
     assert [begun.begin([])["training.epochs"] for _ in range(6)] == [2] * 6
 
 
 def test_what_is_more_work_is_expected_to_err_less(tree: space.Section) -> None:
     """Of a network alone it is known how it does, and of a larger one nothing but that it is larger."""
-    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     network = {"model.backbone": "baseline", "model.width": 8, "model.depth": 3, "model.image_size": 16}
     trained = ({key: value for key, value in draw().items() if key.startswith("training.")} for _ in range(12))
     tried = [measured(network | training) for training in trained]
@@ -184,7 +185,7 @@ def test_what_is_more_work_is_expected_to_err_less(tree: space.Section) -> None:
 
 
 def test_of_equal_gains_the_one_of_least_work_is_chosen(tree: space.Section, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     tried = [measured(draw()) for _ in range(10)]
     drawn = [draw() for _ in range(6)]
     monkeypatch.setattr(chooser, "_gains", lambda expected, cost, tried: np.ones(len(cost)))
@@ -196,7 +197,7 @@ def test_of_equal_gains_the_one_of_least_work_is_chosen(tree: space.Section, mon
 @pytest.mark.parametrize("name", ["smile", "full", "sequence"])
 def test_the_work_of_a_network_is_known_without_building_it(name: str) -> None:
     _, tree = study.read(SPACES / f"{name}.yaml")
-    chooser = Chooser(tree, WORST, 0)
+    chooser = Chooser(tree, FLOOR, LIMIT_MS, 0)
     others = list(islice(samples(tree, 1), 24))
     off = chooser._log_work([one.drawn for one in others]) - np.log([_work(one) for one in others])
     assert np.sqrt(np.mean(off**2)) < 0.3
@@ -204,7 +205,7 @@ def test_the_work_of_a_network_is_known_without_building_it(name: str) -> None:
 
 def test_a_space_of_trainings_alone_has_one_kind_of_work() -> None:
     tree = space.compile_space({"training": {"lr": {"float": [1e-3, 1e-2], "log": True}}}, "space.yaml")
-    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     tried = [Tried(draw(), 0.01, {1.0: 0.7}) for _ in range(8)]
     assert chooser.choose(tried, [])["training.lr"] > 0
     assert np.ptp(chooser._log_work([one.drawn for one in tried])) < 1e-6
@@ -213,7 +214,7 @@ def test_a_space_of_trainings_alone_has_one_kind_of_work() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_what_was_only_tried_in_bad_company_is_tried_in_good(tree: space.Section, seed: int) -> None:
     """Larger pictures were all trained badly; next to the front each of their sizes is looked at."""
-    draw, chooser = at_random(tree, seed), Chooser(tree, WORST, seed)
+    draw, chooser = at_random(tree, seed), Chooser(tree, FLOOR, LIMIT_MS, seed)
     drawn = [draw() for _ in range(400)]
     small = [measured(one) for one in drawn if one["model.image_size"] == 16][:20]
     large = [one for one in drawn if one["model.image_size"] != 16 and one["training.lr"] < 2e-3][:3]
@@ -233,7 +234,7 @@ def test_what_was_only_tried_in_bad_company_is_tried_in_good(tree: space.Section
 
 def test_nothing_is_varied_that_has_been_tried_or_breaks_a_rule(tree: space.Section) -> None:
     ruled = {**RAW, "rules": ["model.depth <= 3 where model.image_size <= 24"]}
-    draw, chooser = at_random(tree, 0), Chooser(space.compile_space(ruled, "space.yaml"), WORST, 0)
+    draw, chooser = at_random(tree, 0), Chooser(space.compile_space(ruled, "space.yaml"), FLOOR, LIMIT_MS, 0)
     tried = [measured(one) for one in (draw() for _ in range(40)) if one["model.image_size"] in (32, "48x30")]
     for _ in range(40):
         one = chooser.vary(tried, [])
@@ -243,13 +244,13 @@ def test_nothing_is_varied_that_has_been_tried_or_breaks_a_rule(tree: space.Sect
 
 
 def test_without_a_front_there_is_nothing_to_vary(tree: space.Section) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     slow = [Tried(drawn := draw(), measured(drawn).latency_ms, {}) for _ in range(8)]
     assert TrialConfig.model_validate(space.suggest(tree, FixedTrial(chooser.vary(slow, []))))
 
 
 def test_while_nothing_keeps_the_limit_faster_and_faster_ones_are_tried(tree: space.Section) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, Point(0.5, 0.001), 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, 0.001, 0)
     evenly = [measured(draw()) for _ in range(20)]
     slow = [Tried(one.drawn, one.latency_ms, {}) for one in evenly[:8]]
     for _ in range(12):
@@ -262,11 +263,11 @@ def test_while_nothing_keeps_the_limit_faster_and_faster_ones_are_tried(tree: sp
 def test_no_limit_at_all(tree: space.Section) -> None:
     draw = at_random(tree, 0)
     tried = [measured(draw()) for _ in range(8)]
-    assert Chooser(tree, Point(0.5, math.inf), 0).choose(tried, [])
+    assert Chooser(tree, FLOOR, None, 0).choose(tried, [])
 
 
 def test_a_draw_takes_no_longer_with_more_trials(tree: space.Section) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, WORST, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     chooser.choose([measured(draw()) for _ in range(5 * MOST)], [])
     assert len(chooser._latency._rows) == MOST
 
@@ -274,14 +275,14 @@ def test_a_draw_takes_no_longer_with_more_trials(tree: space.Section) -> None:
 def test_the_same_seed_chooses_the_same(tree: space.Section) -> None:
     draw = at_random(tree, 0)
     tried = [measured(draw()) for _ in range(12)]
-    assert Chooser(tree, WORST, 3).choose(tried, []) == Chooser(tree, WORST, 3).choose(tried, [])
+    assert Chooser(tree, FLOOR, LIMIT_MS, 3).choose(tried, []) == Chooser(tree, FLOOR, LIMIT_MS, 3).choose(tried, [])
 
 
 @settings(deadline=None, max_examples=25)
 @given(f1=st.floats(0.5, 0.95), ms=st.floats(0.01, 0.19))
 def test_a_gain_that_is_certain_is_the_hypervolume_that_is_added(f1: float, ms: float) -> None:
     tree = space.compile_space(RAW, "space.yaml")
-    chooser, draw = Chooser(tree, WORST, 0), at_random(tree, 0)
+    chooser, draw = Chooser(tree, FLOOR, LIMIT_MS, 0), at_random(tree, 0)
     tried = [Tried(draw(), ms_, {1.0: f1_}) for ms_, f1_ in [(0.02, 0.6), (0.05, 0.8), (0.15, 0.7)]]
 
     known = [Point(one.f1[1.0], one.latency_ms) for one in tried]

@@ -23,6 +23,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FixedTrial
 
 from whc.pareto import Point, front
+from whc.records.results import reference_point
 from whc.search.sampling.limits import Sample, samples
 from whc.search.sampling.surrogate import Surrogate
 from whc.search.space import ranges, space
@@ -62,12 +63,13 @@ class Chooser:
 
     Args:
         tree: the compiled space.
-        reference: the worst F1 and latency that count; without a limit on latency, its cost is infinite.
+        floor: the F1 that a network must be better than.
+        limit_ms: the limit on latency, if there is one.
         seed: of the draws.
     """
 
-    def __init__(self, tree: space.Section, reference: Point, seed: int) -> None:
-        self._tree, self._reference = tree, reference
+    def __init__(self, tree: space.Section, floor: float, limit_ms: float | None, seed: int) -> None:
+        self._tree, self._floor, self._limit_ms = tree, floor, limit_ms
         self._rng = random.Random(seed)  # noqa: S311 (no secret)
         self._samples = samples(tree, seed)
         self._known = space.distributions(tree)
@@ -169,13 +171,11 @@ class Chooser:
 
     def _observed(self, tried: Sequence[Tried]) -> tuple[Array, Array]:
         """F1 as the surrogate sees it."""
-        seen = [
-            (one.drawn, part, _unfolded(max(f1, self._reference.quality)))
-            for one in tried
-            for part, f1 in one.f1.items()
-        ][:MOST]
+        seen = [(one.drawn, part, _unfolded(max(f1, self._floor))) for one in tried for part, f1 in one.f1.items()][
+            :MOST
+        ]
         if not seen:
-            seen = [(tried[0].drawn, 1.0, _unfolded(self._reference.quality))]
+            seen = [(tried[0].drawn, 1.0, _unfolded(self._floor))]
         drawn = [one for one, _, _ in seen]
         values = np.array([value for *_, value in seen])
         return self._with_parts(drawn, [part for _, part, _ in seen]), values - POWER * self._log_work(drawn)
@@ -208,10 +208,12 @@ class Chooser:
         """
         mean, deviation = expected
         best = self._front(tried)
-        slowest = min(self._reference.cost, 2 * max(one.latency_ms for one in tried))
-        edges = np.log([one.latency_ms for one in best] + [slowest])
-        steps = [(-math.inf, edges[0], self._reference.quality)] + [
-            (low, high, max(self._reference.quality, *one.f1.values()))
+        # Where nothing comes near the limit, a gain counts as far as it would without one.
+        unlimited = reference_point(self._floor, None, (one.latency_ms for one in tried))
+        slowest_ms = unlimited.cost if self._limit_ms is None else min(self._limit_ms, unlimited.cost)
+        edges = np.log([one.latency_ms for one in best] + [slowest_ms])
+        steps = [(-math.inf, edges[0], self._floor)] + [
+            (low, high, max(self._floor, *one.f1.values()))
             for low, high, one in zip(edges[:-1], edges[1:], best, strict=True)
         ]
         gains = np.zeros(len(cost))

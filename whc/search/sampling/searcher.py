@@ -6,7 +6,6 @@ Optuna's journal is a view of the trial records: it can be rebuilt from them at 
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -24,7 +23,6 @@ from optuna.trial import FrozenTrial, TrialState
 from pydantic import ValidationError
 
 from whc.errors import StudyError, problem
-from whc.pareto import Point
 from whc.records import StudyRecord, TrialRecord
 from whc.search.sampling.improvement import Chooser, Tried
 from whc.search.sampling.scheduler import Halving
@@ -165,8 +163,7 @@ class Sampler:
         self._asked: dict[str, optuna.Trial] = {}
         self._study: optuna.Study | None = None
         self._storage: _Memory | _Journal | None = None
-        worst = Point(study.constant_f1, study.limits.get(LATENCY, math.inf))
-        self._chooser = Chooser(tree, worst, study.seed)
+        self._chooser = Chooser(tree, study.constant_f1, study.limits.get(LATENCY), study.seed)
         self._tried: dict[tuple[str, str], Tried] = {}
         self._draws = 0
 

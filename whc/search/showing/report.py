@@ -23,7 +23,7 @@ from plotly.offline import get_plotlyjs
 from whc.errors import StudyError, problem
 from whc.pareto import Point, front, hypervolume, ranks
 from whc.records import StudyRecord, TrialRecord, write_atomic
-from whc.records.results import front_trials, point_of, reference, scored
+from whc.records.results import front_trials, point_of, scored, study_reference
 from whc.search.sampling.searcher import DIRECTIONS
 from whc.search.showing.display import counted
 from whc.search.space import ranges, space
@@ -130,7 +130,7 @@ def write(study: StudyRecord, records: Sequence[TrialRecord], path: Path) -> Non
 
 def _progress(study: StudyRecord, ended: Sequence[TrialRecord]) -> Section:
     """Hypervolume over time; over the number of trials where records of old do not tell the time."""
-    worst = reference(study, ended)
+    worst = study_reference(study, ended)
     timed = all(record.elapsed_s for record in ended)
     order = sorted(ended, key=lambda record: record.elapsed_s) if timed else ended
     x, y, best = [0.0], [0.0], list[Point]()
