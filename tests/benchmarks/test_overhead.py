@@ -16,7 +16,6 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from whc import records
-from whc.config import fingerprint
 from whc.data.dataset import Corpus
 from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
 from whc.search.running.driver import Driver
@@ -24,6 +23,7 @@ from whc.search.running.run import _tune
 from whc.search.showing.display import Display
 from whc.search.space import space
 from whc.trials import cluster, dispatch
+from whc.trials.dispatch import Job
 
 pytestmark = pytest.mark.bench
 
@@ -37,17 +37,17 @@ WORKERS = 2
 def sleeping(seconds: float) -> Any:
     """A trial's work without the work: it sleeps, and leaves a record."""
 
-    def trainable(job: dict[str, Any], corpus: Corpus) -> None:
+    def trainable(parameters: dict[str, Job], corpus: Corpus) -> None:
         from ray import tune
 
         del corpus
         time.sleep(seconds)
-        assignment, config = job["assignment"], job["config"]
+        assignment, config = parameters["job"].assignment, parameters["job"].config
         rng = random.Random(assignment.trial_id)
-        ms, f1 = 0.02 * config["model"]["width"], rng.uniform(0.5, 0.9)
+        ms, f1 = 0.02 * config.model.width, rng.uniform(0.5, 0.9)
         record = TrialRecord(
             trial_id=assignment.trial_id, study=assignment.study, drawn=assignment.drawn,
-            config=config, config_hash=fingerprint(config),
+            config=config.resolved(), config_hash=config.hash,
             state="finished", curve=[CurvePoint(epoch=1, val_f1=f1, seconds=seconds)], val_f1=f1,
             latency=Latency(
                 ms=ms, low_ms=ms, high_ms=ms, p90_ms=ms, p99_ms=ms, ratio=1, runtime="", threads=1, host=""

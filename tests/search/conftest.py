@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from whc import records
-from whc.config import fingerprint
 from whc.records import CurvePoint, Latency, SearchObserver, StudyRecord, TrialRecord
 from whc.search.running.driver import Driver
 from whc.search.space import space
 from whc.trials.config import TrialConfig
+from whc.trials.dispatch import Job
 from whc.trials.run import end
 
 RAW: dict[str, Any] = {
@@ -141,16 +141,16 @@ def halved(
 Left = Callable[..., str]
 
 
-def _of(job: dict[str, Any]) -> dict[str, Any]:
-    return {"config": job["config"], "config_hash": fingerprint(job["config"])}
+def _of(job: Job) -> dict[str, Any]:
+    return {"config": job.config.resolved(), "config_hash": job.config.hash}
 
 
 @pytest.fixture
 def leave(folder: Path, record: Callable[..., TrialRecord]) -> Left:
     """Writes what a worker leaves of a job, and gives its id: `leave(job, state, latency_ms=..., val_f1=...)`."""
 
-    def left(job: dict[str, Any], state: str = "finished", **numbers: float) -> str:
-        assignment = job["assignment"]
+    def left(job: Job, state: str = "finished", **numbers: float) -> str:
+        assignment = job.assignment
         made = record(assignment.trial_id, state, drawn=assignment.drawn, **numbers)
         records.save(made.model_copy(update=_of(job)), assignment.folder / "record.json")
         assert assignment.folder == folder / "trials" / assignment.trial_id
@@ -163,8 +163,8 @@ def leave(folder: Path, record: Callable[..., TrialRecord]) -> Left:
 def wait(record: Callable[..., TrialRecord]) -> Left:
     """The same of a job that has come to the first rung."""
 
-    def left(job: dict[str, Any], val_f1: float, latency_ms: float = 0.5) -> str:
-        assignment = job["assignment"]
+    def left(job: Job, val_f1: float, latency_ms: float = 0.5) -> str:
+        assignment = job.assignment
         assert assignment.until == 1
         made = record(assignment.trial_id, "waiting", drawn=assignment.drawn, val_f1=val_f1, latency_ms=latency_ms)
         curve = [CurvePoint(epoch=1, val_f1=val_f1, seconds=1.0)]
@@ -180,8 +180,8 @@ def wait(record: Callable[..., TrialRecord]) -> Left:
 def finish(record: Callable[..., TrialRecord]) -> Left:
     """The same of a job that has trained to its end."""
 
-    def left(job: dict[str, Any], val_f1: float) -> str:
-        assignment = job["assignment"]
+    def left(job: Job, val_f1: float) -> str:
+        assignment = job.assignment
         assert assignment.until == 2
         made = record(assignment.trial_id, "finished", drawn=assignment.drawn, val_f1=val_f1)
         curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=1.0) for epoch in (1, 2)]

@@ -6,9 +6,9 @@ import gc
 import os
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,15 @@ from whc.trials.config import TrialConfig
 from whc.trials.packing import Packing
 from whc.trials.run import Assignment, run
 from whc.trials.storage import RUNG, RUNG_CHECKPOINT
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial for a worker: what it trains, where and under what rules, and on what part of a GPU."""
+
+    config: TrialConfig
+    assignment: Assignment
+    gpu: float = 0.0
 
 
 def packing(corpus: Corpus) -> Packing:
@@ -44,25 +53,24 @@ def _gpu_bytes() -> int:
     return int(torch.cuda.mem_get_info()[1])
 
 
-def trainable(job: dict[str, Any], corpus: Corpus) -> None:
+def trainable(parameters: Mapping[str, Job], corpus: Corpus) -> None:
     """What a Ray Tune worker runs for one trial.
 
     Args:
-        job: `config`, a resolved configuration, and `assignment`, an `Assignment`.
+        parameters: Ray Tune's, whose only key is `job`.
         corpus: the decoded data.
     """
     from ray import tune
 
     torch.set_num_threads(1)
-    config = TrialConfig.model_validate(job["config"])
-    assignment: Assignment = job["assignment"]
+    job = parameters["job"]
 
     def report(point: CurvePoint) -> None:
         tune.report({"epoch": point.epoch, "val_f1": point.val_f1})
 
     try:
-        with _at_hand(assignment) as here:
-            record = run(config, corpus, here, report)
+        with _at_hand(job.assignment) as here:
+            record = run(job.config, corpus, here, report)
     except Exception:  # noqa: BLE001 (the driver tells whatever it is: a full disk, no memory left, a bug)
         gc.collect()  # what a training out of memory still holds would be missing to the next one here
         torch.cuda.empty_cache()
@@ -86,11 +94,11 @@ def _at_hand(assignment: Assignment) -> Iterator[Assignment]:
         assignment.storage.store(assignment.trial_id, here)
 
 
-def run_all(jobs: Sequence[dict[str, Any]], corpus: Corpus, workers: int) -> Iterator[tuple[int, TrialRecord | str]]:
+def run_all(jobs: Sequence[Job], corpus: Corpus, workers: int) -> Iterator[tuple[int, TrialRecord | str]]:
     """Run jobs on a cluster of this machine, as many at once as there are workers.
 
     Args:
-        jobs: as `job` makes them.
+        jobs: of which the part of a GPU is found here.
         corpus: the decoded data.
         workers: trials at once; each gets one core.
 
@@ -104,7 +112,7 @@ def run_all(jobs: Sequence[dict[str, Any]], corpus: Corpus, workers: int) -> Ite
 
         shared, packed = ray.put(corpus), packing(corpus)
         work = ray.remote(num_cpus=1, max_retries=1)(_work)
-        shares = (packed.share(TrialConfig.model_validate(job["config"]), alone=False) for job in jobs)
+        shares = (packed.share(job.config, alone=False) for job in jobs)
         calls = (work.options(num_gpus=share).remote(job, shared) for job, share in zip(jobs, shares, strict=True))
         running = {call: place for place, call in enumerate(calls)}
         while running:
@@ -119,19 +127,14 @@ def run_all(jobs: Sequence[dict[str, Any]], corpus: Corpus, workers: int) -> Ite
                 raise error.cause if isinstance(error.cause, OSError) else error from error
 
 
-def _work(job: dict[str, Any], corpus: Corpus) -> TrialRecord:
+def _work(job: Job, corpus: Corpus) -> TrialRecord:
     torch.set_num_threads(1)
-    config = TrialConfig.model_validate(job["config"])
-    return run(config, corpus, job["assignment"], lambda point: None)
+    return run(job.config, corpus, job.assignment, lambda point: None)
 
 
-def job(config: TrialConfig, assignment: Assignment, gpu: float = 0.0) -> dict[str, Any]:
-    """The job for one trial, as `trainable` takes it; `gpu` is the part of a GPU that it shall have."""
-    return {"config": config.resolved(), "assignment": assignment, "gpu": gpu}
-
-
-def resources(job: dict[str, Any]) -> Any:
-    """What Ray Tune shall set aside for a job."""
+def resources(parameters: Mapping[str, Job]) -> Any:
+    """What Ray Tune shall set aside for the job in its parameters."""
     from ray.tune import PlacementGroupFactory
 
-    return PlacementGroupFactory([{"CPU": 1, **({"GPU": job["gpu"]} if job["gpu"] else {})}])
+    gpu = parameters["job"].gpu
+    return PlacementGroupFactory([{"CPU": 1, **({"GPU": gpu} if gpu else {})}])

@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -17,6 +16,7 @@ from whc.errors import StudyError
 from whc.records import SearchObserver, StudyRecord
 from whc.search.running.driver import Driver
 from whc.search.space import space
+from whc.trials.dispatch import Job
 from whc.trials.storage import Storage
 
 Begin = Callable[..., Driver]
@@ -29,14 +29,14 @@ def test_trials_are_handed_out_and_taken_in(
     driver = begin()
     assert driver._plan.open_trials == study.trials == 4
     jobs = [driver.next_job() for _ in range(2)]
-    assert [job["assignment"].trial_id for job in jobs] == ["00000", "00001"]
+    assert [job.assignment.trial_id for job in jobs] == ["00000", "00001"]
     assert driver._plan.open_trials == 2
-    first = jobs[0]["assignment"]
+    first = jobs[0].assignment
     assert first.limits.model_dump(exclude_none=True) == study.limits
     assert (first.runtime.name, first.reference_ms, first.study) == ("onnxruntime_cpu", 0.1, "hands")
     assert first.cache == folder.parent / ".latency"
     assert first.drawn.keys() <= space.distributions(space.compile_space(study.space, "")).keys()
-    json.dumps(jobs[0]["config"])
+    json.dumps(jobs[0].config.resolved())
 
     driver.ended(leave(jobs[1], val_f1=0.8))
     driver.ended(leave(jobs[0], "infeasible", latency_ms=2.0))
@@ -64,7 +64,7 @@ def test_a_worker_that_died_leaves_a_failed_trial(begin: Begin, folder: Path, ca
     driver.ended("00000", "the worker died")
     driver.ended("00001")
     retried = [driver.next_job() for _ in range(2)]
-    assert retried == [{**job, "assignment": replace(job["assignment"], again=True)} for job in jobs]
+    assert retried == [replace(job, assignment=replace(job.assignment, again=True)) for job in jobs]
     driver.ended("00000", "the worker died")
     driver.ended("00001")
     on_disk = {one.trial_id: one for one in records.trial_records(folder)}
@@ -72,8 +72,8 @@ def test_a_worker_that_died_leaves_a_failed_trial(begin: Begin, folder: Path, ca
         "00000": ("failed", "the worker died, twice"),
         "00001": ("failed", "the worker left no record, twice"),
     }
-    assert on_disk["00000"].config == jobs[0]["config"]
-    assert on_disk["00000"].drawn == jobs[0]["assignment"].drawn
+    assert on_disk["00000"].config == jobs[0].config.resolved()
+    assert on_disk["00000"].drawn == jobs[0].assignment.drawn
     assert on_disk["00000"].data_fingerprint == "f00d"
     assert calls[2:4] == [("first", "failed", "00000"), ("second", "failed", "00000")]
     assert driver._plan.open_trials == 2
@@ -83,7 +83,7 @@ def test_a_traceback_of_a_worker_is_kept_and_told_by_its_last_line(begin: Begin,
     driver = begin()
     text = 'Traceback (most recent call last):\n  File "x.py", line 1\nTypeError: no such thing\n'
     for _ in range(2):
-        driver.ended(driver.next_job()["assignment"].trial_id, text)
+        driver.ended(driver.next_job().assignment.trial_id, text)
     assert driver.records["00000"].reason == "TypeError: no such thing, twice"
     assert (folder / "trials" / "00000" / "traceback.txt").read_text() == text
 
@@ -130,13 +130,13 @@ def test_a_restart_keeps_what_ended_and_clears_what_broke_off(
         ("first", "started", "hands", "00000", "00002"),
         ("second", "started", "hands", "00000", "00002"),
     ]
-    assert again.next_job()["assignment"].trial_id == "00003"
+    assert again.next_job().assignment.trial_id == "00003"
 
 
 def test_a_torn_trial_that_was_the_newest(begin: Begin, folder: Path) -> None:
     (folder / "trials" / "00004").mkdir(parents=True)
     driver = begin()
-    assert driver.next_job()["assignment"].trial_id == "00005"
+    assert driver.next_job().assignment.trial_id == "00005"
     assert not (folder / "trials" / "00004").exists()
 
 
@@ -193,9 +193,9 @@ def test_a_restart_goes_on_from_the_rungs(halved: Begin, wait: Left) -> None:
     again = halved()
     assert again._plan.open_trials == 1
     on = again.next_job()
-    assert (on["assignment"].trial_id, on["assignment"].until) == ("00001", 2)
-    assert [again.next_job()["assignment"].trial_id] == ["00003"]
-    assert again.next_job()["assignment"].trial_id == "00002"  # no new one will come: the band's better half is two
+    assert (on.assignment.trial_id, on.assignment.until) == ("00001", 2)
+    assert [again.next_job().assignment.trial_id] == ["00003"]
+    assert again.next_job().assignment.trial_id == "00002"  # no new one will come: the band's better half is two
 
 
 def test_an_interrupted_search_keeps_what_waits(halved: Begin, folder: Path, wait: Left) -> None:
@@ -211,9 +211,9 @@ def test_a_worker_that_died_is_tried_again_before_anything_else(halved: Begin, w
     job = driver.next_job()
     driver.ended("00000", "the worker died")
     assert not driver.over
-    assert driver.next_job() == {**job, "assignment": replace(job["assignment"], again=True)}
+    assert driver.next_job() == replace(job, assignment=replace(job.assignment, again=True))
     driver.ended(wait(job, 0.6))
-    assert driver.next_job()["assignment"].trial_id == "00001"
+    assert driver.next_job().assignment.trial_id == "00001"
 
 
 def test_a_rung_of_before_is_not_taken_for_the_next_one(halved: Begin, folder: Path, wait: Left) -> None:
@@ -221,7 +221,7 @@ def test_a_rung_of_before_is_not_taken_for_the_next_one(halved: Begin, folder: P
     for val_f1 in (0.6, 0.8):
         driver.ended(wait(driver.next_job(), val_f1))
     for _ in range(2):
-        driver.ended(driver.next_job()["assignment"].trial_id, "the worker died")
+        driver.ended(driver.next_job().assignment.trial_id, "the worker died")
     assert driver.records["00001"].state == "failed"
     assert not list((folder / "trials" / "00001").glob("rung.*"))
 
@@ -253,9 +253,9 @@ def test_trials_come_from_where_workers_leave_them(
     storage = Storage(str(tmp_path / "shared"), "hands")
     remote = {"storage": storage.uri}
 
-    def left(job: dict[str, Any], write: Callable[..., str], *numbers: float) -> str:
+    def left(job: Job, write: Callable[..., str], *numbers: float) -> str:
         """What a worker of another machine leaves of a job."""
-        assert job["assignment"].storage == storage
+        assert job.assignment.storage == storage
         trial_id = write(job, *numbers)
         storage.store(trial_id, folder / "trials" / trial_id)
         shutil.rmtree(folder / "trials" / trial_id)
@@ -266,7 +266,7 @@ def test_trials_come_from_where_workers_leave_them(
         driver.ended(left(driver.next_job(), wait, val_f1))
     assert sorted(path.name for path in (folder / "trials" / "00001").iterdir()) == ["rung.json"]
     on = driver.next_job()
-    assert on["assignment"].trial_id == "00001"
+    assert on.assignment.trial_id == "00001"
     left(on, finish, 0.9)  # the driver is killed before it knows
 
     again = halved(**remote)

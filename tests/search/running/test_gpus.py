@@ -9,20 +9,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ray import cloudpickle
 from ray.cluster_utils import Cluster
 
 from whc import records
-from whc.config import fingerprint
 from whc.data.dataset import Corpus
 from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
 from whc.search.running.driver import Driver
 from whc.search.running.run import _tune
 from whc.search.space import space
 from whc.trials import cluster, dispatch
+from whc.trials.dispatch import Job
 from whc.trials.packing import CONTEXT_BYTES
 
 pytestmark = pytest.mark.slow
@@ -30,23 +29,24 @@ pytestmark = pytest.mark.slow
 ALONE = "WHC_TEST_ALONE"
 
 
-def sleeping(job: dict[str, Any], corpus: Corpus) -> None:
+def sleeping(parameters: dict[str, Job], corpus: Corpus) -> None:
     """Notes when it ran and on which GPU; the trial 00001 runs out of memory until it has a GPU to itself."""
     import ray
     from ray import tune
 
-    assignment = job["assignment"]
+    job = parameters["job"]
+    assignment = job.assignment
     assignment.folder.mkdir(parents=True, exist_ok=True)
     start = time.time()
     time.sleep(0.7)
-    note = {"start": start, "end": time.time(), "share": job["gpu"], "gpus": ray.get_gpu_ids()}
+    note = {"start": start, "end": time.time(), "share": job.gpu, "gpus": ray.get_gpu_ids()}
     (assignment.folder.parent / f"{assignment.trial_id}-{start}.json").write_text(json.dumps(note))
     if assignment.trial_id == "00001" and not assignment.again:
         raise RuntimeError("CUDA out of memory")
     fixed = {"p90_ms": 1, "p99_ms": 1, "runtime": "", "threads": 1, "host": "", "ratio": 1}
     record = TrialRecord(
         trial_id=assignment.trial_id, study=assignment.study,
-        config=job["config"], config_hash=fingerprint(job["config"]),
+        config=job.config.resolved(), config_hash=job.config.hash,
         drawn=assignment.drawn, state="finished", curve=[CurvePoint(epoch=1, val_f1=0.6, seconds=1)], val_f1=0.6,
         latency=Latency(ms=0.1, low_ms=0.1, high_ms=0.1, **fixed), seed=0, data_fingerprint="", code_version="",
     )  # fmt: skip

@@ -23,14 +23,14 @@ def test_the_better_half_goes_on_and_the_rest_is_stopped_at_the_end(
         driver.ended(wait(driver.next_job(), val_f1))
     assert driver.records == {}
     on = driver.next_job()
-    assert (on["assignment"].trial_id, on["assignment"].until) == ("00001", 2)
-    assert on["assignment"].drawn.keys() <= space.distributions(space.compile_space(driver.study.space, "")).keys()
+    assert (on.assignment.trial_id, on.assignment.until) == ("00001", 2)
+    assert on.assignment.drawn.keys() <= space.distributions(space.compile_space(driver.study.space, "")).keys()
     driver.ended(finish(on, 0.9))
     for val_f1 in (0.7, 0.5):
         driver.ended(wait(driver.next_job(), val_f1))
     assert not driver.over
     on = driver.next_job()
-    assert on["assignment"].trial_id == "00002"
+    assert on.assignment.trial_id == "00002"
     assert driver.next_job() is None
     assert not driver.over  # the one that runs may still make another go on
     driver.ended(finish(on, 0.85))
@@ -70,9 +70,9 @@ def test_what_is_hopeless_is_known_once_enough_have_finished(halved: Begin, fini
     driver = halved(scheduler={"rungs": 1}, trials=100)
     for number in range(ENOUGH):
         job = driver.next_job()
-        assert job["assignment"].hopeless_ms is None
+        assert job.assignment.hopeless_ms is None
         driver.ended(finish(job, 0.6 + number / 100))
-    assert driver.next_job()["assignment"].hopeless_ms == pytest.approx(2.0 * 0.5)
+    assert driver.next_job().assignment.hopeless_ms == pytest.approx(2.0 * 0.5)
 
 
 def test_a_search_none_of_whose_first_trials_keeps_the_limits_ends(halved: Begin, leave: Left) -> None:

@@ -20,8 +20,8 @@ from whc.records import SearchObserver, StudyRecord, TrialRecord, replacing
 from whc.search.sampling import warm_start
 from whc.search.sampling.plan import Plan
 from whc.search.space import space
-from whc.trials import dispatch
 from whc.trials.config import TrialConfig
+from whc.trials.dispatch import Job
 from whc.trials.packing import Packing
 from whc.trials.run import Assignment, Limits, end
 from whc.trials.storage import RECORD, RUNG, Storage
@@ -51,7 +51,7 @@ class Driver:
         self._tree = tree
         self._runtime: Choice = study.chosen_runtime
         self._plan = Plan(study, tree, folder / "optuna.journal", self.elapsed_s)
-        self._jobs: dict[str, tuple[TrialConfig, Assignment]] = {}
+        self._jobs: dict[str, Job] = {}
         self._storage = Storage(study.storage, study.study) if study.storage else None
         self.packing = Packing(0, {})
         self.halted: StudyError | None = None
@@ -160,7 +160,7 @@ class Driver:
         """Seconds of searching so far, pauses of the whole search left out."""
         return time.time() - self._began
 
-    def next_job(self) -> dict[str, Any] | None:
+    def next_job(self) -> Job | None:
         """What a free worker shall do; None while there is nothing."""
         stretch = None
         if not self.halted:
@@ -183,8 +183,9 @@ class Driver:
             again=stretch.again,
             storage=self._storage,
         )
-        self._jobs[stretch.trial_id] = (stretch.config, assignment)
-        return dispatch.job(stretch.config, assignment, self.packing.share(stretch.config, alone=stretch.again))
+        job = Job(stretch.config, assignment, self.packing.share(stretch.config, alone=stretch.again))
+        self._jobs[stretch.trial_id] = job
+        return job
 
     def runs(self, trial_id: str, what: str, epoch: int = 0, until: int = 0) -> None:
         """A worker has taken a trial or ended an epoch of it, as observers hear it."""
@@ -202,20 +203,20 @@ class Driver:
             self._ended(trial_id, error)
 
     def _ended(self, trial_id: str, error: str) -> None:
-        config, assignment = self._jobs.pop(trial_id)
+        job = self._jobs.pop(trial_id)
         self._fetch(trial_id)
-        record = self._left(assignment.folder)
+        record = self._left(job.assignment.folder)
         if record is None and shutil.disk_usage(self.folder).free < ROOM:
             self._halt()
             return
-        if record is None or (record.state == "waiting" and len(record.curve) != assignment.until):
+        if record is None or (record.state == "waiting" and len(record.curve) != job.assignment.until):
             if "\n" in error:
-                records.write_atomic(assignment.folder / "traceback.txt", error)
+                records.write_atomic(job.assignment.folder / "traceback.txt", error)
             reason = error.strip().rpartition("\n")[2] or "the worker left no record"
             if self._plan.died(trial_id):
                 self.runs(trial_id, f"{reason}, tried again")
                 return
-            record = self._failed(trial_id, config, assignment, f"{reason}, twice")
+            record = self._failed(job, f"{reason}, twice")
             self._end(record)
         self._plan.ended(record)
         if record.state == "waiting":
@@ -224,17 +225,17 @@ class Driver:
         else:
             self._tell(record)
 
-    def _failed(self, trial_id: str, config: TrialConfig, assignment: Assignment, reason: str) -> TrialRecord:
+    def _failed(self, job: Job, reason: str) -> TrialRecord:
         return TrialRecord(
-            trial_id=trial_id,
+            trial_id=job.assignment.trial_id,
             study=self.study.study,
-            config=config.resolved(),
-            config_hash=config.hash,
-            drawn=assignment.drawn,
+            config=job.config.resolved(),
+            config_hash=job.config.hash,
+            drawn=job.assignment.drawn,
             state="failed",
             reason=reason,
             elapsed_s=self.elapsed_s(),
-            seed=config.training.seed,
+            seed=job.config.training.seed,
             data_fingerprint=self.study.data_fingerprint,
             code_version=records.code_version(),
         )

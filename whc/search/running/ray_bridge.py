@@ -12,6 +12,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from whc.search.running.driver import Driver
+from whc.trials.dispatch import Job
 
 
 class Bridge(Searcher):
@@ -27,8 +28,8 @@ class Bridge(Searcher):
         job = self._driver.next_job()
         if job is None:
             return str(Searcher.FINISHED) if self._driver.over else None
-        self._ours[trial_id] = job["assignment"].trial_id
-        return job
+        self._ours[trial_id] = job.assignment.trial_id
+        return {"job": job}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """A trial's worker is done; what it reached is in its record, not in `result`."""
@@ -55,7 +56,7 @@ class Watch(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A worker has taken a trial."""
-        self._driver.runs(trial.config["assignment"].trial_id, "starts")
+        self._driver.runs(trial.config["job"].assignment.trial_id, "starts")
 
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
@@ -63,9 +64,9 @@ class Watch(Callback):
         """A trial has ended an epoch."""
         if "epoch" in result:
             what = f"epoch {result['epoch']} val_f1 {result['val_f1']:.3f}"
-            assignment, epochs = trial.config["assignment"], trial.config["config"]["training"]["epochs"]
-            until = epochs if assignment.until is None else assignment.until
-            self._driver.runs(assignment.trial_id, what, result["epoch"], until)
+            job: Job = trial.config["job"]
+            until = job.assignment.until or job.config.training.epochs
+            self._driver.runs(job.assignment.trial_id, what, result["epoch"], until)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial is over: Ray Tune keeps it as long as the search runs, but not what nobody asks of it again."""
