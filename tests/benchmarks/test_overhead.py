@@ -23,7 +23,7 @@ from whc.search.running.run import _tune
 from whc.search.showing.display import Display
 from whc.search.space import space
 from whc.trials import cluster, dispatch
-from whc.trials.dispatch import Job
+from whc.trials.dispatch import TrialJob
 
 pytestmark = pytest.mark.bench
 
@@ -37,7 +37,7 @@ WORKERS = 2
 def sleeping(seconds: float) -> Any:
     """A trial's work without the work: it sleeps, and leaves a record."""
 
-    def trainable(parameters: dict[str, Job], corpus: Corpus) -> None:
+    def trainable(parameters: dict[str, TrialJob], corpus: Corpus) -> None:
         from ray import tune
 
         del corpus

@@ -23,7 +23,7 @@ from whc.pareto import Point, hypervolume
 from whc.records import StudyRecord
 from whc.records.results import study_reference
 from whc.search.running import study as studies
-from whc.search.running.replay import Recorded, Table, replay
+from whc.search.running.replay import RecordedTraining, TrainingTable, replay
 from whc.search.sampling.scheduler import Halving, Scheduler
 from whc.search.space import space
 
@@ -45,7 +45,7 @@ class Case:
 
     def __init__(self) -> None:
         self.settings, self.tree = studies.read(RECORDED / "smile.yaml")
-        self.table = Table(RECORDED / "smile.parquet", self.tree)
+        self.table = TrainingTable(RECORDED / "smile.parquet", self.tree)
         facts = self.table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "constant_f1"})
         begun = studies.begin(self.settings, "bench", "smile", facts)
         self.study: StudyRecord = begun.model_copy(update={"limits": LIMITS})
@@ -72,7 +72,7 @@ def ours(case: Case, seed: int, **changes: Any) -> Finished:
     ]
 
 
-def suggested(case: Case, study: optuna.Study) -> tuple[optuna.Trial, Recorded]:
+def suggested(case: Case, study: optuna.Study) -> tuple[optuna.Trial, RecordedTraining]:
     trial = study.ask()
     space.suggest(case.tree, trial)
     return trial, case.table.nearest(trial.params)
@@ -101,7 +101,7 @@ def asha(case: Case, seed: int) -> Finished:
     halving = Halving(**HALVED)
     lengths, scheduler = halving.epochs_at(EPOCHS), Scheduler(halving)
     study = optuna.create_study(sampler=RandomSampler(seed=seed))
-    known: dict[str, Recorded] = {}
+    known: dict[str, RecordedTraining] = {}
     busy: list[tuple[float, str, int]] = []
     finished: Finished = []
     now = 0.0

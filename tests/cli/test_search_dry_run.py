@@ -33,9 +33,9 @@ space:
 @pytest.fixture(autouse=True)
 def space(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("COLUMNS", "160")
-    monkeypatch.setattr("whc.search.showing.preview.COUNTED", 8)
+    monkeypatch.setattr("whc.search.showing.preview.COUNTED_SAMPLES", 8)
     monkeypatch.setattr("whc.search.showing.preview.TIMED_SECONDS", 0.1)
-    monkeypatch.setattr("whc.search.sampling.limits.DRAWS", 12)
+    monkeypatch.setattr("whc.search.sampling.limits.SAMPLE_DRAWS", 12)
     path = home / "hands.yaml"
     path.write_text(SPACE, encoding="utf-8")
     return path

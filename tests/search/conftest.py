@@ -13,7 +13,7 @@ from whc.records import CurvePoint, Latency, SearchObserver, StudyRecord, TrialR
 from whc.search.running.driver import Driver
 from whc.search.space import space
 from whc.trials.config import TrialConfig
-from whc.trials.dispatch import Job
+from whc.trials.dispatch import TrialJob
 from whc.trials.run import end
 
 RAW: dict[str, Any] = {
@@ -82,8 +82,8 @@ class Stub(SearchObserver):
     def __init__(self, name: str, calls: list[tuple[str, ...]]) -> None:
         self.name, self.calls = name, calls
 
-    def study_started(self, study: StudyRecord, known: Sequence[TrialRecord]) -> None:
-        self.calls.append((self.name, "started", study.study, *(record.trial_id for record in known)))
+    def study_started(self, study: StudyRecord, earlier: Sequence[TrialRecord]) -> None:
+        self.calls.append((self.name, "started", study.study, *(record.trial_id for record in earlier)))
 
     def trial_waits(self, record: TrialRecord) -> None:
         self.calls.append((self.name, "waits", record.trial_id))
@@ -141,7 +141,7 @@ def halved(
 Left = Callable[..., str]
 
 
-def _of(job: Job) -> dict[str, Any]:
+def _of(job: TrialJob) -> dict[str, Any]:
     return {"config": job.config.resolved(), "config_hash": job.config.hash}
 
 
@@ -149,7 +149,7 @@ def _of(job: Job) -> dict[str, Any]:
 def leave(folder: Path, record: Callable[..., TrialRecord]) -> Left:
     """Writes what a worker leaves of a job, and gives its id: `leave(job, state, latency_ms=..., val_f1=...)`."""
 
-    def left(job: Job, state: str = "finished", **numbers: float) -> str:
+    def left(job: TrialJob, state: str = "finished", **numbers: float) -> str:
         assignment = job.assignment
         made = record(assignment.trial_id, state, drawn=assignment.drawn, **numbers)
         records.save(made.model_copy(update=_of(job)), assignment.folder / "record.json")
@@ -163,7 +163,7 @@ def leave(folder: Path, record: Callable[..., TrialRecord]) -> Left:
 def wait(record: Callable[..., TrialRecord]) -> Left:
     """The same of a job that has come to the first rung."""
 
-    def left(job: Job, val_f1: float, latency_ms: float = 0.5) -> str:
+    def left(job: TrialJob, val_f1: float, latency_ms: float = 0.5) -> str:
         assignment = job.assignment
         assert assignment.until == 1
         made = record(assignment.trial_id, "waiting", drawn=assignment.drawn, val_f1=val_f1, latency_ms=latency_ms)
@@ -180,7 +180,7 @@ def wait(record: Callable[..., TrialRecord]) -> Left:
 def finish(record: Callable[..., TrialRecord]) -> Left:
     """The same of a job that has trained to its end."""
 
-    def left(job: Job, val_f1: float) -> str:
+    def left(job: TrialJob, val_f1: float) -> str:
         assignment = job.assignment
         assert assignment.until == 2
         made = record(assignment.trial_id, "finished", drawn=assignment.drawn, val_f1=val_f1)

@@ -13,7 +13,7 @@ from whc.cli import _options
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from whc.search.running.run import Outcome, Request
+    from whc.search.running.run import Request, SearchOutcome
     from whc.search.showing.preview import Cost, Preview
 
 EXAMPLE = "give a search file such as search_spaces/tiny.yaml"
@@ -114,7 +114,7 @@ def _request(
     return Request(name, runs, settings, data, resume, **asked)
 
 
-def _tell(outcome: Outcome, as_json: bool) -> None:
+def _tell(outcome: SearchOutcome, as_json: bool) -> None:
     from collections import Counter
 
     from rich.console import Group
@@ -153,13 +153,13 @@ def _replay(recorded: Path, space: Path | None, trials: int | None, as_json: boo
     from whc.errors import UsageError, problem
     from whc.records.results import hypervolume_of
     from whc.search.running import study as studies
-    from whc.search.running.replay import Table, replay
+    from whc.search.running.replay import TrainingTable, replay
     from whc.search.showing.display import front_table
 
     if space is None:
         raise UsageError(problem("--space", "required", None, EXAMPLE))
     settings, tree = studies.read(shipped("search_spaces", str(space)))
-    table = Table(recorded, tree)
+    table = TrainingTable(recorded, tree)
     facts = table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "constant_f1"})
     study = studies.begin(settings, settings.name, table.study.data, facts)
     study = study.model_copy(update={"trials": trials or study.trials})

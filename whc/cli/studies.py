@@ -176,7 +176,7 @@ def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any])
     from rich.console import Group
     from rich.text import Text
 
-    from whc.search.showing.display import STATES, counted, front_table
+    from whc.search.showing.display import STATE_WORDS, counted, front_table
 
     states = counted(result["states"])
     limits = ", ".join(f"{name} {limit:g}" for name, limit in study.limits.items()) or "none"
@@ -188,7 +188,7 @@ def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any])
         f"host {study.host}; reference network {study.reference_ms:.4f} ms; hypervolume {result['hypervolume']:.4f}",
     )
     reasons = [
-        f"{count} {STATES[state]}: {reason}"
+        f"{count} {STATE_WORDS[state]}: {reason}"
         for state, counts in result["reasons"].items()
         for reason, count in counts.items()
     ]

@@ -17,7 +17,7 @@ from whc.records import StudyRecord, TrialRecord
 from whc.records.results import point_of
 from whc.trials import dispatch
 from whc.trials.config import TrialConfig
-from whc.trials.dispatch import Job
+from whc.trials.dispatch import TrialJob
 from whc.trials.run import Assignment, Limits
 from whc.words import quantity
 
@@ -70,14 +70,14 @@ def refit(
         found = [Fitted(trial, trial, folder / "trials" / trial.trial_id, _seeds([trial])) for trial in trials]
         return found, []
     made: dict[str, list[TrialRecord]] = {trial.trial_id: [] for trial in trials}
-    missing: list[tuple[str, Job]] = []
+    missing: list[tuple[str, TrialJob]] = []
     for trial, seed in product(trials, range(settings.seeds)):
         assignment, config = _assign(trial, seed, study, folder, runtime), _config(trial, seed, settings)
         earlier = _earlier(assignment, config, corpus)
         if earlier:
             made[trial.trial_id].append(earlier)
         else:
-            missing.append((trial.trial_id, Job(config, assignment)))
+            missing.append((trial.trial_id, TrialJob(config, assignment)))
     on_step(f"training again: {len(missing)} of {quantity(len(trials) * settings.seeds, 'training')} to do")
     reasons: dict[str, str] = {}
     for done, (which, outcome) in enumerate(dispatch.run_all([job for _, job in missing], corpus, study.workers), 1):

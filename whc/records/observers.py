@@ -14,8 +14,8 @@ from whc.records.trials import TrialRecord
 class SearchObserver:
     """Told about a search by its driver, and only by it. A subclass defines the calls that mean something to it."""
 
-    def study_started(self, study: StudyRecord, known: Sequence[TrialRecord]) -> None:
-        """Called once before the first trial; `known` are the trials that are over or wait at a rung since before."""
+    def study_started(self, study: StudyRecord, earlier: Sequence[TrialRecord]) -> None:
+        """Called once before the first trial; `earlier` are the trials that are over or wait at a rung since before."""
 
     def trial_runs(self, trial_id: str, what: str, epoch: int = 0, until: int = 0) -> None:
         """Called when a worker takes a trial, and after each epoch of it.

@@ -51,7 +51,7 @@ class StudyLog(SearchObserver):
         # Connecting creates the database, so connect only when there is a study to write.
         return store.connect_to_write(self._location)
 
-    def study_started(self, study: StudyRecord, known: Sequence[TrialRecord]) -> None:
+    def study_started(self, study: StudyRecord, earlier: Sequence[TrialRecord]) -> None:
         """Open the study's run, or continue the existing one; write the trials that are over.
 
         Raises:
@@ -67,7 +67,7 @@ class StudyLog(SearchObserver):
                 self._client.update_run(run_id, status="RUNNING")
             self._client.log_dict(run_id, study.model_dump(mode="json"), "study.yaml")
             self._studies[study.study] = _OpenStudy(experiment, run_id, *self._trials_of(experiment, run_id))
-        for record in known:
+        for record in earlier:
             if record.state != "waiting":
                 self.trial_ended(record)
 

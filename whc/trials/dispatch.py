@@ -24,7 +24,7 @@ from whc.trials.storage import RUNG, RUNG_CHECKPOINT
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialJob:
     """A trial for a worker: what it trains, where and under what rules, and on what part of a GPU."""
 
     config: TrialConfig
@@ -53,7 +53,7 @@ def _gpu_bytes() -> int:
     return int(torch.cuda.mem_get_info()[1])
 
 
-def trainable(parameters: Mapping[str, Job], corpus: Corpus) -> None:
+def trainable(parameters: Mapping[str, TrialJob], corpus: Corpus) -> None:
     """What a Ray Tune worker runs for one trial.
 
     Args:
@@ -94,7 +94,7 @@ def _at_hand(assignment: Assignment) -> Iterator[Assignment]:
         assignment.storage.store(assignment.trial_id, here)
 
 
-def run_all(jobs: Sequence[Job], corpus: Corpus, workers: int) -> Iterator[tuple[int, TrialRecord | str]]:
+def run_all(jobs: Sequence[TrialJob], corpus: Corpus, workers: int) -> Iterator[tuple[int, TrialRecord | str]]:
     """Run jobs on a cluster of this machine, as many at once as there are workers.
 
     Args:
@@ -127,12 +127,12 @@ def run_all(jobs: Sequence[Job], corpus: Corpus, workers: int) -> Iterator[tuple
                 raise error.cause if isinstance(error.cause, OSError) else error from error
 
 
-def _work(job: Job, corpus: Corpus) -> TrialRecord:
+def _work(job: TrialJob, corpus: Corpus) -> TrialRecord:
     torch.set_num_threads(1)
     return run(job.config, corpus, job.assignment, lambda point: None)
 
 
-def resources(parameters: Mapping[str, Job]) -> Any:
+def resources(parameters: Mapping[str, TrialJob]) -> Any:
     """What Ray Tune shall set aside for the job in its parameters."""
     from ray.tune import PlacementGroupFactory
 

@@ -16,7 +16,7 @@ from whc.errors import StudyError
 from whc.records import SearchObserver, StudyRecord
 from whc.search.running.driver import Driver
 from whc.search.space import space
-from whc.trials.dispatch import Job
+from whc.trials.dispatch import TrialJob
 from whc.trials.storage import Storage
 
 Begin = Callable[..., Driver]
@@ -253,7 +253,7 @@ def test_trials_come_from_where_workers_leave_them(
     storage = Storage(str(tmp_path / "shared"), "hands")
     remote = {"storage": storage.uri}
 
-    def left(job: Job, write: Callable[..., str], *numbers: float) -> str:
+    def left(job: TrialJob, write: Callable[..., str], *numbers: float) -> str:
         """What a worker of another machine leaves of a job."""
         assert job.assignment.storage == storage
         trial_id = write(job, *numbers)

@@ -21,7 +21,7 @@ from whc.search.running.driver import Driver
 from whc.search.running.run import _tune
 from whc.search.space import space
 from whc.trials import cluster, dispatch
-from whc.trials.dispatch import Job
+from whc.trials.dispatch import TrialJob
 from whc.trials.packing import CONTEXT_BYTES
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 ALONE = "WHC_TEST_ALONE"
 
 
-def sleeping(parameters: dict[str, Job], corpus: Corpus) -> None:
+def sleeping(parameters: dict[str, TrialJob], corpus: Corpus) -> None:
     """Notes when it ran and on which GPU; the trial 00001 runs out of memory until it has a GPU to itself."""
     import ray
     from ray import tune

@@ -13,7 +13,7 @@ import pytest
 
 from whc.errors import UsageError
 from whc.records import StudyRecord
-from whc.search.running.replay import Table, replay
+from whc.search.running.replay import TrainingTable, replay
 from whc.search.space import space
 from whc.trials.config import TrialConfig
 
@@ -62,7 +62,7 @@ def path(tree: space.Section, study: StudyRecord, tmp_path: Path) -> Path:
 
 
 def test_the_nearest_training_answers(path: Path, tree: space.Section) -> None:
-    table = Table(path, tree)
+    table = TrainingTable(path, tree)
     assert len(table) == 20
     common = {"model.backbone": "baseline", "model.head": "avg", "model.image_size": 16, "training.lr": 3e-3}
     for width in (4, 8):
@@ -71,7 +71,7 @@ def test_the_nearest_training_answers(path: Path, tree: space.Section) -> None:
 
 
 def test_what_explains_nothing_does_not_decide_who_is_nearest(path: Path, tree: space.Section) -> None:
-    table = Table(path, tree)
+    table = TrainingTable(path, tree)
     sampled = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for _ in range(50):
         trial = sampled.ask()
@@ -80,13 +80,13 @@ def test_what_explains_nothing_does_not_decide_who_is_nearest(path: Path, tree: 
 
 
 def test_a_training_is_nearest_to_itself(path: Path, tree: space.Section) -> None:
-    table = Table(path, tree)
-    for drawn, recorded in table._trials:
+    table = TrainingTable(path, tree)
+    for drawn, recorded in table._trainings:
         assert table.nearest(drawn) == recorded
 
 
 def test_a_search_is_played_to_its_end(path: Path, tree: space.Section, study: StudyRecord) -> None:
-    played = replay(study, tree, Table(path, tree))
+    played = replay(study, tree, TrainingTable(path, tree))
     assert len(played) == study.trials
     states = Counter(one.state for one in played)
     assert set(states) == {"finished", "stopped"}
@@ -100,7 +100,7 @@ def test_a_search_is_played_to_its_end(path: Path, tree: space.Section, study: S
 
 def test_what_is_over_a_limit_takes_no_training(path: Path, tree: space.Section, study: StudyRecord) -> None:
     limited = study.model_copy(update={"limits": {"latency_ms": 0.2}, "workers": 1})
-    played = replay(limited, tree, Table(path, tree))
+    played = replay(limited, tree, TrainingTable(path, tree))
     for one in played:
         assert one.latency is not None
         assert (one.state == "infeasible") == (one.latency.ms > 0.2)
@@ -108,7 +108,7 @@ def test_what_is_over_a_limit_takes_no_training(path: Path, tree: space.Section,
 
 
 def test_the_same_seed_plays_the_same_search(path: Path, tree: space.Section, study: StudyRecord) -> None:
-    table = Table(path, tree)
+    table = TrainingTable(path, tree)
     assert replay(study, tree, table) == replay(study, tree, table)
     other = study.model_copy(update={"seed": study.seed + 1})
     assert replay(study, tree, table) != replay(other, tree, table)
@@ -118,7 +118,7 @@ def test_a_table_must_be_one_and_fit(path: Path, tree: space.Section, tmp_path: 
     (tmp_path / "text.parquet").write_text("no table")
     for name in ("missing.parquet", "text.parquet"):
         with pytest.raises(UsageError, match=rf"^--replay .*{name}: must be the trials.parquet of a study"):
-            Table(tmp_path / name, tree)
+            TrainingTable(tmp_path / name, tree)
     other = space.compile_space({"model": {"width": [24, 32]}}, "other.yaml")
     with pytest.raises(UsageError, match="must hold finished trials that the space could draw, got none;"):
-        Table(path, other)
+        TrainingTable(path, other)

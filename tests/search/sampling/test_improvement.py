@@ -17,7 +17,7 @@ from optuna.trial import FixedTrial
 
 from whc.pareto import Point, hypervolume
 from whc.search.running import study
-from whc.search.sampling.improvement import MOST, POWER, Array, Chooser, Tried, _work
+from whc.search.sampling.improvement import MAX_OBSERVATIONS, WORK_EXPONENT, Array, Chooser, Observation, _work
 from whc.search.sampling.limits import samples
 from whc.search.space import space
 from whc.trials.config import TrialConfig
@@ -36,7 +36,7 @@ WORST = Point(FLOOR, LIMIT_MS)
 SPACES = Path(__file__).parents[3] / "search_spaces"
 
 
-def measured(drawn: dict[str, Any]) -> Tried:
+def measured(drawn: dict[str, Any]) -> Observation:
     """A larger network is better and slower; 5e-3 is the best learning rate, and weighting is of no good."""
     size = drawn["model.image_size"]
     area = 48 * 30 if size == "48x30" else size * size
@@ -45,7 +45,7 @@ def measured(drawn: dict[str, Any]) -> Tried:
     )
     off = math.log(drawn["training.lr"] / 5e-3)
     f1 = 0.9 - 0.4 * math.exp(-work / 30_000) - 0.1 * off**2 - 0.1 * (drawn["training.resampling"] == "weighted")
-    return Tried(drawn, 0.005 + 1e-6 * work, {1.0: f1})
+    return Observation(drawn, 0.005 + 1e-6 * work, {1.0: f1})
 
 
 @pytest.fixture
@@ -65,11 +65,11 @@ def at_random(tree: space.Section, seed: int) -> Callable[[], dict[str, Any]]:
     return draw
 
 
-def found(tried: list[Tried]) -> float:
+def found(tried: list[Observation]) -> float:
     return hypervolume([Point(one.f1[1.0], one.latency_ms) for one in tried], WORST)
 
 
-def work(tried: Tried) -> float:
+def work(tried: Observation) -> float:
     """What a training takes: as its latency does here, it grows with the network, and the least one takes something."""
     return tried.latency_ms
 
@@ -90,7 +90,7 @@ def test_it_finds_more_than_even_draws_of_as_much_work(tree: space.Section) -> N
 def test_both_ends_of_the_front_are_looked_at(tree: space.Section) -> None:
     draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     middle = sorted((measured(draw()) for _ in range(60)), key=lambda one: one.latency_ms)[20:40]
-    chosen: list[Tried] = []
+    chosen: list[Observation] = []
     while sum(map(work, chosen)) < sum(map(work, middle)):
         chosen.append(measured(chooser.choose(middle + chosen, [])))
     assert min(one.latency_ms for one in chosen) < middle[0].latency_ms
@@ -120,12 +120,12 @@ def test_what_a_network_has_no_use_for_does_not_blur_what_is_known_of_it(
         seen.extend(candidates)
         return np.zeros(len(candidates)), np.ones(len(candidates))
 
-    monkeypatch.setattr(chooser, "_expected", expected)
+    monkeypatch.setattr(chooser, "_expected_f1", expected)
     chooser.choose(tried, [])
     assert any("model.backbone.inverted_se.expansion" in one for one in seen)
     for one in seen:
         assert ("model.backbone.inverted_se.expansion" in one) == (one["model.backbone"] == "inverted_se")
-    known = chooser._latency.predict(chooser._of([one.drawn for one in tried], chooser._of_network))[0]
+    known = chooser._latency.predict(chooser._encoded([one.drawn for one in tried], chooser._of_network))[0]
     assert np.exp(known) == pytest.approx([one.latency_ms for one in tried], rel=0.1)
 
 
@@ -133,8 +133,8 @@ def test_nothing_is_trained_twice(tree: space.Section, monkeypatch: pytest.Monke
     draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     tried = [measured(draw()) for _ in range(10)]
     twice = [tried[0].drawn, tried[1].drawn, draw()]
-    monkeypatch.setattr(chooser, "_near", lambda _: iter(twice))
-    monkeypatch.setattr(chooser, "_even", lambda: twice[0])
+    monkeypatch.setattr(chooser, "_near_draws", lambda _: iter(twice))
+    monkeypatch.setattr(chooser, "_even_draw", lambda: twice[0])
     assert chooser.choose(tried[:1] + tried[2:], [tried[1].drawn]) == twice[2]
 
 
@@ -143,12 +143,12 @@ def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
     draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     whole = [measured(draw()) for _ in range(40)]
     mixed = [
-        Tried(one.drawn, one.latency_ms, {0.5: one.f1[1.0] - 0.1, **(one.f1 if i % 2 else {})})
+        Observation(one.drawn, one.latency_ms, {0.5: one.f1[1.0] - 0.1, **(one.f1 if i % 2 else {})})
         for i, one in enumerate(whole)
     ]
     chooser.choose(mixed, [])
     half_trained = [one for one, also in zip(whole, mixed, strict=True) if 1.0 not in also.f1]
-    expected = 1 - np.exp(-chooser._expected([one.drawn for one in half_trained])[0])
+    expected = 1 - np.exp(-chooser._expected_f1([one.drawn for one in half_trained])[0])
     assert np.abs(expected - [one.f1[1.0] for one in half_trained]).mean() < 0.05
 
 
@@ -180,8 +180,8 @@ def test_what_is_more_work_is_expected_to_err_less(tree: space.Section) -> None:
     smaller, larger = tried[0].drawn, {**tried[0].drawn, "model.width": 32, "model.depth": 6, "model.image_size": 32}
     less, more = chooser._log_work([smaller, larger])
     assert more - less > math.log(10)
-    before, after = chooser._expected([smaller, larger])[0]
-    assert after - before == pytest.approx(POWER * (more - less), rel=0.2)
+    before, after = chooser._expected_f1([smaller, larger])[0]
+    assert after - before == pytest.approx(WORK_EXPONENT * (more - less), rel=0.2)
 
 
 def test_of_equal_gains_the_one_of_least_work_is_chosen(tree: space.Section, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,8 +189,8 @@ def test_of_equal_gains_the_one_of_least_work_is_chosen(tree: space.Section, mon
     tried = [measured(draw()) for _ in range(10)]
     drawn = [draw() for _ in range(6)]
     monkeypatch.setattr(chooser, "_gains", lambda expected, cost, tried: np.ones(len(cost)))
-    monkeypatch.setattr(chooser, "_near", lambda _: iter(drawn))
-    monkeypatch.setattr(chooser, "_even", lambda: drawn[0])
+    monkeypatch.setattr(chooser, "_near_draws", lambda _: iter(drawn))
+    monkeypatch.setattr(chooser, "_even_draw", lambda: drawn[0])
     assert chooser.choose(tried, []) == drawn[np.argmin(chooser._log_work(drawn))]
 
 
@@ -206,7 +206,7 @@ def test_the_work_of_a_network_is_known_without_building_it(name: str) -> None:
 def test_a_space_of_trainings_alone_has_one_kind_of_work() -> None:
     tree = space.compile_space({"training": {"lr": {"float": [1e-3, 1e-2], "log": True}}}, "space.yaml")
     draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
-    tried = [Tried(draw(), 0.01, {1.0: 0.7}) for _ in range(8)]
+    tried = [Observation(draw(), 0.01, {1.0: 0.7}) for _ in range(8)]
     assert chooser.choose(tried, [])["training.lr"] > 0
     assert np.ptp(chooser._log_work([one.drawn for one in tried])) < 1e-6
 
@@ -218,11 +218,11 @@ def test_what_was_only_tried_in_bad_company_is_tried_in_good(tree: space.Section
     drawn = [draw() for _ in range(400)]
     small = [measured(one) for one in drawn if one["model.image_size"] == 16][:20]
     large = [one for one in drawn if one["model.image_size"] != 16 and one["training.lr"] < 2e-3][:3]
-    tried = small + [Tried(one, measured(one).latency_ms, {1.0: 0.5}) for one in large]
+    tried = small + [Observation(one, measured(one).latency_ms, {1.0: 0.5}) for one in large]
     on_front = {id(one.drawn) for one in chooser._front(tried)}
     varied: list[dict[str, Any]] = []
     for _ in range(6):
-        varied.append(chooser.vary(tried, varied))
+        varied.append(chooser.explore_least_tried(tried, varied))
     assert {one["model.image_size"] for one in varied} >= {24, 32, "48x30"}
     for one in varied:
         assert any(
@@ -237,7 +237,7 @@ def test_nothing_is_varied_that_has_been_tried_or_breaks_a_rule(tree: space.Sect
     draw, chooser = at_random(tree, 0), Chooser(space.compile_space(ruled, "space.yaml"), FLOOR, LIMIT_MS, 0)
     tried = [measured(one) for one in (draw() for _ in range(40)) if one["model.image_size"] in (32, "48x30")]
     for _ in range(40):
-        one = chooser.vary(tried, [])
+        one = chooser.explore_least_tried(tried, [])
         assert one not in [other.drawn for other in tried]
         assert one["model.depth"] <= 3 or one["model.image_size"] in (32, "48x30")
         tried.append(measured(one))
@@ -245,16 +245,16 @@ def test_nothing_is_varied_that_has_been_tried_or_breaks_a_rule(tree: space.Sect
 
 def test_without_a_front_there_is_nothing_to_vary(tree: space.Section) -> None:
     draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
-    slow = [Tried(drawn := draw(), measured(drawn).latency_ms, {}) for _ in range(8)]
-    assert TrialConfig.model_validate(space.suggest(tree, FixedTrial(chooser.vary(slow, []))))
+    slow = [Observation(drawn := draw(), measured(drawn).latency_ms, {}) for _ in range(8)]
+    assert TrialConfig.model_validate(space.suggest(tree, FixedTrial(chooser.explore_least_tried(slow, []))))
 
 
 def test_while_nothing_keeps_the_limit_faster_and_faster_ones_are_tried(tree: space.Section) -> None:
     draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, 0.001, 0)
     evenly = [measured(draw()) for _ in range(20)]
-    slow = [Tried(one.drawn, one.latency_ms, {}) for one in evenly[:8]]
+    slow = [Observation(one.drawn, one.latency_ms, {}) for one in evenly[:8]]
     for _ in range(12):
-        slow.append(Tried(drawn := chooser.choose(slow, []), measured(drawn).latency_ms, {}))
+        slow.append(Observation(drawn := chooser.choose(slow, []), measured(drawn).latency_ms, {}))
         TrialConfig.model_validate(space.suggest(tree, FixedTrial(drawn)))
     chosen = [one.latency_ms for one in slow[8:]]
     assert np.median(chosen) < np.quantile([one.latency_ms for one in evenly], 0.1)
@@ -268,8 +268,8 @@ def test_no_limit_at_all(tree: space.Section) -> None:
 
 def test_a_draw_takes_no_longer_with_more_trials(tree: space.Section) -> None:
     draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
-    chooser.choose([measured(draw()) for _ in range(5 * MOST)], [])
-    assert len(chooser._latency._rows) == MOST
+    chooser.choose([measured(draw()) for _ in range(5 * MAX_OBSERVATIONS)], [])
+    assert len(chooser._latency._rows) == MAX_OBSERVATIONS
 
 
 def test_the_same_seed_chooses_the_same(tree: space.Section) -> None:
@@ -283,7 +283,7 @@ def test_the_same_seed_chooses_the_same(tree: space.Section) -> None:
 def test_a_gain_that_is_certain_is_the_hypervolume_that_is_added(f1: float, ms: float) -> None:
     tree = space.compile_space(RAW, "space.yaml")
     chooser, draw = Chooser(tree, FLOOR, LIMIT_MS, 0), at_random(tree, 0)
-    tried = [Tried(draw(), ms_, {1.0: f1_}) for ms_, f1_ in [(0.02, 0.6), (0.05, 0.8), (0.15, 0.7)]]
+    tried = [Observation(draw(), ms_, {1.0: f1_}) for ms_, f1_ in [(0.02, 0.6), (0.05, 0.8), (0.15, 0.7)]]
 
     known = [Point(one.f1[1.0], one.latency_ms) for one in tried]
     added = hypervolume([*known, Point(f1, ms)], WORST) - hypervolume(known, WORST)

@@ -36,7 +36,7 @@ def tree() -> space.Section:
 
 @pytest.fixture
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "DRAWS", 12)
+    monkeypatch.setattr(limits, "SAMPLE_DRAWS", 12)
 
 
 def params(config: TrialConfig) -> int:
@@ -63,7 +63,7 @@ def test_samples_keep_the_rules_and_can_be_built() -> None:
 
 
 def test_a_space_where_nothing_can_be_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "DRAWS", 5)
+    monkeypatch.setattr(limits, "SAMPLE_DRAWS", 5)
     raw = {"model": {"backbone": "convnext", "image_size": 8, "depth": [9, 10]}}
     with pytest.raises(StudyError, match=r"space: must hold .*, got none in 5 draws; image_size 8 is too small for"):
         next(limits.samples(space.compile_space(raw, "s.yaml")))
@@ -100,7 +100,7 @@ def test_limits_that_can_be_kept(tree: space.Section) -> None:
 @pytest.mark.usefixtures("_few")
 def test_one_that_only_the_very_smallest_keeps_is_no_mistake(tree: space.Section) -> None:
     """Which none of the draws is."""
-    assert not any(one.params <= params(SMALLEST) for one in islice(limits.samples(tree), limits.DRAWS))
+    assert not any(one.params <= params(SMALLEST) for one in islice(limits.samples(tree), limits.SAMPLE_DRAWS))
     limits.check_limits(tree, Limits(params=params(SMALLEST)), "s.yaml")
 
 

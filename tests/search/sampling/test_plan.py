@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from whc.search.running.driver import Driver
-from whc.search.sampling.plan import ENOUGH, FIRST
+from whc.search.sampling.plan import ENOUGH_FINISHED, FIRST_TRIALS
 from whc.search.space import space
 
 Begin = Callable[..., Driver]
@@ -68,7 +68,7 @@ def test_a_search_that_does_not_improve_ends_early(halved: Begin, finish: Left) 
 
 def test_what_is_hopeless_is_known_once_enough_have_finished(halved: Begin, finish: Left) -> None:
     driver = halved(scheduler={"rungs": 1}, trials=100)
-    for number in range(ENOUGH):
+    for number in range(ENOUGH_FINISHED):
         job = driver.next_job()
         assert job.assignment.hopeless_ms is None
         driver.ended(finish(job, 0.6 + number / 100))
@@ -77,7 +77,7 @@ def test_what_is_hopeless_is_known_once_enough_have_finished(halved: Begin, fini
 
 def test_a_search_none_of_whose_first_trials_keeps_the_limits_ends(halved: Begin, leave: Left) -> None:
     driver = halved(trials=100)
-    for number in range(FIRST):
+    for number in range(FIRST_TRIALS):
         assert driver.nearest_miss is None
         driver.ended(leave(driver.next_job(), "infeasible", latency_ms=2.0 + (number - 7) ** 2))
     assert driver.next_job() is None
@@ -88,7 +88,7 @@ def test_a_search_none_of_whose_first_trials_keeps_the_limits_ends(halved: Begin
 
 def test_one_that_keeps_the_limits_is_enough(halved: Begin, leave: Left, finish: Left) -> None:
     driver = halved(trials=100, scheduler={"rungs": 1})
-    for _ in range(FIRST - 1):
+    for _ in range(FIRST_TRIALS - 1):
         driver.ended(leave(driver.next_job(), "infeasible", latency_ms=2.0))
     driver.ended(finish(driver.next_job(), 0.6))
     driver.ended(leave(driver.next_job(), "infeasible", latency_ms=2.0))

@@ -15,8 +15,16 @@ from optuna.trial import FrozenTrial, TrialState
 
 from whc.errors import StudyError
 from whc.records import CurvePoint, StudyRecord, TrialRecord
-from whc.search.sampling.improvement import Tried
-from whc.search.sampling.searcher import CLEARLY, EVERY, SAMPLERS, START, Sampler, constraints, objectives
+from whc.search.sampling.improvement import Observation
+from whc.search.sampling.searcher import (
+    BEGIN_TRIALS,
+    CLEAR_MARGIN,
+    EXPLORE_EVERY,
+    SAMPLER_FACTORIES,
+    Sampler,
+    constraints,
+    objectives,
+)
 from whc.search.space import space
 from whc.trials.run import OUT_OF_MEMORY
 
@@ -84,8 +92,8 @@ def test_each_end_is_told_apart(sampler: Sampler, journal: Path, record: Record)
     assert told["infeasible"].constraints["size_bytes"] < 0
     assert all(over <= 0 for over in told["finished"].constraints.values())
     # Fast, but worse than saying yes to everything: over a limit, so that the sampler keeps away.
-    assert told["useless"].constraints["constant_f1"] == pytest.approx(0.1 + CLEARLY)
-    assert told["zero"].constraints["constant_f1"] == pytest.approx(0.5 + CLEARLY)
+    assert told["useless"].constraints["constant_f1"] == pytest.approx(0.1 + CLEAR_MARGIN)
+    assert told["zero"].constraints["constant_f1"] == pytest.approx(0.5 + CLEAR_MARGIN)
 
 
 def test_objectives_are_of_finished_trials_alone(record: Record) -> None:
@@ -189,7 +197,7 @@ def test_a_space_where_nothing_can_be_built(
     study: StudyRecord, journal: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("whc.search.sampling.searcher.MAX_REDRAWS", 5)
-    monkeypatch.setattr("whc.search.sampling.limits.DRAWS", 5)
+    monkeypatch.setattr("whc.search.sampling.limits.SAMPLE_DRAWS", 5)
     raw = {"model": {"backbone": {"convnext": {}}, "image_size": 8, "depth": [9, 10], "width": 1}}
     made = study.model_copy(update={"sampler": name})
     sampler = Sampler(space.compile_space(raw, "s.yaml"), made, journal)
@@ -287,7 +295,7 @@ def test_one_that_waits_outlives_a_restart(
     assert told.constraints["unfinished"] == pytest.approx(0.75)
 
 
-@pytest.mark.parametrize("name", sorted(SAMPLERS))
+@pytest.mark.parametrize("name", sorted(SAMPLER_FACTORIES))
 def test_every_sampler_goes_on_after_every_end(
     name: str, tree: space.Section, study: StudyRecord, journal: Path, record: Record
 ) -> None:
@@ -303,9 +311,9 @@ def test_every_sampler_goes_on_after_every_end(
     assert states.count(TrialState.RUNNING) == 1
 
 
-def tried(made: Sampler) -> dict[str, Tried]:
+def tried(made: Sampler) -> dict[str, Observation]:
     """What `auto` has learnt, by trial."""
-    return {trial_id: one for (_, trial_id), one in made._tried.items()}
+    return {trial_id: one for (_, trial_id), one in made._observations.items()}
 
 
 def test_auto_draws_what_is_cheap_until_there_is_something_to_expect(
@@ -318,27 +326,27 @@ def test_auto_draws_what_is_cheap_until_there_is_something_to_expect(
     known: list[tuple[int, int]] = []
     varied: list[int] = []
 
-    def choose(tried: list[Tried], running: list[dict[str, Any]]) -> dict[str, Any]:
+    def choose(tried: list[Observation], running: list[dict[str, Any]]) -> dict[str, Any]:
         known.append((len(tried), len(running)))
         return chosen
 
-    def vary(tried: list[Tried], running: list[dict[str, Any]]) -> dict[str, Any]:
+    def explore(tried: list[Observation], running: list[dict[str, Any]]) -> dict[str, Any]:
         varied.append(len(running))
         return choose(tried, running)
 
     monkeypatch.setattr(made._chooser, "choose", choose)
-    monkeypatch.setattr(made._chooser, "vary", vary)
+    monkeypatch.setattr(made._chooser, "explore_least_tried", explore)
     drawn = []
-    for number in range(START + 2):
+    for number in range(BEGIN_TRIALS + 2):
         config, one = made.ask(f"{number}")
         drawn.append(one)
-        if number != START - 1:  # one that runs while the next are asked for
+        if number != BEGIN_TRIALS - 1:  # one that runs while the next are asked for
             made.tell(record(f"{number}", "finished", config, one, 0.4, 0.8))
-    assert chosen not in drawn[:START]
-    assert drawn[START + 1] == chosen
-    assert known == [(START, 1)]
+    assert chosen not in drawn[:BEGIN_TRIALS]
+    assert drawn[BEGIN_TRIALS + 1] == chosen
+    assert known == [(BEGIN_TRIALS, 1)]
     varied.clear()
-    for number in range(2 * EVERY):
+    for number in range(2 * EXPLORE_EVERY):
         made.ask(f"more {number}")
     assert len(varied) == 2
 
@@ -352,16 +360,16 @@ def test_auto_learns_from_every_end(tree: space.Section, study: StudyRecord, jou
     curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=1) for epoch, val_f1 in enumerate((0.6, 0.5, 0.7, 0.4), 1)]
     waits = record("00000", "waiting", config, drawn, 0.4, 0.6).model_copy(update={"curve": curve[:2]})
     made.tell(waits)
-    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6})}
+    assert tried(made) == {"00000": Observation(drawn, 0.4, {0.5: 0.6})}
     made.tell(waits.model_copy(update={"state": "finished", "curve": curve, "val_f1": 0.7}))
-    assert tried(made) == {"00000": Tried(drawn, 0.4, {0.5: 0.6, 1.0: 0.7})}
+    assert tried(made) == {"00000": Observation(drawn, 0.4, {0.5: 0.6, 1.0: 0.7})}
     for trial_id, state, latency_ms in [("1", "infeasible", 3.0), ("2", "failed", 0.2), ("3", "failed", None)]:
         made.tell(record(trial_id, state, *made.ask(trial_id), latency_ms))
     assert [one.f1 for one in tried(made).values()][1:] == [{}, {1.0: 0.0}]  # of the last one nothing is known
 
     again = Sampler(tree, halved, journal)
     again.start([waits], [waits.model_copy(update={"study": "earlier"})])
-    assert list(again._tried) == [("earlier", "00000"), ("hands", "00000")]
+    assert list(again._observations) == [("earlier", "00000"), ("hands", "00000")]
 
 
 def test_out_of_memory_is_over_a_limit(study: StudyRecord, record: Record) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from whc.search.sampling.surrogate import Array, Surrogate, _likelihood, _parted, _straight
+from whc.search.sampling.surrogate import Array, Surrogate, _likelihood, _linear_kernel, _squared_differences
 
 
 def height(rows: Array) -> Array:
@@ -43,7 +43,7 @@ def test_what_is_believed_changes_how_sure_it_is_and_nothing_else(rows: Array) -
 
 def test_the_gradient_of_its_likelihood(rows: Array) -> None:
     few = rows[:20]
-    parts, known = np.stack([*_parted(few, few), _straight(few, few)]), height(few)
+    parts, known = np.stack([*_squared_differences(few, few), _linear_kernel(few, few)]), height(few)
     rng = np.random.default_rng(1)
     scales, begin = rng.normal(0, 0.4, (2, 8))
     rest = (parts, known, begin)

@@ -13,7 +13,7 @@ from whc import records
 from whc.errors import StudyError
 from whc.records import StudyRecord, TrialRecord
 from whc.search.sampling.searcher import Sampler
-from whc.search.sampling.warm_start import as_drawn, earlier
+from whc.search.sampling.warm_start import as_drawn, earlier_trials
 from whc.search.space import space
 from whc.trials.config import TrialConfig
 
@@ -56,7 +56,7 @@ def test_both_objectives_are_learnt_in_this_hosts_milliseconds(
     runs: Path, study: StudyRecord, tree: space.Section, tmp_path: Path
 ) -> None:
     here = study.model_copy(update={"reference_ms": 0.2})
-    found = earlier(["old"], runs, here, tree)
+    found = earlier_trials(["old"], runs, here, tree)
     assert [one.trial_id for one in found] == ["00000", "00001"]
     assert found[0].latency is not None
     assert found[0].latency.ms == pytest.approx(0.8)  # 0.4 where the reference network took 0.1
@@ -69,9 +69,9 @@ def test_both_objectives_are_learnt_in_this_hosts_milliseconds(
 def test_a_study_of_which_nothing_fits_is_refused(runs: Path, study: StudyRecord) -> None:
     other = space.compile_space({"model": {"width": [24, 32]}}, "other.yaml")
     with pytest.raises(StudyError, match=r"^--warm-start old: must hold ended trials that the new space could draw"):
-        earlier(["old"], runs, study, other)
+        earlier_trials(["old"], runs, study, other)
 
 
 def test_a_study_that_does_not_exist_is_refused(runs: Path, study: StudyRecord, tree: space.Section) -> None:
     with pytest.raises(StudyError, match="older"):
-        earlier(["older"], runs, study, tree)
+        earlier_trials(["older"], runs, study, tree)

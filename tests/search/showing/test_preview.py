@@ -35,9 +35,9 @@ def tree() -> space.Section:
 
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, fewer in {"COUNTED": 8, "TIMED": 2, "TIMED_SECONDS": 0.1}.items():
+    for name, fewer in {"COUNTED_SAMPLES": 8, "TIMED_SAMPLES": 2, "TIMED_SECONDS": 0.1}.items():
         monkeypatch.setattr(preview, name, fewer)
-    monkeypatch.setattr("whc.search.sampling.limits.DRAWS", 12)
+    monkeypatch.setattr("whc.search.sampling.limits.SAMPLE_DRAWS", 12)
 
 
 def settings(**changes: Any) -> SearchFile:
@@ -54,7 +54,7 @@ def test_without_data(tree: space.Section) -> None:
         "training.augmentation.hue",
     ]
     assert told.fixed == 3
-    assert len(told.samples) == preview.SHOWN
+    assert len(told.samples) == preview.SHOWN_SAMPLES
     assert (told.over, told.cost) == ({}, None)
     again = preview.preview(settings(), tree, "s.yaml")
     assert [one.config for one in again.samples] == [one.config for one in told.samples]
@@ -80,7 +80,7 @@ def test_limits_are_counted_and_refused(tree: space.Section) -> None:
     weights = sorted(one.params for one in told.samples)
     bounded = preview.preview(settings(limits=Limits(params=weights[0], latency_ms=1)), tree, "s.yaml")
     assert bounded.over.keys() == {"params"}
-    assert 0 < bounded.over["params"] < bounded.counted == preview.COUNTED
+    assert 0 < bounded.over["params"] < bounded.counted == preview.COUNTED_SAMPLES
     with pytest.raises(UsageError, match=r"s\.yaml: limits\.params: must be kept by a network of the space, got 9; "):
         preview.preview(settings(limits=Limits(params=9)), tree, "s.yaml")
 
@@ -93,7 +93,7 @@ def test_cost_is_of_this_data(tree: space.Section, bright_corpus: Corpus, monkey
     seconds = 3 * (48 + 24 / 3) / 100
     assert told.trial_seconds == pytest.approx((seconds, seconds))
     assert told.minutes == pytest.approx(seconds * 40 / 2 / 60)
-    assert (told.rows, told.trials, told.workers, told.timed) == (48, 40, 2, preview.TIMED)
+    assert (told.rows, told.trials, told.workers, told.timed) == (48, 40, 2, preview.TIMED_SAMPLES)
     more = preview.preview(settings(workers=4), tree, "s.yaml", bright_corpus, trials=10).cost
     assert more is not None
     assert more.minutes == pytest.approx(told.minutes * 10 / 40 * 2 / 4)
@@ -140,7 +140,7 @@ def test_as_json(tree: space.Section) -> None:
     assert (told["name"], told["fixed"], told["counted"], told["over"], told["cost"]) == (
         "hands",
         3,
-        preview.COUNTED,
+        preview.COUNTED_SAMPLES,
         {"params": 0},
         None,
     )

@@ -83,7 +83,7 @@ def written(study: StudyRecord, records: list[TrialRecord], folder: Path) -> Pag
     return Page((folder / "report.html").read_text(encoding="utf-8"))
 
 
-def figure(section: report.Section) -> Figure:
+def figure(section: report.ReportSection) -> Figure:
     (only,) = section.figures
     assert isinstance(only, Figure)
     return only
@@ -201,7 +201,7 @@ def test_what_matters_is_found(tree: space.Section, trials: list[TrialRecord]) -
 
 
 def test_of_many_trials_the_best_are_drawn(record: Record) -> None:
-    many = [record(f"{i:05d}", "finished", latency_ms=1.0, val_f1=i / 1000) for i in range(report.LINES + 50)]
+    many = [record(f"{i:05d}", "finished", latency_ms=1.0, val_f1=i / 1000) for i in range(report.MAX_LINES + 50)]
     assert {one.trial_id for one in report._best(many)} == {one.trial_id for one in many[50:]}
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from whc.records import CurvePoint, StudyRecord, TrialRecord
 from whc.search.running import study as studies
-from whc.search.running.replay import Table, replay
+from whc.search.running.replay import TrainingTable, replay
 from whc.search.showing.time_left import TimeLeft
 from whc.search.space import space
 from whc.trials.config import TrialConfig
@@ -41,11 +41,11 @@ Said = list[tuple[float, float]]  # seconds: as estimated, and as it was
 
 
 @pytest.fixture(scope="module")
-def recorded() -> tuple[space.Section, Table, StudyRecord]:
+def recorded() -> tuple[space.Section, TrainingTable, StudyRecord]:
     """The space of search_spaces/smile.yaml, 200 real trainings of it, and a study of it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings, tree = studies.read(RECORDED / "smile.yaml")
-    table = Table(RECORDED / "smile.parquet", tree)
+    table = TrainingTable(RECORDED / "smile.parquet", tree)
     facts = table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "constant_f1"})
     begun = studies.begin(settings, "replayed", "smile", facts)
     return tree, table, begun.model_copy(update={"limits": {"latency_ms": 0.2}, "drop_slower": 4.0})
@@ -84,7 +84,7 @@ def said(study: StudyRecord, stretches: list[tuple[float, TrialRecord]], begin: 
     return found
 
 
-def played(recorded: tuple[space.Section, Table, StudyRecord], **changes: Any) -> tuple[StudyRecord, Said]:
+def played(recorded: tuple[space.Section, TrainingTable, StudyRecord], **changes: Any) -> tuple[StudyRecord, Said]:
     tree, table, study = recorded
     study = study.model_copy(update={"minutes": None, "patience": None} | changes)
     stretches: list[tuple[float, TrialRecord]] = []
@@ -97,7 +97,7 @@ def within(found: Said, factor: float) -> float:
     return sum(1 / factor <= estimate / true <= factor for estimate, true in found) / len(found)
 
 
-def test_right_to_a_factor_of_two_from_a_third_on(recorded: tuple[space.Section, Table, StudyRecord]) -> None:
+def test_right_to_a_factor_of_two_from_a_third_on(recorded: tuple[space.Section, TrainingTable, StudyRecord]) -> None:
     every: Said = []
     for sampler, seed, workers, trials, scheduler in CASES:
         changes = {"sampler": sampler, "seed": seed, "workers": workers, "trials": trials, "scheduler": scheduler}
@@ -111,7 +111,7 @@ def test_right_to_a_factor_of_two_from_a_third_on(recorded: tuple[space.Section,
 
 
 @pytest.mark.parametrize("workers", [2, 8])
-def test_the_minutes_bound_it(workers: int, recorded: tuple[space.Section, Table, StudyRecord]) -> None:
+def test_the_minutes_bound_it(workers: int, recorded: tuple[space.Section, TrainingTable, StudyRecord]) -> None:
     study, found = played(recorded, sampler="random", workers=workers, trials=100_000, minutes=4.0, scheduler=HALVED)
     assert within(found, 2) >= 0.9
     unbounded = study.model_copy(update={"trials": 300, "minutes": None})

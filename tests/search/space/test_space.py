@@ -346,7 +346,7 @@ def test_a_draw_that_breaks_a_rule_is_drawn_again(tmp_path: Path) -> None:
         trial = study.ask()
         try:
             model = space.suggest(tree, trial)["model"]
-        except space.Redraw as error:
+        except space.BrokenRuleError as error:
             assert str(error) == "the rule 'model.depth <= 3 where model.image_size <= 16' is broken"
             refused.add((trial.params["model.image_size"], trial.params["model.depth"]))
         else:

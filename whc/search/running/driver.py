@@ -21,14 +21,14 @@ from whc.search.sampling import warm_start
 from whc.search.sampling.plan import Plan
 from whc.search.space import space
 from whc.trials.config import TrialConfig
-from whc.trials.dispatch import Job
+from whc.trials.dispatch import TrialJob
 from whc.trials.packing import Packing
 from whc.trials.run import Assignment, Limits, end
 from whc.trials.storage import RECORD, RUNG, Storage
 
-LEFT = ("checkpoint.pt", "model.onnx", RUNG, RECORD)  # files of a trial that the driver wants
-MEND = "delete its record and use --resume"
-ROOM = 4 << 20  # bytes that a disk must have free, or workers die of it
+FETCHED_FILES = ("checkpoint.pt", "model.onnx", RUNG, RECORD)  # of a trial, from where workers leave it
+MEND_STEP = "delete its record and use --resume"
+MIN_FREE_BYTES = 4 << 20  # of a disk: with less, workers die
 
 
 class Driver:
@@ -51,7 +51,7 @@ class Driver:
         self._tree = tree
         self._runtime: Choice = study.chosen_runtime
         self._plan = Plan(study, tree, folder / "optuna.journal", self.elapsed_s)
-        self._jobs: dict[str, Job] = {}
+        self._jobs: dict[str, TrialJob] = {}
         self._storage = Storage(study.storage, study.study) if study.storage else None
         self.packing = Packing(0, {})
         self.halted: StudyError | None = None
@@ -59,7 +59,7 @@ class Driver:
 
     def start(self) -> None:
         """Take in what has ended or waits, and clear away what broke off."""
-        known, number = [], 0
+        remaining, number = [], 0
         for trial_id in self._storage.trial_ids() if self._storage else []:
             self._fetch(trial_id)
         for path in sorted((self.folder / "trials").glob("*")):
@@ -73,12 +73,12 @@ class Driver:
                     self._storage.drop(path.name)
             else:
                 self._check_drawn(record, path)
-                known.append(record)
-        self._began = time.time() - max((record.elapsed_s for record in known), default=0.0)
-        learnt = warm_start.earlier(self.study.warm_start, self.folder.parent, self.study, self._tree)
-        self._plan.start(known, learnt, number)
+                remaining.append(record)
+        self._began = time.time() - max((record.elapsed_s for record in remaining), default=0.0)
+        earlier = warm_start.earlier_trials(self.study.warm_start, self.folder.parent, self.study, self._tree)
+        self._plan.start(remaining, earlier, number)
         for observer in self._observers:
-            observer.study_started(self.study, known)
+            observer.study_started(self.study, remaining)
 
     def _left(self, folder: Path) -> TrialRecord | None:
         """The record of a trial that is over or waits at a rung; None of one that broke off."""
@@ -91,10 +91,10 @@ class Driver:
         """Raises StudyError where the space could not draw what a record holds, or the network of one that waits."""
         where = f"{folder}: drawn"
         try:
-            for key, known in space.distributions(self._tree).items():
+            for key, distribution in space.distributions(self._tree).items():
                 if key in record.drawn:
                     where = f"{folder}: drawn.{key}"
-                    warm_start.in_range(known, record.drawn[key])
+                    warm_start.in_range(distribution, record.drawn[key])
             where = f"{folder}: config"
             config = TrialConfig.model_validate(record.config) if record.state == "waiting" else None
             epochs = config.training.epochs if config else record.config["training"]["epochs"]
@@ -102,14 +102,14 @@ class Driver:
                 raise ValueError(f"training.epochs of {epochs} does not fit the curve")
         except (ValueError, TypeError, KeyError) as error:
             reason = str(error).splitlines()[0]
-            raise StudyError(f"{where}: must be what the study's space can draw, got: {reason}; {MEND}") from error
+            raise StudyError(f"{where}: must be what the study's space can draw, got: {reason}; {MEND_STEP}") from error
 
     def _fetch(self, trial_id: str) -> None:
         """Bring a trial here from where workers leave it, unless its end is here."""
         folder = self.folder / "trials" / trial_id
         if self._storage and not (folder / RECORD).is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            self._storage.fetch(trial_id, LEFT, folder)
+            self._storage.fetch(trial_id, FETCHED_FILES, folder)
             if (folder / RECORD).is_file():
                 (folder / RUNG).unlink(missing_ok=True)
 
@@ -146,13 +146,14 @@ class Driver:
         try:
             yield
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT) and shutil.disk_usage(self.folder).free >= ROOM:
+            has_room = shutil.disk_usage(self.folder).free >= MIN_FREE_BYTES
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT) and has_room:
                 raise
             self._halt()
 
     def _halt(self) -> None:
-        again = f"--study {self.study.study}" + (f" --storage {self.study.storage}" if self.study.storage else "")
-        next_step = f"free some, then `whc search --resume {again}`"
+        resumed = f"--study {self.study.study}" + (f" --storage {self.study.storage}" if self.study.storage else "")
+        next_step = f"free some, then `whc search --resume {resumed}`"
         free = f"{shutil.disk_usage(self.folder).free >> 10} KiB"
         self.halted = StudyError(problem(str(self.folder), "the disk must have room for trials", free, next_step))
 
@@ -160,7 +161,7 @@ class Driver:
         """Seconds of searching so far, pauses of the whole search left out."""
         return time.time() - self._began
 
-    def next_job(self) -> Job | None:
+    def next_job(self) -> TrialJob | None:
         """What a free worker shall do; None while there is nothing."""
         stretch = None
         if not self.halted:
@@ -180,10 +181,10 @@ class Driver:
             until=stretch.until,
             hopeless_ms=stretch.hopeless_ms,
             began=self._began,
-            again=stretch.again,
+            again=stretch.is_retry,
             storage=self._storage,
         )
-        job = Job(stretch.config, assignment, self.packing.share(stretch.config, alone=stretch.again))
+        job = TrialJob(stretch.config, assignment, self.packing.share(stretch.config, alone=stretch.is_retry))
         self._jobs[stretch.trial_id] = job
         return job
 
@@ -206,7 +207,7 @@ class Driver:
         job = self._jobs.pop(trial_id)
         self._fetch(trial_id)
         record = self._left(job.assignment.folder)
-        if record is None and shutil.disk_usage(self.folder).free < ROOM:
+        if record is None and shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
             self._halt()
             return
         if record is None or (record.state == "waiting" and len(record.curve) != job.assignment.until):
@@ -225,7 +226,7 @@ class Driver:
         else:
             self._tell(record)
 
-    def _failed(self, job: Job, reason: str) -> TrialRecord:
+    def _failed(self, job: TrialJob, reason: str) -> TrialRecord:
         return TrialRecord(
             trial_id=job.assignment.trial_id,
             study=self.study.study,

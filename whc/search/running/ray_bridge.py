@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from whc.search.running.driver import Driver
-from whc.trials.dispatch import Job
+from whc.trials.dispatch import TrialJob
 
 
 class Bridge(Searcher):
@@ -48,7 +48,7 @@ class Bridge(Searcher):
         return {}
 
 
-class Watch(Callback):
+class ProgressCallback(Callback):
     """Tells the driver how far the running trials are."""
 
     def __init__(self, driver: Driver) -> None:
@@ -64,7 +64,7 @@ class Watch(Callback):
         """A trial has ended an epoch."""
         if "epoch" in result:
             what = f"epoch {result['epoch']} val_f1 {result['val_f1']:.3f}"
-            job: Job = trial.config["job"]
+            job: TrialJob = trial.config["job"]
             until = job.assignment.until or job.config.training.epochs
             self._driver.runs(job.assignment.trial_id, what, result["epoch"], until)
 

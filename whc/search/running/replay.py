@@ -29,11 +29,11 @@ from whc.trials.run import Limits
 
 Array = NDArray[np.float64]
 
-LEAST = 0.02  # of the importance, for a parameter that explains nothing: it tells two equal ones apart
+MIN_IMPORTANCE = 0.02  # added to all, so that a parameter which explains nothing still decides between equal trainings
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedTraining:
     """A recorded training: its latency, curve, and the seconds before (export, timing) the curve."""
 
     latency: Latency
@@ -44,7 +44,7 @@ class Recorded:
     peak_memory_bytes: int
 
 
-class Table:
+class TrainingTable:
     """Trainings recorded by a study that let every trial train to its end.
 
     Args:
@@ -60,86 +60,94 @@ class Table:
             frame = pd.read_parquet(path)
             self.study = StudyRecord(**frame.attrs["study"])
             finished = frame[frame["state"] == "finished"]
-            found = [(json.loads(row["config"]), _recorded(row)) for _, row in finished.iterrows()]
+            rows = [(json.loads(row["config"]), _recorded(row)) for _, row in finished.iterrows()]
         except (OSError, ArrowException, KeyError, TypeError, ValueError) as error:
             rule, reason = "must be the trials.parquet of a study", " ".join(str(error).split())[:80]
             raise UsageError(problem(f"--replay {path}", rule, reason, "give that of a finished study")) from error
-        self._known = space.distributions(tree)
-        self._trials: list[tuple[dict[str, Any], Recorded]] = []
-        for config, recorded in found:
+        self._distributions = space.distributions(tree)
+        self._trainings: list[tuple[dict[str, Any], RecordedTraining]] = []
+        for config, recorded in rows:
             with suppress(ValueError):  # of another space
-                self._trials.append((as_drawn(tree, config), recorded))
-        if not self._trials:
+                self._trainings.append((as_drawn(tree, config), recorded))
+        if not self._trainings:
             rule = "must hold finished trials that the space could draw, got none"
             raise UsageError(f"--replay {path}: {rule}; give the space that it was recorded with")
         self._words = np.array(
-            [isinstance(one, CategoricalDistribution) and not _ordered(one) for one in self._known.values()]
+            [
+                isinstance(distribution, CategoricalDistribution) and not _ordered(distribution)
+                for distribution in self._distributions.values()
+            ]
         )
-        self._rows = np.array([self._row(drawn) for drawn, _ in self._trials])
+        self._rows = np.array([self._row(drawn) for drawn, _ in self._trainings])
         self._weights = self._importances()
 
     def _row(self, drawn: Mapping[str, Any]) -> Array:
         """Where each parameter lies in its range, 0 to 1; NaN where it is not used."""
         return np.array(
-            [_position(known, drawn[key]) if key in drawn else np.nan for key, known in self._known.items()]
+            [
+                _position(distribution, drawn[key]) if key in drawn else np.nan
+                for key, distribution in self._distributions.items()
+            ]
         )
 
     def _importances(self) -> Array:
         """How much of the differences in latency and F1 each parameter explains, by random forests.
 
-        Without them a learning rate would count as much as a width, and a small network answer for a large one.
+        Without them a learning rate would count as much as a width, and the nearest training of a large network could
+        be that of a small one.
         """
         from sklearn.ensemble import RandomForestRegressor
 
-        found = [recorded for _, recorded in self._trials]
-        latency = np.log([one.latency.ms for one in found])
-        f1 = [max(point.val_f1 for point in one.curve) for one in found]
+        trainings = [recorded for _, recorded in self._trainings]
+        latency = np.log([recorded.latency.ms for recorded in trainings])
+        f1 = [max(point.val_f1 for point in recorded.curve) for recorded in trainings]
         rows = np.nan_to_num(self._rows, nan=-1.0)
-        forests = [RandomForestRegressor(random_state=0).fit(rows, known) for known in (latency, f1)]
-        return np.asarray(sum(forest.feature_importances_ for forest in forests) + LEAST)
+        forests = [RandomForestRegressor(random_state=0).fit(rows, values) for values in (latency, f1)]
+        return np.asarray(sum(forest.feature_importances_ for forest in forests) + MIN_IMPORTANCE)
 
     def __len__(self) -> int:
-        return len(self._trials)
+        return len(self._trainings)
 
-    def nearest(self, drawn: Mapping[str, Any]) -> Recorded:
+    def nearest(self, drawn: Mapping[str, Any]) -> RecordedTraining:
         """The recorded training whose parameters differ least, each by 0 to 1 times its importance.
 
-        Words differ entirely, and so does what only one of the two uses; numbers by their place in the range.
+        Numbers differ by their places in the range. Two words differ by 1, and so does a parameter that only one of
+        the two trainings uses.
         """
         row = self._row(drawn)
-        apart = np.nan_to_num(np.abs(self._rows - row))
-        apart[:, self._words] = apart[:, self._words] > 0
-        apart[np.isnan(self._rows) != np.isnan(row)] = 1.0
-        return self._trials[int(np.argmin(apart @ self._weights))][1]
+        differences = np.nan_to_num(np.abs(self._rows - row))
+        differences[:, self._words] = differences[:, self._words] > 0
+        differences[np.isnan(self._rows) != np.isnan(row)] = 1.0
+        return self._trainings[int(np.argmin(differences @ self._weights))][1]
 
 
-def _position(known: BaseDistribution, value: Any) -> float:
+def _position(distribution: BaseDistribution, value: Any) -> float:
     """Where a value lies in its range, 0 to 1: words in the order in which the space names them."""
-    if isinstance(known, CategoricalDistribution):
-        order = sorted(known.choices) if _ordered(known) else known.choices  # type: ignore[type-var]
+    if isinstance(distribution, CategoricalDistribution):
+        order = sorted(distribution.choices) if _ordered(distribution) else distribution.choices  # type: ignore[type-var]
         return order.index(value) / max(len(order) - 1, 1)
-    assert isinstance(known, FloatDistribution | IntDistribution)  # noqa: S101 (the three kinds there are)
-    scale = math.log if known.log else float
-    return (scale(value) - scale(known.low)) / ((scale(known.high) - scale(known.low)) or 1.0)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 (the three kinds there are)
+    scale = math.log if distribution.log else float
+    return (scale(value) - scale(distribution.low)) / ((scale(distribution.high) - scale(distribution.low)) or 1.0)
 
 
-def _ordered(known: CategoricalDistribution) -> bool:
-    return all(isinstance(choice, int | float) for choice in known.choices)
+def _ordered(distribution: CategoricalDistribution) -> bool:
+    return all(isinstance(choice, int | float) for choice in distribution.choices)
 
 
-def _recorded(row: pd.Series[Any]) -> Recorded:
+def _recorded(row: pd.Series[Any]) -> RecordedTraining:
     latency = Latency(**json.loads(row["latency"]))
     curve = [CurvePoint(**point) for point in json.loads(row["curve"])]
     if not curve:
         raise ValueError(f"trial {row['trial_id']}: curve is empty")
     counts = (int(row[name]) for name in ("size_bytes", "params", "peak_memory_bytes"))
-    return Recorded(latency, curve, float(row["before_s"]), *counts)
+    return RecordedTraining(latency, curve, float(row["before_s"]), *counts)
 
 
 def replay(
     study: StudyRecord,
     tree: space.Section,
-    table: Table,
+    table: TrainingTable,
     on_stretch: Callable[[float, TrialRecord], object] | None = None,
 ) -> list[TrialRecord]:
     """Play a search to its end.
@@ -174,21 +182,21 @@ def replay(
     return sorted(plan.records.values(), key=lambda record: record.elapsed_s)
 
 
-def _answer(stretch: Stretch, study: StudyRecord, table: Table, trained: int) -> tuple[TrialRecord, float]:
+def _answer(stretch: Stretch, study: StudyRecord, table: TrainingTable, trained: int) -> tuple[TrialRecord, float]:
     """What a worker would leave of a stretch, and the seconds that it would take."""
-    found, config, epochs = table.nearest(stretch.drawn), stretch.config, stretch.config.training.epochs
-    scale = len(found.curve) / epochs
-    whole = [found.curve[max(0, round(epoch * scale) - 1)] for epoch in range(1, epochs + 1)]
+    recorded, config, epochs = table.nearest(stretch.drawn), stretch.config, stretch.config.training.epochs
+    scale = len(recorded.curve) / epochs
+    whole = [recorded.curve[max(0, round(epoch * scale) - 1)] for epoch in range(1, epochs + 1)]
     curve = [point.model_copy(update={"epoch": epoch}) for epoch, point in enumerate(whole[: stretch.until], start=1)]
-    seconds = sum(point.seconds for point in curve[trained:]) + (0.0 if trained else found.before_s)
-    exceeded = Limits(**study.limits).exceeded({**vars(found), "latency_ms": found.latency.ms})
+    seconds = sum(point.seconds for point in curve[trained:]) + (0.0 if trained else recorded.before_s)
+    exceeded = Limits(**study.limits).exceeded({**vars(recorded), "latency_ms": recorded.latency.ms})
     state, reason = ("finished", "") if stretch.until == epochs else ("waiting", f"after {stretch.until} epochs")
     if exceeded:
         state, reason = "infeasible", f"over {', '.join(exceeded)}"
-    elif stretch.hopeless_ms and found.latency.ms > stretch.hopeless_ms:
+    elif stretch.hopeless_ms and recorded.latency.ms > stretch.hopeless_ms:
         state, reason = "stopped", "hopelessly slow"
     if state in ("infeasible", "stopped"):
-        curve, seconds = [], found.before_s
+        curve, seconds = [], recorded.before_s
     record = TrialRecord(
         trial_id=stretch.trial_id,
         study=study.study,
@@ -199,10 +207,10 @@ def _answer(stretch: Stretch, study: StudyRecord, table: Table, trained: int) ->
         reason=reason,
         curve=curve,
         val_f1=max((point.val_f1 for point in curve), default=None),
-        latency=found.latency,
-        size_bytes=found.size_bytes,
-        params=found.params,
-        peak_memory_bytes=found.peak_memory_bytes,
+        latency=recorded.latency,
+        size_bytes=recorded.size_bytes,
+        params=recorded.params,
+        peak_memory_bytes=recorded.peak_memory_bytes,
         seed=config.training.seed,
         data_fingerprint=study.data_fingerprint,
         code_version=study.code_version,

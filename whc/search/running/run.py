@@ -26,9 +26,9 @@ from whc.records import SearchObserver, StudyRecord, TrialRecord
 from whc.search.running.driver import Driver
 from whc.search.running.study import SearchFile, begin, check_same
 from whc.search.sampling.limits import check_limits
-from whc.search.sampling.plan import FIRST
+from whc.search.sampling.plan import FIRST_TRIALS
 from whc.search.sampling.scheduler import Halving
-from whc.search.sampling.warm_start import earlier
+from whc.search.sampling.warm_start import earlier_trials
 from whc.search.space import space
 from whc.search.space.summary import summary
 from whc.trials import cluster, dispatch
@@ -39,7 +39,7 @@ from whc.words import quantity
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchOutcome:
     """How a search ended. `complete` is False when it was interrupted before all trials had ended."""
 
     study: StudyRecord
@@ -84,7 +84,7 @@ def search(
     observers: Sequence[SearchObserver],
     console: Console,
     on_decoding: Callable[[int, int], None] | None = None,
-) -> Outcome:
+) -> SearchOutcome:
     """Run a search, or the rest of one.
 
     Raises:
@@ -127,7 +127,7 @@ def search(
         if driver.nearest_miss:
             raise _unmet(study, driver.nearest_miss)
         ended = list(driver.records.values())
-        return Outcome(study, folder, ended, complete=driver.complete)
+        return SearchOutcome(study, folder, ended, complete=driver.complete)
 
 
 @contextmanager
@@ -159,9 +159,9 @@ def _unmet(study: StudyRecord, nearest: TrialRecord) -> StudyError:
     """What to tell of a search none of whose first trials keeps the limits."""
     assert nearest.latency is not None  # noqa: S101 (it is over a limit: it was measured)
     rule = f"must be kept by networks of the space, got {study.limits}"
-    found = f"{nearest.reason} ({summary(nearest.config)}, {nearest.latency.ms:.4f} ms)"
+    missed = f"{nearest.reason} ({summary(nearest.config)}, {nearest.latency.ms:.4f} ms)"
     next_step = "start a new study with higher limits, or let smaller networks be drawn"
-    return StudyError(f"{study.study}: limits: {rule}; of {FIRST} trials the nearest is {found}: {next_step}")
+    return StudyError(f"{study.study}: limits: {rule}; of {FIRST_TRIALS} trials the nearest is {missed}: {next_step}")
 
 
 def _prepare(
@@ -190,7 +190,8 @@ def _prepare(
     }
     study = request.over(begin(settings, request.name, records.data_name(data, folder), facts))
     _check_storage(study)
-    earlier(study.warm_start, request.runs, study, tree)  # what is wrong with them is told before the study exists
+    # Before the study exists: raises what is wrong with the studies to learn from.
+    earlier_trials(study.warm_start, request.runs, study, tree)
     study.save(folder)
     return study, tree, corpus
 
@@ -237,7 +238,7 @@ def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:
     """Let Ray Tune run the driver's trials. Its own folder is scratch: a resumed search starts from the records."""
     from ray import tune
 
-    from whc.search.running.ray_bridge import Bridge, Watch
+    from whc.search.running.ray_bridge import Bridge, ProgressCallback
 
     # What becomes of a worker is the driver's to tell, in a line; Ray would print tracebacks.
     for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
@@ -254,5 +255,7 @@ def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:
                 max_concurrent_trials=workers,
                 reuse_actors=True,
             ),
-            run_config=tune.RunConfig(name="tune", storage_path=scratch, verbose=0, callbacks=[Watch(driver)]),
+            run_config=tune.RunConfig(
+                name="tune", storage_path=scratch, verbose=0, callbacks=[ProgressCallback(driver)]
+            ),
         ).fit()

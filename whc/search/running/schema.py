@@ -12,14 +12,14 @@ from pydantic.fields import FieldInfo
 
 from whc import plugins
 from whc.search.running.study import SearchFile
-from whc.search.space.rules import EXAMPLE, RULE
+from whc.search.space.rules import RULE_EXAMPLE, RULE_PATTERN
 from whc.search.space.space import choice_kind, section_model
 from whc.trials.config import TrialConfig
 
 Schema = dict[str, Any]
 
-DRAFT = "http://json-schema.org/draft-07/schema#"  # the one that editors know best
-RANGES = {"integer": ("int_range",), "number": ("float_range", "int_range")}
+SCHEMA_DRAFT = "http://json-schema.org/draft-07/schema#"  # the one that editors know best
+RANGE_KINDS = {"integer": ("int_range",), "number": ("float_range", "int_range")}
 
 
 def text() -> str:
@@ -34,15 +34,15 @@ def schema() -> Schema:
     space = _section(TrialConfig, definitions, drawn=True)
     space["properties"]["rules"] = {
         "type": "array",
-        "items": {"type": "string", "pattern": f"^{RULE}$"},
-        "description": f"Links between parameters, all of which are kept; {EXAMPLE}.",
+        "items": {"type": "string", "pattern": f"^{RULE_PATTERN}$"},
+        "description": f"Links between parameters, all of which are kept; {RULE_EXAMPLE}.",
     }
     name: Schema = {"type": "string"}
     include = {"anyOf": [name, _list(name)], "description": "Search files whose content this one is laid over."}
     whole["properties"] |= {"space": space, "include": include}
     required = whole.pop("required")
     whole["anyOf"] = [{"required": required}, {"required": ["include"]}]
-    return {"$schema": DRAFT, "title": "whc search file", **whole, "$defs": definitions}
+    return {"$schema": SCHEMA_DRAFT, "title": "whc search file", **whole, "$defs": definitions}
 
 
 def _section(model: type[BaseModel], definitions: Schema, drawn: bool) -> Schema:
@@ -76,7 +76,7 @@ def _field(model: type[BaseModel], name: str, field: FieldInfo, definitions: Sch
 def _drawn(value: Schema) -> Schema:
     """A value, a list of such values, or a range of them where it is a number."""
     kinds = {value.get("type"), *(part.get("type") for part in value.get("anyOf", ()))}
-    names = dict.fromkeys(name for kind, some in RANGES.items() if kind in kinds for name in some)
+    names = dict.fromkeys(name for kind, ranges in RANGE_KINDS.items() if kind in kinds for name in ranges)
     return {"anyOf": [value, _list(value), *({"$ref": f"#/$defs/{name}"} for name in names)]}
 
 
@@ -95,8 +95,8 @@ def _choice(kind: str, definitions: Schema, drawn: bool) -> Schema:
         "additionalProperties": False,
         "minProperties": 1,
     }
-    one = parameters | {"maxProperties": 1}
-    return {"anyOf": [name, parameters, _list({"anyOf": [name, one]})] if drawn else [name, one]}
+    single = parameters | {"maxProperties": 1}
+    return {"anyOf": [name, parameters, _list({"anyOf": [name, single]})] if drawn else [name, single]}
 
 
 def _list(items: Schema) -> Schema:

@@ -19,8 +19,8 @@ from whc.search.sampling.scheduler import Halving
 from whc.search.space import include, space
 from whc.trials.run import Limits
 
-RUNTIMES = ChoiceOf("runtimes")
-MOST_SHOWN = 4  # differences in a message
+RUNTIME_CHOICE = ChoiceOf("runtimes")
+MAX_SHOWN = 4  # differences in a message
 
 
 class SearchFile(Settings):
@@ -42,7 +42,7 @@ class SearchFile(Settings):
     recipe: str
     trials: int = Field(20, ge=1, le=1_000_000)
     workers: int | None = Field(None, ge=1, le=10_000)
-    runtime: Annotated[Choice, RUNTIMES] = RUNTIMES.default("onnxruntime_cpu")
+    runtime: Annotated[Choice, RUNTIME_CHOICE] = RUNTIME_CHOICE.default("onnxruntime_cpu")
     limits: Limits = Limits()
     sampler: SamplerName = "auto"
     scheduler: Halving = Halving()
@@ -119,8 +119,8 @@ def check_same(study: StudyRecord, settings: SearchFile | None, fingerprint: str
         now = {"space": settings.space, "limits": settings.limits.model_dump(exclude_none=True)}
         changed = list(_differences({"space": study.space, "limits": study.limits}, now))
         if changed:
-            shown = ", ".join(changed[:MOST_SHOWN]) + (
-                f" and {len(changed) - MOST_SHOWN} more" * (len(changed) > MOST_SHOWN)
+            shown = ", ".join(changed[:MAX_SHOWN]) + (
+                f" and {len(changed) - MAX_SHOWN} more" * (len(changed) > MAX_SHOWN)
             )
             rule = "space and limits must be those it began with"
             raise StudyError(f"{study.study}: {rule}; changed: {shown}; leave --space out, or start a new study")

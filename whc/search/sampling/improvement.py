@@ -1,10 +1,10 @@
-"""The sampler `auto`: what is expected to add most to the hypervolume, as two Gaussian processes expect it.
+"""The sampler `auto` draws what two Gaussian processes expect to add most to the hypervolume.
 
 Emmerich, Giannakoglou and Naujoks 2006, "Single- and multiobjective evolutionary optimization assisted by Gaussian
-random field metamodels", with one change: a configuration's latency is predicted well by a few measurements and needs
-no training, so that only F1 is uncertain, and what is gained is a sum over the steps of the front.
+random field metamodels", with one change: only F1 is uncertain, as a few measurements without training predict latency
+well. The expected gain is then a sum over the steps of the front.
 
-Both that F1 and what it costs to know it go by the work of a training, which is known beforehand.
+The work of a training can be computed beforehand. F1 and the time that a trial takes both depend on it.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from whc.trials.config import TrialConfig
 
 Array = NDArray[np.float64]
 
-# Candidates drawn evenly, and next to what is on the front. Climbing from the best of them to better ones was tried and
-# found less: some chance makes up for what the processes are wrong about.
-EVEN, NEAR = 192, 192
-CHANGES = 3  # parameters, at most, in which the latter differ from it
-# Of so many even draws a search begins with the one that takes least work, as in Lee, Perrone, Archambeau and Seeger
-# 2020, "Cost-aware Bayesian Optimization": what is large is drawn once something is known of what it may add. A choice
-# that all trials so far have made counts as e times the work, or the cheapest backbone would be the only one.
-FIRST_OF = 8
-FEW = 16  # values: each of them is looked at, and a range of more is left to what is expected of it
-MOST = 128  # observations, the front's first, so that a draw takes no longer however many trials there are
-# The share of errors falls as a power of the work; Hestness et al. 2017, "Deep Learning Scaling is Predictable,
-# Empirically", found exponents of 0.07 to 0.35. Without it, the larger pictures that a shallow network could not use
-# are taken to be bad for all.
-POWER = 0.1
-WORKED = 64  # draws, of which it is learnt what work a training is
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
+# Candidates drawn evenly, and near the front. Climbing from the best candidates to better ones was tried: it reached
+# less. Some chance makes up for the errors of the processes.
+EVEN_CANDIDATES, NEAR_CANDIDATES = 192, 192
+MAX_CHANGES = 3  # parameters in which a candidate near the front differs from its parent
+# At its beginning a search takes, of so many even draws, the one with the least work (Lee, Perrone, Archambeau and
+# Seeger 2020, "Cost-aware Bayesian Optimization"): large networks come when more is known. A choice that all trials so
+# far have made counts as e times the work; otherwise the cheapest backbone would be the only one.
+BEGIN_CANDIDATES = 8
+MAX_OPTIONS = 16  # values of a parameter: with more, its least tried values are not explored
+MAX_OBSERVATIONS = 128  # the front's first: a draw must not take longer the more trials there are
+# The share of errors falls as a power of the work, with exponents of 0.07 to 0.35 (Hestness et al. 2017, "Deep Learning
+# Scaling is Predictable, Empirically"). Without it, larger pictures seem bad for all networks once shallow ones, which
+# cannot use them, have tried them.
+WORK_EXPONENT = 0.1
+WORK_SAMPLES = 64  # draws from which the work of a training is learnt
+QUADRATURE_NODES, QUADRATURE_WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 
 
 @dataclass(frozen=True)
-class Tried:
+class Observation:
     """A configuration, its latency, and its F1 after parts (0 to 1) of its training."""
 
     drawn: Mapping[str, Any]
@@ -72,9 +72,9 @@ class Chooser:
         self._tree, self._floor, self._limit_ms = tree, floor, limit_ms
         self._rng = random.Random(seed)  # noqa: S311 (no secret)
         self._samples = samples(tree, seed)
-        self._known = space.distributions(tree)
-        self._features = {key: _Features(known) for key, known in self._known.items()}
-        self._of_network = [key for key in self._known if key.startswith("model.")]
+        self._distributions = space.distributions(tree)
+        self._features = {key: _Encoding(distribution) for key, distribution in self._distributions.items()}
+        self._of_network = [key for key in self._distributions if key.startswith("model.")]
         widths = {key: len(features(None)) for key, features in self._features.items()}
         self._of_work = [
             *self._of_network,
@@ -84,164 +84,169 @@ class Chooser:
         self._latency = Surrogate(sum(widths[key] for key in self._of_network), noise=0.02)
         self._drawn: list[Sample] = []
 
-    def begin(self, seen: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The parameters to try while next to nothing is known.
+    def begin(self, earlier: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The parameters of the first trials, of which there are too few to expect anything.
 
         Args:
-            seen: what was drawn for all trials so far.
+            earlier: what was drawn for all trials so far.
 
         Raises:
             StudyError: hardly anything that the space draws can be built.
         """
-        drawn = list(islice(self._samples, FIRST_OF))
-        self._drawn += drawn
-        known = set(map(_key, seen))
-        new = [one for one in drawn if _key(one.drawn) not in known] or drawn
-        return min(new, key=lambda one: _work(one) * math.exp(self._repeated(one.drawn, seen))).drawn
+        sampled = list(islice(self._samples, BEGIN_CANDIDATES))
+        self._drawn += sampled
+        earlier_keys = set(map(_key, earlier))
+        new = [sample for sample in sampled if _key(sample.drawn) not in earlier_keys] or sampled
+        return min(new, key=lambda sample: _work(sample) * math.exp(self._repeated_words(sample.drawn, earlier))).drawn
 
-    def choose(self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def choose(self, observations: Sequence[Observation], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """The parameters to try next.
 
         Args:
-            tried: trials with what is known of them, two at least.
-            running: what was drawn for those of which nothing is known yet.
+            observations: of the trials so far, two at least.
+            running: what was drawn for trials that have no observation yet.
         """
-        best = self._front(tried)
-        on_it = set(map(id, best))
-        others = [one for one in tried if id(one) not in on_it]
-        shown = [*best, *self._rng.sample(others, len(others))][:MOST]
-        self._latency.fit(
-            self._of([one.drawn for one in shown], self._of_network), np.log([one.latency_ms for one in shown])
-        )
-        self._f1.fit(*self._observed(shown))
+        best = self._front(observations)
+        on_front = set(map(id, best))
+        others = [observation for observation in observations if id(observation) not in on_front]
+        shown = [*best, *self._rng.sample(others, len(others))][:MAX_OBSERVATIONS]
+        networks = self._encoded([observation.drawn for observation in shown], self._of_network)
+        self._latency.fit(networks, np.log([observation.latency_ms for observation in shown]))
+        self._f1.fit(*self._f1_observations(shown))
         if running:
-            self._f1.believe(self._with_parts(running, [1.0] * len(running)))
-        known = {_key(one) for one in (*(one.drawn for one in tried), *running)}
-        drawn = self._used([*(self._even() for _ in range(EVEN)), *self._near([one.drawn for one in best])])
-        candidates = [one for one in drawn if _key(one) not in known] or drawn
-        cost = self._latency.predict(self._of(candidates, self._of_network))[0]
-        # Seconds grow with about the root of the work: training's a little faster, and a trial's start not at all.
-        gains = self._gains(self._expected(candidates), cost, tried) / np.exp(0.5 * self._log_work(candidates))
+            self._f1.believe(self._encoded_with_parts(running, [1.0] * len(running)))
+        drawn_before = {_key(draw) for draw in (*(observation.drawn for observation in observations), *running)}
+        even = [self._even_draw() for _ in range(EVEN_CANDIDATES)]
+        draws = self._used_parameters([*even, *self._near_draws([observation.drawn for observation in best])])
+        candidates = [draw for draw in draws if _key(draw) not in drawn_before] or draws
+        cost = self._latency.predict(self._encoded(candidates, self._of_network))[0]
+        # The time of a trial grows with about the root of its work: its training a little faster, its start not at all.
+        root_of_work = np.exp(0.5 * self._log_work(candidates))
+        gains = self._gains(self._expected_f1(candidates), cost, observations) / root_of_work
         order = (candidates[i] for i in np.lexsort((cost, -gains)))  # the fastest, where nothing is to be gained
-        return next((one for one in order if self._can_be_built(one)), candidates[0])
+        return next((draw for draw in order if self._can_be_built(draw)), candidates[0])
 
-    def vary(self, tried: Sequence[Tried], running: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """One of the front's with one parameter set to a value that has been tried too little.
+    def explore_least_tried(
+        self, observations: Sequence[Observation], running: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """The parameters of a trial on the front, but for one, which gets a value that was tried too little.
 
-        What chance tried once, in bad company, the processes take to be bad: a larger picture with a learning rate that
-        is too low. Among good ones it shows what it is worth.
+        The Gaussian processes underrate a value that was tried only with bad values of other parameters, such as a
+        larger picture with a learning rate that is too low. Beside good values it shows what it is worth.
 
         Args:
-            tried: trials with what is known of them, two at least.
-            running: what was drawn for those of which nothing is known yet.
+            observations: of the trials so far, two at least.
+            running: what was drawn for trials that have no observation yet.
         """
-        seen = [*(one.drawn for one in tried), *running]
-        known = set(map(_key, seen))
-        best = [one.drawn for one in self._front(tried)]
-        for key, value in self._least_tried(seen):
-            parents = [one for one in best if key in one and one[key] != value]
-            changed = [{**self._even(), **self._rng.choice(parents), key: value}] if parents else []
-            for one in self._used(changed):
-                if _key(one) not in known and self._can_be_built(one):
-                    return one
-        return self.choose(tried, running)
+        draws = [*(observation.drawn for observation in observations), *running]
+        drawn_before = set(map(_key, draws))
+        best = [observation.drawn for observation in self._front(observations)]
+        for key, value in self._least_tried_values(draws):
+            parents = [draw for draw in best if key in draw and draw[key] != value]
+            changed = [{**self._even_draw(), **self._rng.choice(parents), key: value}] if parents else []
+            for draw in self._used_parameters(changed):
+                if _key(draw) not in drawn_before and self._can_be_built(draw):
+                    return draw
+        return self.choose(observations, running)
 
-    def _least_tried(self, seen: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
-        """Parameters with each of their values: what was drawn least of so many first, equal ones by chance."""
+    def _least_tried_values(self, draws: Sequence[Mapping[str, Any]]) -> list[tuple[str, Any]]:
+        """Parameters with each of their values, the least drawn first; equal ones in an order of chance."""
         counted = []
-        for key, known in self._known.items():
-            values = ranges.values(known)
-            if isinstance(known, FloatDistribution) or len(values) > FEW:
+        for key, distribution in self._distributions.items():
+            values = ranges.values(distribution)
+            if isinstance(distribution, FloatDistribution) or len(values) > MAX_OPTIONS:
                 continue
-            drawn = [one[key] for one in seen if key in one]
-            evenly = len(drawn) / len(values)
-            counted += [((drawn.count(one) + 1) / (evenly + 1), self._rng.random(), key, one) for one in values]
-        return [(key, value) for *_, key, value in sorted(counted, key=lambda one: one[:2])]
+            drawn_values = [draw[key] for draw in draws if key in draw]
+            evenly = len(drawn_values) / len(values)
+            counted += [
+                ((drawn_values.count(value) + 1) / (evenly + 1), self._rng.random(), key, value) for value in values
+            ]
+        return [(key, value) for *_, key, value in sorted(counted, key=lambda row: row[:2])]
 
-    def _repeated(self, drawn: Mapping[str, Any], seen: Sequence[Mapping[str, Any]]) -> float:
+    def _repeated_words(self, drawn: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]]) -> float:
         """How often its words (not its numbers) have been drawn before: the sum of their shares."""
         words = [key for key, features in self._features.items() if features.words and key in drawn]
-        same = sum(bool(one.get(key) == drawn[key]) for key in words for one in seen)
-        return same / max(1, len(seen))
+        same = sum(bool(other.get(key) == drawn[key]) for key in words for other in earlier)
+        return same / max(1, len(earlier))
 
-    def _front(self, tried: Sequence[Tried]) -> list[Tried]:
-        """The non-dominated ones of those that have been trained, by the best F1 so far."""
-        trained = [one for one in tried if one.f1]
-        return [trained[i] for i in front([Point(max(one.f1.values()), one.latency_ms) for one in trained])]
+    def _front(self, observations: Sequence[Observation]) -> list[Observation]:
+        """The observations with an F1 that no other dominates, by the best F1 so far."""
+        trained = [observation for observation in observations if observation.f1]
+        points = [Point(max(observation.f1.values()), observation.latency_ms) for observation in trained]
+        return [trained[i] for i in front(points)]
 
-    def _observed(self, tried: Sequence[Tried]) -> tuple[Array, Array]:
-        """F1 as the surrogate sees it."""
-        seen = [(one.drawn, part, _unfolded(max(f1, self._floor))) for one in tried for part, f1 in one.f1.items()][
-            :MOST
-        ]
-        if not seen:
-            seen = [(tried[0].drawn, 1.0, _unfolded(self._floor))]
-        drawn = [one for one, _, _ in seen]
-        values = np.array([value for *_, value in seen])
-        return self._with_parts(drawn, [part for _, part, _ in seen]), values - POWER * self._log_work(drawn)
+    def _f1_observations(self, observations: Sequence[Observation]) -> tuple[Array, Array]:
+        """The rows and values that the surrogate of F1 learns from: unfolded, less what the work alone explains."""
+        rows = [
+            (observation.drawn, part, _unfolded(max(f1, self._floor)))
+            for observation in observations
+            for part, f1 in observation.f1.items()
+        ] or [(observations[0].drawn, 1.0, _unfolded(self._floor))]
+        draws, parts, values = zip(*rows[:MAX_OBSERVATIONS], strict=True)
+        return self._encoded_with_parts(draws, parts), np.array(values) - WORK_EXPONENT * self._log_work(draws)
 
     @cached_property
     def _learnt_work(self) -> Surrogate:
-        """What work a training is, in logs, as learnt of some draws."""
-        drawn = [*self._drawn, *islice(self._samples, max(0, WORKED - len(self._drawn)))]
-        rows = self._of([one.drawn for one in drawn], self._of_work)
+        """Predicts the logarithm of the work of a training; learnt from some draws."""
+        sampled = [*self._drawn, *islice(self._samples, max(0, WORK_SAMPLES - len(self._drawn)))]
+        rows = self._encoded([sample.drawn for sample in sampled], self._of_work)
         work = Surrogate(rows.shape[1], noise=0.02)
-        work.fit(rows, np.log([_work(one) for one in drawn]))
+        work.fit(rows, np.log([_work(sample) for sample in sampled]))
         return work
 
-    def _log_work(self, drawn: Sequence[Mapping[str, Any]]) -> Array:
+    def _log_work(self, draws: Sequence[Mapping[str, Any]]) -> Array:
         """The logarithm of the work of each."""
-        return self._learnt_work.predict(self._of(drawn, self._of_work))[0]
+        return self._learnt_work.predict(self._encoded(draws, self._of_work))[0]
 
-    def _expected(self, drawn: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
+    def _expected_f1(self, draws: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
         """Mean and standard deviation of the F1 of each, unfolded, at the end of its training."""
-        mean, deviation = self._f1.predict(self._with_parts(drawn, [1.0] * len(drawn)))
-        return mean + POWER * self._log_work(drawn), deviation
+        mean, deviation = self._f1.predict(self._encoded_with_parts(draws, [1.0] * len(draws)))
+        return mean + WORK_EXPONENT * self._log_work(draws), deviation
 
-    def _gains(self, expected: tuple[Array, Array], cost: Array, tried: Sequence[Tried]) -> Array:
+    def _gains(self, expected: tuple[Array, Array], cost: Array, observations: Sequence[Observation]) -> Array:
         """The hypervolume that each of some candidates is expected to add.
 
         Args:
-            expected: as `_expected` gives it.
+            expected: as `_expected_f1` gives it.
             cost: logarithms of their latencies.
-            tried: what there is already.
+            observations: what there is already.
         """
         mean, deviation = expected
-        best = self._front(tried)
-        # Where nothing comes near the limit, a gain counts as far as it would without one.
-        unlimited = reference_point(self._floor, None, (one.latency_ms for one in tried))
+        best = self._front(observations)
+        # Where no trial comes near the limit, gains end at twice the slowest, as they do without a limit.
+        unlimited = reference_point(self._floor, None, (observation.latency_ms for observation in observations))
         slowest_ms = unlimited.cost if self._limit_ms is None else min(self._limit_ms, unlimited.cost)
-        edges = np.log([one.latency_ms for one in best] + [slowest_ms])
+        edges = np.log([observation.latency_ms for observation in best] + [slowest_ms])
         steps = [(-math.inf, edges[0], self._floor)] + [
-            (low, high, max(self._floor, *one.f1.values()))
-            for low, high, one in zip(edges[:-1], edges[1:], best, strict=True)
+            (low, high, max(self._floor, *observation.f1.values()))
+            for low, high, observation in zip(edges[:-1], edges[1:], best, strict=True)
         ]
         gains = np.zeros(len(cost))
-        for node, weight in zip(NODES, WEIGHTS / WEIGHTS.sum(), strict=True):
+        for node, weight in zip(QUADRATURE_NODES, QUADRATURE_WEIGHTS / QUADRATURE_WEIGHTS.sum(), strict=True):
             f1 = 1 - np.exp(-(mean + node * deviation))
             for low, high, quality in steps:
                 wide = np.clip(min(high, edges[-1]) - np.maximum(low, cost), 0, None)
                 gains += weight * wide * np.clip(f1 - quality, 0, None)
         return gains
 
-    def _even(self) -> dict[str, Any]:
-        return {key: ranges.at_random(known, self._rng) for key, known in self._known.items()}
+    def _even_draw(self) -> dict[str, Any]:
+        return {key: ranges.at_random(distribution, self._rng) for key, distribution in self._distributions.items()}
 
-    def _near(self, best: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _near_draws(self, best: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Draws that differ in few parameters from some others."""
-        for _ in range(NEAR if best else 0):
+        for _ in range(NEAR_CANDIDATES if best else 0):
             parent = self._rng.choice(best)
-            changed = self._rng.sample(sorted(parent), min(len(parent), self._rng.randint(1, CHANGES)))
-            yield {**self._even(), **{key: value for key, value in parent.items() if key not in changed}}
+            changed = self._rng.sample(sorted(parent), min(len(parent), self._rng.randint(1, MAX_CHANGES)))
+            yield {**self._even_draw(), **{key: value for key, value in parent.items() if key not in changed}}
 
-    def _used(self, drawn: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """What of each draw is used; those that break a rule are left out."""
+    def _used_parameters(self, draws: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """The parameters that each draw needs; draws that break a rule are left out."""
         used = []
-        for one in drawn:
-            trial = FixedTrial(dict(one))
+        for draw in draws:
+            trial = FixedTrial(dict(draw))
             try:
                 space.suggest(self._tree, trial)
-            except space.Redraw:
+            except space.BrokenRuleError:
                 continue
             used.append(dict(trial.params))
         return used
@@ -253,13 +258,13 @@ class Chooser:
             return False
         return True
 
-    def _of(self, drawn: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Array:
+    def _encoded(self, draws: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> Array:
         """A row for each draw, of some parameters."""
-        return np.array([[x for key in keys for x in self._features[key](one.get(key))] for one in drawn])
+        return np.array([[x for key in keys for x in self._features[key](draw.get(key))] for draw in draws])
 
-    def _with_parts(self, drawn: Sequence[Mapping[str, Any]], parts: Sequence[float]) -> Array:
+    def _encoded_with_parts(self, draws: Sequence[Mapping[str, Any]], parts: Sequence[float]) -> Array:
         """A row for each training: the network, how it is trained, and how much of that."""
-        rows = [[x for key, features in self._features.items() for x in features(one.get(key))] for one in drawn]
+        rows = [[x for key, features in self._features.items() for x in features(draw.get(key))] for draw in draws]
         return np.column_stack([np.array(rows), np.log(parts)])
 
 
@@ -268,7 +273,7 @@ def _key(drawn: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
 
 
 def _work(sample: Sample) -> float:
-    """What training it takes, in no unit: its time goes by the activations that a step moves through memory."""
+    """The work of a training, without a unit: its time depends on the activations that a step moves through memory."""
     training = sample.config.training
     return sample.peak_memory_bytes / training.batch_size * training.epochs
 
@@ -278,31 +283,31 @@ def _unfolded(f1: float) -> float:
     return -math.log(1 - min(f1, 0.999))
 
 
-class _Features:
+class _Encoding:
     """A parameter's value as numbers of 0 to 1; the middle of everything where it is not used."""
 
-    def __init__(self, known: BaseDistribution) -> None:
-        self._known = known
+    def __init__(self, distribution: BaseDistribution) -> None:
+        self._distribution = distribution
         self.words = False
-        if isinstance(known, CategoricalDistribution):
-            logs = [_log(choice) for choice in known.choices]
-            numbers = [one for one in logs if one is not None]
+        if isinstance(distribution, CategoricalDistribution):
+            logs = [_log(choice) for choice in distribution.choices]
+            numbers = [number for number in logs if number is not None]
             self.words = len(numbers) < len(logs)  # some of them, at least
             if self.words:
-                rows = [[0.5 * (one == choice) for one in known.choices] for choice in known.choices]
+                rows = [[0.5 * (other == choice) for other in distribution.choices] for choice in distribution.choices]
             else:
                 low, wide = min(numbers), max(numbers) - min(numbers) or 1.0
-                rows = [[(one - low) / wide] for one in numbers]
-            self._rows = dict(zip(map(str, known.choices), rows, strict=True))
+                rows = [[(number - low) / wide] for number in numbers]
+            self._rows = dict(zip(map(str, distribution.choices), rows, strict=True))
             self._unused = [0.0] * len(rows[0]) if len(rows[0]) > 1 else [0.5]
 
     def __call__(self, value: Any) -> list[float]:
-        known = self._known
-        if isinstance(known, CategoricalDistribution):
+        distribution = self._distribution
+        if isinstance(distribution, CategoricalDistribution):
             return self._unused if value is None else self._rows[str(value)]
-        assert isinstance(known, FloatDistribution | IntDistribution)  # noqa: S101 (the three kinds there are)
-        scale = math.log if known.log else float
-        low, high = scale(known.low), scale(known.high)
+        assert isinstance(distribution, FloatDistribution | IntDistribution)  # noqa: S101 (the three kinds there are)
+        scale = math.log if distribution.log else float
+        low, high = scale(distribution.low), scale(distribution.high)
         return [0.5 if value is None or high == low else (scale(value) - low) / (high - low)]
 
 

@@ -21,16 +21,16 @@ from whc.trials import artifacts
 from whc.trials.config import TrialConfig
 from whc.trials.run import Limits
 
-DRAWS = 200
+SAMPLE_DRAWS = 200
 FLOAT_BYTES = 4
 
 Countable = Literal["params", "size_bytes", "peak_memory_bytes"]
-COUNTABLE: tuple[Countable, ...] = ("params", "size_bytes", "peak_memory_bytes")
+COUNTABLE_LIMITS: tuple[Countable, ...] = ("params", "size_bytes", "peak_memory_bytes")
 
 
 def given(limits: Limits) -> list[Countable]:
     """The limits there are, of those that need no measuring."""
-    return [name for name in COUNTABLE if getattr(limits, name) is not None]
+    return [name for name in COUNTABLE_LIMITS if getattr(limits, name) is not None]
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,16 @@ def samples(tree: space.Section, seed: int = 0) -> Iterator[Sample]:
     rng = random.Random(seed)  # noqa: S311 (no secret)
     while True:
         reason = ""
-        for _ in range(DRAWS):
+        for _ in range(SAMPLE_DRAWS):
             try:
-                found = _sample(tree, space.at_random(tree, rng))
+                sample = _sample(tree, space.at_random(tree, rng))
             except ValueError as error:
                 reason = _first_line(error)
             else:
-                yield found
+                yield sample
                 break
         else:
-            raise StudyError(f"space: must hold networks that can be built, got none in {DRAWS} draws; {reason}")
+            raise StudyError(f"space: must hold networks that can be built, got none in {SAMPLE_DRAWS} draws; {reason}")
 
 
 def _sample(tree: space.Section, trial: BaseTrial) -> Sample:
@@ -113,11 +113,11 @@ def check_limits(tree: space.Section, limits: Limits, source: str) -> None:
     nearest: dict[Countable, Sample] = {}
     kept: set[Countable] = set()
     wanted = set(given(limits))
-    for sample in islice(samples(tree), DRAWS if wanted else 0):
+    for sample in islice(samples(tree), SAMPLE_DRAWS if wanted else 0):
         over = sample.over(limits)
         kept |= wanted.difference(over)
         for name in over:
-            nearest[name] = min(sample, nearest.get(name, sample), key=lambda one: int(getattr(one, name)))
+            nearest[name] = min(sample, nearest.get(name, sample), key=lambda candidate: int(getattr(candidate, name)))
         if kept == wanted:
             return
     problems = [
@@ -138,16 +138,16 @@ def _problem(name: Countable, best: Sample, limits: Limits, source: str) -> str:
 def _smallest(tree: space.Section, name: Countable, best: Sample) -> Sample:
     """From a sample on to smaller ones, one parameter at a time, until none of the steps helps."""
     before = None
-    every = space.distributions(tree)
+    distributions = space.distributions(tree)
     while best is not before:
         before = best
         for key in (key for key in best.drawn if key.startswith("model.") or key == "training.batch_size"):
-            for value in ranges.probes(every[key]):
+            for value in ranges.probes(distributions[key]):
                 # What another choice asks for in its turn takes its smallest value.
-                rest = {other: ranges.probes(found)[0] for other, found in every.items()}
+                rest = {other: ranges.probes(distribution)[0] for other, distribution in distributions.items()}
                 try:
-                    found = _sample(tree, FixedTrial({**rest, **best.drawn, key: value}))
+                    smaller = _sample(tree, FixedTrial({**rest, **best.drawn, key: value}))
                 except ValueError:
                     continue
-                best = min(best, found, key=lambda one: int(getattr(one, name)))
+                best = min(best, smaller, key=lambda sample: int(getattr(sample, name)))
     return best

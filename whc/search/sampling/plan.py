@@ -2,7 +2,7 @@
 
 The driver plays it on Ray's workers, the replay on a table of trainings that were recorded. The loop:
 
-    plan.start(known)
+    plan.start(records)
     while not plan.over:
         while (stretch := plan.next()) is not None: ...  # give it to a free worker
         ...                                              # wait for one, then
@@ -12,7 +12,7 @@ The driver plays it on Ray's workers, the replay on a table of trainings that we
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,17 +25,17 @@ from whc.search.sampling.searcher import Sampler, constraints
 from whc.search.space import space
 from whc.trials.config import TrialConfig
 
-ENOUGH = 10  # finished trials, to know what is hopeless
-FIRST = 20  # trials, one of which must keep the limits
-LEAST_GAIN = 0.01  # of the hypervolume, for a search that still improves
+ENOUGH_FINISHED = 10  # trials; with fewer, no latency is called hopeless
+FIRST_TRIALS = 20  # one of them must keep the limits
+MIN_IMPROVEMENT = 0.01  # share of the hypervolume that the last trials of a search must add
 
 
 @dataclass(frozen=True)
 class Stretch:
     """A part of a trial: from where it is to the end of epoch `until`, which is a rung or its last.
 
-    `hopeless_ms` is the latency above which it is not worth training, None if any is; `again` tells that a worker has
-    died of it.
+    `hopeless_ms` is the latency above which it is not worth training, None where there is none; `is_retry` says that a
+    worker has died of it.
     """
 
     trial_id: str
@@ -43,7 +43,7 @@ class Stretch:
     drawn: dict[str, Any]
     until: int
     hopeless_ms: float | None
-    again: bool = False
+    is_retry: bool = False
 
 
 class Plan:
@@ -67,24 +67,23 @@ class Plan:
         self.records: dict[str, TrialRecord] = {}
         self._waiting: dict[str, TrialRecord] = {}
         self._running: dict[str, Stretch] = {}
-        self._again: list[str] = []
+        self._to_retry: list[str] = []
         self._retried: set[str] = set()
         self._next = 0
 
-    def start(self, known: Iterable[TrialRecord] = (), earlier: Sequence[TrialRecord] = (), number: int = 0) -> None:
+    def start(self, records: Sequence[TrialRecord] = (), earlier: Sequence[TrialRecord] = (), number: int = 0) -> None:
         """Take in what has ended or waits.
 
         Args:
-            known: this study's records, one a trial.
+            records: of this study, one a trial.
             earlier: trials of other studies for the sampler to learn from.
             number: the first that is free for a new trial.
         """
-        found = list(known)
         self._next = number
-        for record in found:
+        for record in records:
             self._passed(record)
             (self._waiting if record.state == "waiting" else self.records)[record.trial_id] = record
-        self._sampler.start(found, earlier)
+        self._sampler.start(records, earlier)
 
     def _passed(self, record: TrialRecord) -> None:
         """Tell the scheduler of the rungs that a trial has been at."""
@@ -119,13 +118,13 @@ class Plan:
             return False
         ended = sorted(self.records.values(), key=lambda record: record.elapsed_s)
         before, now = (hypervolume_of(self._study, part) for part in (ended[:-patience], ended))
-        return now > 0 and now - before < LEAST_GAIN * now
+        return now > 0 and now - before < MIN_IMPROVEMENT * now
 
     @property
     def nearest_miss(self) -> TrialRecord | None:
         """Of a search whose first trials are all over a limit, the one that is least over; None otherwise."""
         ended = self.records.values()
-        if len(ended) < FIRST or self._waiting or any(record.state != "infeasible" for record in ended):
+        if len(ended) < FIRST_TRIALS or self._waiting or any(record.state != "infeasible" for record in ended):
             return None
         return min(ended, key=lambda record: max(constraints(record, self._study).values(), default=0.0))
 
@@ -136,8 +135,8 @@ class Plan:
 
     def _due(self) -> tuple[str, int | None] | None:
         """The trial to go on with, and the rung it leaves: a rung's best, or (no rung) one whose worker died."""
-        if self._again:
-            return self._again[0], None
+        if self._to_retry:
+            return self._to_retry[0], None
         return None if self._out_of_time else self._scheduler.next(closing=not self.open_trials)
 
     def next(self) -> Stretch | None:
@@ -147,7 +146,7 @@ class Plan:
             return self._begin() if self.open_trials else None
         trial_id, rung = due
         if rung is None:
-            return self._running[self._again.pop(0)]
+            return self._running[self._to_retry.pop(0)]
         record = self._waiting.pop(trial_id)
         self._scheduler.gone_on(trial_id, rung)
         return self._stretch(trial_id, TrialConfig.model_validate(record.config), record.drawn, rung + 1)
@@ -166,19 +165,19 @@ class Plan:
     def _hopeless_ms(self) -> float | None:
         """`drop_slower` times the latency of the best trial, once enough have finished to know it."""
         finished = [record for record in self.records.values() if record.state == "finished" and record.latency]
-        if self._study.drop_slower is None or len(finished) < ENOUGH:
+        if self._study.drop_slower is None or len(finished) < ENOUGH_FINISHED:
             return None
         best = max(finished, key=lambda record: record.val_f1 or 0.0)
         return self._study.drop_slower * best.latency.ms if best.latency else None
 
     def died(self, trial_id: str) -> bool:
         """A worker died before it was done; returns whether its stretch is handed out once more."""
-        again = trial_id not in self._retried
+        is_first = trial_id not in self._retried
         self._retried.add(trial_id)
-        if again:
-            self._running[trial_id] = replace(self._running[trial_id], again=True)
-            self._again.append(trial_id)
-        return again
+        if is_first:
+            self._running[trial_id] = replace(self._running[trial_id], is_retry=True)
+            self._to_retry.append(trial_id)
+        return is_first
 
     def ended(self, record: TrialRecord) -> None:
         """Take in a trial whose stretch is done: it waits, or is over."""

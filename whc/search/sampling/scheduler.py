@@ -70,6 +70,9 @@ class Scheduler:
         reached = self._reached[rung]
         layer = dict(zip(reached, ranks(list(reached.values())), strict=True))
         bands: dict[int, list[str]] = defaultdict(list)
-        for trial_id in sorted(reached, key=lambda one: (layer[one], -reached[one].quality, reached[one].cost, one)):
+        for trial_id in sorted(
+            reached,
+            key=lambda trial_id: (layer[trial_id], -reached[trial_id].quality, reached[trial_id].cost, trial_id),
+        ):
             bands[math.floor(math.log2(reached[trial_id].cost))].append(trial_id)
         return [bands[octave] for octave in sorted(bands)]

@@ -1,4 +1,4 @@
-"""The bridge to Optuna, which samples: ask for a configuration, tell what became of it, nothing lost on the way.
+"""The bridge to Optuna, which samples: ask it for a configuration, and tell it the result.
 
 Optuna's journal is a view of the trial records: it can be rebuilt from them at any time, and is on every start.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,26 +24,26 @@ from pydantic import ValidationError
 
 from whc.errors import StudyError, problem
 from whc.records import StudyRecord, TrialRecord
-from whc.search.sampling.improvement import Chooser, Tried
+from whc.search.sampling.improvement import Chooser, Observation
 from whc.search.sampling.scheduler import Halving
 from whc.search.space import space
 from whc.trials.config import TrialConfig
 from whc.trials.run import OUT_OF_MEMORY
 
-DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
-LATENCY = "latency_ms"
-START = 8  # trials that `auto` looks at before it expects anything
-EVERY = 3  # of those that follow one in so many looks at what has been tried least
+OBJECTIVE_DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
+LATENCY_KEY = "latency_ms"
+BEGIN_TRIALS = 8  # that `auto` observes before it fits its processes
+EXPLORE_EVERY = 3  # after these, one draw in so many explores the values that were tried least
 MAX_REDRAWS = 200
-CLEARLY = 0.05  # F1 above the constant predictor's, what recipes ask by default
+CLEAR_MARGIN = 0.05  # F1 above the constant predictor's that is clearly better; recipes ask as much by default
 
 
 def _tpe(seed: int) -> BaseSampler:
     return optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
 
 
-SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
-    "auto": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # of which nothing is asked: whc chooses
+SAMPLER_FACTORIES: dict[str, Callable[[int], BaseSampler]] = {
+    "auto": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # it draws nothing: whc enqueues what it chose
     "tpe": _tpe,
     "nsga2": lambda seed: optuna.samplers.NSGAIISampler(population_size=20, seed=seed),
     "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
@@ -54,9 +54,9 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
 def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
     """How far a trial is over each limit: value / limit - 1, feasible when zero or less.
 
-    A trial that is not clearly better than the constant predictor is over a limit too: nothing like it is ever named,
-    and without this the fastest useless networks would hold the cheap end of the front. One that was cut short is over
-    by the share of its training that is missing: the sampler prefers what went on for longer.
+    A trial that is not clearly better than the constant predictor is over a limit too: it can never become a variant,
+    and without this constraint the fastest useless networks would hold the cheap end of the front. A trial that was cut
+    short is over by the share of its training that is missing: the sampler prefers trials that trained for longer.
     """
     values = {
         "latency_ms": record.latency.ms if record.latency else None,
@@ -66,16 +66,16 @@ def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
     }
     over = {name: value / study.limits[name] - 1 for name, value in values.items() if value and name in study.limits}
     if record.val_f1 is not None:
-        over["constant_f1"] = study.constant_f1 + CLEARLY - record.val_f1
+        over["constant_f1"] = study.constant_f1 + CLEAR_MARGIN - record.val_f1
     if record.reason == OUT_OF_MEMORY:
-        over["memory"] = 1.0  # at least: how much it wanted is not known
+        over["memory"] = 1.0  # at least: how much memory it needs is not known
     if record.state in ("stopped", "waiting"):
         over["unfinished"] = 1 - len(record.curve) / record.config["training"]["epochs"]
     return over
 
 
 def objectives(record: TrialRecord) -> list[float] | None:
-    """(val_f1, latency_ms) of a finished trial; None for any other, or without them: it must never look finished."""
+    """(val_f1, latency_ms) of a finished trial that has both; None of any other, as it must not look finished."""
     if record.state != "finished" or record.val_f1 is None or record.latency is None:
         return None
     return [record.val_f1, record.latency.ms]
@@ -98,7 +98,7 @@ class _Memory(InMemoryStorage):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """The trials as samplers shall see them."""
-        return _seen(super().get_all_trials(study_id, deepcopy=False), self.shown, deepcopy, states)
+        return _trials_as_shown(super().get_all_trials(study_id, deepcopy=False), self.shown, deepcopy, states)
 
 
 class _Journal(JournalStorage):
@@ -112,23 +112,23 @@ class _Journal(JournalStorage):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         """The trials as samplers shall see them."""
-        return _seen(super().get_all_trials(study_id, deepcopy=False), self.shown, deepcopy, states)
+        return _trials_as_shown(super().get_all_trials(study_id, deepcopy=False), self.shown, deepcopy, states)
 
 
-def _seen(
+def _trials_as_shown(
     trials: Sequence[FrozenTrial],
     shown: Mapping[int, FrozenTrial],
     deepcopy: bool,
     states: Container[TrialState] | None,
 ) -> list[FrozenTrial]:
-    now = [shown.get(trial.number, trial) for trial in trials]
-    chosen = [trial for trial in now if states is None or trial.state in states]
+    current = [shown.get(trial.number, trial) for trial in trials]
+    chosen = [trial for trial in current if states is None or trial.state in states]
     return copy.deepcopy(chosen) if deepcopy else chosen
 
 
 def _open(storage: BaseStorage, name: str, sampler: BaseSampler | None = None) -> optuna.Study:
     return optuna.create_study(
-        storage=storage, sampler=sampler, study_name=name, directions=DIRECTIONS, load_if_exists=True
+        storage=storage, sampler=sampler, study_name=name, directions=OBJECTIVE_DIRECTIONS, load_if_exists=True
     )
 
 
@@ -163,26 +163,25 @@ class Sampler:
         self._asked: dict[str, optuna.Trial] = {}
         self._study: optuna.Study | None = None
         self._storage: _Memory | _Journal | None = None
-        self._chooser = Chooser(tree, study.constant_f1, study.limits.get(LATENCY), study.seed)
-        self._tried: dict[tuple[str, str], Tried] = {}
+        self._chooser = Chooser(tree, study.constant_f1, study.limits.get(LATENCY_KEY), study.seed)
+        self._observations: dict[tuple[str, str], Observation] = {}
         self._draws = 0
 
-    def start(self, known: Iterable[TrialRecord], earlier: Sequence[TrialRecord] = ()) -> None:
+    def start(self, records: Sequence[TrialRecord], earlier: Sequence[TrialRecord] = ()) -> None:
         """Open the study, its journal made anew from the records.
 
         Args:
-            known: this study's trials that have ended or wait.
-            earlier: trials of other studies to learn from, as `warm_start.earlier` gives them.
+            records: this study's trials that have ended or wait.
+            earlier: trials of other studies to learn from, as `warm_start.earlier_trials` gives them.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        records = list(known)
         distributions = space.distributions(self._tree)
         trials = [self._frozen(record, distributions) for record in [*earlier, *records]]
         self._storage = _Memory() if self._journal is None else _rebuilt(self._journal, self._record.study, trials)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # of TPE's `multivariate` and `group`, and of GP
             # Another seed after a resume, or the first draws would be those of the trials already run.
-            sampler = SAMPLERS[self._record.sampler](self._record.seed + len(records))
+            sampler = SAMPLER_FACTORIES[self._record.sampler](self._record.seed + len(records))
         self._study = _open(self._storage, self._record.study, sampler)
         if self._journal is None:
             self._study.add_trials(trials)
@@ -191,14 +190,14 @@ class Sampler:
             for trial in self._study.get_trials(deepcopy=False)
         }
         for record in [*earlier, *records]:
-            self._learn(record)
+            self._observe(record)
         for record in records:
             if record.state == "waiting":
                 self._asked[record.trial_id] = optuna.Trial(self._study, numbers[record.study, record.trial_id])
                 self.tell(record)
 
-    def _frozen(self, record: TrialRecord, known: Mapping[str, BaseDistribution]) -> FrozenTrial:
-        gone = sorted(record.drawn.keys() - known.keys())
+    def _frozen(self, record: TrialRecord, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
+        gone = sorted(record.drawn.keys() - distributions.keys())
         if gone:
             rule = f"the space must hold what trial {record.trial_id} drew"
             raise StudyError(problem(self._record.study, rule, gone, "put study.yaml back as it was"))
@@ -208,12 +207,12 @@ class Sampler:
             state=state,
             values=objectives(record),
             params=record.drawn,
-            distributions={key: known[key] for key in record.drawn},
+            distributions={key: distributions[key] for key in record.drawn},
             user_attrs={
                 "study": record.study,
                 "trial_id": record.trial_id,
                 "state": record.state,
-                LATENCY: record.latency.ms if record.latency else None,
+                LATENCY_KEY: record.latency.ms if record.latency else None,
             },
             constraints=constraints(record, self._record) if over else None,
         )
@@ -247,15 +246,16 @@ class Sampler:
         raise StudyError(f"space: must hold networks that can be built, got none in {MAX_REDRAWS} draws; {reason}")
 
     def _chosen(self) -> dict[str, Any]:
-        """What `auto` wants to try next."""
-        tried = list(self._tried.values())
-        running = [one.params for name, one in self._asked.items() if (self._record.study, name) not in self._tried]
-        if len(tried) < START:
-            return self._chooser.begin([*(one.drawn for one in tried), *running])
-        choose = self._chooser.choose if self._draws % EVERY else self._chooser.vary
-        return choose(tried, running)
+        """What `auto` tries next."""
+        observations = list(self._observations.values())
+        observed = {trial_id for study, trial_id in self._observations if study == self._record.study}
+        running = [trial.params for trial_id, trial in self._asked.items() if trial_id not in observed]
+        if len(observations) < BEGIN_TRIALS:
+            return self._chooser.begin([*(observation.drawn for observation in observations), *running])
+        choose = self._chooser.choose if self._draws % EXPLORE_EVERY else self._chooser.explore_least_tried
+        return choose(observations, running)
 
-    def _learn(self, record: TrialRecord) -> None:
+    def _observe(self, record: TrialRecord) -> None:
         """Keep what `auto` learns from: latency, and the best F1 at each rung so far (nothing, where it failed)."""
         if record.latency is None or not record.drawn:
             return
@@ -268,7 +268,7 @@ class Sampler:
         }
         if record.state == "failed":
             f1 = {1.0: 0.0}
-        self._tried[record.study, record.trial_id] = Tried(record.drawn, record.latency.ms, f1)
+        self._observations[record.study, record.trial_id] = Observation(record.drawn, record.latency.ms, f1)
 
     def tell(self, record: TrialRecord) -> None:
         """What became of a trial that was asked for, or how far it is while it waits."""
@@ -276,19 +276,19 @@ class Sampler:
         trial = self._asked.get(record.trial_id)
         if trial is None:
             return
-        self._learn(record)
+        self._observe(record)
         if record.state == "waiting":
-            seen = copy.deepcopy(self._storage.get_trial(trial._trial_id))
-            seen.state, seen.datetime_complete = TrialState.PRUNED, datetime.now()
-            seen.user_attrs = {**seen.user_attrs, LATENCY: record.latency.ms if record.latency else None}
+            shown = copy.deepcopy(self._storage.get_trial(trial._trial_id))
+            shown.state, shown.datetime_complete = TrialState.PRUNED, datetime.now()
+            shown.user_attrs = {**shown.user_attrs, LATENCY_KEY: record.latency.ms if record.latency else None}
             for name, over in constraints(record, self._record).items():
-                seen.set_constraint(name, over)
-            self._storage.shown[trial.number] = seen
+                shown.set_constraint(name, over)
+            self._storage.shown[trial.number] = shown
             return
         del self._asked[record.trial_id]
         self._storage.shown.pop(trial.number, None)
         trial.set_user_attr("state", record.state)
-        trial.set_user_attr(LATENCY, record.latency.ms if record.latency else None)
+        trial.set_user_attr(LATENCY_KEY, record.latency.ms if record.latency else None)
         state = _state(record)
         if state != TrialState.FAIL:
             for name, over in constraints(record, self._record).items():

@@ -1,4 +1,4 @@
-"""What earlier studies found, as a new study's sampler can learn it."""
+"""Trials of earlier studies, as a new study's sampler learns from them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from whc.records import StudyRecord, TrialRecord
 from whc.search.space import space
 
 
-def earlier(names: Sequence[str], runs: Path, study: StudyRecord, tree: space.Section) -> list[TrialRecord]:
+def earlier_trials(names: Sequence[str], runs: Path, study: StudyRecord, tree: space.Section) -> list[TrialRecord]:
     """The ended trials of other studies that the space of `study` could have drawn.
 
-    Their latencies are told as on the host of `study`: the ratio to the reference network times its milliseconds there.
+    Their latencies are converted to the host of `study`: the ratio to the reference network, times its milliseconds
+    there.
 
     Args:
         names: the studies.
@@ -28,14 +29,14 @@ def earlier(names: Sequence[str], runs: Path, study: StudyRecord, tree: space.Se
     Raises:
         StudyError: a study does not exist, is of other labels or data without any trial that fits.
     """
-    found: list[TrialRecord] = []
+    trials: list[TrialRecord] = []
     for name in names:
         fitting = list(_fitting(records.trial_records(records.existing_study(runs, name)), study, tree))
         if not fitting:
             rule = "must hold ended trials that the new space could draw, got none"
             raise StudyError(f"--warm-start {name}: {rule}; leave it out")
-        found += fitting
-    return found
+        trials += fitting
+    return trials
 
 
 def _fitting(ended: Iterator[TrialRecord], study: StudyRecord, tree: space.Section) -> Iterator[TrialRecord]:

@@ -21,7 +21,7 @@ from whc.search.showing.time_left import TimeLeft
 from whc.search.space.summary import summary
 from whc.words import quantity
 
-STATES = {"finished": "finished", "stopped": "stopped", "infeasible": "rejected", "failed": "failed"}
+STATE_WORDS = {"finished": "finished", "stopped": "stopped", "infeasible": "rejected", "failed": "failed"}
 FRONT_ROWS = 8
 PLOT_COLUMNS, PLOT_ROWS, LEAST_PLOT_ROWS = 50, 10, 4
 ESTIMATE_EVERY_S = 2.0
@@ -30,7 +30,7 @@ ESTIMATE_SHARE = 0.02  # of the driver's time, at most, goes into estimating how
 
 def counted(states: Mapping[str, int]) -> list[str]:
     """How many trials ended in each state, as in `20 finished`; states in which none did are left out."""
-    return [f"{states[state]} {word}" for state, word in STATES.items() if states.get(state)]
+    return [f"{states[state]} {word}" for state, word in STATE_WORDS.items() if states.get(state)]
 
 
 def duration(seconds: float) -> str:
@@ -80,15 +80,15 @@ class Display(SearchObserver):
         """Seconds of searching so far, pauses of the whole search left out."""
         return self._earlier_s + time.monotonic() - self._start
 
-    def study_started(self, study: StudyRecord, known: Sequence[TrialRecord]) -> None:
+    def study_started(self, study: StudyRecord, earlier: Sequence[TrialRecord]) -> None:
         """Begin to show a study, with the trials that had ended, or waited, before this run."""
         self._study = study
-        self._ended += [record for record in known if record.state != "waiting"]
-        self._paused |= {record.trial_id for record in known if record.state == "waiting"}
-        self._earlier_s = max((record.elapsed_s for record in known), default=0.0)
+        self._ended += [record for record in earlier if record.state != "waiting"]
+        self._paused |= {record.trial_id for record in earlier if record.state == "waiting"}
+        self._earlier_s = max((record.elapsed_s for record in earlier), default=0.0)
         self._start = time.monotonic()
         self._time_left = TimeLeft(study, self._searched_s)
-        self._time_left.earlier(known)
+        self._time_left.earlier(earlier)
         self._task = self._progress.add_task("", total=1.0, study=study.study, ended="", left="")
         if self._console.is_terminal:
             self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
@@ -207,12 +207,12 @@ def front_plot(ended: list[TrialRecord], floor: float, rows: int = PLOT_ROWS, ma
         marks: one character each for the front, other finished trials, and stopped ones.
     """
     layers = (scored(ended, "stopped"), scored(ended), front_trials(ended))  # the later, the higher
-    points = [point_of(one) for layer in layers for one in layer]
+    points = [point_of(trial) for layer in layers for trial in layer]
     if not layers[-1]:
         return []
-    fastest, slowest = min(one.cost for one in points), max(one.cost for one in points)
-    top = max(one.quality for one in points)
-    bottom = min(top, max(floor, min(one.quality for one in points)))
+    fastest, slowest = min(point.cost for point in points), max(point.cost for point in points)
+    top = max(point.quality for point in points)
+    bottom = min(top, max(floor, min(point.quality for point in points)))
     cells = [[" "] * PLOT_COLUMNS for _ in range(rows)]
     for mark, layer in zip(reversed(marks), layers, strict=True):
         for at in map(point_of, layer):

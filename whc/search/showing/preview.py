@@ -28,9 +28,9 @@ from whc.training.loop import Trainer
 from whc.trials.artifacts import trainer
 from whc.trials.config import TrialConfig
 
-SHOWN, COUNTED, TIMED = 5, 64, 5
+SHOWN_SAMPLES, COUNTED_SAMPLES, TIMED_SAMPLES = 5, 64, 5
 TIMED_IMAGES, TIMED_SECONDS = 1024, 2.0
-FORWARD = 1 / 3  # of a training step's time is the pass forward, which is all that validation needs
+FORWARD_SHARE = 1 / 3  # of a training step's time; validation needs the forward pass alone
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,22 @@ class Preview:
     def as_json(self) -> dict[str, Any]:
         """As `--json` prints it."""
         drawn = [
-            {"key": one.key, "when": one.when, **json.loads(distribution_to_json(one.distribution))}
-            for one in self.parameters
-            if one.distribution
+            {"key": parameter.key, "when": parameter.when, **json.loads(distribution_to_json(parameter.distribution))}
+            for parameter in self.parameters
+            if parameter.distribution
         ]
         shown = [
-            {"summary": describe(one), "params": one.params, "drawn": one.drawn, "config": one.config.resolved()}
-            for one in self.samples
+            {
+                "summary": describe(sample),
+                "params": sample.params,
+                "drawn": sample.drawn,
+                "config": sample.config.resolved(),
+            }
+            for sample in self.samples
         ]
         cost = asdict(self.cost) if self.cost else None
-        told = {"name": self.name, "parameters": drawn, "fixed": self.fixed, "samples": shown}
-        return {**told, "counted": self.counted, "over": self.over, "cost": cost}
+        preview = {"name": self.name, "parameters": drawn, "fixed": self.fixed, "samples": shown}
+        return {**preview, "counted": self.counted, "over": self.over, "cost": cost}
 
 
 def preview(
@@ -99,26 +104,28 @@ def preview(
         DataError: the data cannot be what a sampled network trains on.
     """
     check_limits(tree, settings.limits, source)
-    drawn = list(islice(samples(tree, settings.seed), COUNTED))
-    over = Counter(name for one in drawn for name in one.over(settings.limits))
-    every = list(space.parameters(tree))
-    parameters = [one for one in every if one.distribution]
+    sampled = list(islice(samples(tree, settings.seed), COUNTED_SAMPLES))
+    over = Counter(name for sample in sampled for name in sample.over(settings.limits))
+    listed = list(space.parameters(tree))
+    parameters = [parameter for parameter in listed if parameter.distribution]
     return Preview(
         name=settings.name,
         parameters=parameters,
-        fixed=len(every) - len(parameters),
-        samples=drawn[:SHOWN],
-        counted=COUNTED,
+        fixed=len(listed) - len(parameters),
+        samples=sampled[:SHOWN_SAMPLES],
+        counted=COUNTED_SAMPLES,
         over={name: over[name] for name in given(settings.limits)},
-        cost=_cost(settings, drawn[:TIMED], corpus, trials or settings.trials) if corpus else None,
+        cost=_cost(settings, sampled[:TIMED_SAMPLES], corpus, trials or settings.trials) if corpus else None,
     )
 
 
 def describe(sample: Sample) -> str:
     """A sample in a line: the network, its weights, and what was drawn for its training."""
     choices = {key.rpartition(".")[2]: value for key, value in sample.drawn.items() if key.startswith("training.")}
-    told = (f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in choices.items())
-    training = ", ".join(told)
+    described = (
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in choices.items()
+    )
+    training = ", ".join(described)
     network = f"{summary(sample.config.resolved())}, {sample.params:,} weights"
     return f"{network}; {training}" if training else network
 
@@ -128,24 +135,24 @@ def _cost(settings: SearchFile, timed: Sequence[Sample], corpus: Corpus, trials:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as a trial trains
     try:
-        runs = [_timed(one.config, corpus) for one in timed]
+        runs = [_timed(sample.config, corpus) for sample in timed]
     finally:
         torch.set_num_threads(threads)
-    seconds = [one.seconds for one in runs]
-    paces = [one.images_per_second for one in runs]
+    seconds = [run.seconds for run in runs]
+    paces = [run.images_per_second for run in runs]
     return Cost(
         minutes=min(fmean(seconds) * trials / min(workers, trials) / 60, settings.minutes or math.inf),
         trial_seconds=(min(seconds), max(seconds)),
         images_per_second=(min(paces), max(paces)),
         timed=len(timed),
-        rows=max(one.rows for one in runs),
+        rows=max(run.rows for run in runs),
         trials=trials,
         workers=workers,
     )
 
 
 @dataclass(frozen=True)
-class _Run:
+class _TimedTraining:
     """A trial's pace, the windows of one epoch, and the seconds that all its epochs would take."""
 
     images_per_second: float
@@ -153,13 +160,13 @@ class _Run:
     seconds: float
 
 
-def _timed(config: TrialConfig, corpus: Corpus) -> _Run:
+def _timed(config: TrialConfig, corpus: Corpus) -> _TimedTraining:
     training = trainer(config, corpus)
     _pace(training, 1, 0)  # the first step takes long
     pace = _pace(training, TIMED_IMAGES, TIMED_SECONDS)
     validated = len(windows(corpus, "val", config.model.frames).class_ids)
-    images = training.images + FORWARD * validated
-    return _Run(pace, training.images, config.training.epochs * images / pace)
+    images = training.images + FORWARD_SHARE * validated
+    return _TimedTraining(pace, training.images, config.training.epochs * images / pace)
 
 
 class _EnoughError(Exception):
@@ -167,15 +174,15 @@ class _EnoughError(Exception):
 
 
 def _pace(training: Trainer, images: int, seconds: float) -> float:
-    """Images a second from the start of an epoch until so many have been seen, or so much time has gone."""
-    start, seen = time.perf_counter(), 0
+    """Images a second, measured from the start of an epoch for so many images or so many seconds."""
+    start, done = time.perf_counter(), 0
 
-    def told(count: int) -> None:
-        nonlocal seen
-        seen += count
-        if seen >= images or time.perf_counter() - start >= seconds:
+    def on_images(count: int) -> None:
+        nonlocal done
+        done += count
+        if done >= images or time.perf_counter() - start >= seconds:
             raise _EnoughError
 
     with suppress(_EnoughError):
-        next(training.epochs(told))
-    return seen / (time.perf_counter() - start)
+        next(training.epochs(on_images))
+    return done / (time.perf_counter() - start)

@@ -24,18 +24,18 @@ from whc.errors import StudyError, problem
 from whc.pareto import Point, front, hypervolume, ranks
 from whc.records import StudyRecord, TrialRecord, write_atomic
 from whc.records.results import front_trials, point_of, scored, study_reference
-from whc.search.sampling.searcher import DIRECTIONS
+from whc.search.sampling.searcher import OBJECTIVE_DIRECTIONS
 from whc.search.showing.display import counted
 from whc.search.space import ranges, space
 from whc.search.space.summary import summary
 
 LEAST_FOR_IMPORTANCE = 10
-BARS, LINES = 12, 200
+MAX_BARS, MAX_LINES = 12, 200
 AXES_THAT_FIT, AXIS_PIXELS = 14, 75
-BLUE, GREY, PALE = "#1f6fb4", "#808080", "#d0a060"
+FRONT_COLOUR, OTHER_COLOUR, STOPPED_COLOUR = "#1f6fb4", "#808080", "#d0a060"
 LATENCIES_MS = [digit * 10.0**exponent for exponent in range(-5, 4) for digit in (1, 2, 5)]
 
-PAGE = """<!doctype html>
+PAGE_TEMPLATE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
@@ -73,7 +73,7 @@ dd { margin: 0; overflow-wrap: anywhere }
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A heading, what is to be seen below it, and figures; a text in place of a figure says what it would need."""
 
     title: str
@@ -108,7 +108,7 @@ def write(study: StudyRecord, records: Sequence[TrialRecord], path: Path) -> Non
     """
     ended = sorted(records, key=lambda record: record.trial_id)
     source = str(path.with_name("study.yaml"))
-    known = space.distributions(space.compile_space(study.space, source))
+    distributions = space.distributions(space.compile_space(study.space, source))
     states = counted(Counter(record.state for record in ended))
     facts = {
         "trials": f"{len(ended)} of {study.trials} ended: {', '.join(states) or 'none'}",
@@ -120,22 +120,22 @@ def write(study: StudyRecord, records: Sequence[TrialRecord], path: Path) -> Non
     sections = [
         _progress(study, ended),
         _front(ended),
-        _importances(_sampled(ended, known, source, whole=True)),
-        _parameters(_sampled(_best(ended), known, source)),
+        _importances(_sampled(ended, distributions, source, whole=True)),
+        _parameters(_sampled(_best(ended), distributions, source)),
     ]
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE)
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE_TEMPLATE)
     script = Markup(get_plotlyjs())  # noqa: S704 (plotly's own)
     write_atomic(path, page.render(name=study.study, facts=facts, sections=sections, script=script))
 
 
-def _progress(study: StudyRecord, ended: Sequence[TrialRecord]) -> Section:
+def _progress(study: StudyRecord, ended: Sequence[TrialRecord]) -> ReportSection:
     """Hypervolume over time; over the number of trials where records of old do not tell the time."""
     worst = study_reference(study, ended)
     timed = all(record.elapsed_s for record in ended)
     order = sorted(ended, key=lambda record: record.elapsed_s) if timed else ended
     x, y, best = [0.0], [0.0], list[Point]()
     for number, record in enumerate(order, 1):
-        best += [point_of(one) for one in scored([record])]
+        best += [point_of(trial) for trial in scored([record])]
         best = [best[i] for i in front(best)]
         x.append(record.elapsed_s / 60 if timed else number)
         y.append(hypervolume(best, worst))
@@ -143,34 +143,36 @@ def _progress(study: StudyRecord, ended: Sequence[TrialRecord]) -> Section:
     words = f"{area}, latency as its log; {y[-1]:.4f} so far."
     shown: go.Figure | str = "No trial has finished, so there is no front to measure."
     if best:
-        line = go.Scatter(x=x, y=y, mode="lines", line={"shape": "hv", "color": BLUE})
+        line = go.Scatter(x=x, y=y, mode="lines", line={"shape": "hv", "color": FRONT_COLOUR})
         axis = "minutes of searching" if timed else "trials that ended"
         shown = go.Figure(line).update_layout(height=350, xaxis_title=axis, yaxis_title="hypervolume")
-    return Section("Hypervolume", words, [shown])
+    return ReportSection("Hypervolume", words, [shown])
 
 
-def _front(ended: Sequence[TrialRecord]) -> Section:
+def _front(ended: Sequence[TrialRecord]) -> ReportSection:
     """All trials that have been trained, by latency and validation F1, and the front's line."""
     words = "Trials by latency and validation F1; those cut short with the F1 that they had reached. Point at one."
     if not scored(ended) + scored(ended, "stopped"):
-        return Section("Front", words, ["No trial has been trained, so there is nothing to compare."])
+        return ReportSection("Front", words, ["No trial has been trained, so there is nothing to compare."])
     best = front_trials(ended)
+    others = [record for record in scored(ended) if record not in best]
+    line = {"shape": "hv", "color": FRONT_COLOUR}
     figure = go.Figure(
         [
-            _scatter("cut short", scored(ended, "stopped"), PALE, symbol="x-thin-open"),
-            _scatter("finished", [one for one in scored(ended) if one not in best], GREY, symbol="circle-open"),
-            _scatter("front", best, BLUE, mode="lines+markers", line={"shape": "hv", "color": BLUE}, symbol="circle"),
+            _scatter("cut short", scored(ended, "stopped"), STOPPED_COLOUR, symbol="x-thin-open"),
+            _scatter("finished", others, OTHER_COLOUR, symbol="circle-open"),
+            _scatter("front", best, FRONT_COLOUR, mode="lines+markers", line=line, symbol="circle"),
         ]
     )
     named = [f"{ms:g}" for ms in LATENCIES_MS]
     figure.update_xaxes(type="log", title="latency of one forward pass, ms", tickvals=LATENCIES_MS, ticktext=named)
-    return Section("Front", words, [figure.update_layout(height=500, yaxis_title="validation F1")])
+    return ReportSection("Front", words, [figure.update_layout(height=500, yaxis_title="validation F1")])
 
 
 def _scatter(
     name: str, trials: Sequence[TrialRecord], colour: str, symbol: str, mode: str = "markers", **style: object
 ) -> go.Scatter:
-    def told(trial: TrialRecord) -> str:
+    def label(trial: TrialRecord) -> str:
         at = point_of(trial)
         epochs = f"{len(trial.curve)} epochs"
         return f"{trial.trial_id}: {summary(trial.config)}<br>F1 {at.quality:.4f}, {at.cost:.4f} ms, {epochs}"
@@ -178,7 +180,7 @@ def _scatter(
     return go.Scatter(
         x=[point_of(trial).cost for trial in trials],
         y=[point_of(trial).quality for trial in trials],
-        text=[told(trial) for trial in trials],
+        text=[label(trial) for trial in trials],
         hovertemplate="%{text}<extra></extra>",
         name=f"{name} ({len(trials)})",
         mode=mode,
@@ -187,14 +189,14 @@ def _scatter(
     )
 
 
-def _importances(sampled: optuna.Study) -> Section:
+def _importances(sampled: optuna.Study) -> ReportSection:
     words = (
         "How much of the spread between finished trials each parameter explains, as a random forest sees it: "
-        f"the {BARS} greatest shares. What a trial did not need counts as its first value."
+        f"the {MAX_BARS} greatest shares. What a trial did not need counts as its first value."
     )
     f1 = _importance(sampled, "validation F1", lambda trial: float(trial.values[0]))
     latency = _importance(sampled, "log latency", lambda trial: math.log(trial.values[1]))
-    return Section("What matters", words, [f1, latency])
+    return ReportSection("What matters", words, [f1, latency])
 
 
 def _importance(sampled: optuna.Study, name: str, target: Callable[[FrozenTrial], float]) -> go.Figure | str:
@@ -204,52 +206,53 @@ def _importance(sampled: optuna.Study, name: str, target: Callable[[FrozenTrial]
         return f"For {name}, at least {LEAST_FOR_IMPORTANCE} finished trials must differ in it; {different} do."
     if len(trials[0].params) < 2:
         return f"For {name}, at least two parameters must be drawn."
-    # Of 28 real trials PED-ANOVA told that lr decides latency; fANOVA takes a minute where a forest takes a second.
+    # PED-ANOVA said of 28 real trials that lr decides latency. fANOVA takes a minute, a forest a second.
     forest = MeanDecreaseImpurityImportanceEvaluator(seed=0)
     shares = optuna.importance.get_param_importances(sampled, evaluator=forest, target=target)
-    x, y = list(shares.values())[:BARS], list(shares)[:BARS]
-    bars = go.Bar(x=x, y=y, text=[f"{share:.2f}" for share in x], orientation="h", marker_color=BLUE)
+    x, y = list(shares.values())[:MAX_BARS], list(shares)[:MAX_BARS]
+    bars = go.Bar(x=x, y=y, text=[f"{share:.2f}" for share in x], orientation="h", marker_color=FRONT_COLOUR)
     figure = go.Figure(bars).update_yaxes(autorange="reversed")
     return figure.update_layout(height=120 + 25 * len(y), xaxis_title=f"share in {name}")
 
 
-def _parameters(sampled: optuna.Study) -> Section:
+def _parameters(sampled: optuna.Study) -> ReportSection:
     words = (
         "Each line is a finished trial, the darker the less it is dominated (rank 0: it is on the front); "
-        f"of more than {LINES} the best. None: it had no use for the parameter."
+        f"of more than {MAX_LINES} the best. None: it had no use for the parameter."
     )
     trials = sampled.get_trials(deepcopy=False)
     names = {name for trial in trials for name in trial.params}
     if len(trials) < 2 or not names:
-        need = f"there are {len(trials)} and {len(names)}"
-        return Section("Parameters", words, [f"Needs at least two finished trials and a drawn parameter; {need}."])
+        counts = f"there are {len(trials)} and {len(names)}"
+        missing = f"Needs at least two finished trials and a drawn parameter; {counts}."
+        return ReportSection("Parameters", words, [missing])
     figure = plot_parallel_coordinate(sampled).update_annotations(bgcolor="rgba(255, 255, 255, 0.7)")
     wide = AXIS_PIXELS * len(names) if len(names) > AXES_THAT_FIT else None
-    return Section("Parameters", words, [figure.update_layout(height=500, width=wide)])
+    return ReportSection("Parameters", words, [figure.update_layout(height=500, width=wide)])
 
 
 def _best(ended: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The finished trials that the fewest fronts lie before, as many as lines can be told apart."""
     finished = scored(ended)
-    rank = ranks([point_of(one) for one in finished])
-    return [finished[i] for i in sorted(range(len(finished)), key=rank.__getitem__)[:LINES]]
+    rank = ranks([point_of(record) for record in finished])
+    return [finished[i] for i in sorted(range(len(finished)), key=rank.__getitem__)[:MAX_LINES]]
 
 
 def _sampled(
-    ended: Iterable[TrialRecord], known: Mapping[str, BaseDistribution], source: str, whole: bool = False
+    ended: Iterable[TrialRecord], distributions: Mapping[str, BaseDistribution], source: str, whole: bool = False
 ) -> optuna.Study:
     """The finished trials as Optuna's tools take them, their parameters under short names.
 
     Args:
         ended: a study's trials that are over.
-        known: what its space can draw.
+        distributions: what its space can draw.
         source: what errors call the study's file.
         whole: give every trial every parameter, as a forest has no place for one that is missing.
     """
-    names = _short(known)
-    absent = {key: ranges.values(found)[0] for key, found in known.items()} if whole else {}
+    names = _short(distributions)
+    absent = {key: ranges.values(distribution)[0] for key, distribution in distributions.items()} if whole else {}
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampled = optuna.create_study(directions=DIRECTIONS)
+    sampled = optuna.create_study(directions=OBJECTIVE_DIRECTIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of names for metrics
         sampled.set_metric_names(["val_f1", "latency ms"])
@@ -259,7 +262,7 @@ def _sampled(
             trial = optuna.trial.create_trial(
                 values=[at.quality, at.cost],
                 params={names[key]: value for key, value in drawn.items()},
-                distributions={names[key]: known[key] for key in drawn},
+                distributions={names[key]: distributions[key] for key in drawn},
             )
         except (KeyError, ValueError) as error:
             rule = f"the space must hold what trial {record.trial_id} drew"
@@ -271,5 +274,5 @@ def _sampled(
 def _short(keys: Iterable[str]) -> dict[str, str]:
     """For each dotted key its shortest ending that it shares with no other."""
     endings = {key: [key.split(".", cut)[-1] for cut in reversed(range(key.count(".") + 1))] for key in keys}
-    shared = Counter(ending for found in endings.values() for ending in found)
-    return {key: next((one for one in found if shared[one] == 1), key) for key, found in endings.items()}
+    counts = Counter(ending for listed in endings.values() for ending in listed)
+    return {key: next((ending for ending in listed if counts[ending] == 1), key) for key, listed in endings.items()}

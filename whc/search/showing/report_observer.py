@@ -15,10 +15,10 @@ class ReportObserver(SearchObserver):
         self._study: StudyRecord | None = None
         self._ended: list[TrialRecord] = []
 
-    def study_started(self, study: StudyRecord, known: Sequence[TrialRecord]) -> None:
+    def study_started(self, study: StudyRecord, earlier: Sequence[TrialRecord]) -> None:
         """Keep the study, and its trials that are over."""
         self._study = study
-        self._ended = [record for record in known if record.state != "waiting"]
+        self._ended = [record for record in earlier if record.state != "waiting"]
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Keep a trial that is over."""

@@ -20,11 +20,11 @@ from whc.pareto import Point
 from whc.records import StudyRecord, TrialRecord
 from whc.search.sampling.scheduler import Halving, Scheduler
 
-PLAYS = 8  # of the rest, whose geometric mean is shown: which trials train on depends on chance
-MIN_RECENT = 8  # trials that new ones are taken to be like, and later on the latest half of them
-NEAREST = 3  # trials of a similar pace that a running one is taken to be like
-OVERTIME = 1.2  # times the seconds gone, for a stretch that takes longer than any before it
-START_S = 10.0  # for so long workers are taken to be always busy, before it is seen how busy they are
+SIMULATIONS = 8  # of the rest; their geometric mean is shown, as it depends on chance which trials train on
+MIN_RECENT = 8  # new trials are taken to be like the latest half of all, and like so many at least
+MAX_NEAREST = 3  # a running trial is taken to be like one of so many with the most similar pace
+OVERTIME_FACTOR = 1.2  # times the seconds worked: for a stretch that already takes longer than any before it
+START_S = 10.0  # so many seconds of workers that are always busy count before it is known how busy they are
 MIN_SECONDS = 1.0
 
 
@@ -58,7 +58,7 @@ class _Training:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _WorkerState:
     """What a worker is at: since when, and when it ended the first and the latest epoch, (0, 0) before it has."""
 
     began_s: float
@@ -87,7 +87,7 @@ class TimeLeft:
         self._halving = Halving(**study.scheduler)
         self._scheduler = Scheduler(self._halving)
         self._trainings: dict[str, _Training] = {}  # those that stopped last are the last
-        self._running: dict[str, _Work] = {}
+        self._running: dict[str, _WorkerState] = {}
         self._began_s = clock()
         self._worked_s = 0.0
         self._slowness = 1.0
@@ -109,7 +109,7 @@ class TimeLeft:
         """
         now, work = self._clock(), self._running.get(trial_id)
         if work is None or not epoch:
-            work = _Work(now)
+            work = _WorkerState(now)
             if trial_id in self._trainings:
                 self._scheduler.gone_on(trial_id, len(self._trainings[trial_id].points) - 1)
             else:
@@ -148,7 +148,7 @@ class TimeLeft:
         if not self._trainings:
             return None
         chance = random.Random(0)  # noqa: S311 (no secret)
-        plays = [max(MIN_SECONDS, self._play(chance)) for _ in range(PLAYS)]
+        plays = [max(MIN_SECONDS, self._play(chance)) for _ in range(SIMULATIONS)]
         return self._slowness * math.exp(fmean(map(math.log, plays)))
 
     def _waited(self) -> float:
@@ -163,7 +163,7 @@ class TimeLeft:
 
     def _play(self, chance: random.Random) -> float:
         """Seconds to the end of the search, as it may go on from here."""
-        rest = _Rest(self._study.workers, copy.deepcopy(self._scheduler), dict(self._trainings), chance)
+        rest = _RemainingSearch(self._study.workers, copy.deepcopy(self._scheduler), dict(self._trainings), chance)
         for trial_id, work in self._running.items():
             training = self._trainings.get(trial_id)
             stretch = len(training.points) if training else 0
@@ -174,18 +174,21 @@ class TimeLeft:
         minutes = self._study.minutes
         return rest.play(new, math.inf if minutes is None else 60 * minutes - self._clock())
 
-    def _like(self, work: _Work, chance: random.Random) -> _Training:
+    def _like(self, work: _WorkerState, chance: random.Random) -> _Training:
         """A training such as a worker may be at: its own configuration is not known here."""
-        every = list(self._trainings.values())
-        trained = [one for one in every if one.is_trained]
+        trainings = list(self._trainings.values())
+        trained = [training for training in trainings if training.is_trained]
         if work.epoch_s and trained:
-            near = chance.choice(sorted(trained, key=lambda one: abs(one.epoch_s - work.epoch_s))[:NEAREST])
-            return near.slowed(near.first_s * work.epoch_s / near.epoch_s) if near.epoch_s else near
-        gone = self._clock() - work.began_s
-        longer = [one for one in (trained if work.until else every) if one.first_s > gone]
-        return chance.choice(longer) if longer else max(every, key=lambda one: one.first_s).slowed(OVERTIME * gone)
+            by_pace = sorted(trained, key=lambda training: abs(training.epoch_s - work.epoch_s))
+            similar = chance.choice(by_pace[:MAX_NEAREST])
+            return similar.slowed(similar.first_s * work.epoch_s / similar.epoch_s) if similar.epoch_s else similar
+        worked_s = self._clock() - work.began_s
+        longer = [training for training in (trained if work.until else trainings) if training.first_s > worked_s]
+        if longer:
+            return chance.choice(longer)
+        return max(trainings, key=lambda training: training.first_s).slowed(OVERTIME_FACTOR * worked_s)
 
-    def _remainder(self, work: _Work, training: _Training, stretch: int) -> float:
+    def _remainder(self, work: _WorkerState, training: _Training, stretch: int) -> float:
         """Seconds to the end of a stretch that a worker is at."""
         epoch, epoch_at = work.latest
         if epoch:
@@ -193,7 +196,7 @@ class TimeLeft:
         return max(0.0, training.stretch_s(stretch) - (self._clock() - work.began_s))
 
 
-class _Rest:
+class _RemainingSearch:
     """The rest of one search: who is at work until when, and who trains on."""
 
     def __init__(
@@ -203,11 +206,11 @@ class _Rest:
         self._scheduler = scheduler
         self._trainings = trainings
         self._chance = chance
-        every = list(trainings.values())
-        self._recent = every[-max(MIN_RECENT, len(every) // 2) :]
+        by_end = list(trainings.values())
+        self._recent = by_end[-max(MIN_RECENT, len(by_end) // 2) :]
         self._gains: defaultdict[int, list[float]] = defaultdict(list)
-        for one in every:
-            for rung, (before, after) in enumerate(pairwise(one.points), start=1):
+        for training in by_end:
+            for rung, (before, after) in enumerate(pairwise(training.points), start=1):
                 self._gains[rung].append(after.quality - before.quality)
         self._busy: list[tuple[float, str, int]] = []
         self._new = 0

@@ -22,7 +22,7 @@ MAX_DEPTH = 20  # of files that include each other
 
 
 @dataclass(frozen=True)
-class Whole:
+class MergedFile:
     """A search file with all that it includes; `writers` tells which file wrote a dotted key."""
 
     path: Path
@@ -33,15 +33,15 @@ class Whole:
         """Lines that begin with this file's name and a dotted key, each with the name of the file that wrote it."""
         lines = []
         for line in problems.splitlines():
-            told = line.removeprefix(f"{self.path}: ")
-            key = told.split(":")[0]
+            message = line.removeprefix(f"{self.path}: ")
+            key = message.split(":")[0]
             while key and key not in self.writers:
                 key = key.rpartition(".")[0]
-            lines.append(f"{self.writers.get(key, self.path)}: {told}")
+            lines.append(f"{self.writers.get(key, self.path)}: {message}")
         return "\n".join(lines)
 
 
-def load(path: Path, owner: type[BaseModel]) -> Whole:
+def load(path: Path, owner: type[BaseModel]) -> MergedFile:
     """Read a search file and everything that it includes.
 
     Args:
@@ -54,16 +54,16 @@ def load(path: Path, owner: type[BaseModel]) -> Whole:
     return _load(path, owner, (), {})
 
 
-def _load(path: Path, owner: type[BaseModel], above: tuple[Path, ...], read: dict[Path, Whole]) -> Whole:
+def _load(path: Path, owner: type[BaseModel], above: tuple[Path, ...], read: dict[Path, MergedFile]) -> MergedFile:
     """As `load`; `above` are the files that include this one, `read` those that need not be read a second time."""
     own = load_yaml(path)
     content: dict[str, Any] = {}
     writers: dict[str, Path] = {}
-    for found in _included(own.pop("include", []), path, (*above, path)):
-        base = read.get(found) or _load(found, owner, (*above, path), read)
-        read[found] = base
+    for included in _included(own.pop("include", []), path, (*above, path)):
+        base = read.get(included) or _load(included, owner, (*above, path), read)
+        read[included] = base
         content, writers = _laid_over(content, base.content, owner), {**writers, **base.writers}
-    return Whole(path, _laid_over(content, own, owner), {**writers, **dict.fromkeys(_keys(own), path)})
+    return MergedFile(path, _laid_over(content, own, owner), {**writers, **dict.fromkeys(_keys(own), path)})
 
 
 def _included(names: object, path: Path, chain: tuple[Path, ...]) -> Iterator[Path]:
@@ -77,13 +77,15 @@ def _included(names: object, path: Path, chain: tuple[Path, ...]) -> Iterator[Pa
     for name in listed:
         beside = (path.parent / name, path.parent / f"{name}.yaml")
         try:
-            found = next((one for one in beside if is_file(one)), None) or shipped("search_spaces", name)
+            included = next((candidate for candidate in beside if is_file(candidate)), None) or shipped(
+                "search_spaces", name
+            )
         except UsageError as error:
             raise UsageError(f"{where}: {error}, or a path from {path.parent}") from error
-        if found.resolve() in {one.resolve() for one in chain}:
-            circle = " -> ".join(map(str, (*chain, found)))
+        if included.resolve() in {candidate.resolve() for candidate in chain}:
+            circle = " -> ".join(map(str, (*chain, included)))
             raise UsageError(f"{where}: must not lead back to a file above it, got {circle}; leave one out")
-        yield found
+        yield included
 
 
 def _laid_over(base: dict[str, Any], own: dict[str, Any], owner: type[BaseModel] | None) -> dict[str, Any]:

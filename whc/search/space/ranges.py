@@ -99,9 +99,9 @@ def at_random(distribution: BaseDistribution, rng: random.Random) -> Any:
 
 def spell(distribution: BaseDistribution) -> str:
     """A distribution in words, such as `2 to 6, step 2`."""
-    found = values(distribution)
+    listed = values(distribution)
     if isinstance(distribution, CategoricalDistribution):
-        return ", ".join(map(str, found))
+        return ", ".join(map(str, listed))
     assert isinstance(distribution, (FloatDistribution, IntDistribution))  # noqa: S101 (the three kinds there are)
     step = f", step {distribution.step}" if distribution.step not in (None, 1) else ""
-    return f"{found[0]:g} to {found[-1]:g}{step}{', log' if distribution.log else ''}"
+    return f"{listed[0]:g} to {listed[-1]:g}{step}{', log' if distribution.log else ''}"

@@ -18,14 +18,14 @@ from typing import Any
 from whc.errors import problem, shown
 from whc.plugins import ALIASES
 
-KEY = r"[a-z]\w*(?:\.\w+)+"
-CLAUSE = rf"{KEY} *(?:<=|>=| is not | is ) *[\w.+-]+"
-RULE = rf"{CLAUSE}(?: where {CLAUSE}(?: and {CLAUSE})*)?"
-EXAMPLE = "write `model.depth <= 3 where model.image_size <= 16`"
+KEY_PATTERN = r"[a-z]\w*(?:\.\w+)+"
+CLAUSE_PATTERN = rf"{KEY_PATTERN} *(?:<=|>=| is not | is ) *[\w.+-]+"
+RULE_PATTERN = rf"{CLAUSE_PATTERN}(?: where {CLAUSE_PATTERN}(?: and {CLAUSE_PATTERN})*)?"
+RULE_EXAMPLE = "write `model.depth <= 3 where model.image_size <= 16`"
 
-_PARTS = re.compile(rf"({KEY}) *(<=|>=| is not | is ) *([\w.+-]+)")
-_COMPARE = {"<=": operator.le, ">=": operator.ge, "is": operator.eq, "is not": operator.ne}
-_BOUNDS = ("<=", ">=")
+_CLAUSE_PARTS = re.compile(rf"({KEY_PATTERN}) *(<=|>=| is not | is ) *([\w.+-]+)")
+_COMPARISONS = {"<=": operator.le, ">=": operator.ge, "is": operator.eq, "is not": operator.ne}
+_BOUND_SIGNS = ("<=", ">=")
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Clause:
         left, right = _look(config, self.key), _look(config, self.other) if self.other else self.value
         return None if left is None or right is None else self._compare(left, right)
 
-    def can_hold(self, known: Mapping[str, Sequence[Any]]) -> bool:
+    def can_hold(self, possible: Mapping[str, Sequence[Any]]) -> bool:
         """Whether any of the values that its keys can have would keep it."""
-        left, right = known[self.key], known.get(self.other, [self.value])
-        if self.comparison in _BOUNDS:
+        left, right = possible[self.key], possible.get(self.other, [self.value])
+        if self.comparison in _BOUND_SIGNS:
             low, high = (left, right) if self.comparison == "<=" else (right, left)
             return bool(min(map(_measure, _ends(low))) <= max(map(_measure, _ends(high))))
         if self.comparison == "is":
@@ -54,9 +54,9 @@ class Clause:
         return any(self._compare(_canonical(a), _canonical(b)) for a in left for b in right)
 
     def _compare(self, left: Any, right: Any) -> bool:
-        if self.comparison in _BOUNDS:
+        if self.comparison in _BOUND_SIGNS:
             left, right = _measure(left), _measure(right)
-        return bool(_COMPARE[self.comparison](left, right))
+        return bool(_COMPARISONS[self.comparison](left, right))
 
 
 @dataclass(frozen=True)
@@ -75,49 +75,49 @@ class Rule:
     def names(self) -> Iterator[tuple[str, float | str]]:
         """The keys that are compared with a name or an exact value, and that value."""
         for clause in (self.clause, *self.where):
-            if not clause.other and clause.comparison not in _BOUNDS:
+            if not clause.other and clause.comparison not in _BOUND_SIGNS:
                 yield clause.key, clause.value
 
 
-def parse(written: object, known: Mapping[str, Sequence[Any]], where: str, problems: list[str]) -> tuple[Rule, ...]:
+def parse(written: object, possible: Mapping[str, Sequence[Any]], where: str, problems: list[str]) -> tuple[Rule, ...]:
     """Read the rules of a space.
 
     Args:
         written: the list as YAML gives it.
-        known: what each key of the space can be; of a range of floats both ends.
+        possible: what each key of the space can be; of a range of floats both ends.
         where: file and key for messages.
         problems: takes a line for each mistake, and a rule with one is left out.
     """
     if not isinstance(written, list):
-        problems.append(problem(where, "must be a list of rules", written, EXAMPLE))
+        problems.append(problem(where, "must be a list of rules", written, RULE_EXAMPLE))
         return ()
-    found = []
+    parsed = []
     for text in written:
         try:
-            found.append(_rule(text, known))
+            parsed.append(_rule(text, possible))
         except ValueError as error:
             problems.append(f"{where}: {error}")
-    circle = _circle(found)
+    circle = _circle(parsed)
     if circle:
         problems.append(f"{where}: must not bound parameters in a circle, got {' <= '.join(circle)}; remove a rule")
-    return tuple(found)
+    return tuple(parsed)
 
 
-def _rule(text: object, known: Mapping[str, Sequence[Any]]) -> Rule:
-    if not isinstance(text, str) or not re.fullmatch(RULE, text):
-        raise _mistake("a rule must compare a key with a value", text, EXAMPLE)
-    clauses = [Clause(*_clause(match)) for match in _PARTS.finditer(text)]
+def _rule(text: object, possible: Mapping[str, Sequence[Any]]) -> Rule:
+    if not isinstance(text, str) or not re.fullmatch(RULE_PATTERN, text):
+        raise _mistake("a rule must compare a key with a value", text, RULE_EXAMPLE)
+    clauses = [Clause(*_clause(match)) for match in _CLAUSE_PARTS.finditer(text)]
     for clause in clauses:
-        _check(clause, text, known)
+        _check(clause, text, possible)
     rule = Rule(text, clauses[0], tuple(clauses[1:]))
-    if not rule.clause.can_hold(known):
+    if not rule.clause.can_hold(possible):
         raise _mistake("a rule must be one that can hold", text, f"{rule.clause.key} is never that; change either")
     return rule
 
 
 def _clause(match: re.Match[str]) -> tuple[str, str, float | str, str]:
     key, comparison, value = match[1], match[2].strip(), match[3]
-    if re.fullmatch(KEY, value):
+    if re.fullmatch(KEY_PATTERN, value):
         return key, comparison, "", value
     for number in (int, float):
         try:
@@ -127,16 +127,16 @@ def _clause(match: re.Match[str]) -> tuple[str, str, float | str, str]:
     return key, comparison, ALIASES.get(value, value), ""
 
 
-def _check(clause: Clause, text: str, known: Mapping[str, Sequence[Any]]) -> None:
+def _check(clause: Clause, text: str, possible: Mapping[str, Sequence[Any]]) -> None:
     for key in filter(None, (clause.key, clause.other)):
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+        if key not in possible:
+            near = get_close_matches(key, possible, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(possible)}"
             raise _mistake(f"{key!r} must be a key of the space", text, hint)
-    if clause.comparison not in _BOUNDS:
+    if clause.comparison not in _BOUND_SIGNS:
         return
-    right = known.get(clause.other, [clause.value])
-    for side, values in {clause.key: known[clause.key], clause.other or str(clause.value): right}.items():
+    right = possible.get(clause.other, [clause.value])
+    for side, values in {clause.key: possible[clause.key], clause.other or str(clause.value): right}.items():
         if any(_measure(value) is None for value in _ends(values)):
             raise _mistake(f"{side!r} must be a number to be bounded", text, "compare it with `is`")
 
@@ -149,7 +149,7 @@ def _circle(rules: Sequence[Rule]) -> list[str]:
     """Keys of which each must be at most the next, the first again at the end; nothing if there are none."""
     lower: dict[str, set[str]] = {}
     for clause in (rule.clause for rule in rules if not rule.where):
-        if clause.other and clause.comparison in _BOUNDS:
+        if clause.other and clause.comparison in _BOUND_SIGNS:
             low, high = (clause.key, clause.other) if clause.comparison == "<=" else (clause.other, clause.key)
             lower.setdefault(high, set()).add(low)
     try:

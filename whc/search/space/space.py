@@ -66,7 +66,7 @@ class Branches:
 Node = Fixed | Draw | Section | Branches
 
 
-class Redraw(ValueError):
+class BrokenRuleError(ValueError):
     """What was drawn breaks a rule of the space; another draw may not."""
 
 
@@ -97,14 +97,14 @@ def compile_space(raw: Mapping[str, Any], source: str) -> Section:
 
 def _rules(written: object, tree: Section, source: str, problems: list[str]) -> tuple[Rule, ...]:
     where = f"{source}: space.rules"
-    known = {parameter.key: parameter.values for parameter in parameters(tree)}
-    found = rules.parse(written, known, where, problems)
-    for key, name in (pair for rule in found for pair in rule.names):
+    possible = {parameter.key: parameter.values for parameter in parameters(tree)}
+    parsed = rules.parse(written, possible, where, problems)
+    for key, name in (pair for rule in parsed for pair in rule.names):
         sample: Any = name
         for part in reversed(key.split(".")):
             sample = {part: sample}
         problems += [line.replace(": space.", ": space.rules: ", 1) for line in _refusals(sample, source)]
-    return found
+    return parsed
 
 
 def _nothing_left(tree: Section, source: str) -> list[str]:
@@ -113,7 +113,7 @@ def _nothing_left(tree: Section, source: str) -> list[str]:
     for _ in range(MAX_DRAWS):
         try:
             suggest(tree, at_random(tree, rng))
-        except Redraw as error:
+        except BrokenRuleError as error:
             broken[str(error)] += 1
         else:
             return []
@@ -235,19 +235,19 @@ def suggest(tree: Section, trial: BaseTrial) -> dict[str, Any]:
     """Draw a configuration (not yet checked for parts that do not fit each other).
 
     Raises:
-        Redraw: it breaks a rule of the space.
+        BrokenRuleError: it breaks a rule of the space.
     """
     result = _suggest(tree, "", trial)
     assert isinstance(result, dict)  # noqa: S101 (a section gives a dict)
     broken = next((rule for rule in tree.rules if rule.broken(result)), None)
     if broken:
-        raise Redraw(f"the rule {broken.text!r} is broken")
+        raise BrokenRuleError(f"the rule {broken.text!r} is broken")
     return result
 
 
 def at_random(tree: Section, rng: random.Random) -> FixedTrial:
     """A trial without a study for `suggest`, every parameter evenly drawn."""
-    return FixedTrial({key: ranges.at_random(found, rng) for key, found in distributions(tree).items()})
+    return FixedTrial({key: ranges.at_random(distribution, rng) for key, distribution in distributions(tree).items()})
 
 
 def _suggest(node: Node, key: str, trial: BaseTrial) -> Any:
@@ -327,9 +327,9 @@ def _parameters(node: Node, key: str, when: tuple[str, ...]) -> Iterator[Paramet
 
 def _users(sequence: Node | None, name: str) -> tuple[str, ...]:
     """With which of its sequence models a space needs a key of `model`; nothing: with each."""
-    every = list(_names(sequence))
-    users = [one for one in every if name not in plugins.load("models.sequence", one).UNUSED]
-    return () if users == every else (f"model.sequence is {' or '.join(users) or 'another'}",)
+    models = list(_names(sequence))
+    users = [model for model in models if name not in plugins.load("models.sequence", model).UNUSED]
+    return () if users == models else (f"model.sequence is {' or '.join(users) or 'another'}",)
 
 
 def distributions(tree: Section) -> dict[str, BaseDistribution]:
