@@ -1,4 +1,4 @@
-"""The driver's book-keeping: hands out trials, takes in their records, and keeps every other view in step with them."""
+"""The driver of a search: it hands out trials, takes in their records, and tells the observers."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ MIN_FREE_BYTES = 4 << 20  # of a disk: with less, workers die
 
 
 class Driver:
-    """One running search: plays its plan on workers; nobody else writes to journal and observers.
+    """One running search: it plays the plan on workers, and alone writes to the journal and the observers.
 
     Call `start`; then `next_job` whenever a worker is free and `ended` whenever one is done, until `over`; then, in any
-    case, `finish`. Where the disk is full it is over before its time, and `halted` tells why.
+    case, `finish`. A full disk ends it early; `halted` says so.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Driver:
         self._began = time.time()
 
     def start(self) -> None:
-        """Take in what has ended or waits, and clear away what broke off."""
+        """Take in the trials that have ended or wait, and remove the folders of those that broke off."""
         remaining, number = [], 0
         for trial_id in self._storage.trial_ids() if self._storage else []:
             self._fetch(trial_id)
@@ -81,14 +81,14 @@ class Driver:
             observer.study_started(self.study, remaining)
 
     def _left(self, folder: Path) -> TrialRecord | None:
-        """The record of a trial that is over or waits at a rung; None of one that broke off."""
+        """The record of a trial that is over or waits at a rung; None of a trial that broke off."""
         for name in (RECORD, RUNG):
             if (folder / name).is_file():
                 return records.load_trial(folder / name, self.study.study)
         return None
 
     def _check_drawn(self, record: TrialRecord, folder: Path) -> None:
-        """Raises StudyError where the space could not draw what a record holds, or the network of one that waits."""
+        """Raises StudyError where the space could not have drawn a record, or the network of a trial that waits."""
         where = f"{folder}: drawn"
         try:
             for key, distribution in space.distributions(self._tree).items():
@@ -105,7 +105,7 @@ class Driver:
             raise StudyError(f"{where}: must be what the study's space can draw, got: {reason}; {MEND_STEP}") from error
 
     def _fetch(self, trial_id: str) -> None:
-        """Bring a trial here from where workers leave it, unless its end is here."""
+        """Fetch a trial from the storage, unless its last record is here."""
         folder = self.folder / "trials" / trial_id
         if self._storage and not (folder / RECORD).is_file():
             folder.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ class Driver:
                 (folder / RUNG).unlink(missing_ok=True)
 
     def _end(self, record: TrialRecord) -> None:
-        """Put a record in place that no worker wrote."""
+        """Write a record that no worker wrote."""
         folder = self.folder / "trials" / record.trial_id
         end(record, folder)
         if self._storage:
@@ -127,22 +127,22 @@ class Driver:
 
     @property
     def over(self) -> bool:
-        """Whether nothing is left to do, or nothing can be done."""
+        """Whether the search has nothing left to do, or cannot go on."""
         return self.halted is not None or self._plan.over
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left to do."""
+        """Whether the search has nothing left to do."""
         return self._plan.over
 
     @property
     def nearest_miss(self) -> TrialRecord | None:
-        """Of a search none of whose first trials keeps the limits, the one that comes nearest."""
+        """If none of the first trials keeps the limits, the trial that comes nearest; None otherwise."""
         return self._plan.nearest_miss
 
     @contextmanager
     def _halts_when_full(self) -> Iterator[None]:
-        """A full disk ends the search where it is; a resume starts from the records, which are whole or not there."""
+        """A full disk ends the search; it can be resumed, as a record on disk is whole or does not exist."""
         try:
             yield
         except OSError as error:
@@ -162,7 +162,7 @@ class Driver:
         return time.time() - self._began
 
     def next_job(self) -> TrialJob | None:
-        """What a free worker shall do; None while there is nothing."""
+        """The job of a free worker; None while there is none."""
         stretch = None
         if not self.halted:
             with self._halts_when_full():
@@ -189,16 +189,16 @@ class Driver:
         return job
 
     def runs(self, trial_id: str, what: str, epoch: int = 0, until: int = 0) -> None:
-        """A worker has taken a trial or ended an epoch of it, as observers hear it."""
+        """Tell the observers that a worker has taken a trial, or has ended an epoch of it."""
         for observer in self._observers:
             observer.trial_runs(trial_id, what, epoch, until)
 
     def ended(self, trial_id: str, error: str = "") -> None:
-        """Take in what a worker left of a trial; one that died is tried once more, from its last rung.
+        """Take in what a worker left of a trial; where the worker died, the trial is repeated once, from its last rung.
 
         Args:
             trial_id: the trial.
-            error: what stopped the worker, if anything did: a few words, or a traceback.
+            error: what stopped the worker, in a few words or as a traceback; empty where nothing did.
         """
         with self._halts_when_full():
             self._ended(trial_id, error)
@@ -224,7 +224,7 @@ class Driver:
             for observer in self._observers:
                 observer.trial_waits(record)
         else:
-            self._tell(record)
+            self._announce_end(record)
 
     def _failed(self, job: TrialJob, reason: str) -> TrialRecord:
         return TrialRecord(
@@ -241,8 +241,8 @@ class Driver:
             code_version=records.code_version(),
         )
 
-    def _tell(self, record: TrialRecord) -> None:
-        """A trial is over: everyone hears of it."""
+    def _announce_end(self, record: TrialRecord) -> None:
+        """Tell the observers that a trial is over."""
         for observer in self._observers:
             observer.trial_ended(record)
 
@@ -252,7 +252,7 @@ class Driver:
             if self.complete:
                 for record in self._plan.stop_waiting():
                     self._end(record)
-                    self._tell(record)
+                    self._announce_end(record)
             self._write_table()
         for observer in self._observers:
             # Where the disk is full, what observers write to may be full, too.
@@ -267,7 +267,7 @@ class Driver:
 
 
 def _row(record: TrialRecord) -> dict[str, Any]:
-    """A record as a row of trials.parquet; what is nested goes in as JSON."""
+    """A record as a row of trials.parquet; nested fields are JSON."""
     fields = record.model_dump(mode="json", exclude={"files", "schema_version"})
     nested = {name: json.dumps(fields[name]) for name in ("config", "drawn", "curve", "latency")}
     latency = record.latency.model_dump(include={"ms", "low_ms", "high_ms", "ratio", "host"}) if record.latency else {}

@@ -1,6 +1,6 @@
-"""Ray Tune's side of the driver: where it asks for work, and where it tells that work moved on or ended.
+"""Connects Ray Tune to the driver: Ray asks for jobs here, and reports the progress and the end of each.
 
-What Ray calls a trial is one stretch of ours, from one rung to the next: Ray's own pausing would hold a worker's place.
+A trial of Ray is a stretch of a trial of whc, from one rung to the next: Ray's own pause would keep a worker busy.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from whc.trials.dispatch import TrialJob
 
 
 class Bridge(Searcher):
-    """Gives Ray Tune the driver's next job, and gives the driver each trial that is over."""
+    """Gives Ray Tune the driver's next job, and tells the driver when a job is done."""
 
     def __init__(self, driver: Driver) -> None:
         super().__init__(metric="val_f1", mode="max")
         self._driver = driver
-        self._ours: dict[str, str] = {}
+        self._own_ids: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next job; None while there is none, or Ray's word for none left."""
+        """Ray's parameters of the next job; None while there is no job, Ray's own word when none will come."""
         job = self._driver.next_job()
         if job is None:
             return str(Searcher.FINISHED) if self._driver.over else None
-        self._ours[trial_id] = job.assignment.trial_id
+        self._own_ids[trial_id] = job.assignment.trial_id
         return {"job": job}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """A trial's worker is done; what it reached is in its record, not in `result`."""
-        ours = self._ours.pop(trial_id, None)
-        if ours is not None:
-            self._driver.ended(ours, "the worker died" if error else (result or {}).get("error", ""))
+        """A job is done; its outcome is in the trial's record, not in `result`."""
+        own_id = self._own_ids.pop(trial_id, None)
+        if own_id is not None:
+            self._driver.ended(own_id, "the worker died" if error else (result or {}).get("error", ""))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: a search is resumed from its records."""
@@ -49,7 +49,7 @@ class Bridge(Searcher):
 
 
 class ProgressCallback(Callback):
-    """Tells the driver how far the running trials are."""
+    """Tells the driver about the progress of running trials."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver

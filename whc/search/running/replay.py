@@ -155,8 +155,8 @@ def replay(
     Args:
         study: what to search, with how many workers, sampler, scheduler and limits.
         tree: its compiled space.
-        table: answers for the trainings.
-        on_stretch: told of each stretch of work when it ends: the simulated second at which it began, and what it left.
+        table: recorded trainings, which stand for real ones.
+        on_stretch: called at the end of each stretch, with the simulated second at which it began and its record.
 
     Returns:
         The trials, each with the simulated seconds at which it ended, in that order.
@@ -183,7 +183,7 @@ def replay(
 
 
 def _answer(stretch: Stretch, study: StudyRecord, table: TrainingTable, trained: int) -> tuple[TrialRecord, float]:
-    """What a worker would leave of a stretch, and the seconds that it would take."""
+    """The record that a worker would leave of a stretch, and the seconds that the stretch would take."""
     recorded, config, epochs = table.nearest(stretch.drawn), stretch.config, stretch.config.training.epochs
     scale = len(recorded.curve) / epochs
     whole = [recorded.curve[max(0, round(epoch * scale) - 1)] for epoch in range(1, epochs + 1)]

@@ -156,7 +156,7 @@ def _check_storage(study: StudyRecord) -> None:
 
 
 def _unmet(study: StudyRecord, nearest: TrialRecord) -> StudyError:
-    """What to tell of a search none of whose first trials keeps the limits."""
+    """The error of a search none of whose first trials keeps the limits."""
     assert nearest.latency is not None  # noqa: S101 (it is over a limit: it was measured)
     rule = f"must be kept by networks of the space, got {study.limits}"
     missed = f"{nearest.reason} ({summary(nearest.config)}, {nearest.latency.ms:.4f} ms)"
@@ -197,7 +197,7 @@ def _prepare(
 
 
 def _reference_ms(settings: SearchFile, runs: Path, console: Console) -> float:
-    """The idle reference network's milliseconds; says so when the machine is far from idle now."""
+    """Milliseconds of the reference network on the idle machine; prints a line when the machine is busy now."""
     session = bench({}, settings.runtime, Protocol())
     idle_ms = idle.learn(session, settings.runtime, runs / ".latency")
     now_ms = session[REFERENCE_NAME].p50_ms
@@ -240,12 +240,12 @@ def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:
 
     from whc.search.running.ray_bridge import Bridge, ProgressCallback
 
-    # What becomes of a worker is the driver's to tell, in a line; Ray would print tracebacks.
+    # The driver reports a worker that died, in a line; Ray would print a traceback.
     for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     driver.packing = dispatch.packing(corpus)
     work = tune.with_parameters(dispatch.trainable, corpus=corpus)
-    # One thread for the sampler's matrices: the cores are the workers', and threads that wait for each other are slow.
+    # One thread for the sampler's matrices: workers need the cores, and threads that wait for each other are slow.
     with threadpool_limits(1), tempfile.TemporaryDirectory(prefix="whc-ray-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(
             tune.with_resources(work, dispatch.resources) if driver.packing.gpu_bytes else work,

@@ -73,7 +73,7 @@ def read(path: Path) -> tuple[SearchFile, space.Section]:
         problems.append(str(error))
     if problems:
         raise UsageError(whole.placed("\n".join(problems)))
-    shipped("factory", settings.recipe)  # a recipe misspelt is better told now than after the search
+    shipped("factory", settings.recipe)  # a misspelt recipe is an error now, not after the search
     return settings, tree
 
 

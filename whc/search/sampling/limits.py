@@ -1,4 +1,4 @@
-"""Configurations drawn without a study, and limits that no network of a space keeps, told before a search begins."""
+"""Configurations drawn without a study, and a check before a search that its space holds networks within the limits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COUNTABLE_LIMITS: tuple[Countable, ...] = ("params", "size_bytes", "peak_memory_
 
 
 def given(limits: Limits) -> list[Countable]:
-    """The limits there are, of those that need no measuring."""
+    """The limits that are set, of those that need no measuring."""
     return [name for name in COUNTABLE_LIMITS if getattr(limits, name) is not None]
 
 
@@ -42,17 +42,17 @@ class Sample:
 
     @cached_property
     def params(self) -> int:
-        """Weights of the network, with the one logit of two classes."""
+        """Weights of the network, with a single output."""
         return sum(weights.numel() for weights in self._weights)
 
     @cached_property
     def size_bytes(self) -> int:
-        """Least size of the exported file: its matrices and kernels, as what is folded into them takes no room."""
+        """Lower bound of the size of the exported file: its matrices and kernels; the rest is folded into them."""
         return FLOAT_BYTES * sum(weights.numel() for weights in self._weights if weights.dim() > 1)
 
     @cached_property
     def peak_memory_bytes(self) -> int:
-        """What its training takes."""
+        """Memory that its training takes."""
         return artifacts.peak_memory_bytes(self.config, outputs=1)
 
     @cached_property
@@ -61,12 +61,12 @@ class Sample:
             return list(build(self.config.model, outputs=1).parameters())
 
     def over(self, limits: Limits) -> list[Countable]:
-        """The limits that it breaks, of those that need no measuring."""
+        """The limits that the network breaks, of those that need no measuring."""
         return [name for name in given(limits) if getattr(self, name) > getattr(limits, name)]
 
 
 def samples(tree: space.Section, seed: int = 0) -> Iterator[Sample]:
-    """Configurations drawn evenly from a space, without end, the same for the same seed.
+    """Configurations drawn evenly from a space, without end; the same seed gives the same ones.
 
     Raises:
         StudyError: hardly anything that the space draws can be built.
@@ -99,7 +99,7 @@ def _first_line(error: ValueError) -> str:
 
 
 def check_limits(tree: space.Section, limits: Limits, source: str) -> None:
-    """Refuse limits on weights, size and memory that nothing in a space keeps, as far as some hundred draws can tell.
+    """Refuse limits on weights, size and memory that no network of a space keeps, judged by some hundred draws.
 
     Args:
         tree: the space.
@@ -136,14 +136,14 @@ def _problem(name: Countable, best: Sample, limits: Limits, source: str) -> str:
 
 
 def _smallest(tree: space.Section, name: Countable, best: Sample) -> Sample:
-    """From a sample on to smaller ones, one parameter at a time, until none of the steps helps."""
+    """Make a sample smaller, one parameter at a time, until no step makes it smaller."""
     before = None
     distributions = space.distributions(tree)
     while best is not before:
         before = best
         for key in (key for key in best.drawn if key.startswith("model.") or key == "training.batch_size"):
             for value in ranges.probes(distributions[key]):
-                # What another choice asks for in its turn takes its smallest value.
+                # Another choice may have parameters of its own: they take their first value.
                 rest = {other: ranges.probes(distribution)[0] for other, distribution in distributions.items()}
                 try:
                     smaller = _sample(tree, FixedTrial({**rest, **best.drawn, key: value}))

@@ -1,4 +1,4 @@
-"""What a search does next, without the means to do it: no workers, no files, no clock of its own.
+"""Decides what a search does next. It has no workers, no files and no clock of its own.
 
 The driver plays it on Ray's workers, the replay on a table of trainings that were recorded. The loop:
 
@@ -72,12 +72,12 @@ class Plan:
         self._next = 0
 
     def start(self, records: Sequence[TrialRecord] = (), earlier: Sequence[TrialRecord] = (), number: int = 0) -> None:
-        """Take in what has ended or waits.
+        """Take in the trials that have ended or wait.
 
         Args:
             records: of this study, one a trial.
             earlier: trials of other studies for the sampler to learn from.
-            number: the first that is free for a new trial.
+            number: of the first new trial.
         """
         self._next = number
         for record in records:
@@ -86,7 +86,7 @@ class Plan:
         self._sampler.start(records, earlier)
 
     def _passed(self, record: TrialRecord) -> None:
-        """Tell the scheduler of the rungs that a trial has been at."""
+        """Tell the scheduler which rungs a trial has reached."""
         lengths = self._lengths(record.config["training"]["epochs"])[:-1]
         rungs = [rung for rung, length in enumerate(lengths) if length <= len(record.curve)]
         for rung in rungs:
@@ -112,7 +112,7 @@ class Plan:
 
     @property
     def _stalled(self) -> bool:
-        """Whether the last `patience` trials that ended have added next to nothing to the hypervolume."""
+        """Whether the last `patience` trials that ended have added hardly anything to the hypervolume."""
         patience = self._study.patience
         if patience is None or len(self.records) <= patience:
             return False
@@ -122,7 +122,7 @@ class Plan:
 
     @property
     def nearest_miss(self) -> TrialRecord | None:
-        """Of a search whose first trials are all over a limit, the one that is least over; None otherwise."""
+        """If the first trials of the search are all over a limit, the trial that is least over; None otherwise."""
         ended = self.records.values()
         if len(ended) < FIRST_TRIALS or self._waiting or any(record.state != "infeasible" for record in ended):
             return None
@@ -134,13 +134,13 @@ class Plan:
         return not self._running and self._due() is None and not self.open_trials
 
     def _due(self) -> tuple[str, int | None] | None:
-        """The trial to go on with, and the rung it leaves: a rung's best, or (no rung) one whose worker died."""
+        """The trial to continue, and the rung that it leaves; no rung for a trial whose worker died."""
         if self._to_retry:
             return self._to_retry[0], None
         return None if self._out_of_time else self._scheduler.next(closing=not self.open_trials)
 
     def next(self) -> Stretch | None:
-        """What a free worker shall do: go on with a trial, or begin the next one; None while there is nothing."""
+        """Work for a free worker: a trial to continue, or a new trial; None while there is no work."""
         due = self._due()
         if due is None:
             return self._begin() if self.open_trials else None
@@ -163,7 +163,7 @@ class Plan:
         return self._running[trial_id]
 
     def _hopeless_ms(self) -> float | None:
-        """`drop_slower` times the latency of the best trial, once enough have finished to know it."""
+        """`drop_slower` times the latency of the best trial, once enough trials have finished."""
         finished = [record for record in self.records.values() if record.state == "finished" and record.latency]
         if self._study.drop_slower is None or len(finished) < ENOUGH_FINISHED:
             return None
@@ -171,7 +171,7 @@ class Plan:
         return self._study.drop_slower * best.latency.ms if best.latency else None
 
     def died(self, trial_id: str) -> bool:
-        """A worker died before it was done; returns whether its stretch is handed out once more."""
+        """A worker died before its stretch was done; returns whether the stretch is handed out a second time."""
         is_first = trial_id not in self._retried
         self._retried.add(trial_id)
         if is_first:
@@ -190,7 +190,7 @@ class Plan:
             self.records[record.trial_id] = record
 
     def stop_waiting(self) -> list[TrialRecord]:
-        """Once it is over: those that wait were stopped where they are. Returns their records."""
+        """After the end: trials that still wait count as stopped where they are. Returns their records."""
         waiting, self._waiting = self._waiting, {}
         stopped = [
             record.model_copy(update={"state": "stopped", "reason": f"stopped {record.reason}"})

@@ -1,4 +1,4 @@
-"""Which trial trains on: asynchronous successive halving over non-dominated rank, band by band of latency.
+"""Which trial trains further: asynchronous successive halving over non-dominated rank, band by band of latency.
 
 A trial stops at each rung, and goes on from its checkpoint once it is among the best of those that have been there (Li
 et al. 2020, "A System for Massively Parallel Hyperparameter Tuning": nothing waits for a rung to fill). Best means:
@@ -33,9 +33,9 @@ class Halving(Settings):
 
 
 class Scheduler:
-    """Remembers what each trial reached at each rung, counted from 0, and says who goes on.
+    """Remembers what each trial reached at each rung (counted from 0), and decides which trial goes on.
 
-    What it says depends on the order of the calls alone.
+    Its decisions depend on the order of the calls alone.
     """
 
     def __init__(self, config: Halving) -> None:

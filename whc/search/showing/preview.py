@@ -95,7 +95,7 @@ def preview(
         settings: the search file.
         tree: its space.
         source: the file's name for messages.
-        corpus: the decoded data, to time training on; None: no cost is told.
+        corpus: the decoded data, on which training is timed; None: no cost is estimated.
         trials: in place of the search file's.
 
     Raises:

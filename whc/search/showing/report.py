@@ -1,4 +1,4 @@
-"""`report.html`: a search on one page that needs no network, as it went and as it ended."""
+"""`report.html`: the course and the results of a search, on one page that needs no network."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def write(study: StudyRecord, records: Sequence[TrialRecord], path: Path) -> Non
 
 
 def _progress(study: StudyRecord, ended: Sequence[TrialRecord]) -> ReportSection:
-    """Hypervolume over time; over the number of trials where records of old do not tell the time."""
+    """Hypervolume over time, or over the number of trials where old records have no time."""
     worst = study_reference(study, ended)
     timed = all(record.elapsed_s for record in ended)
     order = sorted(ended, key=lambda record: record.elapsed_s) if timed else ended
@@ -232,7 +232,7 @@ def _parameters(sampled: optuna.Study) -> ReportSection:
 
 
 def _best(ended: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The finished trials that the fewest fronts lie before, as many as lines can be told apart."""
+    """The finished trials of the lowest ranks, as many as lines can be seen apart."""
     finished = scored(ended)
     rank = ranks([point_of(record) for record in finished])
     return [finished[i] for i in sorted(range(len(finished)), key=rank.__getitem__)[:MAX_LINES]]
@@ -247,7 +247,7 @@ def _sampled(
         ended: a study's trials that are over.
         distributions: what its space can draw.
         source: what errors call the study's file.
-        whole: give every trial every parameter, as a forest has no place for one that is missing.
+        whole: give every trial every parameter, as a forest cannot handle a missing one.
     """
     names = _short(distributions)
     absent = {key: ranges.values(distribution)[0] for key, distribution in distributions.items()} if whole else {}

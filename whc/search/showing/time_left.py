@@ -1,7 +1,7 @@
-"""How much longer a search takes: its rest is played, by its own scheduler, with trials like those that it has had.
+"""Estimates how much longer a search takes: it simulates the rest, with the search's own scheduler and earlier trials.
 
-It observes and decides nothing. Time is in seconds of searching, pauses of the whole search left out. A trial is a
-chain of stretches: to its first rung, from there to the next one, and so on to its end.
+It only observes, and decides nothing. Time is in seconds of searching, pauses of the whole search left out. A trial is
+a chain of stretches: to its first rung, from there to the next rung, and so on to its end.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Training:
 
 @dataclass(frozen=True)
 class _WorkerState:
-    """What a worker is at: since when, and when it ended the first and the latest epoch, (0, 0) before it has."""
+    """A worker that trains: when it began, and when it ended its first and latest epoch; (0, 0) before the first."""
 
     began_s: float
     first: tuple[int, float] = (0, 0.0)
@@ -74,7 +74,7 @@ class _WorkerState:
 
 
 class TimeLeft:
-    """Is shown what happens in a search, and estimates how long it still takes.
+    """Observes a search, and estimates how long it still takes.
 
     Args:
         study: what is searched.
@@ -148,13 +148,13 @@ class TimeLeft:
         if not self._trainings:
             return None
         chance = random.Random(0)  # noqa: S311 (no secret)
-        plays = [max(MIN_SECONDS, self._play(chance)) for _ in range(SIMULATIONS)]
-        return self._slowness * math.exp(fmean(map(math.log, plays)))
+        simulated_s = [max(MIN_SECONDS, self._play(chance)) for _ in range(SIMULATIONS)]
+        return self._slowness * math.exp(fmean(map(math.log, simulated_s)))
 
     def _waited(self) -> float:
-        """How many times longer things take because workers wait, for the sampler and for Ray.
+        """How many times longer the search takes because workers wait for the sampler and for Ray.
 
-        It is seen when a new trial begins: later on workers wait because there is nothing left to begin.
+        It is measured when a new trial begins: at the end workers wait because no trial is left to begin.
         """
         now = self._clock()
         capacity = self._study.workers * (now - self._began_s)
@@ -175,7 +175,7 @@ class TimeLeft:
         return rest.play(new, math.inf if minutes is None else 60 * minutes - self._clock())
 
     def _like(self, work: _WorkerState, chance: random.Random) -> _Training:
-        """A training such as a worker may be at: its own configuration is not known here."""
+        """A training that is like what a worker does: the worker's own configuration is not known here."""
         trainings = list(self._trainings.values())
         trained = [training for training in trainings if training.is_trained]
         if work.epoch_s and trained:
@@ -197,7 +197,7 @@ class TimeLeft:
 
 
 class _RemainingSearch:
-    """The rest of one search: who is at work until when, and who trains on."""
+    """The simulated rest of a search: which workers are busy until when, and which trials train further."""
 
     def __init__(
         self, workers: int, scheduler: Scheduler, trainings: dict[str, _Training], chance: random.Random
@@ -259,7 +259,7 @@ class _RemainingSearch:
             return
         if stretch < len(training.points):
             point = training.points[stretch]
-        else:  # as much better than at the rung before as another trial was
+        else:  # it gains as much since the rung before as another trial did
             last = training.points[-1]
             point = Point(last.quality + self._chance.choice(self._gains[stretch] or [0.0]), last.cost)
         self._trainings[trial_id] = replace(training, points=(*training.points[:stretch], point))

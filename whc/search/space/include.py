@@ -23,14 +23,14 @@ MAX_DEPTH = 20  # of files that include each other
 
 @dataclass(frozen=True)
 class MergedFile:
-    """A search file with all that it includes; `writers` tells which file wrote a dotted key."""
+    """A search file with all that it includes; `writers` holds the file that wrote each dotted key."""
 
     path: Path
     content: dict[str, Any]
     writers: Mapping[str, Path]
 
     def placed(self, problems: str) -> str:
-        """Lines that begin with this file's name and a dotted key, each with the name of the file that wrote it."""
+        """Problems that begin with this file's name and a key, each under the name of the file that wrote the key."""
         lines = []
         for line in problems.splitlines():
             message = line.removeprefix(f"{self.path}: ")

@@ -86,7 +86,7 @@ def parse(written: object, possible: Mapping[str, Sequence[Any]], where: str, pr
         written: the list as YAML gives it.
         possible: what each key of the space can be; of a range of floats both ends.
         where: file and key for messages.
-        problems: takes a line for each mistake, and a rule with one is left out.
+        problems: gets a line for each mistake; a rule with a mistake is left out.
     """
     if not isinstance(written, list):
         problems.append(problem(where, "must be a list of rules", written, RULE_EXAMPLE))

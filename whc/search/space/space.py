@@ -67,7 +67,7 @@ Node = Fixed | Draw | Section | Branches
 
 
 class BrokenRuleError(ValueError):
-    """What was drawn breaks a rule of the space; another draw may not."""
+    """A draw breaks a rule of the space; another draw may keep it."""
 
 
 def compile_space(raw: Mapping[str, Any], source: str) -> Section:
@@ -79,7 +79,7 @@ def compile_space(raw: Mapping[str, Any], source: str) -> Section:
 
     Raises:
         UsageError: unknown keys, impossible ranges, values that a configuration would refuse, rules that nothing can
-            keep; all told together.
+            keep; all problems in one message.
     """
     problems: list[str] = []
     plain = {key: value for key, value in raw.items() if key != "rules"}
