@@ -16,6 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from whc.data.dataset import Corpus
 from whc.data.preprocess import INTERPOLATION, RESIZE
+from whc.data.row_labels import RowLabels
 from whc.records import Latency, ModelMetadata, StudyRecord, TrialRecord
 
 if TYPE_CHECKING:
@@ -102,18 +103,18 @@ def make_matroska(tmp_path: Path) -> Callable[..., Path]:
 def bright_corpus() -> Corpus:
     """96 pictures of 16x16 in clips of four; positives are bright, negatives dark: learnt in an epoch or two."""
     rng = np.random.default_rng(0)
-    class_ids = np.tile([0, 0, 0, 0, 1, 1, 1, 1], 12)
+    class_ids = np.tile(np.array([0, 0, 0, 0, 1, 1, 1, 1], np.int64), 12)
     level = np.where(class_ids == 1, 180, 60)[:, None, None, None]
     images = np.clip(level + rng.normal(0, 20, (96, 16, 16, 3)), 0, 255).astype(np.uint8)
     clips = np.arange(96) // 4
     return Corpus(
         images={(16, 16): images},
-        class_ids=class_ids.astype(np.int64),
+        labelled=RowLabels(class_ids, ("dark", "bright"), class_ids, ("dark", "bright")),
+        needs_every_stratum=True,
         splits=np.select([clips < 12, clips < 18], [0, 1], 2).astype(np.int64),
         clips=clips.astype(np.int64),
         groups=clips.astype(np.int64),
         timestamps=np.tile(np.arange(4), 24).astype(np.int64),
-        labels=("dark", "bright"),
         frame_rate=10.0,
         fingerprint="bright",
     )
@@ -124,7 +125,7 @@ def write_space() -> Callable[..., None]:
     """Writes a space of quick trials and its recipe into a folder: `write_space(folder, epochs=6)`."""
 
     def write(folder: Path, epochs: int) -> None:
-        recipe = "prefix: chain\nmin_gain: 0\nmin_over_constant: 0\ntiming: {min_rounds: 10, max_rounds: 30}\n"
+        recipe = "prefix: chain\nmin_gain: 0\nmin_over_floor: 0\ntiming: {min_rounds: 10, max_rounds: 30}\n"
         (folder / "recipe.yaml").write_text(recipe)
         (folder / "space.yaml").write_text(SPACE.format(recipe=folder / "recipe.yaml", epochs=epochs))
 
@@ -164,7 +165,7 @@ def make_study() -> Callable[..., StudyRecord]:
             "limits": {},
             "seed": 0,
             "reference_ms": 0.1,
-            "constant_f1": 0.5,
+            "floor": 0.5,
             "host": "here",
             "code_version": "1",
         }

@@ -42,7 +42,7 @@ def hypervolume(points: Sequence[Point], reference: Point) -> float:
 
     Args:
         points: any points; a point that is not better than the reference in both adds nothing.
-        reference: the worst acceptable quality and cost (the constant predictor's F1, the latency limit).
+        reference: the worst acceptable quality and cost (the best constant answer's score, the latency limit).
     """
     inside = [p for p in points if p.quality > reference.quality and p.cost < reference.cost]
     ordered = [inside[i] for i in front(inside)]

@@ -1,4 +1,4 @@
-"""Plug-ins are files: `names` lists a folder without importing it, `load` imports one file.
+"""Plug-ins are files or packages: `names` lists a folder without importing it, `load` imports one plug-in.
 
 A plug-in file defines `class Config` (its own parameters) and what the docstring of its kind's package demands. A kind
 is the folder's dotted path below `whc`, such as `models.backbones`. No table lists them: a new file is a new choice.
@@ -29,8 +29,9 @@ _DEFINES_CONFIG = re.compile(r"^class Config\(", re.MULTILINE)
 def names(kind: str) -> tuple[str, ...]:
     """Names of the plug-ins of a kind, sorted, found without importing any of them."""
     folder = Path(__file__).parent.joinpath(*kind.split("."))
-    files = (file for file in folder.glob("*.py") if file.stem != "__init__")
-    return tuple(sorted(file.stem for file in files if _DEFINES_CONFIG.search(file.read_text(encoding="utf-8"))))
+    files = {file.stem: file for file in folder.glob("*.py") if file.stem != "__init__"}
+    files |= {file.parent.name: file for file in folder.glob("*/__init__.py")}
+    return tuple(sorted(name for name, file in files.items() if _DEFINES_CONFIG.search(file.read_text("utf-8"))))
 
 
 def load(kind: str, name: str) -> ModuleType:

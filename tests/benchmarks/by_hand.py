@@ -27,7 +27,7 @@ from whc.trials.artifacts import export, trainer
 from whc.trials.config import TrialConfig
 
 LOOPS = 100
-FOUND = ("val_f1", "latency_ms", "file")
+FOUND = ("val_score", "latency_ms", "file")
 
 
 def trainable(drawn: dict[str, Any], corpus: Corpus, tree: space.Section, folder: str) -> None:
@@ -52,7 +52,7 @@ def trainable(drawn: dict[str, Any], corpus: Corpus, tree: space.Section, folder
         start = time.perf_counter()
         session.run(images)
         times.append(time.perf_counter() - start)
-    found = {"val_f1": best.val_f1, "latency_ms": 1000 * float(np.median(times)), "file": path.name}
+    found = {"val_score": best.val_score, "latency_ms": 1000 * float(np.median(times)), "file": path.name}
     tune.report({**found, "at": time.time()})
 
 
@@ -74,7 +74,7 @@ def main() -> None:
 
         folder = Path(out).resolve().parent
         search = OptunaSearch(
-            space=partial(define, tree), metric=["val_f1", "latency_ms"], mode=["max", "min"], seed=int(seed)
+            space=partial(define, tree), metric=["val_score", "latency_ms"], mode=["max", "min"], seed=int(seed)
         )
         results = tune.Tuner(
             tune.with_parameters(trainable, corpus=corpus, tree=tree, folder=str(folder)),
@@ -86,7 +86,7 @@ def main() -> None:
         ).fit()  # fmt: skip
     for error in results.errors[:1]:
         print(error, file=sys.stderr)
-    ended = [one.metrics for one in results if one.metrics and "val_f1" in one.metrics]
+    ended = [one.metrics for one in results if one.metrics and "val_score" in one.metrics]
     rows = [{**{key: one[key] for key in FOUND}, "seconds": one["at"] - start} for one in ended]
     Path(out).write_text(json.dumps(rows))
 

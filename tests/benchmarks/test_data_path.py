@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from whc.data.dataset import Corpus
+from whc.data.row_labels import RowLabels
 from whc.training import augmentation
 from whc.training.augmentation import augment
 from whc.training.batches import Batches
@@ -37,7 +38,8 @@ def corpus(rows: int) -> Corpus:
     ids = np.arange(rows + 64, dtype=np.int64)
     images = {(32, 32): rng.integers(0, 256, (len(ids), 32, 32, 3), np.uint8)}
     splits = (ids >= rows).astype(np.int64)
-    return Corpus(images, ids % 2, splits, ids, ids, ids * 0, ("no", "yes"), None, "noise")
+    labelled = RowLabels(ids % 2, ("no", "yes"), ids % 2, ("no", "yes"))
+    return Corpus(images, labelled, True, splits, ids, ids, ids * 0, None, "noise")
 
 
 def configuration(backbone: str, batch: int, precision: str) -> TrialConfig:
@@ -58,7 +60,7 @@ class Twin:
         rows = batches.windows("train")
         chosen = slice(config.training.batch_size)
         self.images = batches.batch(rows.index[chosen])
-        self.targets = torch.from_numpy(rows.class_ids[chosen]).to(batches.device)
+        self.targets = torch.from_numpy(rows.targets[chosen]).to(batches.device)
         self.weights = torch.ones(2, device=batches.device)
         self.network = deepcopy(network).train()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), fused=True)

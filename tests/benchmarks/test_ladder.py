@@ -45,7 +45,7 @@ def original_f1(path: Path, data: Path) -> float:
     corpus = load(data, [config.model.image_size], interpolation=saved.interpolation)
     batches = batches_of(config, corpus, torch.device("cpu"))
     said = np.concatenate(list(evaluate(network, batches, "test", config.task_module)))
-    return float(config.task_module.score(said, batches.windows("test").class_ids, config.threshold))
+    return float(config.task_module.score(said, batches.windows("test").targets, config.threshold))
 
 
 def test_the_ladder_against_the_originals(shared: Path) -> None:
@@ -58,20 +58,20 @@ def test_the_ladder_against_the_originals(shared: Path) -> None:
     ms = {Path(file.path).stem: file.latency.ms for file in timed.files}
     print(f"\n{folder.name}{', noisy' if timed.noisy else ''}: F1 on the test split, ms on one thread, KB")
     for row, file in zip(table.variants, files, strict=True):
-        print(f"  {row.name}: {row.f1:.4f}, {ms[file.stem]:.4f} ms, {row.size_bytes / 1000:.1f} KB")
+        print(f"  {row.name}: {row.score:.4f}, {ms[file.stem]:.4f} ms, {row.size_bytes / 1000:.1f} KB")
     margins = []
     for name, wanted in WANTED.items():
         f1 = original_f1(peer / f"{name}.pt", data)
         as_fast = [row for row, file in zip(table.variants, files, strict=True) if ms[file.stem] <= ms[name]]
-        best = max((row.f1 for row in as_fast), default=0.0)
+        best = max((row.score for row in as_fast), default=0.0)
         print(
             f"  {name}: {f1:.4f}, {ms[name]:.4f} ms; no slower, ours has {best:.4f}: {best - f1:+.4f}, {wanted} asked"
         )
         margins.append(best - f1)
-    smallest, best = table.variants[0], max(row.f1 for row in table.variants)
+    smallest, best = table.variants[0], max(row.score for row in table.variants)
     print(
         f"  {len(table.variants)} variants ({LEAST_VARIANTS} asked), best {best:.4f} ({LEAST_BEST} asked), "
-        f"{smallest.name} {smallest.f1:.4f} ({LEAST_P} asked) with {smallest.size_bytes} bytes ({P_BYTES}), "
+        f"{smallest.name} {smallest.score:.4f} ({LEAST_P} asked) with {smallest.size_bytes} bytes ({P_BYTES}), "
         f"{ms[files[0].stem]:.4f} ms ({P_MS})"
     )
     assert min(margins) > 0

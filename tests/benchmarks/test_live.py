@@ -37,7 +37,7 @@ class Found:
     """A finished trial: after how many seconds of searching, and what it came to."""
 
     seconds: float
-    val_f1: float
+    val_score: float
     file: Path
 
 
@@ -50,8 +50,8 @@ def ours(folder: Path, data: Path) -> tuple[StudyRecord, list[Found]]:
     found = []
     for one in records.trial_records(study):
         if one.state == "finished":
-            assert one.val_f1 is not None
-            found.append(Found(one.elapsed_s, one.val_f1, study / "trials" / one.trial_id / "model.onnx"))
+            assert one.val_score is not None
+            found.append(Found(one.elapsed_s, one.val_score, study / "trials" / one.trial_id / "model.onnx"))
     return StudyRecord.load(study), found
 
 
@@ -60,7 +60,7 @@ def theirs(folder: Path, data: Path, seed: int) -> list[Found]:
     script, out = Path(__file__).with_name("by_hand.py"), folder / "by_hand.json"
     command = [sys.executable, script, "space.yaml", data, str(MINUTES), str(seed), out]
     subprocess.run(list(map(str, command)), cwd=folder, check=True, capture_output=True)
-    return [Found(row["seconds"], row["val_f1"], folder / row["file"]) for row in json.loads(out.read_text())]
+    return [Found(row["seconds"], row["val_score"], folder / row["file"]) for row in json.loads(out.read_text())]
 
 
 def test_hypervolume_live(shared: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_hypervolume_live(shared: Path, tmp_path: Path) -> None:
         at = 60 * MINUTES * np.linspace(0, 1, 41)[1:]
         volumes = {}
         for who, rows in both.items():
-            points = [(one.seconds, Point(one.val_f1, timed[str(one.file)].ms)) for one in rows]
+            points = [(one.seconds, Point(one.val_score, timed[str(one.file)].ms)) for one in rows]
             volumes[who] = [hypervolume([point for when, point in points if when <= until], reference) for until in at]
             shown = ", ".join(f"{volumes[who][place]:.4f}" for place in (9, 19, 29, 39))
             print(f"  seed {seed}, {who}: {shown}; {sum(when <= at[-1] for when, _ in points)} finished")

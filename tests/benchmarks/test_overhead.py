@@ -48,14 +48,14 @@ def sleeping(seconds: float) -> Any:
         record = TrialRecord(
             trial_id=assignment.trial_id, study=assignment.study, drawn=assignment.drawn,
             config=config.resolved(), config_hash=config.hash,
-            state="finished", curve=[CurvePoint(epoch=1, val_f1=f1, seconds=seconds)], val_f1=f1,
+            state="finished", curve=[CurvePoint(epoch=1, val_score=f1, seconds=seconds)], val_score=f1,
             latency=Latency(
                 ms=ms, low_ms=ms, high_ms=ms, p90_ms=ms, p99_ms=ms, ratio=1, runtime="", threads=1, host=""
             ),
             seed=0, data_fingerprint="", code_version="",
         )  # fmt: skip
         records.save(record, assignment.folder / "record.json")
-        tune.report({"state": "finished", "val_f1": f1, "reason": ""})
+        tune.report({"state": "finished", "val_score": f1, "reason": ""})
 
     return trainable
 
@@ -88,7 +88,7 @@ def searched(
     study = StudyRecord(
         study="sleep", space_name="sleep", space=RAW, data="", data_fingerprint="", recipe="", trials=trials,
         workers=WORKERS, runtime="onnxruntime_cpu", limits={"latency_ms": 1}, seed=0, reference_ms=0.1,
-        constant_f1=0.5, host="", code_version="", scheduler={"rungs": 1},
+        floor=0.5, host="", code_version="", scheduler={"rungs": 1},
     )  # fmt: skip
     noted = Noted()
     driver = Driver(study, folder, space.compile_space(RAW, "bench"), [noted])

@@ -46,7 +46,7 @@ class Case:
     def __init__(self) -> None:
         self.settings, self.tree = studies.read(RECORDED / "smile.yaml")
         self.table = TrainingTable(RECORDED / "smile.parquet", self.tree)
-        facts = self.table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "constant_f1"})
+        facts = self.table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "floor"})
         begun = studies.begin(self.settings, "bench", "smile", facts)
         self.study: StudyRecord = begun.model_copy(update={"limits": LIMITS})
         self.reference = study_reference(self.study, [])
@@ -66,9 +66,9 @@ def ours(case: Case, seed: int, **changes: Any) -> Finished:
     )
     played = replay(study, case.tree, case.table)
     return [
-        (one.elapsed_s, Point(one.val_f1, one.latency.ms))
+        (one.elapsed_s, Point(one.val_score, one.latency.ms))
         for one in played
-        if one.state == "finished" and one.latency and one.val_f1 is not None
+        if one.state == "finished" and one.latency and one.val_score is not None
     ]
 
 
@@ -88,7 +88,7 @@ def by_hand(case: Case, sampler: BaseSampler) -> Finished:
         while len(busy) < WORKERS:
             trial, found = suggested(case, study)
             seconds = found.before_s + sum(point.seconds for point in found.curve)
-            point = Point(max(point.val_f1 for point in found.curve), found.latency.ms)
+            point = Point(max(point.val_score for point in found.curve), found.latency.ms)
             heapq.heappush(busy, (now + seconds, trial.number, trial, point))
         now, _, trial, point = heapq.heappop(busy)
         study.tell(trial, [point.quality, point.cost])
@@ -119,7 +119,7 @@ def asha(case: Case, seed: int) -> Finished:
             seconds = sum(point.seconds for point in found.curve[before : lengths[rung]])
             heapq.heappush(busy, (now + seconds + (0 if rung else found.before_s), name, rung))
         now, name, rung = heapq.heappop(busy)
-        best = max(point.val_f1 for point in known[name].curve[: lengths[rung]])
+        best = max(point.val_score for point in known[name].curve[: lengths[rung]])
         if rung + 1 < len(lengths):
             scheduler.reached(name, rung, Point(best, 1.0))
         else:

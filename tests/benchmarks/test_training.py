@@ -59,7 +59,7 @@ class OriginalTrainer:
     def __init__(self, data: Path) -> None:
         table = pq.read_table(data, columns=["split", "image_bytes", "class_id"]).to_pandas()
         table = table[table["split"] == "train"]
-        self.encoded, self.class_ids = table["image_bytes"].tolist(), table["class_id"].to_numpy(np.float32)
+        self.encoded, self.targets = table["image_bytes"].tolist(), table["class_id"].to_numpy(np.float32)
         self.rng = np.random.default_rng(0)
         torch.set_num_threads(os.cpu_count() or 1)
         self.network = build(ModelConfig.model_validate({"width": 32}), 1)
@@ -76,7 +76,7 @@ class OriginalTrainer:
         order = self.rng.permutation(len(self.encoded))
         for chosen in np.array_split(order, len(order) // BATCH + 1):
             images = torch.stack([self.sample(row) for row in chosen])
-            targets = torch.from_numpy(self.class_ids[chosen])
+            targets = torch.from_numpy(self.targets[chosen])
             loss = binary_cross_entropy_with_logits(self.network(images)[:, 0], targets)
             self.optimizer.zero_grad()
             loss.backward()
@@ -121,7 +121,7 @@ def f1_of(path: Path, corpus: Corpus) -> float:
     config, network = restore(checkpoint.load(path), str(path))
     batches = batches_of(config, corpus, torch.device("cpu"))
     said = np.concatenate(list(evaluate(network, batches, "test", config.task_module)))
-    return float(config.task_module.score(said, batches.windows("test").class_ids, config.threshold))
+    return float(config.task_module.score(said, batches.windows("test").targets, config.threshold))
 
 
 def f1_told(path: Path, corpus: Corpus) -> str:

@@ -29,7 +29,7 @@ def test_the_constant_predictor_is_told(labels: list[str], told: str) -> None:
 
 @pytest.mark.parametrize(("left_out", "told"), [(0, "0 candidates"), (1, "1 candidate"), (2, "2 candidates")])
 def test_what_is_left_out_is_counted(left_out: int, told: str) -> None:
-    some = [LeftOut(trial_id=str(i), val_f1=0.5, latency_ms=0.1, reason="slow") for i in range(left_out)]
+    some = [LeftOut(trial_id=str(i), val_score=0.5, latency_ms=0.1, reason="slow") for i in range(left_out)]
     lines = printed(left_out=some)
     assert any(line.startswith(f"{told} left out; files: ") for line in lines)
     assert not any("with 80 % confidence" in line for line in lines)  # there is no faster one to add to
@@ -38,9 +38,9 @@ def test_what_is_left_out_is_counted(left_out: int, told: str) -> None:
 def test_scores_without_a_test_split_are_words() -> None:
     latency = {"latency_ms": 0.1, "latency_low_ms": 0.1, "latency_high_ms": 0.1, "runtime": "onnxruntime_cpu"}
     file = {"size_bytes": 1000, "params": 1, "onnx": "ladder/whc_m.onnx", "config": {}, "trial_id": "00000"}
-    scores: dict[str, Any] = {"f1": None, "f1_low": None, "f1_high": None, "f1_rotated": {}, "seeds": {}}
-    row = VariantRow(name="whc_m", val_f1=0.75, **scores, **latency, **file)
-    lines = printed(variants=[row], test_split=False, constant_f1=None, constant_val_f1=0.625)
+    scores: dict[str, Any] = {"f1": None, "score_low": None, "score_high": None, "score_changed": {}, "seeds": {}}
+    row = VariantRow(name="whc_m", val_score=0.75, **scores, **latency, **file)
+    lines = printed(variants=[row], test_split=False, floor=None, val_floor=0.625)
     (shown,) = [re.split(r"\s{2,}", line) for line in lines if "whc_m" in line]
     assert shown[:3] == ["whc_m", "no test split", "0.7500"]
     assert UNTESTED in lines
@@ -50,9 +50,9 @@ def test_scores_without_a_test_split_are_words() -> None:
 def test_what_compares_with_other_studies_is_shown() -> None:
     latency = {"latency_ms": 0.1, "latency_low_ms": 0.1, "latency_high_ms": 0.1, "runtime": "onnxruntime_cpu"}
     file = {"size_bytes": 1000, "params": 1, "onnx": "ladder/whc_m.onnx", "config": {}, "trial_id": "00000"}
-    scores: dict[str, Any] = {"f1": 0.5, "f1_low": 0.4, "f1_high": 0.6, "f1_rotated": {}, "seeds": {}}
+    scores: dict[str, Any] = {"f1": 0.5, "score_low": 0.4, "score_high": 0.6, "score_changed": {}, "seeds": {}}
     rows = [
-        VariantRow(name=name, val_f1=0.75, latency_ratio=ratio, **scores, **latency, **file)
+        VariantRow(name=name, val_score=0.75, latency_ratio=ratio, **scores, **latency, **file)
         for name, ratio in (("whc_m", 0.381), ("whc_l", None))
     ]
     cells = [line.split()[-2] for line in printed(variants=rows) if "whc_" in line]
@@ -62,7 +62,7 @@ def test_what_compares_with_other_studies_is_shown() -> None:
 def printed(**changes: Any) -> list[str]:
     """The lines that a table of no variants gives; keywords change it."""
     origin = {"data_fingerprint": "f00d", "code_version": "1", "host": "here", "noisy": False, "aa_ratio": 1.0}
-    choice = {"constant_f1": 0.25, "confidence": 0.8, "variants_at_95": 0, "variants": []}
+    choice = {"floor": 0.25, "confidence": 0.8, "variants_at_95": 0, "variants": []}
     about = {"study": "hands-1", "prefix": "whc", "task": "classification", "labels": ["still", "waving"]}
     fields: dict[str, Any] = {**about, **origin, **choice, **changes}
     shown = io.StringIO()

@@ -95,8 +95,8 @@ def test_data_info(data: Path, result: Callable[..., Any]) -> None:
 
 def test_train(folder: Path, trained: Any) -> None:
     assert 0 <= trained["f1"] <= 1
-    assert 0 <= trained["val_f1"] <= 1
-    assert 0 < trained["constant_f1"] < 1
+    assert 0 <= trained["val_score"] <= 1
+    assert 0 < trained["floor"] < 1
     assert trained["epoch"] == 1
     assert [point["epoch"] for point in trained["curve"]] == [1]
     assert trained["params"] > 0
@@ -141,7 +141,7 @@ def test_what_train_wrote_is_a_configuration(
     told = result("train", "--data", data, "--out", "again", "--config", config)
     assert (home / "again" / "config.yaml").read_text(encoding="utf-8") == config.read_text(encoding="utf-8")
     assert told["params"] == trained["params"]
-    assert told["val_f1"] == pytest.approx(trained["val_f1"])  # the same seed
+    assert told["val_score"] == pytest.approx(trained["val_score"])  # the same seed
 
 
 def test_demo(model: Path, home: Path, result: Callable[..., Any]) -> None:

@@ -35,7 +35,7 @@ def checkpoint(**model: object) -> Checkpoint:
         data_fingerprint="f00d",
         code_version="test",
         epoch=1,
-        val_f1=0.5,
+        val_score=0.5,
     )
 
 

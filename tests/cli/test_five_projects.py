@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import pytest
 
 from whc.data import dataset, report
 from whc.data.synthetic import render
+from whc.tasks.classification import Classification
+
+read = partial(dataset.read, task=Classification)
+inspect = partial(report.inspect, task=Classification)
 
 CLIPS = 42
 
@@ -126,14 +131,14 @@ def project(request: pytest.FixtureRequest, frames: pd.DataFrame, tmp_path: Path
 def test_their_files_are_read(project: str, frames: pd.DataFrame, tmp_path: Path) -> None:
     path = tmp_path / "dataset.parquet"
     _, labels, rule = PROJECTS[project]
-    table = dataset.read(path)
+    table = read(path)
     assert (table.labels, table.clip_rule) == (labels, rule)
     expected = pictured(frames, project).set_index("file")
     names = table.rows["image_path"].str.rpartition("/")[2]
     assert sorted(names) == sorted(frames["file"])
     assert table.rows["split"].tolist() == expected["split"][names].tolist()
     assert table.encoded.to_pylist() == expected["image_bytes"][names].tolist()
-    found = report.inspect(path)
+    found = inspect(path)
     assert {name: split.rows for name, split in found.splits.items()} == {
         **frames["split"].value_counts().to_dict(),
         "test": 0,
@@ -180,10 +185,10 @@ def test_train_predict_search_and_build_table(
 
     timing = "{min_rounds: 10, max_rounds: 30}"
     (home / "recipe.yaml").write_text(
-        f"prefix: {project}\nmin_gain: 0\nmin_over_constant: 0\nrefit: {{seeds: 0}}\ntiming: {timing}\n"
+        f"prefix: {project}\nmin_gain: 0\nmin_over_floor: 0\nrefit: {{seeds: 0}}\ntiming: {timing}\n"
     )
     (home / "space.yaml").write_text(SPACE.format(name=project, sequence=sequence))
     assert result("search", "--space", "space.yaml", "--data", "dataset.parquet")["complete"]
     (best, *_) = reversed(result("factory", "build-table")["variants"])
     again = result(*predict, best["name"])
-    assert again["f1"]["val"] == pytest.approx(best["val_f1"], abs=0.01)
+    assert again["f1"]["val"] == pytest.approx(best["val_score"], abs=0.01)

@@ -36,8 +36,8 @@ def study(
     folder = home / "runs" / "foreign"
     facts = {"data": str(data), "data_fingerprint": load(data, [(32, 32)]).fingerprint, "trials": 1}
     make_study(study="foreign", space=SPACE, **facts).save(folder)
-    curve = [CurvePoint(epoch=1, val_f1=0.8, seconds=1.0)]
-    ended = {"study": "foreign", "drawn": {"model.width": 32}, "val_f1": 0.8, "curve": curve, "params": 10}
+    curve = [CurvePoint(epoch=1, val_score=0.8, seconds=1.0)]
+    ended = {"study": "foreign", "drawn": {"model.width": 32}, "val_score": 0.8, "curve": curve, "params": 10}
     record = make_trial(**ended, latency=make_latency(0.5), size_bytes=1000)
     save(record, folder / "trials" / "00000" / "record.json")
     return folder
@@ -67,11 +67,11 @@ RECORDS = [
     ("study", "../x", "study: String should match pattern"),
     ("state", "waiting", "state: must be 'waiting' in rung.json"),
     ("latency", None, "latency: required of a trial that has trained"),
-    ("val_f1", None, "val_f1: required of a trial that is finished"),
-    ("val_f1", 1.5, "val_f1: Input should be less than or equal to 1, got 1.5"),
-    ("val_f1", NAN, "val_f1: "),
+    ("val_score", None, "val_score: required of a trial that is finished"),
+    ("val_score", 1.5, "val_score: Input should be less than or equal to 1, got 1.5"),
+    ("val_score", NAN, "val_score: "),
     ("size_bytes", -1, "size_bytes: Input should be greater than or equal to 0"),
-    ("curve.0.val_f1", -0.1, "curve.0.val_f1: Input should be greater than or equal to 0"),
+    ("curve.0.val_score", -0.1, "curve.0.val_score: Input should be greater than or equal to 0"),
     ("curve.0.epoch", 0, "curve.0.epoch: Input should be greater than or equal to 1"),
     *(("latency." + name, value, f"latency.{name}: ") for name in ("ms", "ratio", "low_ms") for value in (0, -1, NAN)),
     ("config.model.width", 99_999, "config: must be what its hash is of"),
@@ -125,7 +125,7 @@ def test_a_record_of_another_space_is_not_resumed(
     [
         ("study", "../../x"),
         ("reference_ms", 0),
-        ("constant_f1", 2),
+        ("floor", 2),
         ("trials", 0),
         ("workers", -1),
         ("limits", {"latency_ms": 0}),

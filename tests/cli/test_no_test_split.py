@@ -40,7 +40,7 @@ def test_train_and_predict(without: Callable[..., Path], home: Path, whc_command
     assert "test F1" not in trained.out
     assert second == UNTESTED
     summary = json.loads((home / "run" / "summary.json").read_text(encoding="utf-8"))
-    assert (summary["test_split"], summary["f1"], summary["constant_f1"]) == (False, None, None)
+    assert (summary["test_split"], summary["f1"], summary["floor"]) == (False, None, None)
     assert not (home / "run" / "test_predictions.csv").exists()
 
     told = ("predict", "--model", "run/checkpoint.pt", "--source", "no_test.parquet", "--out", "out.csv")
@@ -48,7 +48,7 @@ def test_train_and_predict(without: Callable[..., Path], home: Path, whc_command
     assert predicted.code == 0, predicted.err
     f1 = json.loads(predicted.out)["f1"]
     assert f1.keys() == {"train", "val"}
-    assert f1["val"] == pytest.approx(summary["val_f1"])
+    assert f1["val"] == pytest.approx(summary["val_score"])
     refused = whc_command(*told, "--split", "test")
     assert refused.code == 1
     assert (

@@ -30,7 +30,7 @@ def begin(make_study: Callable[..., StudyRecord]) -> Callable[..., None]:
 
     def leave(folder: Path, age: int) -> None:
         own = {"study": folder.name, "space_name": folder.name.partition("-")[0], "space": {"model": {"width": [4, 8]}}}
-        make_study(**own, trials=9, limits={"latency_ms": 1.0}, constant_f1=0.5).save(folder)
+        make_study(**own, trials=9, limits={"latency_ms": 1.0}, floor=0.5).save(folder)
         os.utime(folder / "study.yaml", (10_000 - age, 10_000 - age))
 
     return leave
@@ -38,11 +38,13 @@ def begin(make_study: Callable[..., StudyRecord]) -> Callable[..., None]:
 
 @pytest.fixture
 def end(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., Latency]) -> Callable[..., None]:
-    """Leaves a trial that is over: `end(folder, number, state, ms, val_f1, reason)`."""
+    """Leaves a trial that is over: `end(folder, number, state, ms, val_score, reason)`."""
 
-    def leave(folder: Path, number: int, state: str, ms: float, val_f1: float | None = None, reason: str = "") -> None:
+    def leave(
+        folder: Path, number: int, state: str, ms: float, val_score: float | None = None, reason: str = ""
+    ) -> None:
         own = {"trial_id": f"{number:05d}", "study": folder.name, "drawn": {"model.width": 4}, "size_bytes": 20_000}
-        record = make_trial(**own, state=state, reason=reason, val_f1=val_f1, latency=make_latency(ms))
+        record = make_trial(**own, state=state, reason=reason, val_score=val_score, latency=make_latency(ms))
         save(record, folder / "trials" / record.trial_id / "record.json")
 
     return leave
@@ -75,14 +77,14 @@ def test_the_list_has_the_newest_first(words: tuple[str, ...], runs: Path, resul
         "states": {"finished": 3, "stopped": 1, "infeasible": 3, "failed": 2},
         "ended": 9,
         "trials": 9,
-        "best_val_f1": 0.8,
+        "best_val_score": 0.8,
         "front": 2,
         "hypervolume": pytest.approx(0.1 * 2.302585 + 0.2 * 1.609438),
         "reference_ms": 0.1,
         "folder": str(Path("runs", "hands-1")),
     }
     assert eyes["study"] == "eyes-1"
-    assert (eyes["ended"], eyes["states"], eyes["best_val_f1"], eyes["front"], eyes["hypervolume"]) == (
+    assert (eyes["ended"], eyes["states"], eyes["best_val_score"], eyes["front"], eyes["hypervolume"]) == (
         0,
         {},
         None,
@@ -156,7 +158,7 @@ def test_one_study(runs: Path, result: Callable[..., Any]) -> None:
     page = runs / "hands-1" / "report.html"
     told = result("studies", "show", "hands-1")
     assert told["study"] == "hands-1"
-    assert told["facts"]["constant_f1"] == 0.5
+    assert told["facts"]["floor"] == 0.5
     assert told["states"] == {"finished": 3, "stopped": 1, "infeasible": 3, "failed": 2}
     assert told["reasons"] == {
         "infeasible": {"latency_ms +50 to +200% over its limit": 2, "size_bytes +7% over its limit": 1},
@@ -164,7 +166,7 @@ def test_one_study(runs: Path, result: Callable[..., Any]) -> None:
         "stopped": {"after 4 of 12 epochs": 1},
     }
     assert list(told["reasons"]["infeasible"].values()) == [2, 1]
-    assert [(one["trial_id"], one["val_f1"], one["latency"]["ms"]) for one in told["front"]] == [
+    assert [(one["trial_id"], one["val_score"], one["latency"]["ms"]) for one in told["front"]] == [
         ("00000", 0.6, 0.1),
         ("00001", 0.8, 0.2),
     ]

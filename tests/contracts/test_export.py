@@ -106,7 +106,7 @@ def test_onnx_computes_what_the_network_does(
     with torch.inference_mode():
         for batch in (1, 7):
             images = torch.rand(batch, *config.input_shape) * torch.rand(batch, *(1 for _ in config.input_shape))
-            expected = classification.probabilities(network(images)).numpy()
+            expected = classification.outputs(network(images)).numpy()
             np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
     assert expected.std() > 1e-2, "probabilities that hardly differ prove nothing"
 
@@ -133,5 +133,5 @@ def test_onnx_gives_several_classes_a_probability_each(
     assert given.shape == (7, 3)
     np.testing.assert_allclose(given.sum(1), 1, atol=1e-5)
     with torch.inference_mode():
-        np.testing.assert_allclose(given, classification.probabilities(network(images)).numpy(), atol=1e-5)
+        np.testing.assert_allclose(given, classification.outputs(network(images)).numpy(), atol=1e-5)
     assert given.std(0).min() > 1e-3, "probabilities that hardly differ prove nothing"

@@ -1,154 +1,217 @@
-"""Every task, for two labels and for three: what networks give for it, how that is scored, and what it means."""
+"""Every task, on rows as it names them itself: reading, learning, judging, comparing and showing."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
-from numpy.typing import NDArray
+from matplotlib.figure import Figure
 
-from whc import plugins
+from whc import plugins, tasks
+from whc.data import parquet
+from whc.tasks import Outputs, Targets, Task
 
 KIND = "tasks"
-TWO, THREE = ("still", "waving"), ("left", "right", "none")
+ROWS = 60
 
-Labels = tuple[str, ...]
-
-pytestmark = [
-    pytest.mark.parametrize("name", plugins.names(KIND)),
-    pytest.mark.parametrize("labels", [TWO, THREE], ids=["two", "three"]),
-]
+pytestmark = pytest.mark.parametrize("name", plugins.names(KIND))
 
 
-@pytest.fixture
-def task(name: str) -> Any:
-    return plugins.load(KIND, name)
+def labelled_rows(name: str) -> pd.DataFrame:
+    """The task's own example rows, over and over."""
+    example = tasks.kind(name).example_rows
+    columns = {key: list(itertools.islice(itertools.cycle(values), ROWS)) for key, values in example.items()}
+    return pd.DataFrame(columns).assign(split="train")
 
 
 @pytest.fixture
-def class_ids(labels: Labels) -> NDArray[np.int64]:
-    """Fifty rows, every class among them."""
-    return np.random.default_rng(0).integers(0, len(labels), 50)
+def targets(name: str) -> Targets:
+    return tasks.kind(name).read_rows(labelled_rows(name), tasks.kind(name).example_metadata, "rows").targets
 
 
 @pytest.fixture
-def values(task: Any, labels: Labels) -> NDArray[np.float32]:
-    """Fifty outputs of an untrained network."""
-    logits = torch.randn(50, task.outputs(labels), generator=torch.Generator().manual_seed(0))
-    outputs: NDArray[np.float32] = task.probabilities(logits * 3).numpy()
-    return outputs
+def task(name: str) -> Task:
+    labels = tasks.kind(name).read_rows(labelled_rows(name), tasks.kind(name).example_metadata, "rows").labels
+    return tasks.build(tasks.TASKS.parse(name), labels)
 
 
-def test_config(name: str, labels: Labels, check_config: Callable[[str, str], None]) -> None:
-    del labels
+def raw_outputs(task: Task, seed: int = 0) -> torch.Tensor:
+    """What an untrained network may give."""
+    return 3 * torch.randn(ROWS, task.outputs, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture
+def outputs(task: Task) -> Outputs:
+    decoded: Outputs = task.decoded(raw_outputs(task)).numpy()
+    return decoded
+
+
+def test_config(name: str, check_config: Callable[[str, str], None]) -> None:
     check_config(KIND, name)
 
 
-def test_no_torch_is_needed_to_score_and_decode(name: str, labels: Labels) -> None:
+def test_no_torch_is_needed_to_judge_and_show(name: str) -> None:
+    """Neither is pandas or Arrow: the demo starts without them."""
     code = f"""
 import sys
 import numpy as np
-from whc import plugins
-task, labels = plugins.load({KIND!r}, {name!r}), {labels!r}
-class_ids = np.arange(len(labels))
-output = np.ones((len(labels), task.outputs(labels)), np.float32).squeeze()
-task.output_name(labels), task.columns(labels), task.positive_label(labels)
-task.constant_score(class_ids)
-task.decode(output[0], labels, 0.5)
-for judge in (task.score, task.confusion):
-    judge(output, class_ids, 0.5)
-for judge in (task.called, task.margin):
-    judge(output, 0.5)
-task.best_threshold(output, class_ids)
-assert "torch" not in sys.modules
+from whc import tasks
+task = tasks.build(tasks.TASKS.parse({name!r}), {tasks.build(tasks.TASKS.parse(name), None).labels!r})
+output = np.full((2, *task.output_shape), 0.5, np.float32)
+task.check_outputs(output), task.counted(output), task.disagreement(output, output)
+task.cells(output[0, ...]), task.frame_cells(output[0, ...]), task.reading(output[0, ...])
+assert not {{"torch", "pandas", "pyarrow"}} & sys.modules.keys()
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_the_output_s_name_fits_onnx(task: Any, labels: Labels) -> None:
-    name = task.output_name(labels)
-    assert name.isidentifier()
-    assert name.startswith("prob")
+def test_rows_are_read_as_numbers(name: str, task: Task) -> None:
+    rows = task.read_rows(labelled_rows(name), tasks.kind(name).example_metadata, "rows")
+    assert len(rows.targets) == len(rows.strata) == ROWS
+    assert rows.strata.min() >= 0
+    assert rows.strata.max() < len(rows.strata_names) == len(set(rows.strata_names))
+    assert rows.labels == task.labels
+    assert not task.check_labels()
 
 
-def test_every_number_of_an_output_has_a_name(task: Any, labels: Labels, values: NDArray[np.float32]) -> None:
-    names = task.columns(labels)
-    assert len(values.reshape(50, -1)[0]) == len(names) == len(set(names))
-    assert all(any(label in name for label in labels) for name in names)
+def test_columns_of_labels_have_readers(name: str) -> None:
+    kind = tasks.kind(name)
+    readers = kind.label_readers()
+    assert set(kind.example_rows) <= readers.keys()
+    assert set(kind.required_columns) <= readers.keys()
+    assert tasks.recognised(("split", "image_bytes", *kind.example_rows)) is kind
+    for column, (words, reader) in readers.items():
+        assert words
+        with pytest.raises(Exception, match=r".*"):  # Arrow's own, which parquet.read tells with file and column
+            reader(column, parquet.pa.chunked_array([[b"bytes"]], parquet.pa.binary()), {})
 
 
-def test_probabilities(values: NDArray[np.float32], labels: Labels) -> None:
-    assert len(values) == 50
-    assert 0 <= values.min() <= values.max() <= 1
-    if values.ndim > 1:
-        assert values.shape == (50, len(labels))
-        np.testing.assert_allclose(values.sum(1), 1, atol=1e-6)
+def test_rows_tell_their_truth(name: str, task: Task, targets: Targets) -> None:
+    """A model meets rows of its own data set, and rows without any label."""
+    truth = task.read_truth(labelled_rows(name), "rows")
+    assert truth is not None
+    assert truth.is_known.all()
+    np.testing.assert_array_equal(truth.targets, targets)
+    assert all(len(cells) == ROWS for cells in truth.columns.values())
+    empty = labelled_rows(name).assign(**dict.fromkeys(task.label_readers()))
+    assert task.read_truth(empty, "rows") is None
 
 
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.2])
-def test_loss_falls_towards_the_truth(
-    task: Any, labels: Labels, class_ids: NDArray[np.int64], label_smoothing: float
-) -> None:
-    targets, weights = torch.from_numpy(class_ids), torch.arange(1.0, 1 + len(labels))
-    logits = torch.zeros(50, task.outputs(labels), requires_grad=True)
-    before = task.loss(logits, targets, weights, label_smoothing)
-    assert before.shape == ()
-    assert before > 0
-    (gradient,) = torch.autograd.grad(before, logits)
-    logits = logits - 50 * gradient
-    assert task.loss(logits, targets, weights, label_smoothing) < before
-    assert (task.called(task.probabilities(logits).detach().numpy(), 0.5) == class_ids).all()
+def test_loss_falls_towards_the_truth(name: str, task: Task, targets: Targets) -> None:
+    labelled = task.read_rows(labelled_rows(name), tasks.kind(name).example_metadata, "rows")
+    weights = torch.ones(len(labelled.strata_names))
+    raw = raw_outputs(task).requires_grad_()
+    loss = task.objective(torch.nn.Identity(), weights, 0.0)
+    optimizer = torch.optim.Adam([raw], lr=0.3)
+    before, score = None, float(task.judge(task.decoded(raw).detach().numpy(), targets).score())
+    for _ in range(200):
+        value = loss(raw, torch.tensor(targets))
+        assert value.shape == ()
+        before = before or float(value.detach())
+        optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        assert raw.grad is not None
+        assert torch.isfinite(raw.grad).all()
+        optimizer.step()
+    assert before is not None
+    assert float(value.detach()) < before
+    learnt = float(task.judge(task.decoded(raw).detach().numpy(), targets).score())
+    assert learnt > max(score, 0.9, task.floor(targets))
 
 
-def test_a_heavier_class_costs_more(task: Any, labels: Labels) -> None:
-    """Where a network is wrong about the last class and right about the others."""
-    logits = torch.zeros(len(labels), task.outputs(labels))
-    logits[:, -1] = -2.0
-    targets, even = torch.arange(len(labels)), torch.ones(len(labels))
-    heavier = even.clone()
-    heavier[-1] = 4.0
-    assert task.loss(logits, targets, heavier) > task.loss(logits, targets, even)
+def test_decoding_does_not_hang_on_the_batch(name: str, task: Task) -> None:
+    raw = raw_outputs(task)
+    whole = task.decoded(raw)
+    assert whole.shape == (ROWS, *task.output_shape)
+    torch.testing.assert_close(torch.cat([task.decoded(row) for row in raw.split(1)]), whole)
+    network = task.finished(torch.nn.Identity())
+    torch.testing.assert_close(network(raw), whole)
 
 
-def test_scores_lie_within_zero_and_one(
-    task: Any, class_ids: NDArray[np.int64], values: NDArray[np.float32], labels: Labels
-) -> None:
-    del labels
-    for value in (task.score(values, class_ids, 0.5), task.constant_score(class_ids)):
-        assert isinstance(value, float)
-        assert 0 <= value <= 1
+def test_the_output_s_name_fits_onnx(name: str, task: Task) -> None:
+    assert task.output_name.isidentifier()
 
 
-def test_the_best_threshold_is_none_or_no_worse_than_half(
-    task: Any, class_ids: NDArray[np.int64], values: NDArray[np.float32], labels: Labels
-) -> None:
-    best = task.best_threshold(values, class_ids)
-    if best is None:
-        assert not task.positive_label(labels)
-        return
-    assert 0 < best < 1
-    assert task.score(values, class_ids, best) >= task.score(values, class_ids, 0.5)
+def test_pictures_left_as_they_are_keep_their_targets(name: str, task: Task, targets: Targets) -> None:
+    still = torch.eye(2, 3).expand(ROWS, 2, 3)
+    mirror = torch.tensor([[-1.0, 0, 0], [0, 1, 0]]).expand(ROWS, 2, 3)
+    moved = task.moved(torch.tensor(targets), still)
+    np.testing.assert_allclose(moved.numpy(), targets, atol=1e-4)
+    twice = task.moved(task.moved(torch.tensor(targets), mirror), mirror)
+    np.testing.assert_allclose(twice.numpy(), targets, atol=1e-4)
 
 
-def test_confusion_agrees_with_what_is_called(
-    task: Any, class_ids: NDArray[np.int64], values: NDArray[np.float32], labels: Labels
-) -> None:
-    counts = task.confusion(values, class_ids, 0.5)
-    assert counts.shape == (len(labels), len(labels))
-    assert counts.sum() == 50
-    assert np.trace(counts) == (task.called(values, 0.5) == class_ids).sum()
-    assert task.score_of(counts) == task.score(values, class_ids, 0.5)
-    assert task.score_of(np.stack([counts, 2 * counts])).tolist() == [task.score_of(counts)] * 2
+def test_scores_lie_within_zero_and_one(name: str, task: Task, outputs: Outputs, targets: Targets) -> None:
+    assert not task.check_outputs(outputs)
+    for score in (float(task.judge(outputs, targets).score()), task.floor(targets)):
+        assert 0 <= score <= 1
+    for part in task.parts(outputs, targets).values():
+        assert np.isnan(part.score()) or 0 <= part.score() <= 1
 
 
-def test_a_decision_names_the_label_that_is_called(task: Any, values: NDArray[np.float32], labels: Labels) -> None:
-    for class_id, value in zip(task.called(values, 0.5), values, strict=True):
-        decision = task.decode(value, labels, 0.5)
-        assert decision.label == labels[class_id]
-        assert 0 <= decision.probability <= 1
-        assert decision.positive == (decision.label == task.positive_label(labels))
+def test_weights_are_rows_taken_again(name: str, task: Task, outputs: Outputs, targets: Targets) -> None:
+    """What a bootstrap asks: the score of rows drawn so many times is that of rows repeated so many times."""
+    rng = np.random.default_rng(0)
+    weights = rng.integers(0, 3, (4, ROWS)).astype(np.float64)
+    drawn = task.judge(outputs, targets).score(weights)
+    assert drawn.shape == (4,)
+    for times, score in zip(weights.astype(int), drawn, strict=True):
+        repeated = task.judge(np.repeat(outputs, times, axis=0), np.repeat(targets, times, axis=0)).score()
+        assert score == pytest.approx(float(repeated), abs=1e-9)
+
+
+def test_tuning_never_costs_anything(name: str, task: Task, outputs: Outputs, targets: Targets) -> None:
+    tuned = task.tuned(outputs, targets)
+    if tuned is not None:
+        assert tuned.judge(outputs, targets).score() >= task.judge(outputs, targets).score()
+
+
+def test_what_is_equal_agrees_and_what_is_broken_does_not(name: str, task: Task, outputs: Outputs) -> None:
+    largest, changed = task.disagreement(outputs, outputs.copy())
+    assert largest == 0
+    assert changed.shape == (ROWS,)
+    assert not changed.any()
+    other: Outputs = task.decoded(raw_outputs(task, seed=1)).numpy()
+    largest, changed = task.disagreement(outputs, other)
+    assert largest > task.tolerance
+    assert changed.any()
+    broken = outputs.copy()
+    broken[0] = np.nan
+    assert task.disagreement(outputs, broken)[0] == np.inf
+    assert task.check_outputs(broken)
+
+
+def test_every_output_can_be_shown(name: str, task: Task, outputs: Outputs, targets: Targets) -> None:
+    for output in (outputs[row, ...] for row in range(ROWS)):
+        assert len(task.cells(output)) == len(task.columns)
+        assert len(task.frame_cells(output)) == len(task.frame_columns)
+        reading = task.reading(output)
+        assert reading.title
+        assert reading.bar is None or 0 <= reading.bar.share <= 1
+    counts = task.counted(outputs)
+    assert sum(counts.values()) >= ROWS
+    assert set(task.headline_answers) <= counts.keys()
+    json.dumps(task.details(outputs, targets), allow_nan=False)
+    assert all(vars(task.words).values())
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    task.draw(figure, outputs, targets)
+    assert figure.axes
+    figure.canvas.draw()
+
+
+def test_scores_read_as_numbers_and_back(name: str, task: Task) -> None:
+    metric = task.metric
+    for score in (0.0, 0.3, 1.0):
+        assert metric.name in metric.shown(score)
+        value: Any = metric.value(score)
+        assert (1 - value / metric.error_scale if metric.error_scale else value) == pytest.approx(score)
+    low, _, high = metric.shown_range(0.2, 0.8).partition(" to ")
+    assert float(low) < float(high)

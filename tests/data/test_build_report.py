@@ -9,14 +9,14 @@ import pytest
 
 from whc.data.build_report import BuildReport, draw
 from whc.data.dataset import SPLITS
-from whc.data.folders import BuildConfig
 from whc.data.report import SplitReport
+from whc.data.sources import BuildConfig
 
 
 @pytest.mark.parametrize("labels", [["no", "yes"], ["_hidden", "$x^", "笑顔"], [f"class {i}" for i in range(30)]])
 def test_draw(labels: list[str], tmp_path: Path) -> None:
     counts = {label: 7 + i for i, label in enumerate(labels)}
-    split = SplitReport(rows=sum(counts.values()), classes=counts, people=3, clips=3)
+    split = SplitReport(rows=sum(counts.values()), strata=counts, people=3, clips=3)
     report = BuildReport(
         path="dataset.parquet",
         fingerprint="f00d",

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,14 @@ import pytest
 from whc.data import dataset, report
 from whc.data.build_report import BuildReport
 from whc.data.building import PARQUET, PIE, REPORT, build
-from whc.data.folders import BuildConfig
 from whc.data.preprocess import Image
+from whc.data.sources import BuildConfig
 from whc.errors import DataError, UsageError
+from whc.tasks.classification import Classification
+
+load = partial(dataset.load, task=Classification)
+read = partial(dataset.read, task=Classification)
+inspect = partial(report.inspect, task=Classification)
 
 MakeVideo = Callable[..., Path]
 SHARES = (0.7, 0.15, 0.15)
@@ -51,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 def built(folder: Path, **settings: Any) -> Built:
     config = {"kind": "images", "folder": folder, "split": SHARES} | settings
     out = folder.parent / "out"
-    result = build(BuildConfig.model_validate(config), out)
+    result = build(BuildConfig.model_validate(config), Classification, out)
     assert sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file()) == [PARQUET, PIE, REPORT]
     assert json.loads((out / REPORT).read_text(encoding="utf-8")) == result.model_dump(mode="json")
     return result, pq.read_table(out / PARQUET).to_pandas()
@@ -77,13 +83,13 @@ def splits_of(rows: pd.DataFrame, column: str) -> dict[str, set[str]]:
 
 def test_it_loads_and_no_person_is_in_two_splits(folder: Path) -> None:
     told, rows = built(folder, group="person")
-    corpus = dataset.load(folder.parent / "out" / PARQUET, [(16, 16)])
+    corpus = load(folder.parent / "out" / PARQUET, [(16, 16)])
     assert corpus.labels == ("no", "yes")
     assert told.fingerprint == corpus.fingerprint
     assert sorted(rows["person_id"].unique()) == [f"p{person:02d}" for person in range(20)]
     assert all(len(splits) == 1 for splits in splits_of(rows, "person_id").values())
     assert {name: split.rows for name, split in told.splits.items()} == {"train": 56, "val": 12, "test": 12}
-    assert {name: split.classes for name, split in told.splits.items()} == {
+    assert {name: split.strata for name, split in told.splits.items()} == {
         "train": {"no": 28, "yes": 28},
         "val": {"no": 6, "yes": 6},
         "test": {"no": 6, "yes": 6},
@@ -92,7 +98,7 @@ def test_it_loads_and_no_person_is_in_two_splits(folder: Path) -> None:
     for row in rows.itertuples():
         assert row.image_bytes == (folder / str(row.image_path)).read_bytes()
         assert row.label == str(row.image_path).split("/", maxsplit=1)[0] == ("no", "yes")[row.class_id]
-    looked = report.inspect(folder.parent / "out" / PARQUET)
+    looked = inspect(folder.parent / "out" / PARQUET)
     assert looked.leaks.people.count == looked.leaks.images.count == 0
 
 
@@ -112,9 +118,9 @@ def test_labels_in_an_order_of_one_s_own_and_three_classes(folder: Path) -> None
         put(folder, f"maybe/p{person:02d}_9.png", soft(900 + person))
     told, rows = built(folder, group="person")
     assert told.labels == ["maybe", "no", "yes"]
-    assert all(split.classes["maybe"] >= 1 for split in told.splits.values())
+    assert all(split.strata["maybe"] >= 1 for split in told.splits.values())
     assert set(zip(rows["class_id"], rows["label"], strict=True)) == {(0, "maybe"), (1, "no"), (2, "yes")}
-    assert dataset.read(folder.parent / "out" / PARQUET).labels == ("maybe", "no", "yes")
+    assert read(folder.parent / "out" / PARQUET).labelled.labels == ("maybe", "no", "yes")
 
 
 def test_one_of_exact_copies_stays_whatever_it_is_encoded_as(folder: Path) -> None:
@@ -136,7 +142,7 @@ def test_a_picture_in_two_classes_is_in_none(folder: Path) -> None:
         ("no/p00_0.png", "conflict"),
         ("yes/z.png", "conflict"),
     }
-    assert all(left.detail == "in two classes: no/p00_0.png = yes/z.png" for left in told.left_out)
+    assert all(left.detail == "labelled in two ways: no/p00_0.png = yes/z.png" for left in told.left_out)
 
 
 def test_near_duplicates_share_a_split_and_unite_their_people(folder: Path) -> None:
@@ -175,7 +181,7 @@ def test_a_folder_that_is_split_already(tmp_path: Path) -> None:
         ("train/no/again.png", "exact copy of test/no/p20_0.png")
     ]
     assert told.leaks == told.near_duplicates == [["test/no/p21_1.png", "train/no/nearly.jpg"]]
-    assert report.inspect(tmp_path / "out" / PARQUET).leaks.people.count == 1
+    assert inspect(tmp_path / "out" / PARQUET).leaks.people.count == 1
 
 
 def test_a_folder_without_a_test_split(tmp_path: Path) -> None:
@@ -218,7 +224,7 @@ def test_clips(tmp_path: Path, make_video: MakeVideo) -> None:
             make_video(frames, fps=10, name=f"crops/{label}/{clip}.mp4")
     told, rows = built(tmp_path / "crops", kind="videos", fps=5.0, min_frames=2)
     assert told.frame_rate == 5
-    assert dataset.read(tmp_path / "out" / PARQUET).frame_rate == 5
+    assert read(tmp_path / "out" / PARQUET).frame_rate == 5
     assert len(rows) == 16 * 5
     assert all(len(splits) == 1 for splits in splits_of(rows, "video_id").values())
     for name, clip_rows in rows.groupby("video_id"):
@@ -226,7 +232,7 @@ def test_clips(tmp_path: Path, make_video: MakeVideo) -> None:
         assert clip_rows["image_path"].tolist() == [f"{name}/{number:05d}.jpg" for number in range(5)]
         assert set(clip_rows["person_id"]) == {name}
     assert {split.clips for split in told.splits.values()} == {12, 2}
-    assert dataset.load(tmp_path / "out" / PARQUET, [(16, 16)]).frame_rate == 5
+    assert load(tmp_path / "out" / PARQUET, [(16, 16)]).frame_rate == 5
 
 
 def test_copied_clips_and_clips_that_share_scenes(tmp_path: Path, make_video: MakeVideo) -> None:
@@ -272,20 +278,22 @@ def test_out_in_a_circle_of_links_or_not_in_utf8(folder: Path) -> None:
     loop = folder.parent / "loop"
     loop.symlink_to("loop")
     with pytest.raises(UsageError, match=r"--out: must be a folder, got .*loop"):
-        build(BuildConfig(kind="images", folder=folder, split=(0.7, 0.15, 0.15)), loop)
+        build(BuildConfig(kind="images", folder=folder, split=(0.7, 0.15, 0.15)), Classification, loop)
     with pytest.raises(UsageError, match=r"udcff: must have a name in UTF-8, got other bytes; rename it"):
-        build(BuildConfig(kind="images", folder=folder, split=(0.7, 0.15, 0.15)), folder.parent / "\udcff")
+        build(
+            BuildConfig(kind="images", folder=folder, split=(0.7, 0.15, 0.15)), Classification, folder.parent / "\udcff"
+        )
 
 
 def test_out_must_be_a_folder_elsewhere(folder: Path) -> None:
     config = BuildConfig(kind="images", folder=folder, split=SHARES)
     with pytest.raises(UsageError, match="--out: must lie outside"):
-        build(config, folder / "no" / "out")
+        build(config, Classification, folder / "no" / "out")
     with pytest.raises(UsageError, match="--out: must be a folder"):
-        build(config, Path(__file__) / "out")
+        build(config, Classification, Path(__file__) / "out")
     (folder.parent / "out" / PARQUET).mkdir(parents=True)
     with pytest.raises(IsADirectoryError, match=str(PARQUET)):
-        build(config, folder.parent / "out")
+        build(config, Classification, folder.parent / "out")
     assert [path for path in (folder.parent / "out").rglob("*") if path.is_file() and path.suffix == ".tmp"] == []
 
 
@@ -316,5 +324,5 @@ def test_real_faces_keep_their_people_apart(shared: Path, tmp_path: Path) -> Non
     told, rows = built(tmp_path / "crops", group="person", labels=("no_smiling", "smiling"))
     assert told.rows + len(told.left_out) == 2104
     assert all(len(splits) == 1 for splits in splits_of(rows, "person_id").values())
-    classes = np.array([list(split.classes.values()) for split in told.splits.values()])
+    classes = np.array([list(split.strata.values()) for split in told.splits.values()])
     np.testing.assert_allclose(classes / classes.sum(0), np.repeat(np.array(SHARES)[:, None], 2, 1), atol=0.003)

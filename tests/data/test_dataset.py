@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import pytest
 from whc.data import dataset
 from whc.data.preprocess import decode, resize
 from whc.errors import DataError
+from whc.tasks.classification import Classification
+
+load = partial(dataset.load, task=Classification)
+read = partial(dataset.read, task=Classification)
 
 SIZES = [(8, 8), (16, 12)]
 
@@ -121,14 +126,14 @@ BAD_INPUT: list[tuple[str, Change, str]] = [
 
 
 def test_there_may_be_three_classes(write_dataset: WriteDataset) -> None:
-    corpus = dataset.load(write_dataset(third_class), SIZES)
+    corpus = load(write_dataset(third_class), SIZES)
     assert corpus.labels == ("no", "yes", "maybe")
-    assert np.bincount(corpus.class_ids).tolist() == [18, 9, 9]
+    assert np.bincount(corpus.targets).tolist() == [18, 9, 9]
 
 
 def test_there_may_be_no_test_split(write_dataset: WriteDataset) -> None:
-    assert dataset.load(write_dataset(), SIZES).has_test
-    corpus = dataset.load(write_dataset(moved("test", "val")), SIZES)
+    assert load(write_dataset(), SIZES).has_test
+    corpus = load(write_dataset(moved("test", "val")), SIZES)
     assert not corpus.has_test
     assert np.bincount(corpus.splits).tolist() == [12, 24]
 
@@ -139,14 +144,14 @@ def test_each_split_must_have_all_three(write_dataset: WriteDataset) -> None:
         one_class_in("val")(columns)
 
     with pytest.raises(DataError, match="split 'val': must have readable rows of every class, 'yes' has none"):
-        dataset.load(write_dataset(change), SIZES)
+        load(write_dataset(change), SIZES)
 
 
 @pytest.mark.parametrize(("change", "told"), [case[1:] for case in BAD_INPUT], ids=[case[0] for case in BAD_INPUT])
 def test_bad_input_is_told_in_one_line(write_dataset: WriteDataset, change: Change, told: str) -> None:
     path = write_dataset(change)
     with pytest.raises(DataError) as caught:
-        dataset.load(path, SIZES)
+        load(path, SIZES)
     check_message(caught.value, path, told)
 
 
@@ -157,11 +162,11 @@ def test_crops_need_no_labels_to_be_read(write_dataset: WriteDataset) -> None:
 
     path = write_dataset(images_alone)
     with pytest.raises(DataError, match="add split, class_id, label"):
-        dataset.read(path)
-    table = dataset.read(path, labelled=False)
-    assert table.labels == ()
+        read(path)
+    table = read(path, is_labelled=False)
+    assert table.labelled is None
     assert len(table.rows) == len(table.encoded) == 36
-    assert table.rows.loc[3, ["split", "class_id", "label", "image_path"]].tolist() == ["", -1, "", "row 3"]
+    assert table.rows.loc[3, ["split", "class_id", "label", "image_path"]].tolist() == ["", None, None, "row 3"]
 
 
 def test_labels_of_crops_may_be_told_in_places(write_dataset: WriteDataset) -> None:
@@ -170,16 +175,16 @@ def test_labels_of_crops_may_be_told_in_places(write_dataset: WriteDataset) -> N
             columns[name][:2] = [None, None]
         columns["split"][2], columns["label"][2] = "holdout", "neither"
 
-    rows = dataset.read(write_dataset(change), labelled=False).rows
+    rows = read(write_dataset(change), is_labelled=False).rows
     assert rows["split"].tolist()[1:4] == ["", "holdout", "train"]
-    assert rows["class_id"].tolist()[1:4] == [-1, 0, 1]
-    assert rows["label"].tolist()[1:4] == ["", "neither", "yes"]
+    assert rows["class_id"].isna().tolist()[1:4] == [True, False, False]
+    assert rows["label"].tolist()[2:4] == ["neither", "yes"]
 
 
 def test_crops_without_images_are_refused(write_dataset: WriteDataset) -> None:
     path = write_dataset(lambda columns: (columns.pop("image_bytes"), columns.pop("image_path")))
     with pytest.raises(DataError, match="must have the columns image_bytes, got"):
-        dataset.read(path, labelled=False)
+        read(path, is_labelled=False)
 
 
 def check_message(error: DataError, path: Path, told: str) -> None:
@@ -195,7 +200,7 @@ def test_missing_file(tmp_path: Path) -> None:
     path = tmp_path / "nothing.parquet"
     for wrong, told in ((path, "whc data synth"), (tmp_path, "whc data build --images")):
         with pytest.raises(DataError) as caught:
-            dataset.read(wrong)
+            read(wrong)
         check_message(caught.value, wrong, told)
 
 
@@ -204,7 +209,7 @@ def test_corrupt_file(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "dataset.parquet"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        dataset.read(path)
+        read(path)
     check_message(caught.value, path, "copy or build it again")
 
 
@@ -212,26 +217,26 @@ def test_truncated_file(write_dataset: WriteDataset) -> None:
     path = write_dataset()
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataError, match="copy or build it again"):
-        dataset.read(path)
+        read(path)
 
 
 @pytest.mark.parametrize("rate", ["fast", "0", "-10", "nan", "inf", "", "null"])
 def test_bad_frame_rate(write_dataset: WriteDataset, rate: str) -> None:
     path = write_dataset(metadata={"whc.frame_rate": rate})
     with pytest.raises(DataError) as caught:
-        dataset.read(path)
+        read(path)
     check_message(caught.value, path, "frames a second")
 
 
 def test_frame_rate(write_dataset: WriteDataset) -> None:
-    assert dataset.read(write_dataset()).frame_rate is None
-    assert dataset.read(write_dataset(metadata={"whc.frame_rate": "12.5"})).frame_rate == 12.5
+    assert read(write_dataset()).frame_rate is None
+    assert read(write_dataset(metadata={"whc.frame_rate": "12.5"})).frame_rate == 12.5
 
 
 def test_a_huge_picture_is_told_by_its_header(write_dataset: WriteDataset) -> None:
     path = write_dataset(put("image_bytes", 4, b"P5 10001 10000 255\n"))
     with pytest.raises(DataError, match=r"train1/1\.png: at most 1% .* \(this one: over 100 megapixels\), got '1 of"):
-        dataset.load(path, [(8, 8)])
+        load(path, [(8, 8)])
 
 
 def test_one_percent_of_unreadable_images_is_tolerated(write_dataset: WriteDataset) -> None:
@@ -240,47 +245,47 @@ def test_one_percent_of_unreadable_images_is_tolerated(write_dataset: WriteDatas
 
     # 3 splits x 10 clips x 10 frames = 300 rows.
     size = {"clips_per_split": 10, "frames": 10}
-    corpus = dataset.load(write_dataset(spoil(3), **size), SIZES)
+    corpus = load(write_dataset(spoil(3), **size), SIZES)
     assert corpus.unreadable == ("train0/0.png", "train0/1.png", "train0/2.png")
-    assert len(corpus.class_ids) == len(corpus.splits) == len(corpus.clips) == len(corpus.timestamps) == 297
+    assert len(corpus.targets) == len(corpus.splits) == len(corpus.clips) == len(corpus.timestamps) == 297
     assert all(len(images) == 297 for images in corpus.images.values())
     with pytest.raises(DataError, match="got '4 of 300'"):
-        dataset.load(write_dataset(spoil(4), **size), SIZES)
+        load(write_dataset(spoil(4), **size), SIZES)
 
 
 def test_rows_keep_their_order_and_images(write_dataset: WriteDataset) -> None:
     path = write_dataset()
     seen: list[tuple[int, int]] = []
-    corpus = dataset.load(path, SIZES, lambda done, count: seen.append((done, count)))
-    table = dataset.read(path)
+    corpus = load(path, SIZES, on_progress=lambda done, count: seen.append((done, count)))
+    table = read(path)
     for i, encoded in enumerate(table.encoded):
         picture = decode(encoded.as_py())
         assert picture is not None
         for size in SIZES:
             np.testing.assert_array_equal(corpus.images[size][i], resize(picture, *size))
     assert corpus.interpolation == "area"
-    other = dataset.load(path, SIZES, interpolation="bilinear_antialias")
+    other = load(path, SIZES, interpolation="bilinear_antialias")
     assert other.interpolation == "bilinear_antialias"
     expected = resize(decode(table.encoded[0].as_py()), *SIZES[0], "bilinear_antialias")  # type: ignore[arg-type]
     np.testing.assert_array_equal(other.images[SIZES[0]][0], expected)
     assert corpus.labels == ("no", "yes")
     assert [dataset.SPLITS[i] for i in corpus.splits] == table.rows["split"].tolist()
-    assert corpus.class_ids.tolist() == table.rows["class_id"].tolist()
+    assert corpus.targets.tolist() == table.rows["class_id"].tolist()
     assert corpus.unreadable == ()
     assert seen[-1] == (36, 36)
 
 
 def test_every_array_is_plain_and_64_bits_wide(write_dataset: WriteDataset) -> None:
-    corpus = dataset.load(write_dataset(), SIZES)
-    for array in (corpus.class_ids, corpus.splits, corpus.clips, corpus.groups, corpus.timestamps):
+    corpus = load(write_dataset(), SIZES)
+    for array in (corpus.targets, corpus.splits, corpus.clips, corpus.groups, corpus.timestamps):
         assert array.dtype == np.int64
         assert array.shape == (36,)
     assert {size: images.shape for size, images in corpus.images.items()} == {s: (36, *s, 3) for s in SIZES}
 
 
 def test_without_the_optional_columns_rows_stand_alone(write_dataset: WriteDataset) -> None:
-    path = write_dataset(lambda columns: [columns.pop(name, None) for name in dataset.OPTIONAL])
-    corpus = dataset.load(path, SIZES)
+    path = write_dataset(lambda columns: [columns.pop(name, None) for name in dataset.OPTIONAL_COLUMNS])
+    corpus = load(path, SIZES)
     assert len(set(corpus.clips.tolist())) == len(set(corpus.groups.tolist())) == 36
 
 
@@ -292,7 +297,7 @@ def test_optional_names_may_be_missing_in_places(
         for name in ("image_path", "video_id", "person_id"):
             columns[name] = convert([None, *columns[name][1:]])
 
-    rows = dataset.read(write_dataset(change)).rows
+    rows = read(write_dataset(change)).rows
     assert rows.iloc[0][["image_path", "video_id", "person_id"]].tolist() == ["row 0"] * 3
 
 
@@ -301,7 +306,7 @@ def test_clips_and_people_may_be_numbers(write_dataset: WriteDataset, numbers: l
     def change(columns: dict[str, Any]) -> None:
         columns["video_id"] = columns["person_id"] = pa.array((numbers * 12)[:36], pa.int64())
 
-    assert dataset.read(write_dataset(change)).rows["video_id"].notna().all()
+    assert read(write_dataset(change)).rows["video_id"].notna().all()
 
 
 def test_columns_may_be_dictionaries(write_dataset: WriteDataset) -> None:
@@ -309,10 +314,10 @@ def test_columns_may_be_dictionaries(write_dataset: WriteDataset) -> None:
         for name in ("split", "label"):
             columns[name] = pa.array(columns[name]).dictionary_encode()
 
-    assert dataset.load(write_dataset(change), SIZES).labels == ("no", "yes")
+    assert load(write_dataset(change), SIZES).labels == ("no", "yes")
 
 
 def test_fingerprint_follows_the_content(write_dataset: WriteDataset) -> None:
-    first = dataset.read(write_dataset()).fingerprint
-    assert dataset.read(write_dataset()).fingerprint == first
-    assert dataset.read(write_dataset(put("timestamp", 0, 9))).fingerprint != first
+    first = read(write_dataset()).fingerprint
+    assert read(write_dataset()).fingerprint == first
+    assert read(write_dataset(put("timestamp", 0, 9))).fingerprint != first

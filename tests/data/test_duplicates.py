@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,9 @@ from hypothesis import strategies as st
 from whc.data import dataset, duplicates
 from whc.data.duplicates import appearance, clusters, join
 from whc.data.preprocess import Image, decode
+from whc.tasks.classification import Classification
+
+read = partial(dataset.read, task=Classification)
 
 
 def soft(seed: int, height: int = 60, width: int = 80) -> Image:
@@ -122,7 +126,7 @@ def test_join_is_what_a_flood_finds(keys: list[list[int]]) -> None:
 
 
 def test_faces_of_different_people_are_apart(shared: Path) -> None:
-    table = dataset.read(shared / "data" / "smile" / "dataset.parquet")
+    table = read(shared / "data" / "smile" / "dataset.parquet")
     pictures = [decode(encoded.as_py()) for encoded in table.encoded[:3000]]
     result = clusters([[appearance(picture)] for picture in pictures if picture is not None])
     people = table.rows["person_id"][:3000].tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ import pytest
 
 from whc.data import dataset, parquet, report
 from whc.errors import DataError
+from whc.tasks.classification import Classification
+
+load = partial(dataset.load, task=Classification)
+read = partial(dataset.read, task=Classification)
+inspect = partial(report.inspect, task=Classification)
 
 WriteDataset = Callable[..., Path]
 Convert = Callable[[list[Any]], object]
@@ -71,10 +77,10 @@ ENCODINGS: dict[str, tuple[str, Convert]] = {
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_encodings_make_no_difference(write_dataset: WriteDataset, encoding: str) -> None:
     name, convert = ENCODINGS[encoding]
-    expected = dataset.load(write_dataset(), [(8, 8)])
-    found = dataset.load(write_dataset(lambda columns: columns.update({name: convert(columns[name])})), [(8, 8)])
+    expected = load(write_dataset(), [(8, 8)])
+    found = load(write_dataset(lambda columns: columns.update({name: convert(columns[name])})), [(8, 8)])
     np.testing.assert_array_equal(found.images[8, 8], expected.images[8, 8])
-    for attribute in ("class_ids", "splits", "clips", "groups", "timestamps"):
+    for attribute in ("targets", "splits", "clips", "groups", "timestamps"):
         np.testing.assert_array_equal(getattr(found, attribute), getattr(expected, attribute))
     assert (found.labels, found.clip_rule) == (expected.labels, expected.clip_rule)
 
@@ -103,27 +109,27 @@ WRONG: dict[str, tuple[str, Convert, str]] = {
 def test_other_types_are_told_in_one_line_also_by_info(write_dataset: WriteDataset, wrong: str) -> None:
     name, convert, told = WRONG[wrong]
     path = write_dataset(lambda columns: columns.update({name: convert(columns[name])}))
-    for read in (dataset.read, report.inspect, lambda path: dataset.read(path, labelled=False)):
+    for reads in (read, inspect, partial(read, is_labelled=False)):
         with pytest.raises(DataError) as caught:
-            read(path)
+            reads(path)
         assert str(caught.value).startswith(f"{path}: {name}: must be a column of {told}")
         assert "\n" not in str(caught.value)
 
 
 def test_columns_of_no_concern_may_be_anything(write_dataset: WriteDataset) -> None:
     path = write_dataset(lambda columns: columns.update(meta=[{"a": [1]}] * 36, filename=[["x"]] * 36))
-    assert len(dataset.read(path).rows) == 36
+    assert len(read(path).rows) == 36
 
 
 def test_a_column_twice_and_text_that_is_no_text(tmp_path: Path, write_dataset: WriteDataset) -> None:
     table = pq.read_table(write_dataset())
     pq.write_table(table.append_column("split", table["split"]), tmp_path / "twice.parquet")
     with pytest.raises(DataError, match=r"twice.parquet: split: must be one column, got 2; drop the others"):
-        dataset.read(tmp_path / "twice.parquet")
+        read(tmp_path / "twice.parquet")
     broken = pa.Array.from_buffers(pa.string(), 36, pa.array([b"\xff"] * 36).buffers())
     pq.write_table(table.set_column(table.column_names.index("label"), "label", broken), tmp_path / "bytes.parquet")
     with pytest.raises(DataError, match=r"bytes.parquet: must be a readable Parquet file, got: .*UTF"):
-        dataset.read(tmp_path / "bytes.parquet")
+        read(tmp_path / "bytes.parquet")
 
 
 def test_files_that_unpack_to_far_more_than_they_are(
@@ -134,8 +140,8 @@ def test_files_that_unpack_to_far_more_than_they_are(
     pq.write_table(pa.table({"class_id": [0] * 200_000}), tmp_path / "rows.parquet")
     for name in ("zeros", "rows"):
         with pytest.raises(DataError, match=rf"{name}.parquet: must not unpack to more than 1048576 bytes, got \d+; "):
-            dataset.read(tmp_path / f"{name}.parquet", labelled=False)
-    assert len(dataset.read(write_dataset()).rows) == 36
+            read(tmp_path / f"{name}.parquet", is_labelled=False)
+    assert len(read(write_dataset()).rows) == 36
 
 
 def test_damaged_files_are_told_in_one_line(write_dataset: WriteDataset, tmp_path: Path) -> None:
@@ -150,9 +156,9 @@ def test_damaged_files_are_told_in_one_line(write_dataset: WriteDataset, tmp_pat
             damaged[place] = rng.integers(256)
         path = tmp_path / "damaged.parquet"
         path.write_bytes(damaged)
-        for read in (report.inspect, lambda path: dataset.load(path, [(8, 8)])):
+        for reads in (inspect, lambda path: load(path, [(8, 8)])):
             try:
-                read(path)
+                reads(path)
             except DataError as error:
                 assert str(error).startswith(str(path))
                 assert "\n" not in str(error)
@@ -170,13 +176,13 @@ def test_damaged_files_are_told_in_one_line(write_dataset: WriteDataset, tmp_pat
     ],
 )
 def test_splits_may_have_other_names(write_dataset: WriteDataset, name: str, split: str) -> None:
-    expected = dataset.load(write_dataset(), [(8, 8)])
+    expected = load(write_dataset(), [(8, 8)])
     path = write_dataset(
         lambda columns: columns.update(split=[split if old == name else old for old in columns["split"]])
     )
-    np.testing.assert_array_equal(dataset.load(path, [(8, 8)]).splits, expected.splits)
-    assert dataset.read(path).split_aliases == f"{split} as {name}"
-    assert report.inspect(path).splits[name].rows == 12
+    np.testing.assert_array_equal(load(path, [(8, 8)]).splits, expected.splits)
+    assert read(path).split_aliases == f"{split} as {name}"
+    assert inspect(path).splits[name].rows == 12
 
 
 def features(names: list[str]) -> dict[str, str]:
@@ -194,14 +200,14 @@ def as_huggingface(columns: dict[str, Any]) -> None:
 
 
 def test_files_of_hugging_face(write_dataset: WriteDataset) -> None:
-    expected = dataset.load(write_dataset(), [(8, 8)])
-    table = dataset.read(write_dataset(as_huggingface, features(["no", "yes"])))
-    assert (table.labels, table.rows["class_id"].tolist()) == (("no", "yes"), expected.class_ids.tolist())
+    expected = load(write_dataset(), [(8, 8)])
+    table = read(write_dataset(as_huggingface, features(["no", "yes"])))
+    assert (table.labelled.labels, table.rows["class_id"].tolist()) == (("no", "yes"), expected.targets.tolist())
     assert table.rows["image_path"].tolist()[:2] == ["0.png", "1.png"]
-    np.testing.assert_array_equal(dataset.load(table.path, [(8, 8)]).images[8, 8], expected.images[8, 8])
+    np.testing.assert_array_equal(load(table.path, [(8, 8)]).images[8, 8], expected.images[8, 8])
     # Without names the numbers are the labels.
     for metadata in (None, {"huggingface": "[" * 9999}, {"huggingface": "{}"}, features([])):
-        assert dataset.read(write_dataset(as_huggingface, metadata)).labels == ("0", "1")
+        assert read(write_dataset(as_huggingface, metadata)).labelled.labels == ("0", "1")
 
 
 def test_rows_that_nobody_labelled(write_dataset: WriteDataset) -> None:
@@ -210,9 +216,9 @@ def test_rows_that_nobody_labelled(write_dataset: WriteDataset) -> None:
         columns["label"][0] = -1
 
     path = write_dataset(change, features(["no", "yes"]))
-    assert dataset.read(path, labelled=False).rows["label"].tolist()[:2] == ["", "no"]
+    assert read(path, is_labelled=False).rows["label"].isna().tolist()[:2] == [True, False]
     with pytest.raises(DataError, match="label: must have no empty values, got 1"):
-        dataset.read(path)
+        read(path)
 
 
 def without_bytes(columns: dict[str, Any]) -> None:
@@ -228,7 +234,7 @@ def put_pictures(folder: Path, columns: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("kind", ["no column", "an empty column", "Windows", "absolute", "struct"])
 def test_pictures_may_lie_beside_the_file(write_dataset: WriteDataset, tmp_path: Path, kind: str) -> None:
-    expected = dataset.load(write_dataset(lambda columns: put_pictures(tmp_path, columns)), [(8, 8)])
+    expected = load(write_dataset(lambda columns: put_pictures(tmp_path, columns)), [(8, 8)])
 
     def change(columns: dict[str, Any]) -> None:
         names, files = columns["image_path"], columns.pop("image_bytes")
@@ -242,39 +248,39 @@ def test_pictures_may_lie_beside_the_file(write_dataset: WriteDataset, tmp_path:
             columns["image"] = [{"bytes": None, "path": name} for name in columns.pop("image_path")]
 
     path = write_dataset(change)
-    found = dataset.load(path, [(8, 8)])
+    found = load(path, [(8, 8)])
     np.testing.assert_array_equal(found.images[8, 8], expected.images[8, 8])
-    assert report.inspect(path).unreadable.count == 0
+    assert inspect(path).unreadable.count == 0
     # The pictures are part of the data set.
     first = next(tmp_path.glob("train0/0.png"))
     first.write_bytes(next(tmp_path.glob("train0/1.png")).read_bytes())
-    assert dataset.load(path, [(8, 8)]).fingerprint != found.fingerprint
+    assert load(path, [(8, 8)]).fingerprint != found.fingerprint
 
 
 def test_bytes_go_before_paths(write_dataset: WriteDataset, tmp_path: Path) -> None:
-    plain = dataset.read(write_dataset())
+    plain = read(write_dataset())
     path = write_dataset(lambda columns: put_pictures(tmp_path, {**columns, "image_bytes": [b"other"] * 36}))
-    assert dataset.read(path).encoded.equals(plain.encoded)
-    assert dataset.read(path).fingerprint == plain.fingerprint
+    assert read(path).encoded.equals(plain.encoded)
+    assert read(path).fingerprint == plain.fingerprint
 
 
 def test_missing_pictures(write_dataset: WriteDataset, tmp_path: Path) -> None:
     path = write_dataset(without_bytes)
-    for read in (dataset.read, report.inspect, lambda path: dataset.read(path, labelled=False)):
+    for reads in (read, inspect, partial(read, is_labelled=False)):
         with pytest.raises(DataError) as caught:
-            read(path)
+            reads(path)
         told = f"must name pictures that are there, got none of 36, the first '{tmp_path}/train0/0.png'; put"
         assert str(caught.value).startswith(f"{path}: image_path: {told}")
     write_dataset(lambda columns: put_pictures(tmp_path, columns))
     path = write_dataset(without_bytes)
     (tmp_path / "val1" / "1.png").unlink()
     (tmp_path / "val1" / "1.png").mkdir()  # nor is a folder a picture
-    assert report.inspect(path).unreadable.model_dump() == {"count": 1, "examples": ["val1/1.png: empty or missing"]}
+    assert inspect(path).unreadable.model_dump() == {"count": 1, "examples": ["val1/1.png: empty or missing"]}
     with pytest.raises(
         DataError,
         match=r"val1/1.png: at most 1% of the images may be unreadable \(this one: empty or missing\), got '1 of 36'",
     ):
-        dataset.load(path, [(8, 8)])
+        load(path, [(8, 8)])
 
 
 @pytest.mark.parametrize("name", ["a" * 300, "nul\0nul", "../" * 2000, ""])
@@ -285,7 +291,7 @@ def test_paths_that_no_file_system_takes_are_unreadable(write_dataset: WriteData
         without_bytes(columns)
         columns["image_path"][0] = name
 
-    assert report.inspect(write_dataset(change)).unreadable.count == 1
+    assert inspect(write_dataset(change)).unreadable.count == 1
 
 
 def test_shards_are_one_data_set(write_dataset: WriteDataset, tmp_path: Path) -> None:
@@ -301,18 +307,18 @@ def test_shards_are_one_data_set(write_dataset: WriteDataset, tmp_path: Path) ->
                 shard.column_names.index("class_id"), "class_id", shard["class_id"].cast(pa.int16())
             )
         pq.write_table(shard, tmp_path / name)
-    table = dataset.read(tmp_path)
+    table = read(tmp_path)
     expected = whole.take([row for start in starts for row in range(start, start + 6)]).to_pandas()
     for column in ("class_id", "label", "image_path", "video_id"):
         assert table.rows[column].tolist() == expected[column].tolist()
     assert table.rows["split"].tolist() == expected["split"].tolist()
     assert table.encoded.to_pylist() == expected["image_bytes"].tolist()
     assert (table.rows["person_id"] == table.rows["video_id"]).tolist() == [False] * 30 + [True] * 6
-    assert report.inspect(tmp_path).rows == 36
+    assert inspect(tmp_path).rows == 36
     before = table.fingerprint
     (tmp_path / names[0]).rename(tmp_path / "dev-00000-of-00002.parquet")
     (tmp_path / names[1]).rename(tmp_path / "dev-00001-of-00002.parquet")
-    assert dataset.read(tmp_path).fingerprint != before
+    assert read(tmp_path).fingerprint != before
 
 
 def test_shards_of_other_types_are_told_by_file(write_dataset: WriteDataset, tmp_path: Path) -> None:
@@ -321,7 +327,7 @@ def test_shards_of_other_types_are_told_by_file(write_dataset: WriteDataset, tmp
     pq.write_table(table, tmp_path / "0.parquet")
     pq.write_table(table.drop_columns("class_id"), tmp_path / "1.parquet")
     with pytest.raises(DataError, match="class_id: must have no empty values, got 36; fill or drop"):
-        dataset.read(tmp_path)
+        read(tmp_path)
     pq.write_table(table.set_column(2, "class_id", pa.array(["0"] * 36)), tmp_path / "1.parquet")
     with pytest.raises(DataError, match=r"1.parquet: class_id: must be a column of integer, got 'string'"):
-        dataset.read(tmp_path)
+        read(tmp_path)

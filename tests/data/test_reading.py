@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from whc.data.folders import BuildConfig, FolderScan, scan
 from whc.data.preprocess import Image, decode
 from whc.data.reading import Item, read
+from whc.data.sources import BuildConfig, SourceScan
 from whc.errors import DataError
+from whc.tasks.classification.folders import scan
 
 MakeVideo = Callable[..., Path]
 SHARES = (0.7, 0.15, 0.15)
@@ -37,7 +38,7 @@ def put(root: Path, files: dict[str, bytes]) -> None:
         (root / name).write_bytes(content)
 
 
-def read_all(folder: Path, kind: str = "images", **settings: Any) -> tuple[dict[str, Item], FolderScan]:
+def read_all(folder: Path, kind: str = "images", **settings: Any) -> tuple[dict[str, Item], SourceScan]:
     config = BuildConfig.model_validate({"kind": kind, "folder": folder, "split": SHARES, **settings})
     result = scan(config)
     return {item.source.name: item for item in read(result, config, None)}, result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,21 @@ import numpy as np
 import pytest
 
 from whc.data import dataset
-from whc.data.report import EXAMPLES, inspect
+from whc.data import report as reports
+from whc.data.report import EXAMPLES
 from whc.errors import DataError
+from whc.tasks.classification import Classification
+
+inspect = partial(reports.inspect, task=Classification)
+load = partial(dataset.load, task=Classification)
+read = partial(dataset.read, task=Classification)
 
 
 def test_a_sound_data_set(write_dataset: Callable[..., Path]) -> None:
     path = write_dataset(metadata={"whc.frame_rate": "10"})
     report = inspect(path)
     assert report.path == str(path)
-    assert report.fingerprint == dataset.read(path).fingerprint
+    assert report.fingerprint == read(path).fingerprint
     assert report.rows == 36
     assert report.labels == ["no", "yes"]
     assert report.frame_rate == 10
@@ -29,7 +36,7 @@ def test_a_sound_data_set(write_dataset: Callable[..., Path]) -> None:
     for split in dataset.SPLITS:
         found = report.splits[split]
         assert (found.rows, found.people, found.clips) == (12, 4, 4)
-        assert found.classes == {"no": 6, "yes": 6}
+        assert found.strata == {"no": 6, "yes": 6}
     assert report.leaks.people.count == report.leaks.clips.count == report.leaks.images.count == 0
     assert json.loads(json.dumps(report.model_dump(mode="json")))["splits"]["val"]["rows"] == 12
 
@@ -85,10 +92,10 @@ def test_it_goes_on_where_training_refuses(write_dataset: Callable[..., Path]) -
 
     path = write_dataset(one_class)
     with pytest.raises(DataError):
-        dataset.load(path, [(8, 8)])
+        load(path, [(8, 8)])
     report = inspect(path)
-    assert report.splits["train"].classes == {"no": 36}
-    assert (report.splits["test"].rows, report.splits["test"].classes) == (0, {"no": 0})
+    assert report.splits["train"].strata == {"no": 36}
+    assert (report.splits["test"].rows, report.splits["test"].strata) == (0, {"no": 0})
     assert report.unreadable.count == 36
     assert report.sizes == {}
 

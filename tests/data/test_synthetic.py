@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,15 @@ import pytest
 from numpy.typing import NDArray
 
 from whc.data import dataset, synthetic
+from whc.data import report as reports
 from whc.data.dataset import SPLITS
-from whc.data.report import inspect
 from whc.data.windows import windows
 from whc.errors import UsageError
-from whc.tasks.classification import constant_score, score
+from whc.tasks.classification import Classification, Config
+
+TASK_OF_CLIPS = Classification(("still", "waving"), Config())
+inspect = partial(reports.inspect, task=Classification)
+load = partial(dataset.load, task=Classification)
 
 Floats = NDArray[np.float64]
 
@@ -29,7 +34,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def corpus(rendered: Path) -> dataset.Corpus:
-    return dataset.load(rendered, [(24, 24)])
+    return load(rendered, [(24, 24)])
 
 
 def test_the_seed_decides_every_byte(tmp_path: Path) -> None:
@@ -68,7 +73,7 @@ def test_the_default_has_all_motions_in_all_splits_and_leaks_nothing(rendered: P
 @pytest.mark.parametrize("clips", [6, 7, 11, 18, 20, 23])
 def test_few_clips_still_make_a_data_set(tmp_path: Path, clips: int) -> None:
     path = synthetic.render(tmp_path, clips)
-    corpus = dataset.load(path, [(8, 8)])
+    corpus = load(path, [(8, 8)])
     assert len(np.unique(corpus.clips)) == clips
     report = inspect(path)
     assert report.leaks.people.count == report.leaks.clips.count == report.leaks.images.count == 0
@@ -120,11 +125,11 @@ def test_one_frame_does_not_tell_waving(corpus: dataset.Corpus) -> None:
     edges = np.hypot(*np.gradient(grey, axis=(1, 2)))
     features = np.concatenate((grey[:, ::2, ::2].reshape(len(grey), -1), edges[:, ::2, ::2].reshape(len(grey), -1)), 1)
     fit = corpus.splits == 0
-    scores = ridge(features, corpus.class_ids, fit)
-    held_out = corpus.class_ids[~fit]
-    assert auc(scores[fit], corpus.class_ids[fit]) > 0.7  # it has learned train by heart
+    scores = ridge(features, corpus.targets, fit)
+    held_out = corpus.targets[~fit]
+    assert auc(scores[fit], corpus.targets[fit]) > 0.7  # it has learned train by heart
     assert auc(scores[~fit], held_out) == pytest.approx(0.5, abs=0.08)
-    assert score(scores[~fit], held_out, 0.5) < constant_score(held_out)
+    assert TASK_OF_CLIPS.judge(scores[~fit], held_out).score() < TASK_OF_CLIPS.floor(held_out)
 
 
 def test_one_pose_is_as_likely_for_every_motion() -> None:
@@ -157,10 +162,10 @@ def test_several_frames_tell_waving(corpus: dataset.Corpus) -> None:
         steps = motion[result.index[:, :-1]]
         features = np.concatenate((np.abs(steps).mean(1), steps.std(1), np.abs(steps.mean(1)), np.abs(steps).min(1)), 1)
         scores.append(np.log(features + 0.01))
-        truth.append(result.class_ids)
+        truth.append(result.targets)
         fits.append(np.full(len(features), split == "train"))
     fit, class_ids = np.concatenate(fits), np.concatenate(truth)
     predicted = ridge(np.concatenate(scores), class_ids, fit)
     held_out = class_ids[~fit]
     assert auc(predicted[~fit], held_out) > 0.95
-    assert score(predicted[~fit], held_out, 0.5) > max(0.9, constant_score(held_out))
+    assert TASK_OF_CLIPS.judge(predicted[~fit], held_out).score() > max(0.9, TASK_OF_CLIPS.floor(held_out))

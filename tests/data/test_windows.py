@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whc.data.dataset import SPLITS, Corpus
+from whc.data.row_labels import RowLabels
 from whc.data.windows import windows
 from whc.errors import DataError
 
@@ -19,14 +20,15 @@ def corpus(clips: list[tuple[int, int]], seed: int) -> Corpus:
     rng = np.random.default_rng(seed)
     rows = [(split, clip, 3 * frame + clip) for clip, (split, length) in enumerate(clips) for frame in range(length)]
     splits, numbers, times = rng.permutation(np.array(rows, np.int64).reshape(-1, 3)).T
+    class_ids = rng.integers(0, 2, len(rows))
     return Corpus(
         images={},
-        class_ids=rng.integers(0, 2, len(rows)),
+        labelled=RowLabels(class_ids, ("no", "yes"), class_ids, ("no", "yes")),
+        needs_every_stratum=False,
         splits=splits,
         clips=numbers,
         groups=numbers,
         timestamps=times,
-        labels=(),  # so that no class must be there
         frame_rate=None,
         fingerprint="",
     )
@@ -53,7 +55,7 @@ def test_windows_stay_in_their_clip_follow_time_and_are_complete(data: Corpus, s
     # In these clips, one frame follows another by 3.
     assert (np.diff(data.timestamps[found.index], axis=1) == 3).all()
     assert len(np.unique(found.index, axis=0)) == expected
-    np.testing.assert_array_equal(found.class_ids, data.class_ids[found.index[:, -1]])
+    np.testing.assert_array_equal(found.targets, data.targets[found.index[:, -1]])
 
 
 def test_a_clip_that_lies_in_two_splits_gives_windows_in_neither_across() -> None:
@@ -75,8 +77,8 @@ def test_frames_without_an_order_are_refused_for_windows_only() -> None:
 
 
 def test_every_class_needs_a_clip_that_is_long_enough() -> None:
-    data = replace(corpus([(0, 5), (0, 3)], 0), labels=("no", "yes"))
-    data.class_ids[:] = data.clips  # the shorter clip is the only one of its class
-    assert set(windows(data, "train", 3).class_ids.tolist()) == {0, 1}
+    data = replace(corpus([(0, 5), (0, 3)], 0), needs_every_stratum=True)
+    data.strata[:] = data.clips  # the shorter clip is the only one of its class
+    assert set(windows(data, "train", 3).targets.tolist()) == {0, 1}
     with pytest.raises(DataError, match="at least 4 frames, 'yes' has none, got \\[0\\]; use fewer frames"):
         windows(data, "train", 4)

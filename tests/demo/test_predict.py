@@ -19,15 +19,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Pillow
 
-from whc.data.folders import BuildConfig, scan
 from whc.data.pictures import pictures_below, shown
 from whc.data.preprocess import Image
+from whc.data.sources import BuildConfig
 from whc.demo import classifier, crops
 from whc.demo.predict import BATCH, PredictSummary
 from whc.demo.predict import predict as predict_with
 from whc.demo.regions import Region
 from whc.demo.run import run
 from whc.errors import DataError, UsageError
+from whc.tasks.classification.folders import scan
 
 Build = Callable[..., Path]
 Grey = Callable[..., Image]
@@ -93,7 +94,7 @@ def test_folder(brightness_model: Build, image_folder: Build, grey: Grey, out: P
     assert [row["label"] for row in rows] == ["dark", "bright", "bright", "dark"]
     assert [float(row["prob_bright"]) for row in rows] == pytest.approx([30 / 255, 200 / 255, 1, 0.2], abs=1e-6)
     assert [float(row["probability"]) for row in rows] == pytest.approx([225 / 255, 200 / 255, 1, 0.8], abs=1e-6)
-    assert (summary.rows, summary.called, summary.f1, summary.notes) == (4, {"dark": 2, "bright": 2}, {}, [])
+    assert (summary.rows, summary.called, summary.score, summary.notes) == (4, {"dark": 2, "bright": 2}, {}, [])
     assert (summary.unreadable, summary.examples) == (
         2,
         [f"{folder}/0.png: cannot be decoded", f"{folder}/a/empty.jpg: empty or missing"],
@@ -151,11 +152,11 @@ def test_labelled_rows_are_scored_by_split(brightness_model: Build, parquet: Wri
         )
         for name in ("train", "test")
     }
-    assert summary.f1 == pytest.approx(expected)
-    assert summary.f1["train"] == 1
+    assert summary.score == pytest.approx(expected)
+    assert summary.score["train"] == 1
     assert "; train F1 1.0000; test F1 0.5000" in summary.line()
     alone = predict(brightness_model(), source, out, split="test")
-    assert (alone.rows, alone.f1) == (4, {"test": pytest.approx(expected["test"])})
+    assert (alone.rows, alone.score) == (4, {"test": pytest.approx(expected["test"])})
     assert column(out, "row") == ["2", "3", "4", "5"]
 
 
@@ -164,7 +165,7 @@ def test_a_parquet_file_of_images_alone(brightness_model: Build, parquet: WriteP
     summary = predict(brightness_model(), source, out)
     assert list(table(out)[0]) == ["row", "path", "label", "probability", "prob_bright"]
     assert column(out, "path") == ["row 0", "row 1"]
-    assert summary.f1 == {}
+    assert summary.score == {}
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_rows_without_a_label_are_predicted_not_scored(
 ) -> None:
     summary = predict(brightness_model(), parquet([10, 250, 250], **told), out)
     assert column(out, "true_label") == ["dark", "", "bright"]
-    assert (summary.rows, summary.f1) == (3, {"all": 1})
+    assert (summary.rows, summary.score) == (3, {"all": 1})
 
 
 def test_several_classes_are_scored_by_the_mean(colour_model: Build, grey: Grey, tmp_path: Path, out: Path) -> None:
@@ -188,7 +189,9 @@ def test_several_classes_are_scored_by_the_mean(colour_model: Build, grey: Grey,
     summary = predict(colour_model(), source, out)
     called = column(out, "label")
     assert called == ["red", "red", "green", "blue", "blue"]
-    assert summary.f1["all"] == pytest.approx(np.mean([f1(called, label, name) for name in ("red", "green", "blue")]))
+    assert summary.score["all"] == pytest.approx(
+        np.mean([f1(called, label, name) for name in ("red", "green", "blue")])
+    )
 
 
 def test_pictures_are_resized_as_the_model_wants(brightness_model: Build, image_folder: Build, out: Path) -> None:
@@ -222,7 +225,7 @@ def test_windows_follow_the_clips_of_a_parquet_file(change_model: Build, parquet
     assert [by_path[path]["label"] for path in sorted(by_path)] == ["calm", *["moved"] * 2, *["calm"] * 4]
     assert [row["path"] for row in table(out) if row["path"][0] == "x"] == ["x2", "x3", "x4", "x5"]
     assert by_path["x4"]["row"] == str(content["image_path"].index("x4"))
-    assert summary.f1 == {"all": pytest.approx(0.8)}
+    assert summary.score == {"all": pytest.approx(0.8)}
     assert summary.notes == ["1 clips without rows, shorter than 3 frames"]
 
 

@@ -119,7 +119,7 @@ def test_a_graph_that_cannot_be_simplified_is_kept_plain(
     assert session.metadata() == metadata
     images = torch.rand(3, *CONFIG.input_shape)
     with torch.inference_mode():
-        expected = classification.probabilities(network(images)).numpy()
+        expected = classification.outputs(network(images)).numpy()
     np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
     for text in (b"site-packages", b"/whc/", str(tmp_path).encode()):
         assert text not in path.read_bytes()
@@ -170,7 +170,7 @@ def test_the_opset_asked_for_is_the_one_written(tmp_path: Path, export: Export, 
     assert [(item.domain, item.version) for item in onnx.load(path).opset_import] == [("", opset)]
     images = torch.rand(3, *CONFIG.input_shape)
     with torch.inference_mode():
-        expected = classification.probabilities(network(images)).numpy()
+        expected = classification.outputs(network(images)).numpy()
     session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
     np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
 
@@ -206,7 +206,7 @@ def test_a_static_file_has_no_open_size(tmp_path: Path, export: Export, sequence
     assert session.input_shape == (1, *config.input_shape)
     images = torch.rand(3, *config.input_shape)
     with torch.inference_mode():
-        expected = classification.probabilities(network(images)).numpy()
+        expected = classification.outputs(network(images)).numpy()
     np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
 
 
@@ -237,7 +237,7 @@ def test_a_dynamic_sequence_takes_any_number_of_frames(
         shape[axis] = frames
         images = torch.rand(batch, *map(int, shape))
         with torch.inference_mode():
-            expected = classification.probabilities(network(images)).numpy()
+            expected = classification.outputs(network(images)).numpy()
         np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
 
 

@@ -41,7 +41,7 @@ QUICK = """
 prefix: hand
 min_gain: 0
 confidence: 0.01
-min_over_constant: 0
+min_over_floor: 0
 refit: {seeds: 0}
 timing: {min_rounds: 10, max_rounds: 20}
 """
@@ -89,13 +89,13 @@ def test_the_ladder_is_written_with_its_evidence(study: Path, recipe: str) -> No
     )
     for faster, slower in zip(table.variants, table.variants[1:], strict=False):
         assert faster.latency_ms < slower.latency_ms
-        assert faster.val_f1 < slower.val_f1
+        assert faster.val_score < slower.val_score
     for variant in table.variants:
         path = study / variant.onnx
         assert variant.size_bytes == path.stat().st_size
         assert variant.latency_low_ms <= variant.latency_ms <= variant.latency_high_ms
         assert variant.latency_ratio == pytest.approx(variant.latency_ms / 0.02)
-        assert 0 <= variant.f1 <= 1
+        assert 0 <= variant.score <= 1
         assert "BatchNormalization" not in {node.op_type for node in onnx.load(path).graph.node}
         metadata = onnxruntime_cpu.load(path, onnxruntime_cpu.Config()).metadata()
         assert metadata.study == "wave-1"
@@ -112,17 +112,19 @@ def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
     assert not [step for step in steps if "regist" in step]  # there is no registry to take them over
     rows = list(csv.DictReader((study / "table.csv").read_text().splitlines()))
     assert [row["name"] for row in rows] == [variant.name for variant in table.variants]
-    assert [float(row["f1"]) for row in rows] == [variant.f1 for variant in table.variants]
+    assert [float(row["f1"]) for row in rows] == [variant.score for variant in table.variants]
     text = (study / "table.md").read_text()
-    assert all(f"| {variant.name} | {variant.f1:.4f} ({variant.f1_low:.3f} to " in text for variant in table.variants)
-    assert f"{table.constant_f1:.4f}" in text
+    assert all(
+        f"| {variant.name} | {variant.score:.4f} ({variant.score_low:.3f} to " in text for variant in table.variants
+    )
+    assert f"{table.floor:.4f}" in text
     picture = cv2.imread(str(study / "front.png"))
     assert picture is not None
     assert picture.std() > 10
     keys = {
         "name",
         "f1",
-        "val_f1",
+        "val_score",
         "latency_ms",
         "latency_low_ms",
         "latency_high_ms",
@@ -135,7 +137,7 @@ def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
 
 def test_the_widest_legend_is_within_the_picture(study: Path, recipe: str, tmp_path: Path) -> None:
     table, _ = build_table(study, recipe, [], lambda _: None)
-    below = table.model_copy(update={"constant_f1": 0.01})
+    below = table.model_copy(update={"floor": 0.01})
     plot(below, records.trial_records(study), tmp_path / "front.png")
     picture = cv2.imread(str(tmp_path / "front.png"))
     assert picture is not None
@@ -144,9 +146,9 @@ def test_the_widest_legend_is_within_the_picture(study: Path, recipe: str, tmp_p
 
 def test_the_constant_predictor_is_told_in_words(study: Path, recipe: str) -> None:
     table, _ = build_table(study, recipe, [], lambda _: None)
-    told = f'\n\nAlways calling "{table.labels[1]}" scores F1 {table.constant_f1:.4f} on the test split.\nLatency: '
+    told = f'\n\nAlways calling "{table.labels[1]}" scores F1 {table.floor:.4f} on the test split.\nLatency: '
     assert told in markdown(table)
-    three = markdown(table.model_copy(update={"labels": ["left", "right", "none"], "constant_f1": 0.25}))
+    three = markdown(table.model_copy(update={"labels": ["left", "right", "none"], "floor": 0.25}))
     assert "\nF1 is the mean over the 3 classes; the best constant predictor scores 0.2500 on the test split" in three
     assert "Always calling" not in three
 
@@ -257,13 +259,15 @@ def test_the_front_holds_only_finished_undominated_trials(study: Path) -> None:
     chosen = front_trials(trials)
     latencies = [trial.latency.ms for trial in chosen if trial.latency]
     assert latencies == sorted(latencies)
-    best = max(trials, key=lambda trial: trial.val_f1 or 0)
-    assert best.trial_id in {trial.trial_id for trial in chosen} or any(trial.val_f1 == best.val_f1 for trial in chosen)
+    best = max(trials, key=lambda trial: trial.val_score or 0)
+    assert best.trial_id in {trial.trial_id for trial in chosen} or any(
+        trial.val_score == best.val_score for trial in chosen
+    )
 
 
 def test_nothing_near_the_constant_predictor_is_named(study: Path, tmp_path: Path) -> None:
     strict = tmp_path / "strict.yaml"
-    strict.write_text(QUICK.replace("min_over_constant: 0\n", "min_over_constant: 0.9\n"))
+    strict.write_text(QUICK.replace("min_over_floor: 0\n", "min_over_floor: 0.9\n"))
     with pytest.raises(StudyError, match="not better than the constant predictor") as error:
         build_table(study, str(strict), [], lambda _: None)
     assert "by 0.9" in str(error.value)
@@ -278,7 +282,7 @@ def test_test_scores_that_disagree_are_flagged(study: Path, recipe: str, monkeyp
 
     monkeypatch.setattr(build, "decisions", spoilt)
     table, _ = build_table(study, recipe, [], lambda _: None)
-    assert all(variant.f1 == 0 for variant in table.variants)
+    assert all(variant.score == 0 for variant in table.variants)
     assert all("test F1 is not above that of the constant predictor" in variant.notes for variant in table.variants)
     assert "constant predictor" in (study / "table.md").read_text()
 
@@ -292,23 +296,23 @@ def test_a_ladder_without_a_test_split(untested: Path, recipe: str, monkeypatch:
     assert not any("test split" in step for step in steps)
     assert table == records.load(LadderTable, untested / "table.json")
     corpus = load(Path(StudyRecord.load(untested).data), [(16, 16)])
-    constant = classification.constant_score(windows(corpus, "val", 1).class_ids)
+    constant = classification.constant_score(windows(corpus, "val", 1).targets)
     assert table.constant_shown == (constant, "validation")
 
     written = json.loads((untested / "table.json").read_text())
-    assert (written["test_split"], written["constant_f1"], written["constant_val_f1"]) == (False, None, constant)
+    assert (written["test_split"], written["floor"], written["val_floor"]) == (False, None, constant)
     for row in written["variants"]:
-        assert (row["f1"], row["f1_low"], row["f1_high"]) == (None, None, None)
-        assert row["f1_rotated"] == {"-12": None, "+12": None}
-        assert 0 < row["val_f1"] <= 1
+        assert (row["f1"], row["score_low"], row["score_high"]) == (None, None, None)
+        assert row["score_changed"] == {"-12": None, "+12": None}
+        assert 0 < row["val_score"] <= 1
         assert not any("test F1" in note for note in row["notes"])
     for row in csv.DictReader((untested / "table.csv").read_text().splitlines()):
-        assert (row["f1"], row["f1_low"], row["f1_high"], row["test_split"]) == ("", "", "", "False")
+        assert (row["f1"], row["score_low"], row["score_high"], row["test_split"]) == ("", "", "", "False")
 
     text = (untested / "table.md").read_text()
     assert f"\n**{records.UNTESTED}.**\n" in text
     for variant in table.variants:
-        assert f"\n| {variant.name} | no test split | no test split | {variant.val_f1:.4f} (" in text
+        assert f"\n| {variant.name} | no test split | no test split | {variant.val_score:.4f} (" in text
     assert f'Always calling "waving_hand" scores F1 {constant:.4f} on the validation split.' in text
     assert "scored once" not in text
     assert "ladder, test F1: no test split" in legends
@@ -320,7 +324,7 @@ def test_a_template_that_cannot_show_a_missing_score(
 ) -> None:
     template = tmp_path / "factory" / "table.md.j2"
     template.parent.mkdir()
-    template.write_text('{{ "%.4f" | format(table.variants[0].f1) }}')
+    template.write_text('{{ "%.4f" | format(table.variants[0].score) }}')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"table\.md\.j2: must be a jinja2 template, got: .*; mend the template"):
         build_table(untested, recipe, [], lambda _: None)
@@ -331,9 +335,9 @@ def test_every_score_has_its_evidence(study: Path, recipe: str) -> None:
     assert table.confidence == 0.01
     assert 1 <= table.variants_at_95 <= len(table.variants)
     for variant in table.variants:
-        assert variant.f1_low <= variant.f1 <= variant.f1_high
-        assert variant.f1_rotated.keys() == {"-12", "+12"}
-        assert all(0 <= f1 <= 1 for f1 in variant.f1_rotated.values())
+        assert variant.score_low <= variant.score <= variant.score_high
+        assert variant.score_changed.keys() == {"-12", "+12"}
+        assert all(0 <= f1 <= 1 for f1 in variant.score_changed.values())
         assert list(variant.seeds) == ["0"]
 
 
@@ -361,12 +365,12 @@ def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> 
     assert failed == []
     frames = [candidate.exported.config.model.frames for candidate in seen]
     assert sorted(frames) == [2, 4, 6]
-    longest = windows(corpus, "val", 6).class_ids
+    longest = windows(corpus, "val", 6).targets
     for candidate, alone in zip(seen, frames, strict=True):
         assert candidate.evidence.real.tolist() == longest.tolist()
-        assert len(windows(corpus, "val", alone).class_ids) >= len(longest)
+        assert len(windows(corpus, "val", alone).targets) >= len(longest)
         counts = candidate.evidence.counts.sum(0)
-        assert candidate.val_f1 == pytest.approx(2 * counts[1, 1] / (counts.sum(0) + counts.sum(1))[1])
+        assert candidate.val_score == pytest.approx(2 * counts[1, 1] / (counts.sum(0) + counts.sum(1))[1])
 
 
 def test_what_cannot_be_timed_is_left_out_and_says_why(

@@ -37,7 +37,7 @@ def test_training_again(study: Path) -> None:
     (one,) = fitted
     assert one.trial == trials[0]
     assert list(one.seeds) == ["0", "1"]
-    assert one.record.val_f1 == max(one.seeds.values()) == one.seeds[str(one.record.seed)]
+    assert one.record.val_score == max(one.seeds.values()) == one.seeds[str(one.record.seed)]
     assert len(one.record.curve) == 2
     assert one.folder == study / FOLDER / one.record.trial_id
     assert (one.folder / "checkpoint.pt").is_file()
@@ -85,7 +85,7 @@ def test_the_shortlist_keeps_both_ends(study: Path) -> None:
 
     def like(number: int) -> TrialRecord:
         latency = trial.latency.model_copy(update={"ms": 0.01 * 2**number})  # type: ignore[union-attr]
-        return trial.model_copy(update={"latency": latency, "val_f1": 0.5 + number / 20})
+        return trial.model_copy(update={"latency": latency, "val_score": 0.5 + number / 20})
 
     front = [like(number) for number in range(8)]
     kept = shortlist(front, 3, Point(0.4, 10))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -17,8 +18,11 @@ from whc.data.dataset import Corpus
 from whc.data.synthetic import clip, render
 from whc.plugins import ChoiceOf
 from whc.records import StudyRecord
+from whc.tasks.classification import Classification
 from whc.trials.config import TrialConfig
 from whc.trials.run import Assignment, Limits, run
+
+load = partial(dataset.load, task=Classification)
 
 SPACE = {
     "name": "fuzz",
@@ -63,7 +67,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory, make_study: Callable[..., 
     """A user's folder: data, a finished study of two trials, spaces and recipes, pictures, clips, models."""
     home = tmp_path_factory.mktemp("samples")
     data = render(home / "data", clips=12)
-    corpus = dataset.load(data, [(16, 16)])
+    corpus = load(data, [(16, 16)])
     for number in range(2):
         _trial(corpus, home / "runs", number)
     facts = {"data": str(data), "data_fingerprint": corpus.fingerprint, "recipe": str(home / "recipe.yaml")}

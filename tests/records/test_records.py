@@ -56,12 +56,12 @@ METADATA = ModelMetadata(
 )
 VARIANT = VariantRow(
     name="M",
-    f1=0.8,
-    f1_low=0.75,
-    f1_high=0.84,
-    f1_rotated={"-12": 0.7, "+12": 0.71},
+    score=0.8,
+    score_low=0.75,
+    score_high=0.84,
+    score_changed={"-12": 0.7, "+12": 0.71},
     seeds={"0": 0.81, "1": 0.8},
-    val_f1=0.81,
+    val_score=0.81,
     latency_ms=0.12,
     latency_low_ms=0.11,
     latency_high_ms=0.13,
@@ -82,8 +82,8 @@ def trial(trial_id: str = "t1", **changes: object) -> TrialRecord:
         "config_hash": fingerprint({"model": {"width": 8}}),
         "drawn": {"model.width": 8},
         "state": "finished",
-        "curve": [CurvePoint(epoch=1, val_f1=0.5, seconds=0.1)],
-        "val_f1": 0.5,
+        "curve": [CurvePoint(epoch=1, val_score=0.5, seconds=0.1)],
+        "val_score": 0.5,
         "latency": LATENCY,
         "size_bytes": 1000,
         "params": 10,
@@ -104,19 +104,26 @@ TABLE = LadderTable(
     data_fingerprint="f",
     code_version="0.1",
     host="x",
-    constant_f1=0.4,
+    floor=0.4,
     confidence=0.8,
     noisy=False,
     aa_ratio=1.001,
     variants_at_95=1,
     variants=[VARIANT],
-    left_out=[LeftOut(trial_id="t2", val_f1=0.4, latency_ms=0.3, reason="dominated by M")],
+    left_out=[LeftOut(trial_id="t2", val_score=0.4, latency_ms=0.3, reason="dominated by M")],
 )
 
 
 @pytest.mark.parametrize(
     "record",
-    [trial(), trial(state="infeasible", latency=None, val_f1=None, reason="over"), TABLE, VARIANT, LATENCY, METADATA],
+    [
+        trial(),
+        trial(state="infeasible", latency=None, val_score=None, reason="over"),
+        TABLE,
+        VARIANT,
+        LATENCY,
+        METADATA,
+    ],
 )
 def test_round_trip(tmp_path: Path, record: records.AnyRecord) -> None:
     path = tmp_path / "deeper" / "record.json"
@@ -132,11 +139,11 @@ def test_the_schema_is_written_under_its_short_name(tmp_path: Path) -> None:
 
 def test_a_table_written_before_test_splits_could_be_absent(tmp_path: Path) -> None:
     content = json.loads(TABLE.model_dump_json(by_alias=True)) | {"schema": 1}
-    del content["test_split"], content["constant_val_f1"]
+    del content["test_split"], content["val_floor"]
     (tmp_path / "table.json").write_text(json.dumps(content))
     table = load(LadderTable, tmp_path / "table.json")
     assert table.test_split
-    assert table.constant_shown == (TABLE.constant_f1, "test")
+    assert table.constant_shown == (TABLE.floor, "test")
     (tmp_path / "table.json").write_text(json.dumps(content | {"schema": 3}))
     with pytest.raises(StudyError, match=r"table\.json: schema: .* less than or equal to 2, got 3; upgrade whc"):
         load(LadderTable, tmp_path / "table.json")

@@ -15,7 +15,7 @@ from whc.records.results import front_trials, hypervolume_of, reference_point, s
 @pytest.fixture
 def study(make_study: Callable[..., StudyRecord]) -> StudyRecord:
     """At most 1 ms; the constant predictor scores 0.5."""
-    return make_study(limits={"latency_ms": 1.0}, constant_f1=0.5)
+    return make_study(limits={"latency_ms": 1.0}, floor=0.5)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def ended(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., La
         ("stopped", 0.1, 0.99),
     ]
     return [
-        make_trial(trial_id=f"{i:05d}", state=state, val_f1=f1, latency=make_latency(ms) if ms else None)
+        make_trial(trial_id=f"{i:05d}", state=state, val_score=f1, latency=make_latency(ms) if ms else None)
         for i, (state, ms, f1) in enumerate(rows)
     ]
 

@@ -60,7 +60,7 @@ def check_whole(location: Location, built: Built, version: int = 1) -> None:
         assert held.tags["onnx_sha256"] == sha256(folder / row.onnx)
         run = client.get_run(held.run_id)
         assert run.data.params["model.backbone.baseline.width"]
-        assert run.data.metrics["f1"] == row.f1
+        assert run.data.metrics["f1"] == row.score
         assert {one.path for one in client.list_artifacts(held.run_id)} == {f"{row.name}.onnx", "README.md", "row.json"}
         assert Registry(location).resolve(row.name).read_bytes() == (folder / row.onnx).read_bytes()
     assert sorted(rows(location, "SELECT name, status FROM runs")) == sorted(

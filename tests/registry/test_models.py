@@ -60,7 +60,7 @@ def test_a_version_carries_its_evidence(
     registry.ladder_built(table, folder)
     version = client.get_model_version_by_alias("whc_l", "champion")
     row = table.variants[2]
-    assert float(version.tags["f1"]) == pytest.approx(row.f1)
+    assert float(version.tags["f1"]) == pytest.approx(row.score)
     assert float(version.tags["latency_ms"]) == pytest.approx(row.latency_ms)
     assert version.tags["size_bytes"] == str(row.size_bytes)
     assert version.tags["study"] == "hands"
@@ -153,18 +153,18 @@ def test_a_foreign_champion_is_never_replaced(
 def test_a_ladder_without_a_test_split_is_marked(registry: Registry, ladder: Ladder, client: MlflowClient) -> None:
     table, folder = ladder("m")
     registry.ladder_built(table, folder)
-    scores = dict.fromkeys(("f1", "f1_low", "f1_high")) | {"f1_rotated": {"-12": None, "+12": None}}
+    scores = dict.fromkeys(("f1", "score_low", "score_high")) | {"score_changed": {"-12": None, "+12": None}}
     rows = [row.model_copy(update=scores) for row in table.variants]
-    constant = {"test_split": False, "constant_f1": None, "constant_val_f1": 0.625}
+    constant = {"test_split": False, "floor": None, "val_floor": 0.625}
     changes: dict[str, object] = {**constant, "study": "untested", "variants": rows}
     registry.ladder_built(table.model_copy(update=changes), folder)
     version = client.get_model_version_by_alias("whc_m", "champion")
     assert int(version.version) == 2
     assert version.tags["f1"] == client.get_registered_model("whc_m").tags["f1"] == "no test split"
-    assert version.tags["val_f1"] == f"{rows[0].val_f1:.4f}"
+    assert version.tags["val_score"] == f"{rows[0].val_score:.4f}"
     metrics = client.get_run(version.run_id).data.metrics
     assert "f1" not in metrics
-    assert metrics["val_f1"] == rows[0].val_f1
+    assert metrics["val_score"] == rows[0].val_score
     row = Path(local_file_uri_to_path(version.source)) / "row.json"
     assert VariantRow.model_validate_json(row.read_text()) == rows[0]
     card = version.description

@@ -43,12 +43,12 @@ def tree() -> space.Section:
 def study(make_study: Callable[..., StudyRecord]) -> StudyRecord:
     """Limits of 1 ms and 1 MB; the constant predictor scores 0.5."""
     limits = {"latency_ms": 1.0, "size_bytes": 1_000_000}
-    return make_study(space=RAW, data_fingerprint="f00d", trials=4, limits=limits, seed=7, constant_f1=0.5)
+    return make_study(space=RAW, data_fingerprint="f00d", trials=4, limits=limits, seed=7, floor=0.5)
 
 
 @pytest.fixture
 def record(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., Latency]) -> Callable[..., TrialRecord]:
-    """Gives what a trial of a configuration left: `record(id, state, config, drawn, latency_ms=..., val_f1=...)`."""
+    """Gives what a trial of a configuration left: `record(id, state, config, drawn, latency_ms=..., val_score=...)`."""
 
     def build(
         trial_id: str,
@@ -56,7 +56,7 @@ def record(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., L
         config: TrialConfig | None = None,
         drawn: dict[str, Any] | None = None,
         latency_ms: float | None = 0.5,
-        val_f1: float | None = None,
+        val_score: float | None = None,
     ) -> TrialRecord:
         config = config or TrialConfig()
         return make_trial(
@@ -66,7 +66,7 @@ def record(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., L
             drawn=drawn or {},
             state=state,
             reason="" if state == "finished" else f"it {state}",
-            val_f1=val_f1,
+            val_score=val_score,
             latency=make_latency(latency_ms) if latency_ms else None,
             size_bytes=20_000,
             params=5_000,
@@ -147,7 +147,7 @@ def _of(job: TrialJob) -> dict[str, Any]:
 
 @pytest.fixture
 def leave(folder: Path, record: Callable[..., TrialRecord]) -> Left:
-    """Writes what a worker leaves of a job, and gives its id: `leave(job, state, latency_ms=..., val_f1=...)`."""
+    """Writes what a worker leaves of a job, and gives its id: `leave(job, state, latency_ms=..., val_score=...)`."""
 
     def left(job: TrialJob, state: str = "finished", **numbers: float) -> str:
         assignment = job.assignment
@@ -163,11 +163,13 @@ def leave(folder: Path, record: Callable[..., TrialRecord]) -> Left:
 def wait(record: Callable[..., TrialRecord]) -> Left:
     """The same of a job that has come to the first rung."""
 
-    def left(job: TrialJob, val_f1: float, latency_ms: float = 0.5) -> str:
+    def left(job: TrialJob, val_score: float, latency_ms: float = 0.5) -> str:
         assignment = job.assignment
         assert assignment.until == 1
-        made = record(assignment.trial_id, "waiting", drawn=assignment.drawn, val_f1=val_f1, latency_ms=latency_ms)
-        curve = [CurvePoint(epoch=1, val_f1=val_f1, seconds=1.0)]
+        made = record(
+            assignment.trial_id, "waiting", drawn=assignment.drawn, val_score=val_score, latency_ms=latency_ms
+        )
+        curve = [CurvePoint(epoch=1, val_score=val_score, seconds=1.0)]
         changes = {**_of(job), "curve": curve, "reason": "after 1 of 2 epochs"}
         records.save(made.model_copy(update=changes), assignment.folder / "rung.json")
         (assignment.folder / "rung.pt").write_bytes(b"weights")
@@ -180,11 +182,11 @@ def wait(record: Callable[..., TrialRecord]) -> Left:
 def finish(record: Callable[..., TrialRecord]) -> Left:
     """The same of a job that has trained to its end."""
 
-    def left(job: TrialJob, val_f1: float) -> str:
+    def left(job: TrialJob, val_score: float) -> str:
         assignment = job.assignment
         assert assignment.until == 2
-        made = record(assignment.trial_id, "finished", drawn=assignment.drawn, val_f1=val_f1)
-        curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=1.0) for epoch in (1, 2)]
+        made = record(assignment.trial_id, "finished", drawn=assignment.drawn, val_score=val_score)
+        curve = [CurvePoint(epoch=epoch, val_score=val_score, seconds=1.0) for epoch in (1, 2)]
         end(made.model_copy(update={**_of(job), "curve": curve}), assignment.folder)
         return str(assignment.trial_id)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from whc.data.dataset import Corpus
 from whc.data.preprocess import LAYOUTS, to_input
+from whc.data.row_labels import RowLabels
 from whc.models.assemble import ModelConfig, build
 from whc.training import batches as module
 from whc.training.batches import Batches
@@ -31,12 +32,12 @@ def corpus(clips: int = 6, frames: int = 4) -> Corpus:
     clip_ids = ids // frames
     return Corpus(
         images={SIZE: images.astype(np.uint8)},
-        class_ids=clip_ids % 2,
+        labelled=RowLabels(clip_ids % 2, ("no", "yes"), clip_ids % 2, ("no", "yes")),
+        needs_every_stratum=True,
         splits=np.minimum(clip_ids // 2, 2),
         clips=clip_ids,
         groups=clip_ids,
         timestamps=ids % frames,
-        labels=("no", "yes"),
         frame_rate=None,
         fingerprint="noise",
     )

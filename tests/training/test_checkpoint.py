@@ -29,7 +29,7 @@ def checkpoint() -> Checkpoint:
         data_fingerprint="0123",
         code_version="test",
         epoch=3,
-        val_f1=0.75,
+        val_score=0.75,
         study="wave",
         trial="t1",
     )

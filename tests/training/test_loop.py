@@ -12,6 +12,7 @@ from torch import nn
 
 from whc.data.dataset import SPLITS, Corpus
 from whc.data.resampling import Resampling
+from whc.data.row_labels import RowLabels
 from whc.errors import DataError
 from whc.models.assemble import ModelConfig, build
 from whc.tasks import classification
@@ -32,12 +33,12 @@ def corpus(rows: int = 64, positives: float = 0.5, frames: int = 1) -> Corpus:
     images[class_ids == 1] += 120
     return Corpus(
         images={SIZE: images.astype(np.uint8)},
-        class_ids=class_ids,
+        labelled=RowLabels(class_ids, ("dark", "bright"), class_ids, ("dark", "bright")),
+        needs_every_stratum=True,
         splits=np.repeat(np.arange(len(SPLITS)), rows)[clip_ids],
         clips=clip_ids,
         groups=clip_ids,
         timestamps=np.tile(np.arange(frames), 3 * rows),
-        labels=("dark", "bright"),
         frame_rate=None,
         fingerprint="f",
     )
@@ -72,7 +73,7 @@ def run(data: Corpus, config: TrainingConfig, **changes: object) -> tuple[Traine
 
 def score(trained: nn.Module, batches: Batches, split: str) -> float:
     said = np.concatenate(list(evaluate(trained, batches, split, classification)))
-    return classification.score(said, batches.windows(split).class_ids, 0.5)
+    return classification.score(said, batches.windows(split).targets, 0.5)
 
 
 @pytest.mark.parametrize("resampling", ["none", "weighted", "balanced"])
@@ -82,10 +83,10 @@ def test_learns_what_is_easy(resampling: Resampling, positives: float) -> None:
     made = trainer(data, training(resampling=resampling, augmentation=PLAIN | {"flip": 0.5}))
     epochs = list(made.epochs())
     assert made.best is not None
-    assert made.best.val_f1 == 1.0
+    assert made.best.val_score == 1.0
     assert made.curve == [epoch.point for epoch in epochs]
     assert [point.epoch for point in made.curve] == [1, 2, 3, 4, 5, 6]
-    assert made.best.val_f1 == max(point.val_f1 for point in made.curve)
+    assert made.best.val_score == max(point.val_score for point in made.curve)
     made.network.load_state_dict(made.best.weights)
     assert score(made.network, batches_of(data, network()[1]), "test") > 0.9
 
@@ -94,7 +95,7 @@ def test_learns_what_is_easy(resampling: Resampling, positives: float) -> None:
 def test_learns_from_windows_of_frames(name: str) -> None:
     augmented = training(augmentation=PLAIN | {"flip": 0.5, "affine": 0.5, "photometric": 0.1}, epochs=10)
     _, found = run(corpus(rows=24, frames=4), augmented, sequence={name: {"frames": 3}}, color="luma")
-    assert found.val_f1 == 1.0
+    assert found.val_score == 1.0
 
 
 @pytest.mark.parametrize("name", ["none", "frame_stack", "lstm", "cnn3d"])
@@ -115,13 +116,13 @@ def test_augmentation_sees_stacked_frames_whatever_the_layout(name: str) -> None
 
 def test_the_best_epoch_s_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores are dictated: the third epoch is best, and the fourth only equals it."""
-    scores = iter([score for val_f1 in (0.2, 0.1, 0.9, 0.9, 0.5) for score in (1.0, val_f1)])  # train, val
+    scores = iter([score for val_score in (0.2, 0.1, 0.9, 0.9, 0.5) for score in (1.0, val_score)])  # train, val
     monkeypatch.setattr(classification, "score", lambda *_: next(scores))
     made = trainer(corpus(), training(epochs=5))
     after_epoch = [{name: tensor.clone() for name, tensor in made.scored.state_dict().items()} for _ in made.epochs()]
     assert made.best is not None
     best, weights = made.best, made.best.weights
-    assert (best.epoch, best.val_f1) == (3, 0.9)
+    assert (best.epoch, best.val_score) == (3, 0.9)
     assert all(torch.equal(weights[name], tensor) for name, tensor in after_epoch[2].items())
     assert not all(torch.equal(weights[name], tensor) for name, tensor in after_epoch[4].items())
 
@@ -138,11 +139,11 @@ def test_it_learns_in_training_mode_and_scores_in_evaluation_mode() -> None:
 def test_the_seed_decides_the_curve_and_the_weights() -> None:
     noisy = corpus()
     rng = np.random.default_rng(1)
-    noisy = replace(noisy, class_ids=np.where(rng.random(len(noisy.class_ids)) < 0.3, 1, noisy.class_ids))
+    noisy = replace(noisy, class_ids=np.where(rng.random(len(noisy.targets)) < 0.3, 1, noisy.targets))
 
     def outcome(seed: int) -> tuple[list[float], torch.Tensor]:
         made, found = run(noisy, training(seed=seed, epochs=3, augmentation={}))
-        return [point.val_f1 for point in made.curve], torch.cat([w.flatten() for w in found.weights.values()])
+        return [point.val_score for point in made.curve], torch.cat([w.flatten() for w in found.weights.values()])
 
     (first, weights), (again, same_weights), (_, other_weights) = (outcome(seed) for seed in (1, 1, 2))
     assert first == again
@@ -160,13 +161,21 @@ def test_an_epoch_tells_what_was_said_of_which_rows() -> None:
     made = trainer(corpus(positives=0.25), training(epochs=2, resampling="balanced"))
     seen: list[int] = []
     _, last = made.epochs(seen.append)
-    assert made.images == len(last.train.class_ids) == 96
+    assert made.images == len(last.train.targets) == 96
     assert sum(seen) == 2 * made.images
-    assert last.train.class_ids.mean() == 0.5
-    assert last.train_f1 == classification.score(last.train.probabilities, last.train.class_ids, 0.5)
-    assert last.val_f1 == classification.score(last.val.probabilities, last.val.class_ids, 0.5)
-    assert last.val_f1 == score(made.network, batches_of(corpus(positives=0.25), network()[1]), "val")
-    assert set(last.scalars) >= {"epoch", "train_loss", "val_loss", "train_f1", "val_f1", "lr", "images_per_second"}
+    assert last.train.targets.mean() == 0.5
+    assert last.train_score == classification.score(last.train.outputs, last.train.targets, 0.5)
+    assert last.val_score == classification.score(last.val.outputs, last.val.targets, 0.5)
+    assert last.val_score == score(made.network, batches_of(corpus(positives=0.25), network()[1]), "val")
+    assert set(last.scalars) >= {
+        "epoch",
+        "train_loss",
+        "val_loss",
+        "train_score",
+        "val_score",
+        "lr",
+        "images_per_second",
+    }
     assert last.seconds > 0
 
 
@@ -186,7 +195,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(stop: int, changes: dict[str, 
     rng = np.random.default_rng(1)
     data = corpus()
     # Labels that cannot be learnt by heart in an epoch, so that each epoch differs.
-    data = replace(data, class_ids=np.where(rng.random(len(data.class_ids)) < 0.3, 1, data.class_ids))
+    data = replace(data, class_ids=np.where(rng.random(len(data.targets)) < 0.3, 1, data.targets))
     config = training(epochs=5, **changes)
     whole = trainer(data, config, dropout=0.5)
     expected = [epoch.scalars for epoch in whole.epochs()]
@@ -206,7 +215,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(stop: int, changes: dict[str, 
     assert [{name: value for name, value in epoch.items() if name not in timing} for epoch in got] == kept[stop:]
     assert whole.best is not None
     assert second.best is not None
-    assert (second.best.epoch, second.best.val_f1) == (whole.best.epoch, whole.best.val_f1)
+    assert (second.best.epoch, second.best.val_score) == (whole.best.epoch, whole.best.val_score)
     for ours, theirs in ((second.best.weights, whole.best.weights), (flat(second.state()), flat(whole.state()))):
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[name], tensor) for name, tensor in theirs.items())
@@ -286,7 +295,7 @@ def test_evaluation_is_in_the_order_of_the_windows(monkeypatch: pytest.MonkeyPat
     assert [len(batch) for batch in batches] == [5, 5, 2]
     assert not trained.training
     with torch.inference_mode():
-        whole = classification.probabilities(trained(source.batch(source.windows("val").index))).numpy()
+        whole = classification.outputs(trained(source.batch(source.windows("val").index))).numpy()
     np.testing.assert_allclose(np.concatenate(batches), whole, atol=1e-6)
 
 

@@ -119,5 +119,5 @@ def test_predictions_follow_the_order_of_the_windows(
     network, fit = train(config, bright_corpus)
     export(config, network, to_checkpoint(config, bright_corpus, fit), tmp_path / "model.onnx")
     probabilities = np.concatenate(list(predictions(tmp_path / "model.onnx", bright_corpus, "test", RUNTIME)))
-    test = bright_corpus.class_ids[bright_corpus.splits == 2]
+    test = bright_corpus.targets[bright_corpus.splits == 2]
     assert ((probabilities > 0.5) == test).mean() > 0.9

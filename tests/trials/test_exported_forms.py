@@ -37,7 +37,7 @@ def saved(sequence: str, corpus: Corpus) -> Checkpoint:
         data_fingerprint=corpus.fingerprint,
         code_version="test",
         epoch=1,
-        val_f1=0.5,
+        val_score=0.5,
     )
 
 

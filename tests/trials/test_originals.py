@@ -151,7 +151,7 @@ def test_every_combination_is_read_with_every_weight_in_its_place(
     config, network = restore(saved, str(path))
     assert config.model.model_dump(mode="json") == model.model_dump(mode="json")
     assert config.training.resampling == "balanced"
-    assert (saved.labels, saved.epoch, saved.val_f1) == (["no_smiling", "smiling"], 7, 0.75)
+    assert (saved.labels, saved.epoch, saved.val_score) == (["no_smiling", "smiling"], 7, 0.75)
     state, given_state = network.state_dict(), content["model_state"]
     # Both in order of the layers, the names of the one told as the names of the other.
     assert [tensor.shape for tensor in state.values()] == [tensor.shape for tensor in given_state.values()]
@@ -274,6 +274,6 @@ def test_trained_ones_score_what_their_own_trainer_measured(
     export(*restore(saved, str(path)), saved, tmp_path / "model.onnx")
     for split in ("val", "test"):
         probabilities = np.concatenate(list(predictions(tmp_path / "model.onnx", smile, split, RUNTIME)))
-        class_ids = windows(smile, split, 1).class_ids
+        class_ids = windows(smile, split, 1).targets
         f1 = classification.score(probabilities, class_ids, 0.5)
         assert f1 == pytest.approx(measured[f"{split}_f1"], abs=1e-3)

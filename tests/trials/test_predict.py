@@ -39,8 +39,8 @@ def test_a_checkpoint_runs_as_its_file_does(
     theirs = classifier.load(tmp_path / "model.onnx")
     assert ours.metadata() == theirs.metadata
     windows = np.random.default_rng(0).integers(0, 256, (7, config.model.frames, 16, 16, 3), np.uint8)
-    expected = theirs.probabilities(windows)
-    np.testing.assert_allclose(classifier.checked(ours).probabilities(windows), expected, atol=1e-5)
+    expected = theirs.outputs(windows)
+    np.testing.assert_allclose(classifier.checked(ours).outputs(windows), expected, atol=1e-5)
     assert expected.std() > 0
 
 
@@ -61,7 +61,7 @@ def test_checkpoints_of_the_original_projects_score_what_they_measured(shared: P
         model = classifier.checked(load(shared / "peer" / name))
         summary = predict(model, source, tmp_path / "out.csv", split="test")
         assert summary.rows == 1578
-        assert summary.f1["test"] == pytest.approx(measured[name]["test_f1"], abs=1e-4)
+        assert summary.score["test"] == pytest.approx(measured[name]["test_f1"], abs=1e-4)
 
 
 def test_every_checkpoint_of_the_original_projects_runs(shared: Path) -> None:
@@ -71,4 +71,4 @@ def test_every_checkpoint_of_the_original_projects_runs(shared: Path) -> None:
         model = classifier.checked(load(path))
         about = model.metadata
         windows = np.random.default_rng(0).integers(0, 256, (3, about.frames, about.height, about.width, 3), np.uint8)
-        assert model.probabilities(windows).shape == (3,)
+        assert model.outputs(windows).shape == (3,)

@@ -32,7 +32,7 @@ def test_a_finished_trial_leaves_record_checkpoint_and_model(
     assert record == records.load(TrialRecord, assignment.folder / "record.json")
     assert record.curve == told
     assert [point.epoch for point in told] == [1, 2, 3, 4, 5, 6]
-    assert record.val_f1 == max(point.val_f1 for point in told) == 1.0
+    assert record.val_score == max(point.val_score for point in told) == 1.0
     assert record.latency is not None
     assert 0 < record.latency.low_ms <= record.latency.ms <= record.latency.high_ms
     assert record.files == {name: sha256(assignment.folder / name) for name in ("checkpoint.pt", "model.onnx")}
@@ -139,7 +139,7 @@ def test_a_trial_that_waits_goes_on_exactly(
     record = run(config, bright_corpus, replace(assignment, until=6), told.append)
     assert record.state == "finished"
     assert [point.epoch for point in told] == [1, 2, 3, 4, 5, 6]
-    assert [point.val_f1 for point in record.curve] == [point.val_f1 for point in through.curve]
+    assert [point.val_score for point in record.curve] == [point.val_score for point in through.curve]
     ours, theirs = (checkpoint.load(folder / "checkpoint.pt") for folder in (assignment.folder, tmp_path / "through"))
     assert ours.epoch == theirs.epoch
     for name, weight in theirs.weights.items():

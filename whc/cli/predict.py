@@ -10,7 +10,7 @@ import click
 from whc.cli import _options
 
 if TYPE_CHECKING:
-    from whc.demo.classifier import Classifier
+    from whc.demo.model import LoadedModel
 
 
 @click.command()
@@ -42,12 +42,12 @@ def command(
     """Run a model over many pictures and write what it calls them.
 
     A row of the CSV begins with the columns that identify its picture. For a folder (with subfolders) this is path; for
-    a Parquet file row, path, and, where the file has them, split and true_label; for a video frame and seconds. Then
-    come label (the predicted one), probability (of that label), and prob_LABEL: for the positive label of two, or for
-    each label of three or more.
+    a Parquet file row, path, and, where the file has them, split and what is true; for a video frame and seconds.
+    Then come the columns of the model's task; those of a classifier are label (the predicted one), probability (of that
+    label), and prob_LABEL: for the positive label of two, or for each label of three or more.
 
     A model of several frames has a row for each full window, at its last frame; windows stay within a video_id, a video
-    or a folder. With labels in the Parquet file, F1 is told for each split. Ctrl-C finishes the file with the rows so
+    or a folder. With labels in the Parquet file, each split's score is told. Ctrl-C finishes the file with the rows so
     far.
     """
     from whc.demo.predict import predict
@@ -61,16 +61,16 @@ def command(
     return 128 + summary.signal if summary.signal else 0
 
 
-def _load(path: Path, runtime: str, threads: int, wait_s: float) -> Classifier:
-    from whc.demo import classifier
+def _load(path: Path, runtime: str, threads: int, wait_s: float) -> LoadedModel:
+    from whc.demo import model as models
     from whc.demo.predict import BATCH
     from whc.errors import UsageError, problem
 
     if path.suffix == ".onnx":
-        return classifier.load(path, runtime, threads, wait_s, BATCH)
+        return models.load(path, runtime, threads, wait_s, BATCH)
     if runtime != _options.DEFAULT_RUNTIME:
         advice = "export it first, or leave --runtime out"
         raise UsageError(problem("--runtime", f"needs an .onnx file, as PyTorch runs {path}", runtime, advice))
     from whc.trials import predict
 
-    return classifier.checked(predict.load(path, threads))
+    return models.checked(predict.load(path, threads))

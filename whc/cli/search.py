@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from whc.search.running.run import Request, SearchOutcome
+    from whc.search.running.study import SearchFile
     from whc.search.showing.preview import Cost, Preview
 
 EXAMPLE = "give a search file such as search_spaces/tiny.yaml"
@@ -111,7 +112,15 @@ def _request(
     if data is None:
         raise UsageError(problem("--data", f"required, as {space} names no data", None, "give a Parquet file"))
     name = study or studies.new_name(runs, settings.name)
-    return Request(name, runs, settings, data, resume, **asked)
+    return Request(name, runs, settings, data, resume, min_over_floor=_min_over_floor(settings), **asked)
+
+
+def _min_over_floor(settings: SearchFile) -> float:
+    """What the recipe asks of every variant: the sampler takes less for useless."""
+    from whc.config import shipped
+    from whc.factory.recipe import read
+
+    return read(shipped("factory", settings.recipe)).min_over_floor
 
 
 def _tell(outcome: SearchOutcome, as_json: bool) -> None:
@@ -123,7 +132,7 @@ def _tell(outcome: SearchOutcome, as_json: bool) -> None:
     from whc.search.showing.display import front_table
 
     counts = Counter(record.state for record in outcome.records)
-    shown = {"trial_id", "val_f1", "latency", "config"}
+    shown = {"trial_id", "val_score", "latency", "config"}
     result = {
         "study": outcome.study.study,
         "folder": str(outcome.folder),
@@ -135,13 +144,13 @@ def _tell(outcome: SearchOutcome, as_json: bool) -> None:
     command = "factory build-table" if outcome.complete else "search --resume"
     next_step = f"next: whc {command} --study {outcome.study.study}"
     lines = [f"{outcome.folder}: {states or 'no trial has ended'}", next_step]
-    floor = outcome.study.constant_f1
-    idle = sum(record.state == "finished" and (record.val_f1 or 0.0) <= floor for record in outcome.records)
+    floor, metric = outcome.study.floor, outcome.study.metric
+    idle = sum(record.state == "finished" and (record.val_score or 0.0) <= floor for record in outcome.records)
     if idle:
-        lines.insert(
-            1, f"{idle} of the finished learnt nothing: val_f1 is not above that of one answer for all, {floor:.4f}"
-        )
-    _options.emit(result, as_json, Group(*front_table(outcome.records), *lines))
+        side = "below" if metric.is_error else "above"
+        rule = f"val_{metric.key} is not {side} that of one answer for all, {metric.number(floor)}"
+        lines.insert(1, f"{idle} of the finished learnt nothing: {rule}")
+    _options.emit(result, as_json, Group(*front_table(metric, outcome.records), *lines))
 
 
 def _replay(recorded: Path, space: Path | None, trials: int | None, as_json: bool) -> None:
@@ -160,7 +169,8 @@ def _replay(recorded: Path, space: Path | None, trials: int | None, as_json: boo
         raise UsageError(problem("--space", "required", None, EXAMPLE))
     settings, tree = studies.read(shipped("search_spaces", str(space)))
     table = TrainingTable(recorded, tree)
-    facts = table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "constant_f1"})
+    facts = table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "floor", "metric", "labels"})
+    facts["min_over_floor"] = _min_over_floor(settings)
     study = studies.begin(settings, settings.name, table.study.data, facts)
     study = study.model_copy(update={"trials": trials or study.trials})
     played = replay(study, tree, table)
@@ -168,18 +178,19 @@ def _replay(recorded: Path, space: Path | None, trials: int | None, as_json: boo
     minutes, volume = max(one.elapsed_s for one in played) / 60, hypervolume_of(study, played)
     told = f"{minutes:.1f} simulated minutes: {', '.join(f'{n} {state}' for state, n in states.most_common())}"
     result = {"minutes": minutes, "states": dict(states), "hypervolume": volume, "recorded": len(table)}
-    _options.emit(result, as_json, Group(*front_table(played), f"{told}; hypervolume {volume:.4f}"))
+    _options.emit(result, as_json, Group(*front_table(study.metric, played), f"{told}; hypervolume {volume:.4f}"))
 
 
 def _preview(space: Path | None, data: Path | None, trials: int | None, as_json: bool) -> None:
     from rich.console import Group
 
+    from whc import tasks
     from whc.config import shipped
     from whc.data.dataset import load
     from whc.errors import UsageError, problem
     from whc.search.running import study as studies
     from whc.search.showing import preview
-    from whc.search.space.space import image_sizes
+    from whc.search.space.space import image_sizes, task_of
 
     if space is None:
         raise UsageError(problem("--space", "required", None, EXAMPLE))
@@ -190,7 +201,7 @@ def _preview(space: Path | None, data: Path | None, trials: int | None, as_json:
     console, corpus = _options.messages(), None
     if data:
         with _options.progress(console, "decoding") as told:
-            corpus = load(data, image_sizes(tree), told)
+            corpus = load(data, image_sizes(tree), tasks.kind(task_of(tree).name), told)
     found = preview.preview(settings, tree, str(path), corpus, trials)
     samples = [f"  {preview.describe(sample)}" for sample in found.samples]
     limits = [f"{count} of {found.counted} drawn are over the limit on {name}" for name, count in found.over.items()]

@@ -56,7 +56,7 @@ def show(name: str, runs: Path, as_json: bool) -> None:
 
     page = folder / "report.html"
     report.write(study, ended, page)
-    fields = {"trial_id", "val_f1", "latency", "size_bytes", "config"}
+    fields = {"trial_id", "val_score", "latency", "size_bytes", "config"}
     result = {
         "study": study.study,
         "folder": str(folder),
@@ -116,7 +116,8 @@ def _row(folder: Path) -> dict[str, Any]:
         "states": dict(Counter(record.state for record in ended)),
         "ended": len(ended),
         "trials": study.trials,
-        "best_val_f1": max((record.val_f1 or 0.0 for record in scored(ended)), default=None),
+        "metric": study.metric.model_dump(mode="json"),
+        "best_val_score": max((record.val_score or 0.0 for record in scored(ended)), default=None),
         "front": len(front_trials(ended)),
         "hypervolume": hypervolume_of(study, ended),
         "reference_ms": study.reference_ms,
@@ -130,20 +131,22 @@ def _listed(rows: Sequence[dict[str, Any]], runs: Path) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    from whc.records import Metric
     from whc.search.showing.display import counted
 
     if not rows:
         return Text(f"{runs}: no study yet; begin one with `whc search --space search_spaces/tiny.yaml`")
     # Only the folder of all studies is shown: each study's own folder has its name.
     table = Table(title=f"studies in {runs}", title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("study", "space", "ended", "states", "val_f1", "front", "hypervolume", "ref ms"):
+    for heading in ("study", "space", "ended", "states", "best", "front", "hypervolume", "ref ms"):
         words = heading in ("study", "space", "states")
         table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=not words)
     for row in rows:
         if "damaged" in row:
             table.add_row(row["study"], "damaged")
             continue
-        best = "" if row["best_val_f1"] is None else f"{row['best_val_f1']:.4f}"
+        metric, score = Metric.model_validate(row["metric"]), row["best_val_score"]
+        best = "" if score is None else metric.shown(score)
         figures = (best, str(row["front"]), f"{row['hypervolume']:.4f}", f"{row['reference_ms']:.4f}")
         ended, states = f"{row['ended']} of {row['trials']}", ", ".join(counted(row["states"]))
         table.add_row(row["study"], row["space"], ended, states, *figures)
@@ -180,11 +183,12 @@ def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any])
 
     states = counted(result["states"])
     limits = ", ".join(f"{name} {limit:g}" for name, limit in study.limits.items()) or "none"
+    floor = study.metric.shown(study.floor)
     origin = f"seed {study.seed}, whc {study.code_version}"
     facts = (
         f"{result['folder']}: {len(ended)} of {study.trials} trials ended: {', '.join(states) or 'none'}",
         f"space {study.space_name}, recipe {study.recipe}, limits: {limits}; {origin}",
-        f"data {study.data} ({study.data_fingerprint}); the constant predictor scores F1 {study.constant_f1:.4f}",
+        f"data {study.data} ({study.data_fingerprint}); the constant predictor scores {floor}",
         f"host {study.host}; reference network {study.reference_ms:.4f} ms; hypervolume {result['hypervolume']:.4f}",
     )
     reasons = [
@@ -192,5 +196,5 @@ def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any])
         for state, counts in result["reasons"].items()
         for reason, count in counts.items()
     ]
-    front = front_table(ended, rows=len(ended))
+    front = front_table(study.metric, ended, rows=len(ended))
     return Group(*map(Text, facts), *front, *map(Text, reasons), Text(f"report: {result['report']}"))

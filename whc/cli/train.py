@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
+    from whc.records import Metric
     from whc.training.loop import Epoch
     from whc.trials.train import Start
 
@@ -48,7 +49,7 @@ class _Diagnostics(click.ParamType[int | None]):
     default="last",
     show_default=True,
     metavar="N|last|off",
-    help="Draw confusion matrix and ROC every N epochs, after the last, or never.",
+    help="Draw how outputs and labels agree every N epochs, after the last, or never.",
 )
 @_options.as_json
 def command(
@@ -61,7 +62,7 @@ def command(
     diagnostics: int | None,
     as_json: bool,
 ) -> None:
-    """Train one network, keep its best weights by validation F1, and score the test split once (if there is one)."""
+    """Train one network, keep its best weights by validation score, and score the test split once (if there is one)."""
     # PyTorch reads this when it loads. If waiting threads spin for long, training is ten times slower beside another
     # busy process; if they do not spin at all, it is twice as slow on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
@@ -72,13 +73,13 @@ def command(
 
     console = _options.messages()
     with _options.progress(console, "decoding") as on_progress:
-        corpus = load(data, [start.config.model.image_size], on_progress, start.interpolation)
+        corpus = load(data, [start.config.model.image_size], start.config.task_kind, on_progress, start.interpolation)
     if corpus.unreadable:
         console.print(f"{quantity(len(corpus.unreadable), 'unreadable image')} left out, first {corpus.unreadable[0]}")
     if start.config.model.frames > 1:
         console.print(corpus.clip_rule, soft_wrap=True)
     try:
-        with _watched(console) as watcher:
+        with _watched(console, start.config.task_kind.metric) as watcher:
             summary = train_and_save(start, corpus, out, diagnostics, watcher)
         if summary["test_split"]:
             _write_predictions(data, out)
@@ -92,33 +93,35 @@ def command(
 
 def _write_predictions(data: Path, out: Path) -> None:
     """Write the same table as `whc predict` for the best checkpoint on the test split."""
-    from whc.demo import classifier
+    from whc.demo import model as models
     from whc.demo.predict import predict as write
     from whc.trials import predict
 
-    model = classifier.checked(predict.load(out / "checkpoint.pt"))
+    model = models.checked(predict.load(out / "checkpoint.pt"))
     write(model, data, out / "test_predictions.csv", split="test")
 
 
 def _shown(summary: dict[str, Any]) -> str:
-    val = f"validation F1 {summary['val_f1']:.4f} (epoch {summary['epoch']})"
-    if not summary["test_split"]:
-        from whc.records import UNTESTED
+    from whc.records import Metric
 
-        constant = f"best constant {summary['constant_val_f1']:.4f} on validation"
-        return f"{summary['checkpoint']}: {val}, {constant}\n{UNTESTED}"
-    shown = f"{summary['checkpoint']}: test F1 {summary['f1']:.4f}, {val}, best constant {summary['constant_f1']:.4f}"
-    if summary["tuned_threshold"] is not None:
-        at = f"{summary['tuned_threshold']:.3f}"
-        shown += f"; test F1 {summary['f1_at_tuned_threshold']:.4f} at threshold {at}, tuned on validation"
+    metric = Metric.model_validate(summary["metric"])
+    val = f"validation {metric.shown(summary['val_score'])} (epoch {summary['epoch']})"
+    if not summary["test_split"]:
+        floor = f"best constant {metric.number(summary['val_floor'])} on validation"
+        return f"{summary['checkpoint']}: {val}, {floor}\n{metric.untested}"
+    test, floor = metric.shown(summary["score"]), metric.number(summary["floor"])
+    shown = f"{summary['checkpoint']}: test {test}, {val}, best constant {floor}"
+    if summary["tuned"] is not None:
+        at = ", ".join(f"{name} {value:.3f}" for name, value in summary["tuned"].items())
+        shown += f"; test {metric.shown(summary['score_when_tuned'])} at {at}, tuned on validation"
     return shown
 
 
 class _Watcher:
     """Prints a line for each epoch, and shows a progress bar of images below."""
 
-    def __init__(self, bar: Progress, task: TaskID, console: Console) -> None:
-        self._bar, self._task, self._console = bar, task, console
+    def __init__(self, bar: Progress, task: TaskID, console: Console, metric: Metric) -> None:
+        self._bar, self._task, self._console, self._metric = bar, task, console, metric
         self._epochs = 0
 
     def started(self, epochs: int, of_epochs: int, images: int) -> None:
@@ -132,14 +135,14 @@ class _Watcher:
         self._bar.update(self._task, speed=f"{epoch.images_per_second:.0f} images/s")
         self._console.print(
             f"epoch {epoch.epoch}/{self._epochs}: train loss {epoch.train_loss:.4f}, "
-            f"val loss {epoch.val_loss:.4f}, val F1 {epoch.val_f1:.4f}, "
+            f"val loss {epoch.val_loss:.4f}, val {self._metric.shown(epoch.val_score)}, "
             f"{epoch.images_per_second:.0f} images/s, {epoch.seconds:.1f} s",
             soft_wrap=True,
         )
 
 
 @contextmanager
-def _watched(console: Console) -> Iterator[_Watcher]:
+def _watched(console: Console, metric: Metric) -> Iterator[_Watcher]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -153,7 +156,7 @@ def _watched(console: Console) -> Iterator[_Watcher]:
     with Progress(
         *columns, console=console, transient=True, refresh_per_second=2, disable=not console.is_terminal
     ) as bar:
-        yield _Watcher(bar, bar.add_task("training", total=None, speed=""), console)
+        yield _Watcher(bar, bar.add_task("training", total=None, speed=""), console, metric)
 
 
 def _start(config: Path | None, assignments: tuple[str, ...], out: Path, init: Path | None, resume: bool) -> Start:

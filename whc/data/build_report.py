@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from whc.data.dataset import SPLITS
-from whc.data.folders import BuildConfig, FolderScan, SkippedFile
 from whc.data.reading import Item
 from whc.data.report import SplitReport
+from whc.data.sources import BuildConfig, SkippedFile, SourceScan
 
 _LEAST_PERCENT = 6.0  # of a pie that text has room in
 _LEGEND_COLUMNS = 4
@@ -46,7 +46,7 @@ class BuildReport(BaseModel):
 def summarize(
     items: Sequence[Item],
     near: Sequence[Sequence[Item]],
-    found: FolderScan,
+    found: SourceScan,
     config: BuildConfig,
     path: Path,
     file: Path,
@@ -64,7 +64,8 @@ def summarize(
     notes = [*found.notes, *(f"{item.source.name}: {item.note}" for item in items if item.note)]
     if all(item.split != "test" for item in items):
         notes.append("no test split: nothing can be scored on test; --split 70/15/15 splits again what is there")
-    if config.split and not config.group and any("/" in item.source.inner.split("/", 1)[1] for item in items):
+    has_groups = config.group or any(item.source.group for item in items)
+    if config.split and not has_groups and any("/" in item.source.inner.split("/", 1)[1] for item in items):
         notes.append("files in one folder below a class may lie in several splits: --group person keeps them together")
     return BuildReport(
         path=str(path),
@@ -72,7 +73,7 @@ def summarize(
         rows=sum(len(item.frames) for item in items),
         labels=list(found.labels),
         frame_rate=config.fps,
-        splits={split: _split([item for item in items if item.split == split], found.labels) for split in SPLITS},
+        splits={split: _split([item for item in items if item.split == split], found.strata_names) for split in SPLITS},
         left_out=sorted(found.left_out, key=lambda left: left.name),
         near_duplicates=[_names(cluster) for cluster in near],
         leaks=[_names(cluster) for cluster in near if len({item.split for item in cluster}) > 1],
@@ -81,12 +82,12 @@ def summarize(
     )
 
 
-def _split(items: Sequence[Item], labels: Sequence[str]) -> SplitReport:
-    rows = dict.fromkeys(labels, 0)
+def _split(items: Sequence[Item], strata_names: Sequence[str]) -> SplitReport:
+    rows = dict.fromkeys(strata_names, 0)
     for item in items:
-        rows[item.source.label] += len(item.frames)
+        rows[item.source.stratum] += len(item.frames)
     return SplitReport(
-        rows=sum(rows.values()), classes=rows, people=len({item.group for item in items}), clips=len(items)
+        rows=sum(rows.values()), strata=rows, people=len({item.group for item in items}), clips=len(items)
     )
 
 
@@ -95,25 +96,26 @@ def _names(items: Sequence[Item]) -> list[str]:
 
 
 def draw(report: BuildReport, path: Path) -> None:
-    """Draw the classes of each split as pies, side by side; a PNG file."""
+    """Draw the strata of each split as pies, side by side; a PNG file."""
     from matplotlib import colormaps, rc_context
     from matplotlib.figure import Figure
 
+    names = list(next(iter(report.splits.values())).strata)
     # The pale half of the map first: numbers are written on it.
-    colours = [colormaps["tab20"]((2 * i + 1 - i // 10) % 20) for i in range(len(report.labels))]
+    colours = [colormaps["tab20"]((2 * i + 1 - i // 10) % 20) for i in range(len(names))]
     # Names of folders are text, not formulas, and in any script: the font may lack some of it.
     with warnings.catch_warnings(), rc_context({"text.parse_math": False}):
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        legend_rows = math.ceil(len(report.labels) / _LEGEND_COLUMNS)
+        legend_rows = math.ceil(len(names) / _LEGEND_COLUMNS)
         figure = Figure(figsize=(9, 3.5 + 0.25 * legend_rows), dpi=120, layout="constrained")
         shown = {name: split for name, split in report.splits.items() if split.rows}
         for axes, (name, split) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
-            counts = list(split.classes.values())
+            counts = list(split.strata.values())
             texts = partial(_wedge_text, split.rows)
             shape = {"startangle": 90, "counterclock": False, "wedgeprops": {"edgecolor": "white"}}
             wedges = axes.pie(counts, colors=colours, autopct=texts, pctdistance=0.7, **shape)[0]
             axes.set_title(f"{name}: {split.rows} rows")
-        entries = [f"{class_id}: {label}" for class_id, label in enumerate(report.labels)]
+        entries = [f"{number}: {label}" for number, label in enumerate(names)]
         figure.legend(
             wedges, entries, loc="outside lower center", ncols=min(len(entries), _LEGEND_COLUMNS), frameon=False
         )

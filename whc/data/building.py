@@ -14,13 +14,14 @@ from typing import NoReturn
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from whc.data import build_report, duplicates, splitting
 from whc.data.build_report import BuildReport
 from whc.data.dataset import SPLITS
-from whc.data.folders import BuildConfig, FolderScan, scan
 from whc.data.pictures import require_utf8
 from whc.data.reading import Item, read
+from whc.data.sources import BuildConfig, FileSource, SourceScan
 from whc.errors import DataError, UsageError, problem
 from whc.records import replacing
 
@@ -29,21 +30,11 @@ REPORT = Path("report", "report.json")
 PIE = Path("report", "classes.png")
 
 _CHUNK_ROWS = 1000
-_SCHEMA = pa.schema(
-    {
-        "split": pa.string(),
-        "image_path": pa.string(),
-        "image_bytes": pa.binary(),
-        "class_id": pa.int64(),
-        "label": pa.string(),
-        "video_id": pa.string(),
-        "timestamp": pa.int64(),
-        "person_id": pa.string(),
-    }
-)
 
 
-def build(config: BuildConfig, out: Path, on_progress: Callable[[int, int], None] | None = None) -> BuildReport:
+def build(
+    config: BuildConfig, task: FileSource, out: Path, on_progress: Callable[[int, int], None] | None = None
+) -> BuildReport:
     """Build `out/dataset.parquet`, `out/report/report.json` and `out/report/classes.png`.
 
     All three appear when all is done; nothing is left behind when it fails or is interrupted. The same folder and
@@ -51,6 +42,7 @@ def build(config: BuildConfig, out: Path, on_progress: Callable[[int, int], None
 
     Args:
         config: what to build.
+        task: whose labels the files have.
         out: folder, made when missing; must lie outside the folder that is read.
         on_progress: called with files read and files in all.
 
@@ -60,13 +52,14 @@ def build(config: BuildConfig, out: Path, on_progress: Callable[[int, int], None
         UsageError: an option does not fit the folder.
     """
     _check_out(out, config)
-    found = scan(config)
+    found = task.scan_files(config)
     groups = _groups(found, config)
     items = _without_copies(read(found, config, on_progress), found)
     items = [replace(item, group=groups[item.source.name]) for item in items]
     near = duplicates.clusters([item.appearances for item in items])
-    items = _split(_united(items, near), found, config)
-    _check_classes(items, found, config)
+    items = _split(_united(items, near), found, config, task.needs_every_stratum)
+    if task.needs_every_stratum:
+        _check_strata(items, found, config)
     return _write(items, _clusters(items, near), found, config, out)
 
 
@@ -74,7 +67,8 @@ def _check_out(out: Path, config: BuildConfig) -> None:
     """Refuse now what would fail when all has been read."""
     for path in (out, config.folder):
         require_utf8(path, UsageError)
-    if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(config.folder)):  # resolve() fails on loops
+    is_inside = Path(os.path.realpath(out)).is_relative_to(os.path.realpath(config.folder))  # resolve() fails on loops
+    if is_inside and config.csv is None:
         rule = f"must lie outside {config.folder}, where it would be taken for data"
         raise UsageError(problem("--out", rule, str(out), "choose another folder"))
     there = next(path for path in (out, *out.absolute().parents) if path.exists() or path.is_symlink())
@@ -82,9 +76,11 @@ def _check_out(out: Path, config: BuildConfig) -> None:
         raise UsageError(problem("--out", "must be a folder", str(there), "choose another path"))
 
 
-def _groups(found: FolderScan, config: BuildConfig) -> dict[str, str]:
+def _groups(found: SourceScan, config: BuildConfig) -> dict[str, str]:
     """Each file's group by the file's name; without --group every file is one of its own."""
     names = [source.name for source in found.sources]
+    if config.group is None and any(source.group for source in found.sources):
+        return {source.name: source.group or source.name for source in found.sources}
     if config.group is None or (config.group, config.kind) == ("video", "videos"):
         return {name: name for name in names}
     keys = splitting.group_names([source.inner for source in found.sources], config.group)
@@ -98,7 +94,7 @@ def _groups(found: FolderScan, config: BuildConfig) -> dict[str, str]:
     return dict(zip(names, keys, strict=True))
 
 
-def _without_copies(items: Sequence[Item], found: FolderScan) -> list[Item]:
+def _without_copies(items: Sequence[Item], found: SourceScan) -> list[Item]:
     """Items that show nothing twice: one of exact copies stays, none of those that lie in two classes.
 
     Of copies in several splits the one in test, or else val, stays: held-out data keeps its rows, training loses some.
@@ -110,14 +106,14 @@ def _without_copies(items: Sequence[Item], found: FolderScan) -> list[Item]:
     for same in alike.values():
         first = max(same, key=lambda item: SPLITS.index(item.source.split or SPLITS[0]))
         others = [item.source for item in same if item is not first]
-        contrary = next((source for source in others if source.label != first.source.label), None)
+        contrary = next((source for source in others if source.cells != first.source.cells), None)
         if contrary is None:
             kept.append(first)
             for source in others:
                 found.leave_out(source, "copy", f"exact copy of {first.source.name}")
         else:
             for item in same:
-                found.leave_out(item.source, "conflict", f"in two classes: {first.source.name} = {contrary.name}")
+                found.leave_out(item.source, "conflict", f"labelled in two ways: {first.source.name} = {contrary.name}")
     return sorted(kept, key=lambda item: item.source.name)
 
 
@@ -130,34 +126,42 @@ def _united(items: Sequence[Item], near: Sequence[int]) -> list[Item]:
     ]
 
 
-def _split(items: Sequence[Item], found: FolderScan, config: BuildConfig) -> list[Item]:
+def _split(items: Sequence[Item], found: SourceScan, config: BuildConfig, needs_every_stratum: bool) -> list[Item]:
     """Items with their splits: as the folder has them, or whole groups dealt out."""
     if config.split is None:
         return [replace(item, split=item.source.split or "") for item in items]
     names = sorted({item.group for item in items})
-    counts = np.zeros((len(names), len(found.labels)), np.int64)
+    counts = np.zeros((len(names), len(found.strata_names)), np.int64)
     number = {name: i for i, name in enumerate(names)}
     for item in items:
-        counts[number[item.group], found.labels.index(item.source.label)] += len(item.frames)
-    for label, groups in zip(found.labels, (counts > 0).sum(0), strict=True):
-        if groups < len(SPLITS):
-            _refuse(f"{groups} groups of {label!r} for {len(SPLITS)} splits", found, config)
-    splits = splitting.assign(counts, config.split, config.seed)
+        counts[number[item.group], found.strata_names.index(item.source.stratum)] += len(item.frames)
+    groups_of = (counts > 0).sum(0)
+    for name, groups in zip(found.strata_names, groups_of, strict=True):
+        if needs_every_stratum and groups < len(SPLITS):
+            _refuse(f"{groups} groups of {name!r} for {len(SPLITS)} splits", found, config)
+    # A stratum in fewer groups than there are splits cannot be shared out; its rows count with the others.
+    shared = counts[:, groups_of >= len(SPLITS)] if needs_every_stratum else _with_all(counts, groups_of)
+    splits = splitting.assign(shared, config.split, config.seed)
     if splits is None:
         _refuse("groups that hold several classes and cannot be dealt out so", found, config)
     return [replace(item, split=SPLITS[splits[number[item.group]]]) for item in items]
 
 
-def _check_classes(items: Sequence[Item], found: FolderScan, config: BuildConfig) -> None:
-    there = {(item.split, item.source.label) for item in items}
+def _with_all(counts: NDArray[np.int64], groups_of: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts of the strata that can be shared out, and of all rows."""
+    return np.column_stack([counts[:, groups_of >= len(SPLITS)], counts.sum(1)])
+
+
+def _check_strata(items: Sequence[Item], found: SourceScan, config: BuildConfig) -> None:
+    present = {(item.split, item.source.stratum) for item in items}
     is_test_absent = config.split is None and all(source.split != "test" for source in found.sources)
     for split in SPLITS[:-1] if is_test_absent else SPLITS:
-        for label in found.labels:
-            if (split, label) not in there:
-                _refuse(f"none of {label!r} in {split}", found, config)
+        for name in found.strata_names:
+            if (split, name) not in present:
+                _refuse(f"none of {name!r} in {split}", found, config)
 
 
-def _refuse(got: str, found: FolderScan, config: BuildConfig) -> NoReturn:
+def _refuse(got: str, found: SourceScan, config: BuildConfig) -> NoReturn:
     left = [left for left in found.left_out if left.reason in ("unreadable", "short", "copy", "conflict")]
     why = f" (left out: {len(left)}, such as {left[0].name}: {left[0].detail})" if left else ""
     next_step = "add people or clips of that class, or make groups smaller (near-duplicates are one group)"
@@ -173,7 +177,7 @@ def _clusters(items: Sequence[Item], near: Sequence[int]) -> list[list[Item]]:
 
 
 def _write(
-    items: Sequence[Item], near: Sequence[Sequence[Item]], found: FolderScan, config: BuildConfig, out: Path
+    items: Sequence[Item], near: Sequence[Sequence[Item]], found: SourceScan, config: BuildConfig, out: Path
 ) -> BuildReport:
     with ExitStack() as files:  # entered one by one: what is refused names the last one
         parquet = files.enter_context(replacing(out / PARQUET))
@@ -185,10 +189,10 @@ def _write(
     return report
 
 
-def _write_rows(items: Sequence[Item], found: FolderScan, config: BuildConfig, path: Path) -> None:
+def _write_rows(items: Sequence[Item], found: SourceScan, config: BuildConfig, path: Path) -> None:
     ordered = sorted(items, key=lambda item: SPLITS.index(item.split))
     rows = [(item, number) for item in ordered for number in item.frames]
-    schema = _SCHEMA.with_metadata({"whc.frame_rate": json.dumps(config.fps)} if config.fps else None)
+    schema = _schema(found, config)
     is_clip = config.kind == "videos"
     with pq.ParquetWriter(path, schema) as writer:
         for start in range(0, len(rows), _CHUNK_ROWS):
@@ -197,10 +201,23 @@ def _write_rows(items: Sequence[Item], found: FolderScan, config: BuildConfig, p
                 "split": [item.split for item, _ in chunk],
                 "image_path": [item.source.name + (f"/{n:05d}.jpg" if is_clip else "") for item, n in chunk],
                 "image_bytes": [item.frames[number] for item, number in chunk],
-                "class_id": [found.labels.index(item.source.label) for item, _ in chunk],
-                "label": [item.source.label for item, _ in chunk],
+                **{name: [item.source.cells[name] for item, _ in chunk] for name in found.columns},
                 "video_id": [item.source.name for item, _ in chunk],
                 "timestamp": [number for _, number in chunk],
                 "person_id": [item.group for item, _ in chunk],
             }
             writer.write_table(pa.table(columns, schema))
+
+
+def _schema(found: SourceScan, config: BuildConfig) -> pa.Schema:
+    columns = {
+        "split": pa.string(),
+        "image_path": pa.string(),
+        "image_bytes": pa.binary(),
+        **found.columns,
+        "video_id": pa.string(),
+        "timestamp": pa.int64(),
+        "person_id": pa.string(),
+    }
+    frame_rate = {"whc.frame_rate": json.dumps(config.fps)} if config.fps else {}
+    return pa.schema(columns).with_metadata({**frame_rate, **found.metadata} or None)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +18,13 @@ from whc.data import parquet, split_names
 from whc.data.clips import find_clips
 from whc.data.parquet import Content
 from whc.data.preprocess import INTERPOLATION, Image, decode, fault, resize
+from whc.data.row_labels import LabelSource, RowLabels
 from whc.data.split_names import ALIASES, split_named
 from whc.errors import DataError, problem
 
 SPLITS = split_names.SPLITS
-REQUIRED = ("split", "image_bytes", "class_id", "label")
-OPTIONAL = ("image_path", "video_id", "timestamp", "person_id", "source")
+REQUIRED_COLUMNS = ("split", "image_bytes")
+OPTIONAL_COLUMNS = ("image_path", "video_id", "timestamp", "person_id", "source")
 MAX_UNREADABLE = 0.01
 
 Size = tuple[int, int]
@@ -32,16 +34,17 @@ Size = tuple[int, int]
 class Table:
     """A checked Parquet file, images still encoded.
 
-    `rows` has the columns split, class_id, label, image_path, video_id and person_id (the last three filled in where
-    the file lacks them), and `clip`, `clip_name` and `place`, the clip that a frame belongs to, by number and by name,
-    and what orders it there. `encoded` holds the image files, row by row. `labels` is in order of class_id. `clip_rule`
-    and `split_aliases` say how clips and splits were read, the latter where their names are not ours.
+    `rows` has the columns split, image_path, video_id and person_id (the last three filled in where the file lacks
+    them), those of labels (empty where the file lacks them), and `clip`, `clip_name` and `place`, the clip that a frame
+    belongs to, by number and by name, and what orders it there. `encoded` holds the image files, row by row. `labelled`
+    is what the task reads from the rows, None where nobody asked. `clip_rule` and `split_aliases` say how clips and
+    splits were read, the latter where their names are not ours.
     """
 
     path: Path
     rows: pd.DataFrame
     encoded: pa.ChunkedArray
-    labels: tuple[str, ...]
+    labelled: RowLabels | None
     frame_rate: float | None
     fingerprint: str
     clip_rule: str
@@ -52,18 +55,19 @@ class Table:
 class Corpus:
     """A decoded data set of N rows; arrays only, so that Ray's object store maps it without a copy.
 
-    `images[(H, W)]` is uint8 (N, H, W, 3) RGB. `splits` indexes SPLITS, `clips` and `groups` number the clips and the
-    people (a video where people are unknown), `timestamps` orders the frames of a clip. `unreadable` names the rows
-    left out; `interpolation` is how images were resized, `clip_rule` how clips were found.
+    `images[(H, W)]` is uint8 (N, H, W, 3) RGB. `labelled` is what the rows say (`RowLabels`); with
+    `needs_every_stratum` every split has rows of every stratum. `splits` indexes SPLITS, `clips` and `groups` number
+    the clips and the people (a video where people are unknown), `timestamps` orders the frames of a clip. `unreadable`
+    names the rows left out; `interpolation` is how images were resized, `clip_rule` how clips were found.
     """
 
     images: Mapping[Size, Image]
-    class_ids: NDArray[np.int64]
+    labelled: RowLabels
+    needs_every_stratum: bool
     splits: NDArray[np.int64]
     clips: NDArray[np.int64]
     groups: NDArray[np.int64]
     timestamps: NDArray[np.int64]
-    labels: tuple[str, ...]
     frame_rate: float | None
     fingerprint: str
     unreadable: tuple[str, ...] = ()
@@ -71,40 +75,59 @@ class Corpus:
     clip_rule: str = ""
 
     @property
+    def targets(self) -> NDArray[Any]:
+        """What a network learns of each row (N, ...)."""
+        return self.labelled.targets
+
+    @property
+    def strata(self) -> NDArray[np.int64]:
+        """The kind of each row (N,)."""
+        return self.labelled.strata
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of what targets count."""
+        return self.labelled.labels
+
+    @property
     def has_test(self) -> bool:
         """Whether there is a test split; without it nothing can be scored on test."""
         return SPLITS.index("test") in self.splits
 
 
-def read(path: Path, labelled: bool = True) -> Table:
+def read(path: Path | Sequence[Path], task: LabelSource, is_labelled: bool = True) -> Table:
     """Read and check a Parquet file of crops, or a folder of shards.
 
     Args:
-        path: Parquet file, or a folder of them, in any of the forms that `whc.data.parquet.read` takes.
-        labelled: whether every row must have split, class_id and label. Otherwise images are enough: the others are
-            "", -1 and "" where they are not told, nobody asks whether they agree, and `labels` is empty.
+        path: Parquet file, or a folder of them, in any of the forms that `whc.data.parquet.read` takes. Several such
+            become one data set: people and clips of one are no people and clips of another.
+        task: whose labels to read.
+        is_labelled: whether every row must have split and labels. Otherwise images are enough, and nobody asks whether
+            labels agree.
 
     Raises:
         DataError: missing or corrupt file, missing columns, wrong types, unknown splits, contradictory labels.
     """
-    content = parquet.read(path)
-    _check_columns(content, path, labelled)
+    readers = task.label_readers()
+    paths = [path] if isinstance(path, Path) else list(path)
+    content, name = parquet.read(paths, readers), paths[0]
+    _check_columns(content, name, (*REQUIRED_COLUMNS, *task.required_columns) if is_labelled else ("image_bytes",))
     rows = content.columns.to_pandas()
-    for name in {*REQUIRED, *OPTIONAL} - set(rows) - {"image_bytes"}:
-        rows[name] = None
+    for column in {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *readers} - set(rows) - {"image_bytes"}:
+        rows[column] = None
     written = rows["split"].fillna("")
-    rows["split"] = written.map(lambda name: split_named(name) or name)
+    rows["split"] = written.map(lambda split: split_named(split) or split)
     unknown = sorted(set(rows["split"]) - set(SPLITS))
-    if labelled and unknown:
+    if is_labelled and unknown:
         rule = f"must be one of {', '.join(SPLITS)} (or {', '.join(sorted(set(ALIASES) - set(SPLITS)))})"
-        raise DataError(problem(f"{path}: split", rule, unknown[0], "rename the split"))
+        raise DataError(problem(f"{name}: split", rule, unknown[0], "rename the split"))
     clips = find_clips(rows)
     frame = _filled(rows.assign(clip=clips.numbers, clip_name=clips.names, place=clips.places))
     return Table(
-        path=path,
+        path=name,
         rows=frame,
         encoded=content.encoded,
-        labels=_labels(frame, path) if labelled else (),
+        labelled=task.read_rows(frame, content.metadata, str(name)) if is_labelled else None,
         frame_rate=content.frame_rate,
         fingerprint=content.fingerprint,
         clip_rule=clips.rule,
@@ -118,9 +141,8 @@ def _aliases(written: pd.Series[str]) -> str:
     return ", ".join(f"{name} as {split_named(name)}" for name in others)
 
 
-def _check_columns(content: Content, path: Path, labelled: bool) -> None:
+def _check_columns(content: Content, path: Path, required: tuple[str, ...]) -> None:
     columns = content.columns
-    required = tuple(REQUIRED) if labelled else ("image_bytes",)
     there = {*columns.column_names, *(() if content.encoded is None else ("image_bytes",))}
     missing = [name for name in required if name not in there]
     if missing:
@@ -139,45 +161,31 @@ def _filled(rows: pd.DataFrame) -> pd.DataFrame:
     own_row = pd.Series([f"row {i}" for i in range(len(rows))])
     for name, instead in (("image_path", own_row), ("video_id", own_row), ("person_id", None)):
         rows[name] = rows[name].astype(object).fillna(rows["video_id"] if instead is None else instead).astype(str)
-    rows["label"] = rows["label"].astype(object).fillna("").astype(str)
-    rows["class_id"] = rows["class_id"].fillna(-1).astype("int64")
     return rows
 
 
-def _labels(frame: pd.DataFrame, path: Path) -> tuple[str, ...]:
-    pairs = frame[["class_id", "label"]].drop_duplicates().sort_values("class_id")
-    ids = pairs["class_id"].tolist()
-    if ids != list(range(len(ids))) or pairs["label"].duplicated().any():
-        raise DataError(
-            problem(
-                f"{path}: class_id",
-                "must count from 0, one label each",
-                pairs.to_numpy().tolist(),
-                "mend class_id and label",
-            )
-        )
-    return tuple(pairs["label"])
-
-
 def load(
-    path: Path,
+    path: Path | Sequence[Path],
     sizes: Iterable[Size],
+    task: LabelSource,
     on_progress: Callable[[int, int], None] | None = None,
     interpolation: str = INTERPOLATION,
 ) -> Corpus:
     """Read a data set and decode every image once, at every size asked for.
 
     Args:
-        path: Parquet file, or a folder of shards.
+        path: Parquet file, or a folder of shards; or several of them.
         sizes: (height, width) of the inputs that will be needed.
+        task: whose labels to read.
         on_progress: called with rows done and rows in all.
         interpolation: how images are resized, a key of `whc.data.preprocess.INTERPOLATIONS`.
 
     Raises:
-        DataError: as `read`; also more than 1 % of the images unreadable, a split that lacks a class, or no rows of
-            train or val (test may be absent).
+        DataError: as `read`; also more than 1 % of the images unreadable, a split that lacks a stratum which the task
+            needs, or no rows of train or val (test may be absent).
     """
-    table = read(path)
+    table = read(path, task)
+    assert table.labelled is not None  # noqa: S101 (it was asked for)
     count = len(table.rows)
     images = {size: np.zeros((count, *size, 3), np.uint8) for size in sorted(set(sizes))}
     readable = np.ones(count, bool)
@@ -204,19 +212,19 @@ def load(
     rows = table.rows
     corpus = Corpus(
         images={size: array[keep] for size, array in images.items()},
-        class_ids=rows["class_id"].to_numpy(np.int64)[keep],
+        labelled=replace(table.labelled, targets=table.labelled.targets[keep], strata=table.labelled.strata[keep]),
+        needs_every_stratum=task.needs_every_stratum,
         splits=pd.Categorical(rows["split"], SPLITS).codes.astype(np.int64)[keep],
         clips=rows["clip"].to_numpy(np.int64)[keep],
         groups=pd.factorize(rows["person_id"])[0].astype(np.int64)[keep],
         timestamps=rows["place"].to_numpy(np.int64)[keep],
-        labels=table.labels,
         frame_rate=table.frame_rate,
         fingerprint=table.fingerprint,
         unreadable=tuple(rows["image_path"][~readable]),
         interpolation=interpolation,
         clip_rule=table.clip_rule,
     )
-    _check_classes(corpus, table)
+    _check_strata(corpus, table)
     return corpus
 
 
@@ -236,26 +244,26 @@ def _check_readable(table: Table, readable: NDArray[np.bool_]) -> None:
         )
 
 
-def _check_classes(corpus: Corpus, table: Table) -> None:
-    rows = Counter(table.rows["split"])
+def _check_strata(corpus: Corpus, table: Table) -> None:
+    rows, names = Counter(table.rows["split"]), corpus.labelled.strata_names
+    if corpus.needs_every_stratum and len(names) < 2:
+        rule = "must have at least two classes"
+        raise DataError(problem(f"{table.path}: label", rule, list(names), "add rows of another"))
     for code, split in enumerate(SPLITS):
         if split not in rows:
             _check_absent(split, rows, table.path)
             continue
-        present = set(corpus.class_ids[corpus.splits == code].tolist())
-        for class_id, label in enumerate(corpus.labels):
-            if class_id not in present:
+        present = set(corpus.strata[corpus.splits == code].tolist())
+        for stratum, name in enumerate(names if corpus.needs_every_stratum else ()):
+            if stratum not in present:
                 raise DataError(
                     problem(
                         f"{table.path}: split {split!r}",
-                        f"must have readable rows of every class, {label!r} has none",
+                        f"must have readable rows of every class, {name!r} has none",
                         sorted(present),
                         "split the data again",
                     )
                 )
-    if len(corpus.labels) < 2:
-        rule = "must have at least two classes"
-        raise DataError(problem(f"{table.path}: class_id", rule, list(corpus.labels), "add rows of another"))
 
 
 def _check_absent(split: str, rows: Counter[str], path: Path) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,11 @@ _LEAST_BYTES = 8  # of a row in a column
 class Content:
     """All rows of a data set.
 
-    `columns` has those of split, label, image_path, video_id, person_id, source (large_string), class_id (int64) and
-    timestamp (numbers in order of time; empty throughout where text tells no times) that the files have. `encoded` has
-    the image files (large_binary), None where no column holds or names any. `names` are the columns as they are in the
-    file, `frame_rate` is in frames a second. `fingerprint` changes with the files and the pictures that they name.
+    `columns` has those of split, image_path, video_id, person_id, source (large_string), timestamp (numbers in order of
+    time; empty throughout where text tells no times) and labels (as their readers give them) that the files have.
+    `encoded` has the image files (large_binary), None where no column holds or names any. `names` are the columns as
+    they are in the file, `frame_rate` is in frames a second. `fingerprint` changes with the files and the pictures that
+    they name. `metadata` are those whose names begin with `whc.`.
     """
 
     columns: pa.Table
@@ -45,21 +47,74 @@ class Content:
     names: tuple[str, ...]
     frame_rate: float | None
     fingerprint: str
+    metadata: Mapping[str, str]
 
 
-def read(path: Path) -> Content:
-    """Read a Parquet file or a folder of shards.
+Columns = dict[str, pa.ChunkedArray]
+Reader = Callable[[str, pa.ChunkedArray, Mapping[bytes, bytes]], Columns]
+"""From a column's name, the column without dictionaries, and the file's metadata to columns of one type.
+
+Raises pa.ArrowException where the column is none of this kind.
+"""
+Readers = Mapping[str, tuple[str, Reader]]
+
+
+def read(paths: Sequence[Path], label_readers: Readers) -> Content:
+    """Read Parquet files or folders of shards as one data set.
 
     Columns may be dictionaries, or large or view types; images may be bytes, lists of bytes, or structs of bytes and
     path as Hugging Face's `datasets` writes them, whose metadata also name an integer label. Where a row has no bytes,
     image_path is read, relative to the folder of the file. A file without split takes it from its own name.
 
+    Several files or folders are data sets of their own: their people and clips get different names.
+
+    Args:
+        paths: Parquet files or folders, one at least.
+        label_readers: columns that hold labels, with what they must be, in words, and what reads them.
+
     Raises:
         DataError: nothing there, corrupt, a column of another type, or no picture where image_path says.
     """
+    readers = _READERS | dict(label_readers)
+    parts = [_read_source(path, readers) for path in paths]
+    if len(parts) == 1:
+        return parts[0]
+    rates = {part.frame_rate for part in parts}
+    if len(rates) > 1:
+        rule = "all must have the same frame rate"
+        next_step = "build them again with the same --fps"
+        raise DataError(problem(f"{paths[0]}, {paths[1]}", rule, sorted(map(str, rates)), next_step))
+    return Content(
+        columns=pa.concat_tables([_told_apart(part, i) for i, part in enumerate(parts)], promote_options="permissive"),
+        encoded=_all_encoded(parts),
+        names=tuple(dict.fromkeys(name for part in parts for name in part.names)),
+        frame_rate=rates.pop(),
+        fingerprint=hashlib.sha256("".join(part.fingerprint for part in parts).encode()).hexdigest()[:16],
+        metadata={name: text for part in reversed(parts) for name, text in part.metadata.items()},
+    )
+
+
+def _told_apart(part: Content, number: int) -> pa.Table:
+    """A part's columns, with names of people and clips that no other part has."""
+    columns = {name: part.columns[name] for name in part.columns.column_names}
+    for name in ("person_id", "video_id"):
+        if name in columns:
+            columns[name] = pc.binary_join_element_wise(pa.scalar(f"{number}:", pa.large_string()), columns[name], "")
+    return pa.table(columns)
+
+
+def _all_encoded(parts: Sequence[Content]) -> pa.ChunkedArray | None:
+    columns = [part.encoded for part in parts]
+    if any(column is None for column in columns):
+        return None
+    return pa.chunked_array([chunk for column in columns if column is not None for chunk in column.chunks])
+
+
+def _read_source(path: Path, readers: Readers) -> Content:
+    """One Parquet file or folder of shards."""
     files, digest = shards.data_files(path), hashlib.sha256()
-    tables, names = zip(*(_read_file(file) for file in files), strict=True)
-    cleaned = [_cleaned(table, file) for table, file in zip(tables, files, strict=True)]
+    tables, names = zip(*(_read_file(file, readers) for file in files), strict=True)
+    cleaned = [_cleaned(table, readers, file) for table, file in zip(tables, files, strict=True)]
     for file in files:
         _add_file(digest, file, is_shard=len(files) > 1)
     # A column that some shards lack is empty in them.
@@ -67,28 +122,51 @@ def read(path: Path) -> Content:
     encoded = whole["image_bytes"] if "image_bytes" in whole.column_names else None
     if "image_path" in whole.column_names:
         encoded = _with_files(path, files[0].parent, whole["image_path"], encoded, digest)
+    metadata = tables[0].schema.metadata or {}
     return Content(
         columns=whole.select([name for name in whole.column_names if name != "image_bytes"]),
         encoded=encoded,
         names=tuple(names[0]),
         frame_rate=_frame_rate(tables[0].schema, files[0]),
         fingerprint=digest.hexdigest()[:16],
+        metadata={
+            name.decode(errors="replace"): text.decode(errors="replace")
+            for name, text in metadata.items()
+            if name.startswith(b"whc.")
+        },
     )
 
 
-def _read_file(file: Path) -> tuple[pa.Table, list[str]]:
-    """The columns that data sets use, as they are, and the names of all."""
+def column_names(path: Path) -> tuple[str, ...]:
+    """Names of the columns of a data set, as they are in its first file.
+
+    Raises:
+        DataError: nothing there, or corrupt.
+    """
+    file = shards.data_files(path)[0]
+    with _readable(file):
+        return tuple(pq.read_schema(file).names)
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
     try:
-        with pq.ParquetFile(file) as opened:
-            names = opened.schema_arrow.names
-            image = next((name for name in IMAGES if name in names), None)
-            wanted = [name for name in names if name in _READERS or name == image]
-            _check_size(opened.metadata, len(wanted), file)
-            table = opened.read(wanted)
-        table.validate(full=True)
+        yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason, _, _ = str(error).partition("\n")
         raise DataError(f"{file}: must be a readable Parquet file, got: {reason}; copy or build it again") from error
+
+
+def _read_file(file: Path, readers: Readers) -> tuple[pa.Table, list[str]]:
+    """The columns that data sets use, as they are, and the names of all."""
+    with _readable(file):
+        with pq.ParquetFile(file) as opened:
+            names = opened.schema_arrow.names
+            image = next((name for name in IMAGES if name in names), None)
+            wanted = [name for name in names if name in readers or name == image]
+            _check_size(opened.metadata, len(wanted), file)
+            table = opened.read(wanted)
+        table.validate(full=True)
     twice = next((name for name in wanted if wanted.count(name) > 1), None)
     if twice:
         raise DataError(problem(f"{file}: {twice}", "must be one column", wanted.count(twice), "drop the others"))
@@ -113,21 +191,18 @@ def _add_file(digest: Any, file: Path, is_shard: bool) -> None:
             digest.update(chunk)
 
 
-def _cleaned(table: pa.Table, file: Path) -> pa.Table:
+def _cleaned(table: pa.Table, readers: Readers, file: Path) -> pa.Table:
     """The columns that data sets use, each of its one type."""
-    columns: dict[str, pa.ChunkedArray] = {}
-    # Images first: a column image_path goes before the paths in a struct.
-    for name in sorted(table.column_names, key=lambda name: name not in IMAGES):
-        kind, reader = ("bytes", _images) if name in IMAGES else _READERS[name]
+    columns: Columns = {}
+    for name in table.column_names:
+        kind, reader = ("bytes", _images) if name in IMAGES else readers[name]
         try:
-            columns |= reader(name, _plain(table[name]))
+            parts = reader(name, _plain(table[name]), table.schema.metadata or {})
         except pa.ArrowException as error:
             rule = f"must be a column of {kind}"
             raise DataError(problem(f"{file}: {name}", rule, str(table[name].type), "convert the column")) from error
-    if "label" in columns and pa.types.is_integer(columns["label"].type):
-        numbers = columns["label"]
-        columns.setdefault("class_id", numbers)
-        columns["label"] = _named(numbers, _class_names(table.schema))
+        # A column of its own goes before what another one holds beside its own values.
+        columns |= {part: values for part, values in parts.items() if part == name or part not in table.column_names}
     split = shards.split_in_name(file)
     if "split" not in columns and split:
         columns["split"] = pa.chunked_array([pa.repeat(pa.scalar(split, pa.large_string()), table.num_rows)])
@@ -148,28 +223,36 @@ def _required(is_right: bool) -> None:
         raise pa.ArrowTypeError  # as where there is no way to convert
 
 
-Columns = dict[str, pa.ChunkedArray]
-
-
-def _text(name: str, column: pa.ChunkedArray) -> Columns:
+def text(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> Columns:
+    """Text alone."""
+    del metadata
     _required(_is_text(column.type) or pa.types.is_null(column.type))
     return {name: column.cast(pa.large_string())}
 
 
-def _names(name: str, column: pa.ChunkedArray) -> Columns:
+def _names(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> Columns:
+    del metadata
     return {name: column.cast(pa.large_string())}
 
 
-def _integers(name: str, column: pa.ChunkedArray) -> Columns:
+def integers(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> Columns:
+    """Integers alone, as int64."""
+    del metadata
     _required(pa.types.is_integer(column.type) or pa.types.is_null(column.type))
     return {name: column.cast(pa.int64())}
 
 
-def _labels(name: str, column: pa.ChunkedArray) -> Columns:
-    return _integers(name, column) if pa.types.is_integer(column.type) else _text(name, column)
+def numbers(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> Columns:
+    """Numbers of any kind, as float64; empty ones stay empty."""
+    del metadata
+    kind = column.type
+    is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
+    _required(is_number or pa.types.is_null(kind))
+    return {name: column.cast(pa.float64())}
 
 
-def _times(name: str, column: pa.ChunkedArray) -> Columns:
+def _times(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> Columns:
+    del metadata
     kind = column.type
     if _is_text(kind):
         column, kind = _read_times(column), pa.null()
@@ -192,14 +275,15 @@ def _read_times(text: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.nulls(len(text))])
 
 
-def _images(name: str, column: pa.ChunkedArray) -> Columns:
+def _images(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> Columns:
     """Image files, and their paths where a struct has them."""
+    del name
     found: Columns = {}
     if pa.types.is_struct(column.type):
         fields = {field.name: field.type for field in column.type}
         _required("bytes" in fields)
         if "path" in fields:
-            found = _names("image_path", pc.struct_field(column, "path"))
+            found = _names("image_path", pc.struct_field(column, "path"), metadata)
         column = _plain(pc.struct_field(column, "bytes"))
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
         column = pa.chunked_array([_joined(chunk) for chunk in column.chunks], pa.large_binary())
@@ -217,12 +301,8 @@ def _joined(lists: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(pa.large_binary(), len(lists), buffers, offset=lists.offset)
 
 
-Reader = Callable[[str, pa.ChunkedArray], Columns]
-
 _READERS: dict[str, tuple[str, Reader]] = {
-    "split": ("text", _text),
-    "class_id": ("integer", _integers),
-    "label": ("text", _labels),
+    "split": ("text", text),
     "image_path": ("text", _names),
     "video_id": ("text or numbers", _names),
     "person_id": ("text or numbers", _names),
@@ -231,10 +311,10 @@ _READERS: dict[str, tuple[str, Reader]] = {
 }
 
 
-def _class_names(schema: pa.Schema) -> list[str]:
+def class_names(metadata: Mapping[bytes, bytes]) -> list[str]:
     """The names of `label`, as Hugging Face's `datasets` leaves them in the metadata; none where there are none."""
     try:
-        node = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        node = json.loads(metadata.get(b"huggingface", b"{}"))
     except (ValueError, RecursionError):
         return []
     for key in ("info", "features", "label", "names"):
@@ -242,7 +322,7 @@ def _class_names(schema: pa.Schema) -> list[str]:
     return [str(name) for name in node] if isinstance(node, list) else []
 
 
-def _named(numbers: pa.ChunkedArray, names: list[str]) -> pa.ChunkedArray:
+def named(numbers: pa.ChunkedArray, names: list[str]) -> pa.ChunkedArray:
     """Names of class numbers; a number without one names itself, and below 0 nobody has labelled the row."""
 
     def name(number: int | None) -> str | None:

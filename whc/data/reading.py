@@ -13,9 +13,9 @@ import cv2
 from whc.data import duplicates
 from whc.data.dataset import MAX_UNREADABLE
 from whc.data.duplicates import Appearance
-from whc.data.folders import BuildConfig, FolderScan, Reason, SourceFile
 from whc.data.pictures import read_file
 from whc.data.preprocess import Image, Unreadable, read_image
+from whc.data.sources import BuildConfig, Reason, SourceFile, SourceScan
 from whc.data.video import open_video, sampled
 from whc.errors import DataError, problem
 
@@ -48,7 +48,7 @@ class _UnusableFile:
     detail: str
 
 
-def read(contents: FolderScan, config: BuildConfig, on_progress: Callable[[int, int], None] | None) -> list[Item]:
+def read(contents: SourceScan, config: BuildConfig, on_progress: Callable[[int, int], None] | None) -> list[Item]:
     """Read all files, in order; those that give no rows go to `found.left_out`.
 
     Raises:
@@ -115,7 +115,7 @@ def _encode(suffix: str, picture: Image) -> bytes:
     return bytes(cv2.imencode(suffix, picture[..., ::-1], settings)[1].tobytes())
 
 
-def _check_unreadable(contents: FolderScan, config: BuildConfig) -> None:
+def _check_unreadable(contents: SourceScan, config: BuildConfig) -> None:
     unreadable = [entry for entry in contents.left_out if entry.reason == "unreadable"]
     limit = MAX_UNREADABLE if config.kind == "images" else MAX_UNREADABLE_CLIPS
     if len(unreadable) > max(1, limit * len(contents.sources)):

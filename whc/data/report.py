@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from whc.data.dataset import SPLITS, Table, read
 from whc.data.preprocess import decode, fault
+from whc.data.row_labels import LabelSource
 
 EXAMPLES = 5
 _CHUNK_ROWS = 256
@@ -24,10 +26,10 @@ class _Part(BaseModel):
 
 
 class SplitReport(_Part):
-    """One split: `classes` counts rows by label, labels without rows included."""
+    """One split: `strata` counts rows by their kind (by label, say), kinds without rows included."""
 
     rows: int
-    classes: dict[str, int]
+    strata: dict[str, int]
     people: int
     clips: int
 
@@ -68,27 +70,34 @@ class DatasetReport(_Part):
     sizes: dict[str, int]
 
 
-def inspect(path: Path) -> DatasetReport:
+def inspect(path: Path, task: LabelSource) -> DatasetReport:
     """Look at every row and image of a data set.
 
-    Goes on where `dataset.load` would refuse: splits that lack a class or rows, and any number of unreadable images.
+    Args:
+        path: Parquet file, or a folder of shards.
+        task: whose labels to read.
+
+    Goes on where `dataset.load` would refuse: splits that lack a stratum or rows, and any number of unreadable images.
 
     Raises:
         DataError: as `dataset.read`, the file cannot be read as a labelled data set at all.
     """
-    table = read(path)
+    table = read(path, task)
+    assert table.labelled is not None  # noqa: S101 (it was asked for)
+    names = table.labelled.strata_names
     sizes, pixels = _pictures(table)
-    rows = table.rows.assign(size=sizes, pixels=pixels)
+    kinds = np.array([*names, ""], object)[table.labelled.strata]
+    rows = table.rows.assign(size=sizes, pixels=pixels, stratum=kinds)
     readable = rows[rows["size"].notna()]
     return DatasetReport(
         path=str(path),
         fingerprint=table.fingerprint,
         rows=len(rows),
-        labels=list(table.labels),
+        labels=list(table.labelled.labels),
         frame_rate=table.frame_rate,
         clip_rule=table.clip_rule,
         split_aliases=table.split_aliases,
-        splits={split: _split(rows[rows["split"] == split], table.labels) for split in SPLITS},
+        splits={split: _split(rows[rows["split"] == split], names) for split in SPLITS},
         leaks=Leaks(
             people=_shared(rows, "person_id"),
             clips=_shared(rows, "clip_name"),
@@ -121,10 +130,10 @@ def _pictures(table: Table) -> tuple[pd.Series[str], pd.Series[str]]:
     return pd.Series(sizes, dtype="str"), pd.Series(pixels, dtype="str")
 
 
-def _split(rows: pd.DataFrame, labels: Iterable[str]) -> SplitReport:
+def _split(rows: pd.DataFrame, strata_names: Iterable[str]) -> SplitReport:
     return SplitReport(
         rows=len(rows),
-        classes={label: int((rows["label"] == label).sum()) for label in labels},
+        strata={name: int((rows["stratum"] == name).sum()) for name in strata_names},
         people=rows["person_id"].nunique(),
         clips=rows["clip"].nunique(),
     )

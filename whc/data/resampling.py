@@ -10,35 +10,40 @@ from numpy.typing import NDArray
 Resampling = Literal["none", "weighted", "balanced"]
 
 
-def epoch_order(class_ids: NDArray[np.int64], resampling: Resampling, rng: np.random.Generator) -> NDArray[np.int64]:
+def epoch_order(strata: NDArray[np.int64], resampling: Resampling, rng: np.random.Generator) -> NDArray[np.int64]:
     """Shuffled row numbers of one epoch.
 
     Args:
-        class_ids: (M,) class of each row.
-        resampling: `none` takes each row once; `weighted` draws M rows with replacement by inverse class count;
-            `balanced` repeats the rows of smaller classes until all classes are as large as the largest.
+        strata: (M,) kind of each row, such as its class.
+        resampling: `none` takes each row once; `weighted` draws M rows with replacement by inverse count of their
+            stratum; `balanced` repeats the rows of smaller strata until all are as large as the largest.
         rng: source of the shuffle.
     """
-    counts = np.bincount(class_ids)
+    counts = np.bincount(strata)
     if resampling == "weighted":
-        weights = 1.0 / counts[class_ids]
-        return rng.choice(len(class_ids), len(class_ids), p=weights / weights.sum())
+        weights = 1.0 / counts[strata]
+        return rng.choice(len(strata), len(strata), p=weights / weights.sum())
     if resampling == "balanced":
         largest = counts.max()
         parts = []
-        for class_id in np.flatnonzero(counts):
-            rows = rng.permutation(np.flatnonzero(class_ids == class_id))
+        for stratum in np.flatnonzero(counts):
+            rows = rng.permutation(np.flatnonzero(strata == stratum))
             parts.append(np.resize(rows, largest))
         return rng.permutation(np.concatenate(parts))
-    return rng.permutation(len(class_ids))
+    return rng.permutation(len(strata))
 
 
-def class_weights(class_ids: NDArray[np.int64], resampling: Resampling) -> NDArray[np.float32]:
-    """Weight of each class (C,) in the loss, inverse to its rows in an epoch as resampled: 1 for equal classes.
+def stratum_weights(strata: NDArray[np.int64], resampling: Resampling, count: int) -> NDArray[np.float32]:
+    """Weight of each stratum (S,) in the loss, inverse to its rows in an epoch as resampled: 1 for equal ones.
 
-    Where rows are drawn by `weighted`, classes are equal in expectation: 1.
+    Where rows are drawn by `weighted`, strata are equal in expectation: 1. So is one without rows.
+
+    Args:
+        strata: (M,) kind of each row.
+        resampling: of the epoch.
+        count: of all strata.
     """
+    counts = np.bincount(strata, minlength=count)
     if resampling != "none":
-        return np.ones(int(class_ids.max()) + 1, np.float32)
-    counts = np.bincount(class_ids)
-    return np.asarray(len(class_ids) / (len(counts) * counts), np.float32)
+        return np.ones(count, np.float32)
+    return np.asarray(np.where(counts, len(strata) / (count * np.maximum(counts, 1)), 1), np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,21 +14,25 @@ from whc.errors import DataError, problem
 
 @dataclass(frozen=True)
 class Windows:
-    """M windows of T frames: `index` (M, T) holds row numbers, oldest first; `class_ids` (M,) each last frame's."""
+    """M windows of T frames: `index` (M, T) holds row numbers, oldest first.
+
+    `targets` (M, ...) and `strata` (M,) are those of each last frame.
+    """
 
     index: NDArray[np.int64]
-    class_ids: NDArray[np.int64]
+    targets: NDArray[Any]
+    strata: NDArray[np.int64]
 
 
 def windows(corpus: Corpus, split: str, frames: int) -> Windows:
     """Windows of `frames` frames that slide by one over each clip of a split; single rows when `frames` is 1.
 
     Raises:
-        DataError: no clip of some class is long enough, or the frames of a clip have no order.
+        DataError: no clip of some stratum that the task needs is long enough, or the frames of a clip have no order.
     """
     rows = np.flatnonzero(corpus.splits == SPLITS.index(split))
     if frames == 1:
-        return Windows(rows[:, None], corpus.class_ids[rows])
+        return Windows(rows[:, None], corpus.targets[rows], corpus.strata[rows])
     order = rows[np.lexsort((corpus.timestamps[rows], corpus.clips[rows]))]
     clips, times = corpus.clips[order], corpus.timestamps[order]
     if np.any((clips[1:] == clips[:-1]) & (times[1:] == times[:-1])):
@@ -38,10 +43,11 @@ def windows(corpus: Corpus, split: str, frames: int) -> Windows:
     if not len(starts):
         raise DataError(f"split {split!r}: must have a clip of at least {frames} frames, got none; use fewer frames")
     index = order[starts[:, None] + np.arange(frames)]
-    class_ids = corpus.class_ids[index[:, -1]]
-    present = set(class_ids.tolist())
-    for class_id, label in enumerate(corpus.labels):
-        if class_id not in present:
-            rule = f"every class must have a clip of at least {frames} frames, {label!r} has none"
+    ends = index[:, -1]
+    taken = Windows(index, corpus.targets[ends], corpus.strata[ends])
+    present = set(taken.strata.tolist())
+    for stratum, name in enumerate(corpus.labelled.strata_names if corpus.needs_every_stratum else ()):
+        if stratum not in present:
+            rule = f"every class must have a clip of at least {frames} frames, {name!r} has none"
             raise DataError(problem(f"split {split!r}", rule, sorted(present), "use fewer frames"))
-    return Windows(index, class_ids)
+    return taken

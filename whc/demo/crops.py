@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whc.data.pictures import is_still, pictures_below, read_picture, shown
 from whc.data.preprocess import Image, read_image
@@ -16,6 +16,7 @@ from whc.data.shards import is_folder_of_shards
 from whc.data.split_names import split_named
 from whc.data.video import Video, open_video
 from whc.errors import DataError, UsageError, problem
+from whc.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from whc.data.dataset import Table
 
 Prepare = Callable[[Image], Image]
-UNKNOWN = -1
+Target = Any  # a row of a task's targets: a number or an array
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Crop:
     """One picture that is still to be decoded.
 
     `look` gives it as the model wants it, or raises Unreadable. `told` are the first cells of its row.
-    Windows of frames stay within a `clip`, in which the picture stands at `seconds`. `class_id` is the true one,
-    UNKNOWN where nobody says.
+    Windows of frames stay within a `clip`, in which the picture stands at `seconds`. `target` is the true one, as its
+    task has it, None where nobody says.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Crop:
     clip: str
     seconds: float
     split: str = ""
-    class_id: int = UNKNOWN
+    target: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,13 @@ class Crops:
 
 
 @contextmanager
-def open_crops(
-    source: Path, prepare: Prepare, labels: Sequence[str], frames: int, split: str | None = None
-) -> Iterator[Crops]:
+def open_crops(source: Path, prepare: Prepare, task: Task, frames: int, split: str | None = None) -> Iterator[Crops]:
     """Open a source and close it at the end.
 
     Args:
         source: folder of images (and its subfolders), image, Parquet file (or folder of shards) or video.
         prepare: makes a picture of any size what the model wants.
-        labels: what the model tells apart, in order of class_id.
+        task: of the model.
         frames: of one input of the model; more than one must have an order.
         split: the only split of a Parquet file to take.
 
@@ -81,7 +80,7 @@ def open_crops(
     if split is not None and not is_parquet:
         raise UsageError(problem("--split", f"must come with a Parquet file, not {source}", split, "leave it out"))
     if is_parquet:
-        yield _parquet(source, prepare, labels, frames, split)
+        yield _parquet(source, prepare, task, frames, split)
     elif source.is_dir():
         yield _files(str(source), source, pictures_below(source)[0], prepare)
     elif not source.is_file():
@@ -113,41 +112,32 @@ def _look(encoded: bytes, prepare: Prepare) -> Image:
     return prepare(read_image(encoded))
 
 
-def _parquet(path: Path, prepare: Prepare, labels: Sequence[str], frames: int, split: str | None) -> Crops:
+def _parquet(path: Path, prepare: Prepare, task: Task, frames: int, split: str | None) -> Crops:
     """Rows in their order; clip by clip in order of time for a model of several frames."""
-    from whc.data.clips import BY_TIME  # these bring pandas, which folders and videos can do without
+    import pandas as pd  # folders and videos can do without
+
+    from whc.data.clips import BY_TIME
     from whc.data.dataset import read
 
-    table = read(path, labelled=False)
+    table = read(path, type(task), is_labelled=False)
     asked = None if split is None else split_named(split) or split
     rows = table.rows if asked is None else table.rows[table.rows["split"] == asked]
     if rows.empty:
         there = ", ".join(sorted(set(table.rows["split"]) - {""})) or "none"
         raise DataError(problem(f"{path}: split", "must be one that the file has", split, f"there: {there}"))
-    rows = _as_labelled(rows, labels, path)
+    truth = task.read_truth(rows, str(path))
+    if truth:
+        targets = [target if known else None for target, known in zip(truth.targets, truth.is_known, strict=True)]
+        rows = rows.assign(target=pd.Series(targets, rows.index, object), **truth.columns)
     if frames > 1:
         rows = _in_order(rows, frames, path)
     shown = {"image_path": "path"}
     if rows["split"].any():
         shown["split"] = "split"
-    if rows["label"].any():
-        shown["label"] = "true_label"
+    shown |= {name: name for name in truth.columns} if truth else {}
     note = table.clip_rule if frames > 1 and table.clip_rule != BY_TIME else ""
     crops = _rows(table, rows, prepare, shown)
     return Crops(str(path), ("row", *shown.values()), len(rows), table.frame_rate, crops, note)
-
-
-def _as_labelled(rows: pd.DataFrame, labels: Sequence[str], path: Path) -> pd.DataFrame:
-    """Rows with label and class_id as the model counts them: by label, or by class_id where no row has a label."""
-    by, known = "label", dict(zip(labels, range(len(labels)), strict=True)) | {"": UNKNOWN}
-    if not rows["label"].any():
-        by, known = "class_id", {class_id: class_id for class_id in (*range(len(labels)), UNKNOWN)}
-    outside = sorted(set(rows[by]) - known.keys())
-    if outside:
-        rule = f"must be known to the model ({', '.join(f'{i} {label}' for i, label in enumerate(labels))})"
-        raise DataError(problem(f"{path}: {by}", rule, outside, "choose another model, or drop the column"))
-    class_ids = rows[by].map(known).astype("int64")
-    return rows.assign(class_id=class_ids, label=[labels[i] if i != UNKNOWN else "" for i in class_ids])
 
 
 def _in_order(rows: pd.DataFrame, frames: int, path: Path) -> pd.DataFrame:
@@ -161,7 +151,9 @@ def _rows(table: Table, rows: pd.DataFrame, prepare: Prepare, shown: Iterable[st
     place = rows.groupby("clip", sort=False).cumcount()
     rows = rows.assign(clip=rows["clip"].astype(str), seconds=place / (table.frame_rate or math.inf))
     told = rows[list(shown)].itertuples(name=None)
-    facts = rows[["image_path", "clip", "seconds", "split", "class_id"]].itertuples(index=False, name=None)
+    if "target" not in rows:
+        rows = rows.assign(target=None)
+    facts = rows[["image_path", "clip", "seconds", "split", "target"]].itertuples(index=False, name=None)
     for (number, *cells), (name, *where) in zip(told, facts, strict=True):
         look = partial(_look, table.encoded[number].as_py() or b"", prepare)
         yield Crop(name, (number, *cells), look, *where)

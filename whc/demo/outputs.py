@@ -15,10 +15,11 @@ import cv2
 
 from whc.data.pictures import require_utf8
 from whc.data.preprocess import Image
-from whc.demo.classifier import Verdict
+from whc.demo.model import Verdict
 from whc.demo.overlay import Size
 from whc.errors import UsageError
 from whc.records import replacing
+from whc.tasks import Task
 
 MAX_HELD_SECONDS = 60.0
 _CODECS = {".webm": "VP80", ".mp4": "mp4v"}
@@ -127,22 +128,20 @@ def _check_video(path: Path, temporary: Path, written: int) -> None:
 
 
 @contextmanager
-def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Write]:
+def csv_file(path: Path, task: Task) -> Iterator[Write]:
     """A table with a row for each frame.
 
-    `label` is the one called. With two labels `probability` is that of the positive one, and `positive` 0 or 1; with
-    more it is that of the label called, and each label has a column `prob_<label>`. The verdict's columns are empty
-    until there is one; `latency_ms` is empty where the verdict is an earlier frame's.
+    Between `frame`, `seconds` and `latency_ms` stand the columns that the task has for frames. They are empty until
+    there is a verdict; `latency_ms` is empty where the verdict is an earlier frame's.
 
     Args:
         path: ends in .csv.
-        columns: names of the numbers that the model gives, from `Classifier.columns`.
+        task: of the model.
 
     Raises:
         UsageError: it cannot be written.
     """
-    lone = len(columns) == 1
-    header = ("frame", "seconds", "label", "probability", *(("positive",) if lone else columns), "latency_ms")
+    header = ("frame", "seconds", *task.frame_columns, "latency_ms")
     with table(path) as write_row:
         write_row(header)
 
@@ -150,9 +149,7 @@ def csv_file(path: Path, columns: Sequence[str]) -> Iterator[Write]:
             verdict = result.verdict
             cells: Sequence[object] = [""] * (len(header) - 2)
             if verdict is not None:
-                told = (int(verdict.positive),) if lone else (f"{value:.6f}" for value in verdict.output)
-                latency = f"{verdict.latency_ms:.3f}" if result.fresh else ""
-                cells = (verdict.label, f"{verdict.probability:.6f}", *told, latency)
+                cells = (*task.frame_cells(verdict.output), f"{verdict.latency_ms:.3f}" if result.fresh else "")
             write_row((result.number, f"{result.seconds:.3f}", *cells))
             return True
 

@@ -1,4 +1,4 @@
-"""What is drawn on a frame: the label called, a probability, and frames a second.
+"""What is drawn on a frame: what the model answers, in words, as a bar and as lines, and frames a second.
 
 Everything stands on a dark panel at the lower edge, so that it reads on any background.
 """
@@ -6,6 +6,7 @@ Everything stands on a dark panel at the lower edge, so that it reads on any bac
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,9 +14,9 @@ import cv2
 import numpy as np
 
 from whc.data.preprocess import Image
+from whc.tasks import Bar, Colour, Line, Reading
 
 Size = tuple[int, int]
-Colour = tuple[int, int, int]
 
 MIN_WIDTH, MIN_HEIGHT = 320, 180
 MAX_ENLARGED = 1920  # pixels; a narrow frame is padded sooner than enlarged beyond it
@@ -25,8 +26,6 @@ MAX_LETTERS = 200  # of a line of text, more than fit
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE: Colour = (255, 255, 255)
 _GREY: Colour = (170, 170, 170)
-_POSITIVE: Colour = (90, 230, 120)
-_NEGATIVE: Colour = (120, 180, 255)
 _PANEL_SHADE = 0.25  # what is left of the picture's light under the panel
 
 
@@ -39,18 +38,9 @@ class _Ink(NamedTuple):
 
 @dataclass(frozen=True)
 class Caption:
-    """The text of one frame.
+    """What is said of one frame: the latest reading, None before the first, and frames a second, None while unknown."""
 
-    `title` is the label called, or why there is none. `probability` (0..1, None before the first decision) is that of
-    the label `measured`, whose bar has a tick at `threshold` if there is one; `positive` says that it is the one
-    called. `fps` counts frames a second, None while unknown.
-    """
-
-    title: str
-    measured: str
-    probability: float | None
-    positive: bool
-    threshold: float | None
+    reading: Reading | None
     fps: float | None
 
 
@@ -91,9 +81,11 @@ def draw(picture: Image, caption: Caption, canvas: Size, box: tuple[int, int, in
         RGB uint8 (*canvas, 3).
     """
     shown = fit(picture, canvas)
-    colour = _GREY if caption.probability is None else _POSITIVE if caption.positive else _NEGATIVE
+    reading = caption.reading or Reading("warming up", _GREY)
+    frame: Size = (picture.shape[0], picture.shape[1])
     if box is not None:
-        _draw_box(shown, box, (picture.shape[0], picture.shape[1]), colour)
+        _draw_box(shown, box, frame, reading.colour)
+    _draw_lines(shown, reading.lines, box or (0, 0, frame[1], frame[0]), frame)
     height, width = canvas
     line = max(20, min(height // 14, width // 16))  # height of a line of text
     panel = shown[height - round(2.8 * line) :]
@@ -102,10 +94,10 @@ def draw(picture: Image, caption: Caption, canvas: Size, box: tuple[int, int, in
     speed = "" if caption.fps is None else f"{caption.fps:.0f} fps"
     speed_width = _text_width(speed, 0.6 * line)
     base = round(1.25 * line)
-    _write(panel, caption.title, (margin, base), width - speed_width - 3 * margin, _Ink(line, colour))
+    _write(panel, reading.title, (margin, base), width - speed_width - 3 * margin, _Ink(line, reading.colour))
     _write(panel, speed, (width - margin - speed_width, base), speed_width, _Ink(0.6 * line, _WHITE))
-    if caption.probability is not None:
-        _draw_probability(panel, caption, caption.probability, line, colour)
+    if reading.bar is not None:
+        _draw_bar(panel, reading.bar, line, reading.colour)
     return shown
 
 
@@ -119,21 +111,35 @@ def _draw_box(shown: Image, box: tuple[int, int, int, int], frame: Size, colour:
     cv2.rectangle(shown, first, last, colour, thickness)
 
 
-def _draw_probability(panel: Image, caption: Caption, probability: float, line: int, colour: Colour) -> None:
-    """The second line: the label measured, a bar, the number."""
+def _draw_lines(shown: Image, lines: Sequence[Line], box: tuple[int, int, int, int], frame: Size) -> None:
+    """Lines in shares of the region looked at, which `box` gives in pixels of the frame."""
+    left, top, wide, tall = placement(frame, (shown.shape[0], shown.shape[1]))
+    thickness = max(2, shown.shape[0] // 180)
+
+    def place(point: tuple[float, float]) -> tuple[int, int]:
+        x = box[0] + point[0] * (box[2] - box[0])
+        y = box[1] + point[1] * (box[3] - box[1])
+        return left + round(x * wide / frame[1]), top + round(y * tall / frame[0])
+
+    for line in lines:
+        cv2.line(shown, place(line.start), place(line.end), line.colour, thickness, cv2.LINE_AA)
+
+
+def _draw_bar(panel: Image, bar: Bar, line: int, colour: Colour) -> None:
+    """The second line: the bar's name, the bar, its number."""
     margin, width, base = line // 2, panel.shape[1], round(2.25 * line)
-    number = f"{probability:.2f}"
+    number = f"{bar.share:.2f}"
     number_left = width - margin - _text_width("0.00", 0.6 * line)
-    name_width = min(_text_width(caption.measured, 0.6 * line), width // 3)
+    name_width = min(_text_width(bar.name, 0.6 * line), width // 3)
     ink = _Ink(0.6 * line, _WHITE)
-    _write(panel, caption.measured, (margin, base), name_width, ink)
+    _write(panel, bar.name, (margin, base), name_width, ink)
     _write(panel, number, (number_left, base), width, ink)
     left, right = 2 * margin + name_width, number_left - margin
     top, bottom = base - round(0.5 * line), base
     cv2.rectangle(panel, (left, top), (right, bottom), (70, 70, 70), cv2.FILLED)
-    cv2.rectangle(panel, (left, top), (left + round(probability * (right - left)), bottom), colour, cv2.FILLED)
-    if caption.threshold is not None:
-        tick = left + round(caption.threshold * (right - left))
+    cv2.rectangle(panel, (left, top), (left + round(bar.share * (right - left)), bottom), colour, cv2.FILLED)
+    if bar.tick is not None:
+        tick = left + round(bar.tick * (right - left))
         cv2.line(panel, (tick, top - line // 8), (tick, bottom + line // 8), _WHITE, max(1, line // 12))
 
 

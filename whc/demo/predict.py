@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from whc.data.preprocess import Image, Unreadable
-from whc.demo.classifier import Classifier
-from whc.demo.crops import UNKNOWN, Crop, Crops, open_crops
+from whc.demo.crops import Crop, Crops, Target, open_crops
 from whc.demo.ending import Ending, ends_on_signal
+from whc.demo.model import LoadedModel
 from whc.demo.outputs import table
 from whc.demo.regions import WHOLE, Region
 from whc.demo.window import Window
 from whc.errors import DataError
+from whc.records import Metric
+from whc.tasks import Outputs
 
 BATCH = 32  # what a network keeps of more does not fit into a core's cache
 EXAMPLES = 5
 _CHUNK_PICTURES = 32  # that a thread decodes at once
 
 Item = TypeVar("Item")
-Output = NDArray[np.float32]
 Progress = Callable[[int, int], None]
 _Look = Image | Unreadable
 _Chunk = tuple[list[Crop], Future[list[_Look]]]
@@ -38,7 +38,8 @@ _Chunk = tuple[list[Crop], Future[list[_Look]]]
 class PredictSummary(BaseModel):
     """What was predicted.
 
-    `called` counts rows by label; `f1` is by split ("all" where rows have none), empty where nobody says what is true.
+    `called` counts rows by answer; `scores` are in `metric` by split ("all" where rows have none), empty where nobody
+    says what is true.
     `unreadable` counts the pictures left out; `examples` says of the first few `name: why`. `seconds` is wall time,
     `images_per_second` counts all pictures over it, decoding and writing included. `signal` is the number of the signal
     that ended the run early, 0 when none did.
@@ -51,7 +52,8 @@ class PredictSummary(BaseModel):
     out: str
     rows: int
     called: dict[str, int]
-    f1: dict[str, float]
+    scores: dict[str, float]
+    metric: Metric
     unreadable: int
     examples: list[str]
     seconds: float
@@ -61,10 +63,10 @@ class PredictSummary(BaseModel):
 
     def line(self) -> str:
         """The summary for people, in one line."""
-        counts = ", ".join(f"{count} {label}" for label, count in self.called.items())
+        counts = ", ".join(f"{count} {answer}" for answer, count in self.called.items())
         speed = f"{self.rows} rows in {self.seconds:.1f} s ({self.images_per_second:.0f} images/s)"
         parts = [f"{self.out}: {speed}", counts]
-        parts += [f"{split} F1 {f1:.4f}" for split, f1 in self.f1.items()]
+        parts += [f"{split} {self.metric.shown(score)}" for split, score in self.scores.items()]
         if self.unreadable:
             more = ", ..." if self.unreadable > len(self.examples) else ""
             parts.append(f"{self.unreadable} unreadable images left out ({', '.join(self.examples)}{more})")
@@ -72,7 +74,7 @@ class PredictSummary(BaseModel):
 
 
 def predict(
-    model: Classifier,
+    model: LoadedModel,
     source: Path,
     out: Path,
     *,
@@ -85,8 +87,8 @@ def predict(
     Ctrl-C, SIGTERM or SIGHUP finish it with the rows so far.
 
     A row begins with what is told of the picture: `path` below a folder; `row`, `path`, `split` and `true_label` of a
-    Parquet file (the last two where it has them); `frame` and `seconds` of a video. Then come `label`, the one called,
-    its `probability`, and `prob_<label>` for each number that the model gives. A model of several frames has a row for
+    Parquet file (the last two where it has them; what is true as its task has it); `frame` and `seconds` of a video.
+    Then come the columns of the task. A model of several frames has a row for
     each full window, that of its last frame; windows stay within a clip (video_id, video or folder), at the model's
     frames a second where both rates are known.
 
@@ -99,7 +101,7 @@ def predict(
         on_progress: called with pictures done and pictures in all.
 
     Raises:
-        ArtifactError: the model does not give probabilities.
+        ArtifactError: the model does not give what its task asks for.
         DataError: the source cannot be used, has labels that the model does not know, or gives no row.
         UsageError: `out` cannot be written, or a split of something that has none.
     """
@@ -112,9 +114,9 @@ def predict(
     with (
         ends_on_signal() as ending,
         table(out) as write,
-        open_crops(source, prepare, about.labels, about.frames, split) as crops,
+        open_crops(source, prepare, model.task, about.frames, split) as crops,
     ):
-        write((*crops.columns, "label", "probability", *model.columns))
+        write((*crops.columns, *model.task.columns))
         run = _Run(model, crops, ending, on_progress)
         for row in run.rows():
             write(row)
@@ -125,28 +127,27 @@ def predict(
 class _Run:
     """One pass over the pictures, and what is counted on the way."""
 
-    def __init__(self, model: Classifier, crops: Crops, ending: Ending, on_progress: Progress) -> None:
+    def __init__(self, model: LoadedModel, crops: Crops, ending: Ending, on_progress: Progress) -> None:
         self._model, self._crops, self._ending, self._on_progress = model, crops, ending, on_progress
         self._done = self._decisions = self._short_clips = 0
         self._unreadable: list[str] = []
-        self._called: Counter[int] = Counter()
-        self._scored: defaultdict[str, list[tuple[Output, int]]] = defaultdict(list)
+        self._called: Counter[str] = Counter()
+        self._scored: defaultdict[str, list[tuple[Outputs, Target]]] = defaultdict(list)
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """The rows of the table, up to a signal that asks to end."""
-        about, task = self._model.metadata, self._model.task
+        task = self._model.task
         for batch in _chunks(self._windows(), BATCH):
             if self._ending.signal:
                 return
-            outputs = self._model.probabilities(np.stack([window for window, _ in batch]))
-            self._called.update(task.called(outputs, about.threshold).tolist())
+            outputs = self._model.outputs(np.stack([window for window, _ in batch]))
+            self._called.update(task.counted(outputs))
             self._decisions += len(batch)
-            for output, (_, crop) in zip(outputs, batch, strict=True):
-                if crop.class_id != UNKNOWN:
-                    self._scored[crop.split or "all"].append((output, crop.class_id))
-                decision = task.decode(output, about.labels, about.threshold)
-                numbers = (f"{value:.6f}" for value in (decision.probability, *np.atleast_1d(output).tolist()))
-                yield (*crop.told, decision.label, *numbers)
+            for place, (_, crop) in enumerate(batch):
+                output = outputs[place, ...]
+                if crop.target is not None:
+                    self._scored[crop.split or "all"].append((output, crop.target))
+                yield (*crop.told, *task.cells(output))
 
     def _windows(self) -> Iterator[tuple[Image, Crop]]:
         """Full windows (T, H, W, 3), each with its last picture."""
@@ -216,14 +217,14 @@ class _Run:
 
     def summary(self, out: Path, seconds: float) -> PredictSummary:
         """What there is to tell."""
-        about = self._model.metadata
         return PredictSummary(
             model=str(self._model.path),
             source=self._crops.source,
             out=str(out),
             rows=self._decisions,
-            called={label: self._called[i] for i, label in enumerate(about.labels)},
-            f1={split: self._f1(rows) for split, rows in self._scored.items()},
+            called=dict(self._called),
+            scores={split: self._score(rows) for split, rows in self._scored.items()},
+            metric=self._model.task.metric,
             unreadable=len(self._unreadable),
             examples=self._unreadable[:EXAMPLES],
             seconds=seconds,
@@ -232,9 +233,9 @@ class _Run:
             notes=self._notes(),
         )
 
-    def _f1(self, rows: list[tuple[Output, int]]) -> float:
-        outputs, class_ids = zip(*rows, strict=True)
-        return float(self._model.task.score(np.stack(outputs), np.array(class_ids), self._model.metadata.threshold))
+    def _score(self, rows: list[tuple[Outputs, Target]]) -> float:
+        outputs, targets = zip(*rows, strict=True)
+        return float(self._model.task.judge(np.stack(outputs), np.stack(targets)).score())
 
 
 def _look(crops: list[Crop]) -> list[_Look]:

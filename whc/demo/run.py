@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from whc.data.pictures import shown
-from whc.demo import classifier, outputs, overlay
-from whc.demo.classifier import Classifier, Verdict
+from whc.demo import model as models
+from whc.demo import outputs, overlay
 from whc.demo.ending import Ending, ends_on_signal
+from whc.demo.model import LoadedModel, Verdict
 from whc.demo.outputs import Result, Write
 from whc.demo.regions import WHOLE, Region
 from whc.demo.sources import Source, open_source
@@ -32,22 +34,21 @@ class DemoSummary(BaseModel):
 
     `seconds` is wall time and `fps` frames a second over it, drawing and writing included. `latency_ms_p50` is the
     median time of a decision (packing and forward pass), None when there was none. `shares` are those of the decisions
-    that called each label, 0..1; `positive_share` is the positive label's, None without decisions or with several
-    labels, none of which is `positive`. `notes` hold what the user should know, such as files skipped.
+    that gave each answer, 0..1, of which `headline` names what the line for people tells (none: all that were given).
+    `notes` hold what the user should know, such as files skipped.
     """
 
     model_config = ConfigDict(frozen=True)
 
     model: str
     source: str
-    positive: str
+    headline: list[str]
     frames: int
     decisions: int
     seconds: float
     fps: float
     latency_ms_p50: float | None
     shares: dict[str, float]
-    positive_share: float | None
     save: str | None
     csv: str | None
     interrupted: bool
@@ -57,8 +58,8 @@ class DemoSummary(BaseModel):
         """The summary for people, in one line."""
         parts = [f"{self.source}: {self.frames} frames in {self.seconds:.1f} s ({self.fps:.0f} fps)"]
         if self.latency_ms_p50 is not None:
-            shown = [self.positive] if self.positive else [label for label, share in self.shares.items() if share]
-            shares = ", ".join(f"{self.shares[label]:.0%} {label}" for label in shown)
+            shown = self.headline or [answer for answer, share in self.shares.items() if share]
+            shares = ", ".join(f"{self.shares[answer]:.0%} {answer}" for answer in shown)
             parts.append(f"{self.decisions} decisions, {shares}")
             parts.append(f"median latency {self.latency_ms_p50:.2f} ms")
         parts += [f"wrote {path}" for path in (self.save, self.csv) if path]
@@ -99,7 +100,7 @@ def run(
     """
     if save and source and _is_same_file(save, Path(source)):
         raise UsageError(f"{save}: must be another file than the source, got the same; choose another path")
-    loaded = classifier.load(model, runtime, threads, wait_s)
+    loaded = models.load(model, runtime, threads, wait_s)
     with ExitStack() as stack:
         tally = _Tally(stack.enter_context(ends_on_signal()))
         stream = stack.enter_context(open_source(source))
@@ -108,7 +109,7 @@ def run(
         if save:
             writes.append(stack.enter_context(outputs.video_file(save, canvas, stream.rate())))
         if csv:
-            writes.append(stack.enter_context(outputs.csv_file(csv, loaded.columns)))
+            writes.append(stack.enter_context(outputs.csv_file(csv, loaded.task)))
         if display:
             writes.append(stack.enter_context(outputs.screen(f"whc: {shown(model.name)}", paced=not stream.live)))
         tally.follow(_results(loaded, stream, region, canvas), writes)
@@ -122,7 +123,7 @@ def _is_same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def _results(model: Classifier, stream: Source, region: Region, canvas: overlay.Size) -> Iterator[Result]:
+def _results(model: LoadedModel, stream: Source, region: Region, canvas: overlay.Size) -> Iterator[Result]:
     """Each frame of the stream, drawn with the latest verdict; a verdict is fresh on frames that enter the window."""
     window = Window(model.metadata.frames, model.metadata.frame_rate, stream.fps)
     verdict: Verdict | None = None
@@ -140,17 +141,8 @@ def _results(model: Classifier, stream: Source, region: Region, canvas: overlay.
         yield Result(number, seconds, shown, verdict, fresh)
 
 
-def _caption(model: Classifier, verdict: Verdict | None, fps: float | None) -> overlay.Caption:
-    if verdict is None:
-        return overlay.Caption("warming up", measured="", probability=None, positive=False, threshold=None, fps=fps)
-    return overlay.Caption(
-        title=verdict.label,
-        measured=verdict.measured,
-        probability=verdict.probability,
-        positive=verdict.positive,
-        threshold=model.metadata.threshold if model.metadata.positive else None,
-        fps=fps,
-    )
+def _caption(model: LoadedModel, verdict: Verdict | None, fps: float | None) -> overlay.Caption:
+    return overlay.Caption(None if verdict is None else model.task.reading(verdict.output), fps)
 
 
 class _Tally:
@@ -183,7 +175,7 @@ class _Tally:
         self.seconds = time.perf_counter() - started
 
 
-def _notes(tally: _Tally, stream: Source, model: Classifier, save: Path | None) -> list[str]:
+def _notes(tally: _Tally, stream: Source, model: LoadedModel, save: Path | None) -> list[str]:
     notes = []
     if stream.skipped:
         notes.append(f"{stream.skipped} files skipped that are no images")
@@ -205,21 +197,19 @@ def _notes(tally: _Tally, stream: Source, model: Classifier, save: Path | None) 
     return notes
 
 
-def _summary(tally: _Tally, stream: Source, model: Classifier, save: Path | None, csv: Path | None) -> DemoSummary:
-    verdicts, positive = tally.verdicts, model.metadata.positive
-    called = Counter(verdict.label for verdict in verdicts)
-    shares = {label: called[label] / len(verdicts) for label in model.metadata.labels} if verdicts else {}
+def _summary(tally: _Tally, stream: Source, model: LoadedModel, save: Path | None, csv: Path | None) -> DemoSummary:
+    verdicts, task = tally.verdicts, model.task
+    counts = task.counted(np.stack([verdict.output for verdict in verdicts])) if verdicts else {}
     return DemoSummary(
         model=str(model.path),
         source=stream.name,
-        positive=positive,
+        headline=list(task.headline_answers),
         frames=tally.frames,
         decisions=len(verdicts),
         seconds=tally.seconds,
         fps=tally.frames / tally.seconds if tally.seconds else 0.0,
         latency_ms_p50=statistics.median(verdict.latency_ms for verdict in verdicts) if verdicts else None,
-        shares=shares,
-        positive_share=shares.get(positive),
+        shares={answer: count / len(verdicts) for answer, count in counts.items()},
         save=str(save) if save else None,
         csv=str(csv) if csv else None,
         interrupted=tally.interrupted,

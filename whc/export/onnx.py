@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -12,14 +11,14 @@ import onnx
 import onnxsim
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import nn
 
-from whc import plugins
 from whc.errors import ArtifactError, UsageError, problem
 from whc.export.fold import fold
 from whc.export.operators import TRANSLATIONS, as_operators
 from whc.plugins import PluginConfig
 from whc.records import ModelMetadata, replacing
+from whc.tasks import Task
 
 INPUT = "images"
 # Where the input (with its batch) has its frames, in the layouts whose networks take any number of them.
@@ -47,20 +46,8 @@ class Config(PluginConfig):
         return self
 
 
-class _Probabilities(nn.Module):
-    """The network with its task's decoding of logits inside."""
-
-    def __init__(self, network: nn.Module, probabilities: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.network = network
-        self.probabilities = probabilities
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.probabilities(self.network(images))
-
-
 def export(
-    network: nn.Module, path: Path, metadata: ModelMetadata, input_shape: tuple[int, ...], config: Config
+    network: nn.Module, task: Task, path: Path, metadata: ModelMetadata, input_shape: tuple[int, ...], config: Config
 ) -> None:
     """Write `network` as an ONNX file: input `images` (N, *input_shape), output as the task names it.
 
@@ -70,11 +57,10 @@ def export(
         UsageError: a dynamic number of frames is asked of a network that takes a fixed one.
         ArtifactError: the network gives no numbers, or the exporter does not give the operator set asked for.
     """
-    task = plugins.load("tasks", metadata.task)
-    whole = _Probabilities(as_operators(fold(network)).cpu(), task.probabilities).eval()
+    whole = task.finished(as_operators(fold(network)).cpu()).eval()
     _check_finite(whole, path, input_shape)
     open_sizes = _open_sizes(metadata.layout, config)
-    plain = _trace(whole, task.output_name(metadata.labels), input_shape, open_sizes, config.opset)
+    plain = _trace(whole, task.output_name, input_shape, open_sizes, config.opset)
     model = _without_traces(_simplify(plain, path, (1, *input_shape)))
     _check(model, path, open_sizes, config.opset)
     onnx.helper.set_model_props(model, metadata.to_properties())

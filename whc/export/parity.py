@@ -3,91 +3,102 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from whc.config import Settings
-
-NOISE = 1e-4  # of a probability, between two runtimes that compute the same
+from whc.records import Metric
+from whc.tasks import Outputs, Targets, Task
 
 
 class ParityLimits(Settings):
     """What an artifact may do otherwise than its network.
 
-    `max_difference` of a probability; `max_flips`, the share of decisions that differ; `max_f1_difference`, of the
-    score. Flips of what lies within NOISE of another decision are forgiven.
+    `max_difference` of one output (None: what the task tolerates); `max_changed`, the share of inputs whose answer
+    changes; `max_score_difference`, of the score. An answer that hangs on less than the task tolerates has not changed.
     """
 
-    max_difference: float = Field(1e-4, gt=0, le=0.5)
-    max_flips: float = Field(0.002, ge=0, le=1)
-    max_f1_difference: float = Field(0.002, ge=0, le=1)
+    max_difference: float | None = Field(None, gt=0, allow_inf_nan=False)
+    max_changed: float = Field(0.002, ge=0, le=1, validation_alias=AliasChoices("max_changed", "max_flips"))
+    max_score_difference: float = Field(
+        0.002, ge=0, le=1, validation_alias=AliasChoices("max_score_difference", "max_f1_difference")
+    )
 
 
 class Parity(Settings):
-    """What was found over `rows` inputs, in the terms of its `limits`."""
+    """What was seen over `rows` inputs, in the terms of its `limits`, whose `max_difference` is a number here."""
 
     rows: int
     max_difference: float
-    flips: int
-    f1_difference: float
+    changed: int
+    score_difference: float
     limits: ParityLimits
+    metric: Metric
 
     @property
     def passed(self) -> bool:
         """Whether the artifact may ship."""
         limits = self.limits
-        within = self.max_difference <= limits.max_difference and self.f1_difference <= limits.max_f1_difference
-        return self.rows > 0 and within and self.flips <= limits.max_flips * self.rows
+        is_close = self.max_difference <= (limits.max_difference or 0) and (
+            self.score_difference <= limits.max_score_difference
+        )
+        return self.rows > 0 and is_close and self.changed <= limits.max_changed * self.rows
 
     def __str__(self) -> str:
         return (
             f"parity over {self.rows} validation inputs: largest difference {self.max_difference:.1e} "
-            f"(limit {self.limits.max_difference:.0e}), {self.flips} flipped decisions "
-            f"(limit {self.limits.max_flips:.1%}), "
-            f"F1 off by {self.f1_difference:.4f} (limit {self.limits.max_f1_difference})"
+            f"(limit {self.limits.max_difference:.0e}), {self.changed} flipped decisions "
+            f"(limit {self.limits.max_changed:.1%}), "
+            f"{self.metric.name} off by {self.score_difference:.4f} (limit {self.limits.max_score_difference})"
         )
 
 
 def compare(
     network: Iterable[NDArray[np.floating]],
     artifact: Iterable[NDArray[np.floating]],
-    class_ids: NDArray[np.int64],
-    task: ModuleType,
-    threshold: float,
+    targets: Targets,
+    task: Task,
     limits: ParityLimits,
 ) -> Parity:
-    """Compare probabilities batch by batch.
+    """Compare outputs batch by batch.
 
     Args:
-        network: batches (B,) or (B, C) from the trained network in PyTorch.
+        network: batches (B, ...) from the trained network in PyTorch.
         artifact: the same batches from the exported file in its runtime.
-        class_ids: the real classes of all rows, in their order.
-        task: the task plug-in, which says what they mean.
-        threshold: least probability called positive.
+        targets: of all rows, in their order.
+        task: which says what they mean.
         limits: what is allowed.
 
     Raises:
-        ValueError: the two do not have the same batches, or not as many rows as class ids.
+        ValueError: the two do not have the same batches, or not as many rows as targets.
     """
-    rows, largest, flips = 0, 0.0, 0
-    counts: list[NDArray[np.int64]] = []
+    largest, changes = 0.0, 0
+    ours_scored: list[Outputs] = []
+    theirs_scored: list[Outputs] = []
     for ours, theirs in zip(network, artifact, strict=True):
         if ours.shape != theirs.shape:
             raise ValueError(f"batches must have one shape, got {ours.shape} and {theirs.shape}")
-        difference = np.abs(ours.astype(np.float64) - theirs)
-        # A NaN anywhere must fail the gate; every comparison with it is False.
-        largest = max(largest, float(difference.max())) if np.isfinite(difference).all() else float("inf")
-        flipped = task.called(ours, threshold) != task.called(theirs, threshold)
-        flipped &= task.margin(ours, threshold) > NOISE
-        flips += int(flipped.sum())
-        # A flip that is forgiven above is forgiven in the score too.
-        scored = theirs.copy()
-        scored[~flipped] = ours[~flipped]
-        real = class_ids[rows : rows + len(ours)]
-        counts.append(np.stack([task.confusion(said, real, threshold) for said in (ours, scored)]))
-        rows += len(ours)
-    f1_difference = float(abs(np.subtract(*task.score_of(np.sum(counts, axis=0))))) if counts else 0.0
-    return Parity(rows=rows, max_difference=largest, flips=flips, f1_difference=f1_difference, limits=limits)
+        difference, changed = task.disagreement(ours, theirs)
+        largest, changes = max(largest, difference), changes + int(changed.sum())
+        # A change that is forgiven above is forgiven in the score too.
+        forgiven = theirs.copy()
+        forgiven[~changed] = ours[~changed]
+        ours_scored.append(ours)
+        theirs_scored.append(forgiven)
+    rows = sum(map(len, ours_scored))
+    if rows != len(targets):
+        raise ValueError(f"there must be a target for each of {rows} rows, got {len(targets)}")
+    score_difference = 0.0
+    if rows:
+        scores = [task.judge(np.concatenate(outputs), targets).score() for outputs in (ours_scored, theirs_scored)]
+        score_difference = float(abs(np.subtract(*scores)))
+    return Parity(
+        rows=rows,
+        max_difference=largest,
+        changed=changes,
+        score_difference=score_difference,
+        limits=limits.model_copy(update={"max_difference": limits.max_difference or task.tolerance}),
+        metric=task.metric,
+    )

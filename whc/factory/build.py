@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 
 from whc import records
 from whc.config import shipped
@@ -16,16 +15,16 @@ from whc.data.dataset import SPLITS, Corpus
 from whc.data.windows import windows
 from whc.errors import DataError, StudyError, problem
 from whc.factory import ladder, table
-from whc.factory.evidence import interval
+from whc.factory.evidence import interval, part_scores, scores
 from whc.factory.front import (
     Candidate,
     Exported,
     candidates,
+    changed,
     decisions,
     export_all,
     left_out,
     score_all,
-    turned,
 )
 from whc.factory.recipe import Recipe, read
 from whc.factory.refit import refit, shortlist
@@ -33,14 +32,24 @@ from whc.factory.selection import choose, why_not
 from whc.latency.bench import session
 from whc.latency.host import host
 from whc.plugins import Choice
-from whc.records import LadderObserver, LadderTable, LatencySession, LeftOut, StudyRecord, TrialRecord, VariantRow
+from whc.records import (
+    NO_TEST_SPLIT,
+    LadderObserver,
+    LadderTable,
+    LatencySession,
+    LeftOut,
+    Metric,
+    StudyRecord,
+    TrialRecord,
+    VariantRow,
+)
 from whc.records.results import front_trials, point_of, reference_point
+from whc.tasks import Task
 from whc.trials.config import TrialConfig
 from whc.words import quantity
 
-FOLDER, CANDIDATES = "ladder", "candidates"
-NOISE = "timed on a machine that was too noisy; build the ladder again when it is quiet"
-ROTATIONS = {f"{turn:+}": turn for turn in (-12, 12)}  # degrees by which test pictures are turned for a second score
+LADDER_FOLDER, CANDIDATES_FOLDER = "ladder", "candidates"
+NOISY_MACHINE = "timed on a machine that was too noisy; build the ladder again when it is quiet"
 
 
 def build_table(
@@ -69,8 +78,8 @@ def build_table(
     """
     study = StudyRecord.load(folder)
     recipe = read(shipped("factory", recipe_file or study.recipe))
-    again = "write it again with `whc bench --out`"
-    measured = records.load(LatencySession, latency_from, again) if latency_from else None
+    next_step = "write it again with `whc bench --out`"
+    measured = records.load(LatencySession, latency_from, next_step) if latency_from else None
     with records.locked(folder):
         trials = list(records.trial_records(folder))
         front = front_trials(trials)
@@ -85,7 +94,7 @@ def build_table(
             )
         on_step("decoding the data")
         corpus = _load(study, folder, front)
-        scratch, former = folder / f".{FOLDER}.tmp", folder / f".{FOLDER}.old"
+        scratch, former = folder / f".{LADDER_FOLDER}.tmp", folder / f".{LADDER_FOLDER}.old"
         for left in (scratch, former):
             shutil.rmtree(left, ignore_errors=True)
         scratch.mkdir()
@@ -95,8 +104,8 @@ def build_table(
             # Whoever is killed from here on leaves no table.json: never one that speaks of another ladder's files.
             (folder / "table.json").unlink(missing_ok=True)
             with suppress(FileNotFoundError):
-                (folder / FOLDER).rename(former)
-            scratch.rename(folder / FOLDER)
+                (folder / LADDER_FOLDER).rename(former)
+            scratch.rename(folder / LADDER_FOLDER)
         shutil.rmtree(former, ignore_errors=True)
         if observers:
             on_step("registering the variants")
@@ -105,9 +114,9 @@ def build_table(
 
 
 def _load(study: StudyRecord, folder: Path, front: Sequence[TrialRecord]) -> Corpus:
-    sizes = {TrialConfig.model_validate(record.config).model.image_size for record in front}
+    configs = [TrialConfig.model_validate(record.config) for record in front]
     path = study.data_path(folder)
-    corpus = dataset.load(path, sizes)
+    corpus = dataset.load(path, {config.model.image_size for config in configs}, configs[0].task_kind)
     if corpus.fingerprint != study.data_fingerprint:
         rule = f"must be the data set that the study searched ({study.data_fingerprint})"
         raise DataError(problem(str(path), rule, corpus.fingerprint, "put that file back, or search again"))
@@ -130,18 +139,18 @@ class _Work:
     ) -> LadderTable:
         """Choose among the front's trials, and score the chosen; their files go to `scratch`."""
         recipe = self.recipe
-        task = TrialConfig.model_validate(front[0].config).task_module
-        constant_val_f1 = self._constant(task, "val")
-        floor = constant_val_f1 + recipe.min_over_constant
+        task = TrialConfig.model_validate(front[0].config).task_for(self.corpus.labels)
+        val_floor = self._floor(task, "val")
+        least = val_floor + recipe.min_over_floor
         limit_ms = self.study.limits.get("latency_ms")
-        searched = reference_point(floor, limit_ms, [point_of(trial).cost for trial in front])
+        searched = reference_point(least, limit_ms, [point_of(trial).cost for trial in front])
         trials = shortlist(front, recipe.refit.candidates, searched)
         exported, rejected = self._export(trials)
         rejected += [left_out(trial, recipe.refit.beyond) for trial in front if trial not in trials]
         timed = measured or self._time(exported)
         evidence = score_all(exported, self.corpus, self.runtime)
         seen, untimed = candidates(exported, evidence, timed, source)
-        reference = reference_point(floor, limit_ms, [one.latency.ms for one in seen])
+        reference = reference_point(least, limit_ms, [one.latency.ms for one in seen])
         chosen = choose(seen, recipe, reference, recipe.confidence)
         rejected += untimed + [why_not(one, seen, chosen, recipe, reference) for one in seen if one not in chosen]
         if not chosen:
@@ -149,23 +158,24 @@ class _Work:
             raise StudyError(
                 f"{self.folder}: no candidate passed the recipe's gates, got {reasons}; search on, or change the recipe"
             )
-        constant_f1 = self._constant(task, "test") if self.corpus.has_test else None
+        floor = self._floor(task, "test") if self.corpus.has_test else None
         return LadderTable(
             study=self.study.study,
             prefix=recipe.prefix,
             task=chosen[0].exported.config.task.name,
             labels=list(self.corpus.labels),
+            metric=task.metric,
             data_fingerprint=self.corpus.fingerprint,
             code_version=records.code_version(),
             host=timed.host,
             noisy=timed.noisy,
             aa_ratio=timed.aa_ratio,
             test_split=self.corpus.has_test,
-            constant_f1=constant_f1,
-            constant_val_f1=constant_val_f1,
+            floor=floor,
+            val_floor=val_floor,
             confidence=recipe.confidence,
             variants_at_95=len(choose(seen, recipe, reference, 0.95)),
-            variants=_flag_test_scores(self._score(chosen, scratch), constant_f1),
+            variants=_flag_test_scores(self._score(task, chosen, scratch), floor, task.metric),
             left_out=sorted(rejected, key=lambda row: row.latency_ms),
         )
 
@@ -174,7 +184,7 @@ class _Work:
         fitted, failed = refit(
             trials, self.study, self.folder, self.corpus, self.recipe.refit, self.runtime, self.on_step
         )
-        target = self.folder / CANDIDATES
+        target = self.folder / CANDIDATES_FOLDER
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         exported, unfit = export_all(fitted, target, self.corpus, self.runtime, self.recipe.parity, self.on_step)
@@ -190,17 +200,18 @@ class _Work:
         reference_ms = self.study.reference_ms if self.study.host == host() else None
         return session([one.artifact for one in exported], self.runtime, self.recipe.timing, reference_ms)
 
-    def _constant(self, task: ModuleType, split: str) -> float:
-        """What the constant predictor scores on a split."""
-        return float(task.constant_score(windows(self.corpus, split, 1).class_ids))
+    def _floor(self, task: Task, split: str) -> float:
+        """What the best constant answer scores on a split."""
+        return task.floor(windows(self.corpus, split, 1).targets)
 
-    def _score(self, chosen: Sequence[Candidate], scratch: Path) -> list[VariantRow]:
+    def _score(self, task: Task, chosen: Sequence[Candidate], scratch: Path) -> list[VariantRow]:
         """Name the chosen candidates and score them on the test split, if there is one."""
         tests: dict[str, Corpus] = {}
         if self.corpus.has_test:
             self.on_step("scoring the chosen variants on the test split")
             code = SPLITS.index("test")
-            tests = {"": self.corpus} | {name: turned(self.corpus, code, turn) for name, turn in ROTATIONS.items()}
+            conditions = task.conditions.items()
+            tests = {"": self.corpus} | {name: changed(self.corpus, code, how, task) for name, how in conditions}
         names = ladder.names(len(chosen), self.recipe.prefix)
         return [_variant(name, one, tests, self.runtime, scratch) for name, one in zip(names, chosen, strict=True)]
 
@@ -210,22 +221,25 @@ def _variant(
 ) -> VariantRow:
     """Name a candidate, and score its final file on the test split: the only time that split is used.
 
-    `tests` holds the corpus as it is under "", and with test pictures turned under the degrees; nothing where there is
-    no test split.
+    `tests` holds the corpus as it is under "", and with test pictures changed under the name of each condition; nothing
+    where there is no test split.
     """
     final = Path(shutil.copyfile(candidate.exported.artifact, scratch / f"{name}.onnx"))
     exported = replace(candidate.exported, artifact=final)
-    task, latency, fitted = exported.config.task_module, candidate.latency, exported.fitted
-    evidence = {turn: decisions(exported, corpus, "test", runtime) for turn, corpus in tests.items()}
-    f1 = {turn: float(task.score_of(seen.counts.sum(0))) for turn, seen in evidence.items()}
-    low, high = interval(task, evidence[""]) if evidence else (None, None)
+    kind, latency, fitted = exported.config.task_kind, candidate.latency, exported.fitted
+    evidence = {condition: decisions(exported, corpus, "test", runtime) for condition, corpus in tests.items()}
+    metric, plain = kind.metric, evidence.get("")
+    ends = interval(scores(plain)) if plain else None
+    changed_scores = {condition: seen.score for condition, seen in evidence.items()}
     return VariantRow(
         name=name,
-        f1=f1.get(""),
-        f1_low=low,
-        f1_high=high,
-        f1_rotated={turn: f1.get(turn) for turn in ROTATIONS},
-        val_f1=candidate.val_f1,
+        score=plain.score if plain else None,
+        score_low=ends and ends[0],
+        score_high=ends and ends[1],
+        shown=f"{metric.shown(plain.score)} ({metric.shown_range(*ends)})" if plain and ends else NO_TEST_SPLIT,
+        score_changed={condition: changed_scores.get(condition) for condition in kind.conditions},
+        parts=part_scores(plain, metric) if plain else {},
+        val_score=candidate.val_score,
         seeds=dict(fitted.seeds),
         latency_ms=latency.ms,
         latency_low_ms=latency.low_ms,
@@ -234,25 +248,26 @@ def _variant(
         size_bytes=final.stat().st_size,
         params=fitted.record.params or 0,
         runtime=latency.runtime,
-        onnx=f"{FOLDER}/{final.name}",
+        onnx=f"{LADDER_FOLDER}/{final.name}",
         config=fitted.record.config,
         trial_id=fitted.trial.trial_id,
-        notes=[str(exported.parity), *([NOISE] if latency.noisy else [])],
+        notes=[str(exported.parity), *([NOISY_MACHINE] if latency.noisy else [])],
     )
 
 
-def _flag_test_scores(rows: Sequence[VariantRow], constant_f1: float | None) -> list[VariantRow]:
+def _flag_test_scores(rows: Sequence[VariantRow], floor: float | None, metric: Metric) -> list[VariantRow]:
     """Validation chose; where the test split would have it otherwise, say so and change nothing."""
+    side = "below" if metric.is_error else "above"
     flagged = []
     for faster, row in zip([None, *rows], rows, strict=False):
         notes = list(row.notes)
-        if faster and _at_most(row.f1, faster.f1):
-            notes.append(f"test F1 is not above that of {faster.name}, which is faster")
-        if _at_most(row.f1, constant_f1):
-            notes.append("test F1 is not above that of the constant predictor")
+        if faster and _at_most(row.score, faster.score):
+            notes.append(f"test {metric.name} is not {side} that of {faster.name}, which is faster")
+        if _at_most(row.score, floor):
+            notes.append(f"test {metric.name} is not {side} that of the constant predictor")
         flagged.append(row.model_copy(update={"notes": notes}))
     return flagged
 
 
-def _at_most(f1: float | None, other: float | None) -> bool:
-    return f1 is not None and other is not None and f1 <= other
+def _at_most(score: float | None, other: float | None) -> bool:
+    return score is not None and other is not None and score <= other

@@ -2,60 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-DRAWS = 2000
+from whc.records import Metric, Part
+from whc.tasks import Judgement
+
+BOOTSTRAP_DRAWS = 2000
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """One model's decisions on M rows: class ids called and real (M,), groups (M,) numbered from 0, C classes.
+    """One model's outputs on M rows, judged, and the groups (M,) of the rows, numbered from 0.
 
-    Two can be compared when they are of the same rows in the same order.
+    Two can be compared when they are of the same `rows` (numbers in the data set) in the same order.
     """
 
-    called: NDArray[np.int64]
-    real: NDArray[np.int64]
+    judgement: Judgement
+    parts: Mapping[str, Judgement]
+    rows: NDArray[np.int64]
     groups: NDArray[np.int64]
-    classes: int
 
     @property
-    def counts(self) -> NDArray[np.float64]:
-        """Confusion counts of each group, (G, C, C): they add up to those of all rows."""
-        shape = (int(self.groups.max()) + 1, self.classes, self.classes)
-        cells = np.ravel_multi_index((self.groups, self.real, self.called), shape)
-        return np.bincount(cells, minlength=int(np.prod(shape))).reshape(shape).astype(np.float64)
+    def score(self) -> float:
+        """Of all rows."""
+        return float(self.judgement.score())
 
 
-def resamples(groups: int, draws: int = DRAWS, seed: int = 0) -> NDArray[np.float64]:
+def resamples(groups: int, draws: int = BOOTSTRAP_DRAWS, seed: int = 0) -> NDArray[np.float64]:
     """How often each group is drawn (draws, groups), with replacement (Efron and Tibshirani 1993, chapter 8)."""
     return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), draws).astype(np.float64)
 
 
-def scores(task: ModuleType, evidence: Evidence) -> NDArray[np.float64]:
+def _draws(groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How often each row is drawn (draws, M); the same for the same groups."""
+    return resamples(int(groups.max()) + 1)[:, groups]
+
+
+def scores(evidence: Evidence) -> NDArray[np.float64]:
     """The score (draws,) on each resample of the groups; the same resamples for the same rows."""
-    counts = evidence.counts
-    sums = np.tensordot(resamples(len(counts)), counts, axes=1)
-    return np.asarray(task.score_of(sums), np.float64)
+    return np.asarray(evidence.judgement.score(_draws(evidence.groups)), np.float64)
 
 
-def interval(task: ModuleType, evidence: Evidence) -> tuple[float, float]:
-    """95 % percentile interval of the score."""
-    low, high = np.percentile(scores(task, evidence), [2.5, 97.5])
+def interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % percentile interval of scores (draws,); draws without a row to score are left out."""
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 
 
-def probability_of_gain(task: ModuleType, better: Evidence, other: Evidence, gain: float) -> float:
+def part_scores(evidence: Evidence, metric: Metric) -> dict[str, Part]:
+    """What the score is made of, each part with its interval; parts without rows are left out."""
+    draws = _draws(evidence.groups) if evidence.parts else np.empty(0)
+    shown_parts = {}
+    for name, judgement in evidence.parts.items():
+        score = float(judgement.score())
+        if not np.isnan(score):
+            low, high = interval(judgement.score(draws))
+            shown = f"{metric.shown(score)} ({metric.shown_range(low, high)})"
+            shown_parts[name] = Part(score=score, low=low, high=high, shown=shown)
+    return shown_parts
+
+
+def probability_of_gain(better: Evidence, other: Evidence, gain: float) -> float:
     """Share of resamples, the same for both, in which `better` scores at least `gain` more: one-sided and paired.
 
     Raises:
         ValueError: the two are not of the same rows.
     """
-    if not (np.array_equal(better.real, other.real) and np.array_equal(better.groups, other.groups)):
+    if not (np.array_equal(better.rows, other.rows) and np.array_equal(better.groups, other.groups)):
         raise ValueError("both must be of the same rows")
     # Half of a millionth, since differences of fractions that are equal to the gain may come out just below it.
-    return float(np.mean(scores(task, better) - scores(task, other) >= gain - 5e-7))
+    return float(np.mean(scores(better) - scores(other) >= gain - 5e-7))

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from whc.data.dataset import Corpus
-from whc.data.preprocess import rotate
+from whc.data.row_labels import RowLabels
 from whc.data.windows import windows
 from whc.errors import ArtifactError, problem
 from whc.export.parity import Parity, ParityLimits
@@ -19,6 +20,7 @@ from whc.factory.refit import CHECKPOINT, Fitted, is_whole
 from whc.pareto import Point
 from whc.plugins import Choice
 from whc.records import Latency, LatencySession, LeftOut, TrialRecord, sha256
+from whc.tasks import Condition, Task
 from whc.training import checkpoint
 from whc.trials.artifacts import export, parity, predictions, restore
 from whc.trials.config import TrialConfig
@@ -42,25 +44,27 @@ class Exported:
 
 @dataclass(frozen=True)
 class Candidate:
-    """What selection sees: `val_f1` and `evidence` are of the artifact, on the rows that all candidates decide on."""
+    """What selection sees: `val_score` and `evidence` are of the artifact, on the rows that all decide on."""
 
     exported: Exported
     evidence: Evidence
-    val_f1: float
+    val_score: float
     latency: Latency
 
     @property
     def point(self) -> Point:
-        """Validation F1 and latency in ms."""
-        return Point(self.val_f1, self.latency.ms)
+        """Validation score and latency in ms."""
+        return Point(self.val_score, self.latency.ms)
 
 
-def left_out(trial: TrialRecord, reason: str, val_f1: float | None = None, latency: Latency | None = None) -> LeftOut:
+def left_out(
+    trial: TrialRecord, reason: str, val_score: float | None = None, latency: Latency | None = None
+) -> LeftOut:
     """A candidate that will not be named, and why; with the search's own numbers where there are no better ones."""
     shown = latency or trial.latency
     assert shown is not None  # noqa: S101 (a finished trial has one)
-    f1 = trial.val_f1 or 0.0 if val_f1 is None else val_f1
-    return LeftOut(trial_id=trial.trial_id, val_f1=f1, latency_ms=shown.ms, reason=reason)
+    score = trial.val_score or 0.0 if val_score is None else val_score
+    return LeftOut(trial_id=trial.trial_id, val_score=score, latency_ms=shown.ms, reason=reason)
 
 
 def export_all(
@@ -101,7 +105,7 @@ def export_all(
 
 
 def score_all(exported: Sequence[Exported], corpus: Corpus, runtime: Choice) -> list[Evidence]:
-    """What each exported file calls the validation rows that all of them decide on."""
+    """What each exported file is worth on the validation rows that all of them decide on."""
     frames = max(one.config.model.frames for one in exported)
     # A window's row is its last frame: those with room for the longest window have a window of every length.
     rows = windows(corpus, "val", frames).index[:, -1]
@@ -131,8 +135,7 @@ def candidates(
     for one, calls in zip(exported, evidence, strict=True):
         content = sha256(one.artifact)
         if content in latencies:
-            val_f1 = float(one.config.task_module.score_of(calls.counts.sum(0)))
-            seen.append(Candidate(one, calls, val_f1, latencies[content]))
+            seen.append(Candidate(one, calls, calls.score, latencies[content]))
         else:
             reason = reasons.get(content, f"{source} holds no latency of {one.artifact.name} ({content[:12]})")
             missing.append(left_out(one.fitted.trial, reason))
@@ -146,23 +149,30 @@ def candidates(
 def decisions(
     one: Exported, corpus: Corpus, split: str, runtime: Choice, rows: NDArray[np.int64] | None = None
 ) -> Evidence:
-    """What an artifact calls the windows of a split, in the order of `rows`, those they end at (None: all of them)."""
-    config, task = one.config, one.config.task_module
-    ends = windows(corpus, split, config.model.frames).index[:, -1]
-    called = task.called(np.concatenate(list(predictions(one.artifact, corpus, split, runtime))), config.threshold)
+    """An artifact's outputs judged on the windows of a split, in the order of `rows`, those they end at (None: all)."""
+    task, taken = one.config.task_for(corpus.labels), windows(corpus, split, one.config.model.frames)
+    ends, targets = taken.index[:, -1], taken.targets
+    outputs = np.concatenate(list(predictions(one.artifact, corpus, split, runtime)))
     if rows is not None:
         order = np.argsort(ends)
-        called = called[order[np.searchsorted(ends, rows, sorter=order)]]
-        ends = rows
+        places = order[np.searchsorted(ends, rows, sorter=order)]
+        outputs, ends, targets = outputs[places], rows, targets[places]
     groups = np.unique(corpus.groups[ends], return_inverse=True)[1]
-    return Evidence(called, corpus.class_ids[ends], groups, len(corpus.labels))
+    return Evidence(task.judge(outputs, targets), task.parts(outputs, targets), ends, groups)
 
 
-def turned(corpus: Corpus, split_code: int, degrees: float) -> Corpus:
-    """The corpus with the pictures of one split rotated about their centres."""
+def changed(corpus: Corpus, split_code: int, condition: Condition, task: Task) -> Corpus:
+    """The corpus with the pictures of one split changed, and their targets with them."""
     rows = np.flatnonzero(corpus.splits == split_code)
     images = {}
     for size, pictures in corpus.images.items():
         images[size] = pictures.copy()
-        images[size][rows] = np.stack([rotate(picture, degrees) for picture in pictures[rows]])
-    return replace(corpus, images=images)
+        images[size][rows] = np.stack([condition.change(picture) for picture in pictures[rows]])
+    return replace(corpus, images=images, labelled=_moved(corpus.labelled, rows, condition, task))
+
+
+def _moved(labelled: RowLabels, rows: NDArray[np.int64], condition: Condition, task: Task) -> RowLabels:
+    targets = labelled.targets.copy()
+    moves = torch.from_numpy(condition.move).float().expand(len(rows), 2, 3)
+    targets[rows] = task.moved(torch.from_numpy(targets[rows]), moves).numpy()
+    return replace(labelled, targets=targets)

@@ -31,10 +31,10 @@ def choose(points: Sequence[Point], max_variants: int, beats: Beats, reference: 
     """The ladder: non-dominated, told apart, better than the reference, and of those the best by hypervolume.
 
     Args:
-        points: validation F1 and latency of each candidate.
+        points: validation score and latency of each candidate.
         max_variants: how many to choose at most.
         beats: whether the slower of two candidates, the first, is told apart from the faster one.
-        reference: the constant predictor's F1 and the latency limit; nothing at or below that F1 is chosen.
+        reference: the floor that variants must beat and the latency limit; nothing at or below that floor is chosen.
 
     Returns:
         Indices into `points`; quality and cost strictly increase along them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from whc.config import Settings, load_yaml, validate
 from whc.export.parity import ParityLimits
@@ -31,17 +31,19 @@ class Refit(Settings):
 class Recipe(Settings):
     """How a study becomes a ladder.
 
-    `prefix` begins every registered name; at most `max_variants` are named; a slower variant must beat the next faster
-    one by `min_gain` validation F1 in a share `confidence` of the paired resamples of the validation groups, and every
-    variant the constant predictor by `min_over_constant`. `refit`, `parity` and `timing` say how candidates are trained
-    again, the gate's limits and the final timing's length.
+    `prefix` begins every registered name; at most `max_variants` are named. A slower variant must beat the next faster
+    one by `min_gain` of the validation score, in a share `confidence` of the paired resamples of the validation groups.
+    Every variant must beat the best constant answer by `min_over_floor`. `refit`, `parity` and `timing` say how
+    candidates are trained again, the gate's limits and the final timing's length.
     """
 
     prefix: str = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=40)
     max_variants: int = Field(7, ge=1, le=7)
     min_gain: float = Field(0.005, ge=0, lt=1)
     confidence: float = Field(0.8, gt=0, le=1)
-    min_over_constant: float = Field(0.05, ge=0, lt=1)
+    min_over_floor: float = Field(
+        0.05, ge=0, lt=1, validation_alias=AliasChoices("min_over_floor", "min_over_constant")
+    )
     refit: Refit = Refit()
     parity: ParityLimits = ParityLimits()
     timing: Protocol = Protocol(min_rounds=100, max_rounds=600)

@@ -29,7 +29,7 @@ class Fitted:
     """A trial of the front with the training of it that may ship.
 
     `trial` is the search's, `record` that of the training in `folder` (the same where nothing is trained again);
-    `seeds` holds the validation F1 of every training, by seed.
+    `seeds` holds the validation score of every training, by seed.
     """
 
     trial: TrialRecord
@@ -64,7 +64,7 @@ def refit(
         on_step: told what happens.
 
     Returns:
-        Each trial with its best training by validation F1; and the trials of which none succeeded, with the reason.
+        Each trial with its best training by validation score; and the trials of which none succeeded, with the reason.
     """
     if not settings.seeds:
         found = [Fitted(trial, trial, folder / "trials" / trial.trial_id, _seeds([trial])) for trial in trials]
@@ -79,12 +79,14 @@ def refit(
         else:
             missing.append((trial.trial_id, TrialJob(config, assignment)))
     on_step(f"training again: {len(missing)} of {quantity(len(trials) * settings.seeds, 'training')} to do")
+    metric = TrialConfig.model_validate(trials[0].config).task_kind.metric
     reasons: dict[str, str] = {}
     for done, (which, outcome) in enumerate(dispatch.run_all([job for _, job in missing], corpus, study.workers), 1):
         trial_id = missing[which][0]
         if isinstance(outcome, TrialRecord) and outcome.state == "finished":
             made[trial_id].append(outcome)
-            on_step(f"training again: {done} of {len(missing)}, trial {trial_id} reached val F1 {outcome.val_f1:.4f}")
+            reached = metric.shown(outcome.val_score or 0.0)
+            on_step(f"training again: {done} of {len(missing)}, trial {trial_id} reached val {reached}")
         else:
             reasons[trial_id] = outcome if isinstance(outcome, str) else outcome.reason
     fitted = [_best(trial, made[trial.trial_id], folder) for trial in trials if made[trial.trial_id]]
@@ -93,12 +95,12 @@ def refit(
 
 
 def _best(trial: TrialRecord, made: Sequence[TrialRecord], folder: Path) -> Fitted:
-    best = max(made, key=lambda record: (record.val_f1 or 0.0, -record.seed))
+    best = max(made, key=lambda record: (record.val_score or 0.0, -record.seed))
     return Fitted(trial, best, folder / FOLDER / best.trial_id, _seeds(made))
 
 
 def _seeds(made: Sequence[TrialRecord]) -> dict[str, float]:
-    return {str(record.seed): record.val_f1 or 0.0 for record in sorted(made, key=lambda made: made.seed)}
+    return {str(record.seed): record.val_score or 0.0 for record in sorted(made, key=lambda made: made.seed)}
 
 
 def _assign(trial: TrialRecord, seed: int, study: StudyRecord, folder: Path, runtime: Choice) -> Assignment:

@@ -24,28 +24,28 @@ def choose(seen: Sequence[Candidate], recipe: Recipe, reference: Point, confiden
 
 def _sure(slower: Candidate, faster: Candidate, recipe: Recipe) -> float:
     """How sure the slower of two candidates adds the recipe's gain; 0 where it does not even on the rows themselves."""
-    if slower.val_f1 - faster.val_f1 < recipe.min_gain:
+    if slower.val_score - faster.val_score < recipe.min_gain:
         return 0.0
-    task = slower.exported.config.task_module
-    return probability_of_gain(task, slower.evidence, faster.evidence, recipe.min_gain)
+    return probability_of_gain(slower.evidence, faster.evidence, recipe.min_gain)
 
 
 def why_not(
     candidate: Candidate, seen: Sequence[Candidate], chosen: Sequence[Candidate], recipe: Recipe, reference: Point
 ) -> LeftOut:
     """Which gate stopped a candidate."""
-    point = candidate.point
+    point, metric = candidate.point, candidate.exported.config.task_kind.metric
     better = [other for other in seen if dominates(other.point, point)]
     faster = [other for other in chosen if other.latency.ms < candidate.latency.ms]
     if point.quality <= reference.quality:
-        constant = reference.quality - recipe.min_over_constant
-        reason = f"not better than the constant predictor ({constant:.4f}) by {recipe.min_over_constant}"
+        floor = metric.number(reference.quality - recipe.min_over_floor)
+        margin = metric.shown_gain(recipe.min_over_floor)
+        reason = f"not better than the constant predictor ({floor}) by {margin}"
     elif better:
         reason = f"dominated by trial {better[0].exported.trial_id}"
     elif faster and _sure(candidate, faster[-1], recipe) < recipe.confidence:
         sure = _sure(candidate, faster[-1], recipe)
-        gain = f"{recipe.min_gain} F1 over trial {faster[-1].exported.trial_id}, which is faster"
+        gain = f"{metric.shown_gain(recipe.min_gain)} over trial {faster[-1].exported.trial_id}, which is faster"
         reason = f"not told apart: a gain of {gain}, is {sure:.0%} sure (must be {recipe.confidence:.0%})"
     else:
         reason = f"others of the front are worth more hypervolume among {recipe.max_variants} variants"
-    return left_out(candidate.exported.fitted.trial, reason, candidate.val_f1, candidate.latency)
+    return left_out(candidate.exported.fitted.trial, reason, candidate.val_score, candidate.latency)

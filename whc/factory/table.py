@@ -7,21 +7,22 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from whc import plugins, records
+from whc import records, tasks
 from whc.config import render, shipped
-from whc.records import NO_TEST_SPLIT, UNTESTED, LadderTable, TrialRecord, replacing, shown_test_score
+from whc.records import NO_TEST_SPLIT, LadderTable, TrialRecord, VariantRow, replacing
 
 CSV_COLUMNS = (
     "name",
-    "f1",
-    "f1_low",
-    "f1_high",
-    "val_f1",
+    "{metric}",
+    "{metric}_low",
+    "{metric}_high",
+    "val_{metric}",
     "latency_ms",
     "latency_low_ms",
     "latency_high_ms",
@@ -54,59 +55,71 @@ def written(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> 
 
 def markdown(table: LadderTable) -> str:
     """The table as Markdown, from factory/table.md.j2."""
-    positive = plugins.load("tasks", table.task).positive_label(table.labels)
-    words = {"untested": UNTESTED, "shown_test_score": shown_test_score}
-    return render(shipped("factory", "table.md.j2"), table=table, positive=positive, **words)
+    task = tasks.of_table(table.task, table.labels)
+    return render(shipped("factory", "table.md.j2"), table=table, metric=table.metric, task=task)
 
 
 def as_csv(table: LadderTable) -> str:
-    """The table as CSV, one variant a row."""
+    """The table as CSV, one variant a row, scores in the metric and under its key."""
+    columns = [name.format(metric=table.metric.key) for name in CSV_COLUMNS]
     text = io.StringIO()
-    writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows({**variant.model_dump(), "test_split": table.test_split} for variant in table.variants)
+    writer.writerows(_csv_row(variant, table) for variant in table.variants)
     return text.getvalue()
+
+
+def _csv_row(variant: VariantRow, table: LadderTable) -> dict[str, Any]:
+    metric, key = table.metric, table.metric.key
+    ends = (variant.score_low, variant.score_high)
+    if metric.is_error:
+        ends = (variant.score_high, variant.score_low)
+    scores = {f"{key}": variant.score, f"{key}_low": ends[0], f"{key}_high": ends[1], f"val_{key}": variant.val_score}
+    values = {name: None if score is None else metric.value(score) for name, score in scores.items()}
+    return {**variant.model_dump(), **values, "test_split": table.test_split}
 
 
 def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     """Draw the study: every finished trial, and the ladder over them with its intervals and test scores."""
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
+    axes, metric = figure.add_subplot(), table.metric
     finished = [trial for trial in trials if trial.state == "finished"]
     latencies = [trial.latency.ms for trial in finished if trial.latency]
-    scores = [trial.val_f1 or 0.0 for trial in finished if trial.latency]
-    axes.scatter(latencies, scores, s=18, color="#b8b8b8", label=f"finished trials ({len(finished)})")
+    values = [metric.value(trial.val_score or 0.0) for trial in finished if trial.latency]
+    axes.scatter(latencies, values, s=18, color="#b8b8b8", label=f"finished trials ({len(finished)})")
     variants = table.variants
-    x, y = [variant.latency_ms for variant in variants], [variant.val_f1 for variant in variants]
+    x, y = [variant.latency_ms for variant in variants], [metric.value(variant.val_score) for variant in variants]
     low = [variant.latency_ms - variant.latency_low_ms for variant in variants]
     high = [variant.latency_high_ms - variant.latency_ms for variant in variants]
     axes.step(x, y, where="post", color="#1f6fb4", linewidth=1)
-    axes.errorbar(x, y, xerr=[low, high], fmt="o", color="#1f6fb4", capsize=3, label="ladder, validation F1")
-    tested = {variant.latency_ms: variant.f1 for variant in variants if variant.f1 is not None}
-    test = "ladder, test F1" if table.test_split else f"ladder, test F1: {NO_TEST_SPLIT}"
+    label = f"ladder, validation {metric.name}"
+    axes.errorbar(x, y, xerr=[low, high], fmt="o", color="#1f6fb4", capsize=3, label=label)
+    tested = {variant.latency_ms: metric.value(variant.score) for variant in variants if variant.score is not None}
+    test = f"ladder, test {metric.name}" + ("" if table.test_split else f": {NO_TEST_SPLIT}")
     axes.scatter(list(tested), list(tested.values()), marker="x", color="#c8502d", label=test)
-    for variant in variants:
+    for place, variant in zip(zip(x, y, strict=True), variants, strict=True):
         letter = variant.name.rpartition("_")[2].upper()
-        place = (variant.latency_ms, variant.val_f1)
         axes.annotate(letter, place, xytext=(-3, 6), textcoords="offset points", ha="right", weight="bold")
-    _plot_constant(table, axes)
+    _plot_floor(table, axes)
     axes.margins(y=0.1)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("latency of one forward pass, ms (log)")
-    axes.set_ylabel("F1")
+    axes.set_ylabel(" in ".join(filter(None, (metric.name, metric.unit))))
     axes.set_title(f"{table.study} on {table.host.split(',')[0]}")
     axes.grid(alpha=0.25, which="both")
     figure.legend(loc="outside lower center", ncols=2)  # within, it would hide trials; in one row, leave the picture
     figure.savefig(path)
 
 
-def _plot_constant(table: LadderTable, axes: Axes) -> None:
-    f1, split = table.constant_shown
-    shown = f"constant predictor: {f1:.3f}" + ("" if table.test_split else f" on {split}")
-    if f1 > axes.get_ylim()[0]:
-        axes.axhline(f1, color="#808080", linestyle=":", linewidth=1, label=shown)
+def _plot_floor(table: LadderTable, axes: Axes) -> None:
+    """A line at the constant predictor, where it lies within what is drawn."""
+    score, split = table.floor_shown
+    floor, (bottom, top) = table.metric.value(score), axes.get_ylim()
+    shown = f"constant predictor: {floor:.3f}" + ("" if table.test_split else f" on {split}")
+    if bottom < floor < top or (floor > bottom and not table.metric.is_error):
+        axes.axhline(floor, color="#808080", linestyle=":", linewidth=1, label=shown)
     else:
-        axes.plot([], [], " ", label=f"{shown} (below this plot)")
+        axes.plot([], [], " ", label=f"{shown} ({'above' if floor >= top else 'below'} this plot)")

@@ -4,9 +4,10 @@ Search and factory never call each other or the registry; they meet here.
 """
 
 from whc.records.files import MEND_RECORD, SCHEMA, load, locked, replacing, save, sha256, write_atomic
-from whc.records.ladder import NO_TEST_SPLIT, TABLE_SCHEMA, UNTESTED, LadderTable, LeftOut, VariantRow, shown_test_score
+from whc.records.ladder import TABLE_SCHEMA, LadderTable, LeftOut, Part, VariantRow
 from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, LatencySession, TimedFile
 from whc.records.metadata import ModelMetadata, code_version
+from whc.records.metric import NO_TEST_SPLIT, Metric
 from whc.records.observers import LadderObserver, SearchObserver
 from whc.records.studies import SamplerName, StudyRecord, data_name, existing_study, study_folder
 from whc.records.trials import CurvePoint, State, TrialRecord, load_trial, trial_records
@@ -16,7 +17,6 @@ __all__ = [
     "NO_TEST_SPLIT",
     "SCHEMA",
     "TABLE_SCHEMA",
-    "UNTESTED",
     "CurvePoint",
     "FailedFile",
     "Footprint",
@@ -26,7 +26,9 @@ __all__ = [
     "Latency",
     "LatencySession",
     "LeftOut",
+    "Metric",
     "ModelMetadata",
+    "Part",
     "SamplerName",
     "SearchObserver",
     "State",
@@ -43,7 +45,6 @@ __all__ = [
     "replacing",
     "save",
     "sha256",
-    "shown_test_score",
     "study_folder",
     "trial_records",
     "write_atomic",

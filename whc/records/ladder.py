@@ -5,35 +5,42 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
+from whc.records import first_schema
 from whc.records.files import Record
+from whc.records.metric import Metric
 
-TABLE_SCHEMA = 2  # 2: scores on test may be null; test_split and constant_val_f1 are new
-NO_TEST_SPLIT = "no test split"
-UNTESTED = f"{NO_TEST_SPLIT}: nothing was scored on test; validation chose, so expect a lower F1 on new data"
+TABLE_SCHEMA = 3  # 2: scores on test may be null; 3: scores of any metric
 
 
-def shown_test_score(score: float | None) -> str:
-    """A score on the test split as people read it: in words where there is no test split (None)."""
-    return NO_TEST_SPLIT if score is None else f"{score:.4f}"
+class Part(Record):
+    """A part of a score (0..1), such as one angle's, with its 95 % interval, and as people read it."""
+
+    score: float
+    low: float
+    high: float
+    shown: str
 
 
 class VariantRow(Record):
     """A row of `table.json`: a named variant with its evidence. `onnx` is relative to the study's folder.
 
-    `f1` is of the test split, `f1_low`..`f1_high` its 95 % interval from a bootstrap by group, `f1_rotated` the same
-    score with the pictures turned by so many degrees; all None without a test split. `val_f1` chose the variant;
-    `seeds` holds that of every training of it, by seed. `latency_ratio` is to the reference network: what compares
-    with other sessions and studies (None in tables of old).
+    `score` (0..1) is of the test split, `score_low`..`score_high` its 95 % interval from a bootstrap by group, `shown`
+    the three as people read them; `score_changed` is the same score with the pictures changed in ways of the task's
+    (turned, say), `parts` are what it is made of. All are None or empty without a test split. `val_score` chose the
+    variant; `seeds` holds that of every training of it, by seed. `latency_ratio` is to the reference network: what
+    compares with other sessions and studies (None in tables of old).
     """
 
     name: str
-    f1: float | None
-    f1_low: float | None
-    f1_high: float | None
-    f1_rotated: dict[str, float | None]
-    val_f1: float
+    score: float | None
+    score_low: float | None
+    score_high: float | None
+    shown: str = ""
+    score_changed: dict[str, float | None]
+    parts: dict[str, Part] = {}
+    val_score: float
     seeds: dict[str, float]
     latency_ms: float
     latency_low_ms: float
@@ -57,7 +64,7 @@ class LeftOut(Record):
     """A candidate that did not become a variant, and why."""
 
     trial_id: str
-    val_f1: float
+    val_score: float
     latency_ms: float
     reason: str
 
@@ -65,11 +72,11 @@ class LeftOut(Record):
 class LadderTable(Record):
     """`table.json`: the ladder of one study, fastest variant first.
 
-    `host` is where latency was measured; `aa_ratio` is that of the reference network against itself, 1 but for noise;
-    `noisy`: the machine was too busy to believe the latencies. `test_split`: whether there is one to score on.
-    `constant_f1` is what the constant predictor scores on it (None without), `constant_val_f1` on validation (None in
-    tables of old). Neighbours are told apart with the recipe's `confidence`; `variants_at_95` counts those that would
-    be left at 95 %.
+    `metric` is that of its scores. `host` is where latency was measured; `aa_ratio` is that of the reference network
+    against itself, 1 but for noise; `noisy`: the machine was too busy to believe the latencies. `test_split`: whether
+    there is one to score on. `floor` is what the best constant answer scores on it (None without), `val_floor` on
+    validation (None in tables of old). Neighbours are told apart with the recipe's `confidence`; `variants_at_95`
+    counts those that would be left at 95 %.
     """
 
     schema_version: int = Field(TABLE_SCHEMA, alias="schema", le=TABLE_SCHEMA)
@@ -77,14 +84,15 @@ class LadderTable(Record):
     prefix: str
     task: str
     labels: list[str]
+    metric: Metric
     data_fingerprint: str
     code_version: str
     host: str
     noisy: bool
     aa_ratio: float
     test_split: bool = True
-    constant_f1: float | None
-    constant_val_f1: float | None = None
+    floor: float | None
+    val_floor: float | None = None
     confidence: float
     variants_at_95: int
     variants: list[VariantRow]
@@ -92,8 +100,13 @@ class LadderTable(Record):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_earlier(cls, content: Any) -> Any:
+        return first_schema.table(content)
+
     @property
-    def constant_shown(self) -> tuple[float, str]:
-        """What the constant predictor scores, and on which split: validation where there is no test split."""
-        score, split = (self.constant_f1, "test") if self.test_split else (self.constant_val_f1, "validation")
+    def floor_shown(self) -> tuple[float, str]:
+        """What the best constant answer scores, and on which split: validation where there is no test split."""
+        score, split = (self.floor, "test") if self.test_split else (self.val_floor, "validation")
         return math.nan if score is None else score, split

@@ -6,7 +6,9 @@ from typing import Self
 
 from pydantic import ConfigDict, Field
 
-from whc.records.files import SCHEMA, Count, Positive, Record
+from whc.records.files import Count, Positive, Record
+
+LATENCY_SCHEMA = 1
 
 
 def _share(part: float, whole: float) -> float:
@@ -84,7 +86,7 @@ class LatencySession(Record):
     `aa_ratio` is the reference network against itself: 1, but for the noise of the machine.
     """
 
-    schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
+    schema_version: int = Field(LATENCY_SCHEMA, alias="schema", le=LATENCY_SCHEMA)
     host: str
     runtime: str
     threads: int

@@ -6,11 +6,13 @@ import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from whc import __version__
 from whc.errors import ArtifactError, problem
+from whc.records import first_schema
 from whc.records.files import SCHEMA, Record
 
 
@@ -18,14 +20,13 @@ class ModelMetadata(Record):
     """What an exported file says of itself, each field a `whc.` property of the ONNX model.
 
     `height` and `width` are in pixels, `frames` counts the frames of one input, `frame_rate` is in frames a second
-    (None: every frame of the stream), `threshold` is the least probability called `positive`, which is empty for three
-    labels and more.
+    (None: every frame of the stream), `task_config` are the parameters of the task, by which its output is read.
     """
 
     schema_version: int = Field(SCHEMA, alias="schema")
     task: str
     labels: list[str]
-    positive: str
+    task_config: dict[str, Any] = {}
     layout: str
     frames: int
     frame_rate: float | None
@@ -33,7 +34,6 @@ class ModelMetadata(Record):
     width: int
     resize: str
     interpolation: str
-    threshold: float
     study: str = ""
     trial: str = ""
     data_fingerprint: str
@@ -65,6 +65,7 @@ class ModelMetadata(Record):
             schema = json.loads(ours.get("schema", "0"))
             if not isinstance(schema, int) or schema > SCHEMA:
                 raise ArtifactError(problem(source, f"metadata schema must be at most {SCHEMA}", schema, "upgrade whc"))
+            ours = first_schema.metadata(ours) if schema == 1 else ours
             decoded = {key: value if key in text_fields else json.loads(value) for key, value in ours.items()}
             return cls.model_validate(decoded)
         except (ValueError, RecursionError) as error:  # pydantic's and json's, and numbers of thousands of digits

@@ -12,14 +12,14 @@ SLOWEST_TIMES = 2
 
 
 def point_of(record: TrialRecord) -> Point:
-    """Validation F1 and latency in milliseconds of a trial that has both."""
-    assert record.val_f1 is not None and record.latency  # noqa: S101 (said above)
-    return Point(record.val_f1, record.latency.ms)
+    """Validation score and latency in milliseconds of a trial that has both."""
+    assert record.val_score is not None and record.latency  # noqa: S101 (said above)
+    return Point(record.val_score, record.latency.ms)
 
 
 def scored(ended: Iterable[TrialRecord], state: str = "finished") -> list[TrialRecord]:
-    """The trials that ended in a state and have both a validation F1 and a latency."""
-    return [record for record in ended if record.state == state and record.latency and record.val_f1 is not None]
+    """The trials that ended in a state and have both a validation score and a latency."""
+    return [record for record in ended if record.state == state and record.latency and record.val_score is not None]
 
 
 def front_trials(ended: Iterable[TrialRecord]) -> list[TrialRecord]:
@@ -29,10 +29,10 @@ def front_trials(ended: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def reference_point(floor: float, limit_ms: float | None, latencies_ms: Iterable[float]) -> Point:
-    """Where a hypervolume begins: at the worst F1 and the worst latency that count.
+    """Where a hypervolume begins: at the worst score and the worst latency that count.
 
     Args:
-        floor: the F1 that a network must be better than.
+        floor: the score that a network must be better than.
         limit_ms: the latency limit; None: twice the slowest latency stands for it, so that the slowest network counts.
         latencies_ms: of the networks compared; without any, 1 ms is taken for the slowest.
     """
@@ -42,9 +42,9 @@ def reference_point(floor: float, limit_ms: float | None, latencies_ms: Iterable
 
 
 def study_reference(study: StudyRecord, ended: Iterable[TrialRecord]) -> Point:
-    """The reference point of a study: the constant predictor's F1, and its limit or its slowest finished trial."""
+    """The reference point of a study: its floor, and its limit or its slowest finished trial."""
     latencies_ms = [point_of(record).cost for record in scored(ended)]
-    return reference_point(study.constant_f1, study.limits.get("latency_ms"), latencies_ms)
+    return reference_point(study.floor, study.limits.get("latency_ms"), latencies_ms)
 
 
 def hypervolume_of(study: StudyRecord, ended: Iterable[TrialRecord]) -> float:

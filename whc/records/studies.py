@@ -6,12 +6,14 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from whc.config import dump_yaml, load_yaml, validate
 from whc.errors import StudyError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf
+from whc.records import first_schema
 from whc.records.files import FolderName, Positive, Record, Share, write_atomic
+from whc.records.metric import Metric
 
 SamplerName = Literal["auto", "tpe", "nsga2", "gp", "random"]
 
@@ -21,10 +23,11 @@ class StudyRecord(Record):
 
     `space` is the space as written; `data` the path of the data set, from the project's folder (the one of `runs/`)
     where it lies in the project, so that a moved or copied project has its own; `reference_ms` the reference network's
-    milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`); `constant_f1` is
-    what the constant predictor scores on the validation split. `sampler`, `scheduler`, `drop_slower`, `minutes` and
-    `patience` are those of the search file, `warm_start` the studies that the sampler learnt from before; `storage` is
-    where workers leave trials when they share no folder with the driver.
+    milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`); `floor` is what the
+    best constant answer scores on the validation split. `metric` is that of its scores, `labels` those of the data,
+    `min_over_floor` what the recipe asks of a variant above the floor. `sampler`, `scheduler`, `drop_slower`, `minutes`
+    and `patience` are those of the search file, `warm_start` the studies that the sampler learnt from before; `storage`
+    is where workers leave trials when they share no folder with the driver.
     """
 
     study: FolderName
@@ -39,7 +42,10 @@ class StudyRecord(Record):
     limits: dict[str, Positive]
     seed: int = Field(ge=0)
     reference_ms: Positive
-    constant_f1: Share
+    floor: Share = Field(validation_alias=AliasChoices("floor", "constant_f1"))
+    metric: Metric = first_schema.METRIC
+    labels: list[str] = []
+    min_over_floor: Share = 0.05
     host: str
     code_version: str
     sampler: SamplerName = "auto"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from whc.config import fingerprint
 from whc.errors import StudyError, problem
@@ -18,10 +18,10 @@ State = Literal["finished", "stopped", "infeasible", "failed", "waiting"]  # the
 
 
 class CurvePoint(Record):
-    """Validation F1 after an epoch (counted from 1), and the seconds that epoch took."""
+    """Validation score after an epoch (counted from 1), and the seconds that epoch took."""
 
     epoch: int = Field(ge=1)
-    val_f1: Share
+    val_score: Share = Field(validation_alias=AliasChoices("val_score", "val_f1"))  # the latter in schema 1
     seconds: Seconds
 
 
@@ -42,7 +42,7 @@ class TrialRecord(Record):
     state: State
     reason: str = ""
     curve: list[CurvePoint] = []
-    val_f1: Share | None = None
+    val_score: Share | None = Field(None, validation_alias=AliasChoices("val_score", "val_f1"))
     latency: Latency | None = None
     size_bytes: Count | None = None
     params: Count | None = None
@@ -87,7 +87,7 @@ def load_trial(path: Path, study: str) -> TrialRecord:
         ("state", state, waits == (path.name != "record.json"), "must be 'waiting' in rung.json and nowhere else"),
         ("config", record.config_hash, fingerprint(record.config) == record.config_hash, "must be what its hash is of"),
         ("curve", [], record.curve or not waits, "required of a trial that waits"),
-        ("val_f1", None, record.val_f1 is not None or not has_trained, f"required of a trial that is {state}"),
+        ("val_score", None, record.val_score is not None or not has_trained, f"required of a trial that is {state}"),
         ("latency", None, record.latency or not (has_trained or record.curve), "required of a trial that has trained"),
     )
     for field, got, is_kept, rule in rules:

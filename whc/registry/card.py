@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from whc import tasks
 from whc.config import render, shipped
-from whc.records import UNTESTED, LadderTable, VariantRow, shown_test_score
+from whc.records import LadderTable, VariantRow
 from whc.runtimes import onnxruntime_cpu
 
 SIZE_NAMES = {"p": "pico", "n": "nano", "t": "tiny", "s": "small", "c": "compact", "m": "medium", "l": "large"}
@@ -28,6 +29,6 @@ def model_card(row: VariantRow, table: LadderTable, onnx: Path) -> str:
         shape=model.input_shape[1:],
         size=SIZE_NAMES[row.name[-1]],
         config=json.dumps(row.config, indent=2, ensure_ascii=False),
-        untested=UNTESTED,
-        shown_test_score=shown_test_score,
+        metric=table.metric,
+        task=tasks.of_file(model.metadata()),
     )

@@ -19,7 +19,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from whc.errors import RegistryError, problem
-from whc.records import LadderTable, VariantRow, sha256, shown_test_score, write_atomic
+from whc.records import LadderTable, VariantRow, sha256, write_atomic
+from whc.records import Metric as ScoreMetric
 from whc.registry import store
 from whc.registry.card import model_card
 from whc.registry.database import as_registry_errors, locked
@@ -28,7 +29,7 @@ from whc.registry.location import Location
 CHAMPION_ALIAS = "champion"
 _NAME_PATTERN = re.compile(r"(?P<model>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?")
 _LETTER_PATTERN = re.compile(r"[pntscml]")
-_LIST_PAGE_TAGS = ("f1", "latency_ms", "size_bytes")
+_LIST_PAGE_TAGS = ("latency_ms", "size_bytes")  # beside the score
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class _Entry:
     """A variant that is ready to be registered: everything about it was checked."""
 
     row: VariantRow
+    metric: ScoreMetric
     onnx: Path
     card: str
     tags: dict[str, str]
@@ -100,7 +102,7 @@ class Registry:
             client.set_registered_model_alias(version.name, CHAMPION_ALIAS, version.version)
         lines = [f"registered {version.name} version {version.version}, alias {CHAMPION_ALIAS}" for version in versions]
         without_variant = sorted(champions.keys() - {version.name for version in versions})
-        return lines + [_demote(client, name, table.study) for name in without_variant]
+        return lines + [_demote(client, name, table) for name in without_variant]
 
     def _publish(self, client: MlflowClient, entry: _Entry, experiment: str) -> ModelVersion:
         """Write files, numbers and card into the version of the same file and study, or else into a new version."""
@@ -146,7 +148,7 @@ class Registry:
             run = client.create_run(experiment, tags=tags, run_name=entry.row.name)
             run_id = run.info.run_id
         if run.info.status == "RUNNING":
-            _log_numbers(client, run_id, entry.row)
+            _log_numbers(client, run_id, entry)
         return run_id
 
     def _verified_file(self, version: ModelVersion) -> Path:
@@ -199,12 +201,12 @@ def _refuse_foreign(champion: ModelVersion, table: LadderTable) -> None:
 
 
 def _entry(row: VariantRow, table: LadderTable, folder: Path) -> _Entry:
-    onnx = folder / row.onnx
+    onnx, metric = folder / row.onnx, table.metric
     if not onnx.is_file():
         raise RegistryError(problem(row.name, "its ONNX file must exist", str(onnx), "build the table again"))
     tags = {
-        "f1": shown_test_score(row.f1),
-        "val_f1": f"{row.val_f1:.4f}",
+        metric.key: metric.number(row.score),
+        f"val_{metric.key}": metric.number(row.val_score),
         "latency_ms": f"{row.latency_ms:.4g}",
         "latency_ratio": row.ratio_shown,
         "size_bytes": str(row.size_bytes),
@@ -218,7 +220,7 @@ def _entry(row: VariantRow, table: LadderTable, folder: Path) -> _Entry:
         "code_version": table.code_version,
         "onnx_sha256": sha256(onnx),
     }
-    return _Entry(row, onnx, model_card(row, table, onnx), tags)
+    return _Entry(row, metric, onnx, model_card(row, table, onnx), tags)
 
 
 def _labels_tag(table: LadderTable) -> str:
@@ -238,17 +240,19 @@ def _is_same(tags: Mapping[str, str], entry: _Entry) -> bool:
     return all(tags.get(key) == entry.tags[key] for key in ("onnx_sha256", "study"))
 
 
-def _log_numbers(client: MlflowClient, run_id: str, row: VariantRow) -> None:
-    now_ms = int(time.time() * 1000)
-    keys = {"f1", "val_f1", "latency_ms", "latency_low_ms", "latency_high_ms", "latency_ratio", "size_bytes", "params"}
+def _log_numbers(client: MlflowClient, run_id: str, entry: _Entry) -> None:
+    now_ms, row, metric = int(time.time() * 1000), entry.row, entry.metric
+    keys = {"latency_ms", "latency_low_ms", "latency_high_ms", "latency_ratio", "size_bytes", "params"}
     values = row.model_dump(include=keys, exclude_none=True)  # MLflow has no metric without a value
+    scores = {metric.key: row.score, f"val_{metric.key}": row.val_score}
+    values |= {key: metric.value(score) for key, score in scores.items() if score is not None}
     store.log(client, run_id, [Metric(key, value, now_ms, 0) for key, value in values.items()], row.config)
 
 
 def _describe_model(client: MlflowClient, entry: _Entry) -> None:
     """Create the registered model if it is new, and set the champion's numbers for the list of models."""
     name, tags = entry.row.name, entry.tags
-    shown = {key: tags[key] for key in _LIST_PAGE_TAGS}
+    shown = {key: tags[key] for key in (entry.metric.key, *_LIST_PAGE_TAGS)}
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -261,11 +265,11 @@ def _describe_model(client: MlflowClient, entry: _Entry) -> None:
         client.set_registered_model_tag(name, key, value)
 
 
-def _demote(client: MlflowClient, name: str, study: str) -> str:
+def _demote(client: MlflowClient, name: str, table: LadderTable) -> str:
     client.delete_registered_model_alias(name, CHAMPION_ALIAS)
-    for key in _LIST_PAGE_TAGS:
+    for key in (table.metric.key, *_LIST_PAGE_TAGS):
         client.delete_registered_model_tag(name, key)
-    return f"{name} is no longer {CHAMPION_ALIAS}: the ladder of {study} has no such variant"
+    return f"{name} is no longer {CHAMPION_ALIAS}: the ladder of {table.study} has no such variant"
 
 
 def _find(client: MlflowClient, name: str) -> ModelVersion:

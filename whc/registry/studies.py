@@ -14,6 +14,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from whc import tasks
 from whc.records import CurvePoint, SearchObserver, StudyRecord, TrialRecord
 from whc.registry import store
 from whc.registry.database import as_registry_errors
@@ -123,7 +124,7 @@ class StudyLog(SearchObserver):
             run_id = study.run_of_trial[record.trial_id] = run.info.run_id
             study.epochs[record.trial_id] = 0
         elif record.trial_id not in study.epochs:  # begun by a search that was interrupted
-            written = self._client.get_metric_history(run_id, "val_f1")
+            written = self._client.get_metric_history(run_id, _score_name(record))
             study.epochs[record.trial_id] = max((metric.step for metric in written), default=0)
         new = record.curve[study.epochs[record.trial_id] :]
         store.log(self._client, run_id, _trial_metrics(record, new, now_ms), record.config, _trial_tags(record))
@@ -146,16 +147,21 @@ def _trial_tags(record: TrialRecord) -> dict[str, str]:
     }
 
 
+def _score_name(record: TrialRecord) -> str:
+    return f"val_{tasks.metric_of(record.config).key}"
+
+
 def _trial_metrics(record: TrialRecord, new: Sequence[CurvePoint], now_ms: int) -> list[Metric]:
-    """val_f1 at each new epoch; of a trial that is over the chosen epoch's comes last, which MLflow's tables show."""
-    curve = [(point.epoch, point.val_f1) for point in new]
-    if record.val_f1 is not None and record.state != "waiting":
-        curve.append((len(record.curve) + 1, record.val_f1))
+    """The score at each new epoch; at the end that of the chosen epoch comes last, which MLflow's tables show."""
+    curve = [(point.epoch, point.val_score) for point in new]
+    if record.val_score is not None and record.state != "waiting":
+        curve.append((len(record.curve) + 1, record.val_score))
+    metric = tasks.metric_of(record.config)
     values = {
         "latency_ms": record.latency.ms if record.latency else None,
         "size_bytes": record.size_bytes,
         "params": record.params,
         "peak_memory_bytes": record.peak_memory_bytes,
     }
-    steps = [Metric("val_f1", value, now_ms, epoch) for epoch, value in curve]
+    steps = [Metric(_score_name(record), metric.value(score), now_ms, epoch) for epoch, score in curve]
     return steps + [Metric(key, value, now_ms, 0) for key, value in values.items() if value is not None]

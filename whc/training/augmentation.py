@@ -7,7 +7,7 @@ pixels is tensor code on their device, each step one operation for all samples t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import cv2
@@ -57,7 +57,7 @@ class Augmentation(Settings):
     clahe: float = Field(0.0, ge=0, le=1)
 
 
-def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> tuple[Tensor, Floats]:
     """Change a batch at random.
 
     Args:
@@ -66,7 +66,8 @@ def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) 
         generator: the only source of randomness, on any device; one on the CPU never makes a GPU wait.
 
     Returns:
-        A new tensor of the same shape and range, contiguous.
+        A new tensor of the same shape and range, contiguous; and where the points of each picture went, (N, 2, 3): x to
+        the right and y down from the centre, in pixels.
     """
     chances, reaches = _limits(settings)
     drawn = torch.rand(12, len(images), generator=generator, device=generator.device).cpu().numpy()
@@ -82,7 +83,7 @@ def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) 
     _replace(images, flipped & ~moved, lambda some: some.flip(-1))
     _replace(images, moved, lambda some: move(some, flipped[moved], change[4:, moved]))
     _replace(images, evened, even_out)
-    return images
+    return images, moves(flipped, np.where(moved, change[4:], 0), images.shape[2:])
 
 
 def _replace(images: Tensor, chosen: NDArray[np.bool_], step: Callable[[Tensor], Tensor]) -> None:
@@ -151,6 +152,26 @@ def move(images: Tensor, flipped: NDArray[np.bool_], changes: Floats) -> Tensor:
     parts = _on(images, (sources @ _axes(height, width)).reshape(count, 2, -1))
     grid = parts[:, :, None, :width] + parts[:, :, width:, None]
     return grid_sample(images, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+
+
+def moves(flipped: NDArray[np.bool_], changes: Floats, size: Sequence[int]) -> Floats:
+    """Where `move` takes the points of pictures.
+
+    Args:
+        flipped: as for `move`.
+        changes: as for `move`.
+        size: height and width in pixels.
+
+    Returns:
+        (N, 2, 3): from x to the right and y down of the centre, in pixels, and 1, to the same of where they go.
+    """
+    height, width = size
+    angle, growth, across, down = changes
+    cos, sin = np.cos(angle) * (1 + growth), np.sin(angle) * (1 + growth)
+    side, right, low = 1 - 2 * flipped, across * width / 2, down * height / 2
+    to_x = side * cos, sin, cos * right + sin * low
+    to_y = -side * sin, cos, cos * low - sin * right
+    return np.array([*to_x, *to_y], np.float32).T.reshape(-1, 2, 3)
 
 
 @cache

@@ -16,6 +16,12 @@ from whc.data.dataset import Corpus, Size
 from whc.data.preprocess import LAYOUTS
 from whc.data.windows import Windows, windows
 
+Moves = NDArray[np.float32]
+"""Where points of N pictures went (N, 2, 3), as `whc.training.augmentation.moves` gives it."""
+
+Change = Callable[[Tensor], tuple[Tensor, Moves]]
+"""From (N, T*3, H, W), frames stacked as channels whatever the layout, to the same changed, and its moves."""
+
 # Prepared together: on a CPU what fits its cache, on a GPU what makes launches few.
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}
 
@@ -38,26 +44,31 @@ class Batches:
         """The windows of a split."""
         return windows(self.corpus, split, self.frames)
 
-    def batch(self, index: NDArray[np.int64], change: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-        """Windows `index` (N, T) as the network's input, float in 0..1, laid out in memory as convolutions are fastest.
+    def batch(self, index: NDArray[np.int64]) -> Tensor:
+        """Windows `index` (N, T) as the network's input, float in 0..1, laid out as convolutions are fastest."""
+        frames = self._gather(index).permute(0, 1, 4, 2, 3)
+        return self._arranged(frames.to(torch.float32).div_(self._white))
 
-        `change` may augment them first; it is given (N, T*3, H, W), frames stacked as channels, whatever the layout.
-        """
+    def changed_batch(self, index: NDArray[np.int64], change: Change) -> tuple[Tensor, Moves]:
+        """As `batch`, after an augmentation, and where that moved the pictures' points."""
         frames = self._gather(index).permute(0, 1, 4, 2, 3)
         # Changes want each channel by itself in memory: as bytes become floats is the cheapest moment to part them.
-        memory = torch.preserve_format if change is None else torch.contiguous_format
-        frames = frames.to(torch.float32, memory_format=memory).div_(self._white)
-        if change is not None:
-            frames = change(frames.flatten(1, 2)).reshape(frames.shape)
-        return _channels_last(LAYOUTS[self.layout](frames), self.layout)
+        frames = frames.to(torch.float32, memory_format=torch.contiguous_format).div_(self._white)
+        changed, moves = change(frames.flatten(1, 2))
+        return self._arranged(changed.reshape(frames.shape)), moves
 
-    def stream(self, indices: Sequence[NDArray[np.int64]], change: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        """One batch after another, each as `batch` gives it; small ones are made several at once, for half the cost."""
+    def stream(self, indices: Sequence[NDArray[np.int64]], change: Change) -> Iterator[tuple[Tensor, Moves]]:
+        """One changed batch after another; small ones are made several at once, for half the cost."""
         height, width = self.size
         at_once = max(1, PIXELS_AT_ONCE[self.device.type] // (indices[0].size * height * width))
         for start in range(0, len(indices), at_once):
             some = indices[start : start + at_once]
-            yield from self.batch(np.concatenate(some), change).split([len(index) for index in some])  # type: ignore[no-untyped-call]
+            lengths = [len(index) for index in some]
+            images, moves = self.changed_batch(np.concatenate(some), change)
+            yield from zip(images.split(lengths), np.split(moves, np.cumsum(lengths)[:-1]), strict=True)  # type: ignore[no-untyped-call]
+
+    def _arranged(self, frames: Tensor) -> Tensor:
+        return _channels_last(LAYOUTS[self.layout](frames), self.layout)
 
     def _gather(self, index: NDArray[np.int64]) -> Tensor:
         """Windows as they are kept: uint8 (N, T, H, W, 3)."""

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from whc.data.preprocess import INTERPOLATION
 from whc.errors import ArtifactError, problem
-from whc.records import replacing
+from whc.records import first_schema, replacing
 from whc.training import originals
 
-SCHEMA = 1
+SCHEMA = 2  # 2: scores are called so; 1 knew F1 alone
 # A file may be cut, worn or forged: each of these has been seen.
 _CANNOT_LOAD = (
     zipfile.BadZipFile,
@@ -41,7 +41,7 @@ _CANNOT_LOAD = (
 class Checkpoint:
     """A trained network at rest.
 
-    `config` is what `whc train --config` reads; `labels` is in order of class_id; `frame_rate` in frames a second or
+    `config` is what `whc train --config` reads; `labels` are those of the task; `frame_rate` in frames a second or
     None; `interpolation` is how the images it learnt from were resized. `progress` is what training goes on from
     (`whc.training.loop.Trainer.state`), None in a file that holds weights alone.
     """
@@ -55,7 +55,7 @@ class Checkpoint:
     data_fingerprint: str
     code_version: str
     epoch: int
-    val_f1: float
+    val_score: float
     study: str = ""
     trial: str = ""
     interpolation: str = INTERPOLATION
@@ -91,6 +91,8 @@ def load(path: Path) -> Checkpoint:
         if not isinstance(schema, int) or schema > SCHEMA:
             rule = f"checkpoint schema must be at most {SCHEMA}"
             raise ArtifactError(problem(str(path), rule, schema, "upgrade whc"))
+        if schema == 1:
+            content = first_schema.renamed(content)
     try:
         found = TypeAdapter(Checkpoint).validate_python(content)
     except ValidationError as error:

@@ -1,56 +1,40 @@
-"""Confusion matrix and ROC curve as one picture, drawn by another process so that training never waits for it."""
+"""How outputs and targets agree, as one picture, drawn by another process so that training never waits for it."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whc.records import replacing
+from whc.tasks import Task
 
 _NICENESS = 10
 
 
-def draw(
-    path: Path,
-    title: str,
-    labels: Sequence[str],
-    confusion: NDArray[np.int64],
-    probabilities: NDArray[np.floating],
-    class_ids: NDArray[np.int64],
-) -> None:
+def draw(path: Path, title: str, task: Task, outputs: NDArray[np.floating], targets: NDArray[Any]) -> None:
     """Draw one picture.
 
     Args:
         path: PNG to write.
-        title: above both panels.
-        labels: in order of class_id.
-        confusion: (C, C) counts, row the real class, column the class called.
-        probabilities: (M,) of class 1, or (M, C), each class then against the others.
-        class_ids: (M,) the real classes.
+        title: above all panels.
+        task: which draws.
+        outputs: (M, ...) of a network.
+        targets: (M, ...) of the same rows.
     """
     from matplotlib.figure import Figure
-    from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
 
     figure = Figure(figsize=(10, 4.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    ConfusionMatrixDisplay(confusion, display_labels=labels).plot(ax=left, cmap="Blues", colorbar=False)
-    left.set(xlabel="called", ylabel="real")
-    left.set_yticklabels(labels, rotation=90, va="center")
-    right.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    columns = {1: probabilities} if probabilities.ndim == 1 else dict(enumerate(probabilities.T))
-    for class_id, column in columns.items():
-        RocCurveDisplay.from_predictions(class_ids == class_id, column, name=labels[class_id], ax=right)
-    right.set(xlabel="false positive rate", ylabel="true positive rate")
-    right.legend(loc="lower right")
+    task.draw(figure, outputs, targets)
     figure.suptitle(title)
     with replacing(path) as temporary:
         figure.savefig(temporary)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from whc.records import write_atomic
+from whc.records import Metric, write_atomic
 from whc.training.loop import Epoch
 
 log = logging.getLogger(__name__)
@@ -21,12 +21,13 @@ class Logbook:
     Args:
         folder: of the run.
         epochs: already trained; what is there of later ones is forgotten.
+        metric: in which people read scores.
     """
 
-    def __init__(self, folder: Path, epochs: int) -> None:
+    def __init__(self, folder: Path, epochs: int, metric: Metric) -> None:
         from tensorboardX import SummaryWriter
 
-        self._path = folder / "history.json"
+        self._path, self._metric = folder / "history.json", metric
         self._history: list[dict[str, Any]] = []
         if epochs and self._path.is_file():
             self._history = json.loads(self._path.read_text(encoding="utf-8"))[:epochs]
@@ -41,12 +42,12 @@ class Logbook:
                 self._board.add_scalar(name, value, epoch.epoch)
         self._board.flush()
         log.info(
-            "epoch %d: train loss %.4f F1 %.4f, val loss %.4f F1 %.4f, lr %.2e, %.0f images/s, %.2f s",
+            "epoch %d: train loss %.4f %s, val loss %.4f %s, lr %.2e, %.0f images/s, %.2f s",
             epoch.epoch,
             epoch.train_loss,
-            epoch.train_f1,
+            self._metric.shown(epoch.train_score),
             epoch.val_loss,
-            epoch.val_f1,
+            self._metric.shown(epoch.val_score),
             epoch.lr,
             epoch.images_per_second,
             epoch.seconds,

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -20,9 +19,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from whc.config import Settings
-from whc.data.resampling import Resampling, class_weights, epoch_order
+from whc.data.resampling import Resampling, epoch_order, stratum_weights
 from whc.errors import WhcError, problem
 from whc.records import CurvePoint
+from whc.tasks import Loss, Task
 from whc.training.augmentation import Augmentation, augment
 from whc.training.average import Average
 from whc.training.batches import Batches
@@ -37,8 +37,9 @@ class TrainingConfig(Settings):
     """How a network is trained: AdamW under a schedule.
 
     `lr` is the schedule's peak, reached by `one_cycle` after the fraction `warmup` of all steps. `label_smoothing` is
-    the share of a target given to all classes evenly. `ema` is the decay of an average of the weights that is scored
-    and kept in their place (0: none). `precision` is that of the arithmetic in training; scores are always fp32.
+    the share of a target given to all answers evenly, where a task has such. `ema` is the decay of an average of the
+    weights that is scored and kept in their place (0: none). `precision` is that of the arithmetic in training; scores
+    are always fp32.
     """
 
     epochs: int = Field(20, ge=1, le=10_000)
@@ -61,10 +62,10 @@ class TrainingError(WhcError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a network said of M windows, probabilities (M,) or (M, C), and what they are, class ids (M,)."""
+    """What a network gave for M windows (M, ...), and their targets (M, ...), both as the task has them."""
 
-    probabilities: NDArray[np.float32]
-    class_ids: NDArray[np.int64]
+    outputs: NDArray[np.float32]
+    targets: NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class Epoch:
 
     epoch: int
     train_loss: float
-    train_f1: float
+    train_score: float
     val_loss: float
-    val_f1: float
+    val_score: float
     lr: float
     images_per_second: float
     seconds: float
@@ -89,7 +90,7 @@ class Epoch:
     @property
     def point(self) -> CurvePoint:
         """The part that a trial's record keeps."""
-        return CurvePoint(epoch=self.epoch, val_f1=self.val_f1, seconds=self.seconds)
+        return CurvePoint(epoch=self.epoch, val_score=self.val_score, seconds=self.seconds)
 
     @property
     def scalars(self) -> dict[str, float]:
@@ -99,27 +100,27 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Best:
-    """The weights of the epoch with the highest validation F1, the earliest of equals."""
+    """The weights of the epoch with the highest validation score, the earliest of equals."""
 
     epoch: int
-    val_f1: float
+    val_score: float
     weights: dict[str, Tensor]
 
 
-def _logits(network: nn.Module, batches: Batches, split: str) -> Iterator[Tensor]:
+def _raw_outputs(network: nn.Module, batches: Batches, split: str) -> Iterator[Tensor]:
     network.eval()
     index = batches.windows(split).index
     for start in range(0, len(index), EVALUATION_BATCH):
         with torch.inference_mode():
-            logits: Tensor = network(batches.batch(index[start : start + EVALUATION_BATCH]))
-        yield logits
+            raw: Tensor = network(batches.batch(index[start : start + EVALUATION_BATCH]))
+        yield raw
 
 
-def evaluate(network: nn.Module, batches: Batches, split: str, task: ModuleType) -> Iterator[NDArray[np.float32]]:
-    """Batches of output probabilities over a split, in the order of its windows."""
-    for logits in _logits(network, batches, split):
-        probabilities: NDArray[np.float32] = task.probabilities(logits).cpu().numpy()
-        yield probabilities
+def evaluate(network: nn.Module, batches: Batches, split: str, task: Task) -> Iterator[NDArray[np.float32]]:
+    """Batches of decoded outputs over a split, in the order of its windows."""
+    for raw in _raw_outputs(network, batches, split):
+        outputs: NDArray[np.float32] = task.decoded(raw).cpu().numpy()
+        yield outputs
 
 
 def _channels_last(network: nn.Module) -> None:
@@ -158,8 +159,7 @@ class Trainer:
     Args:
         network: on any device; trained in place on that of `batches`.
         batches: where they come from.
-        task: the task plug-in.
-        threshold: least probability called positive.
+        task: what is learnt.
         config: how.
 
     Raises:
@@ -167,19 +167,17 @@ class Trainer:
         DataError: no window is long enough.
     """
 
-    def __init__(
-        self, network: nn.Module, batches: Batches, task: ModuleType, threshold: float, config: TrainingConfig
-    ) -> None:
+    def __init__(self, network: nn.Module, batches: Batches, task: Task, config: TrainingConfig) -> None:
         _check_precision(config.precision, batches.device)
         _keep_memory()
         self.network = network.to(batches.device)
         _channels_last(network)
         self.curve: list[CurvePoint] = []
         self.best: Best | None = None
-        self._batches, self._task, self._threshold, self._config = batches, task, threshold, config
+        self._batches, self._task, self._config = batches, task, config
         self._rows, self._val = batches.windows("train"), batches.windows("val")
-        self._weights = torch.from_numpy(class_weights(self._rows.class_ids, config.resampling)).to(batches.device)
-        self.images = len(epoch_order(self._rows.class_ids, config.resampling, np.random.default_rng(0)))
+        self._loss = self._objective()
+        self.images = len(epoch_order(self._rows.strata, config.resampling, np.random.default_rng(0)))
         # No batch of one row, which has no variance for BatchNorm: rows are spread evenly over the steps.
         self._steps = max(1, min(math.ceil(self.images / config.batch_size), self.images // 2))
         self._optimizer = torch.optim.AdamW(
@@ -190,6 +188,11 @@ class Trainer:
         )
         self._scaler = torch.amp.GradScaler(batches.device.type, enabled=config.precision == "fp16")
         self._average = Average(network, config.ema) if config.ema else None
+
+    def _objective(self) -> Loss:
+        count = len(self._batches.corpus.labelled.strata_names)
+        weights = torch.from_numpy(stratum_weights(self._rows.strata, self._config.resampling, count))
+        return self._task.objective(self.network, weights.to(self._batches.device), self._config.label_smoothing)
 
     @property
     def scored(self) -> nn.Module:
@@ -213,41 +216,44 @@ class Trainer:
         while len(self.curve) < self._config.epochs:
             epoch = self._epoch(len(self.curve) + 1, on_images)
             self.curve.append(epoch.point)
-            if self.best is None or epoch.val_f1 > self.best.val_f1:
+            if self.best is None or epoch.val_score > self.best.val_score:
                 weights = {name: tensor.detach().cpu().clone() for name, tensor in self.scored.state_dict().items()}
-                self.best = Best(epoch.epoch, epoch.val_f1, weights)
+                self.best = Best(epoch.epoch, epoch.val_score, weights)
             yield epoch
 
     def _epoch(self, number: int, on_images: Callable[[int], None]) -> Epoch:
         start = time.perf_counter()
         for_order, for_images, for_network = np.random.SeedSequence([self._config.seed, number]).generate_state(3)
-        order = epoch_order(self._rows.class_ids, self._config.resampling, np.random.default_rng(for_order))
+        order = epoch_order(self._rows.strata, self._config.resampling, np.random.default_rng(for_order))
         generator = torch.Generator().manual_seed(int(for_images))  # on the CPU: a GPU need not be waited for
         torch.manual_seed(int(for_network))  # dropout's
         self.network.train()
-        losses, logits = [], []
+        losses, outputs, targets = [], [], []
         change = partial(augment, settings=self._config.augmentation, generator=generator)
         steps = np.array_split(order, self._steps)
-        stream = self._batches.stream([self._rows.index[chosen] for chosen in steps], change)
-        for chosen, images in zip(steps, stream, strict=True):
-            loss, said = self._step(chosen, images)
+        stream = self._batches.stream([self._rows.index[rows] for rows in steps], change)
+        for rows, (images, moves) in zip(steps, stream, strict=True):
+            moved = self._task.moved(torch.from_numpy(self._rows.targets[rows]), torch.from_numpy(moves))
+            loss, raw = self._step(images, moved)
             losses.append(loss)
-            logits.append(said)
-            on_images(len(chosen))
+            outputs.append(raw)
+            targets.append(moved)
+            on_images(len(rows))
         train_loss = float(torch.stack(losses).mean())
         if not math.isfinite(train_loss):
             raise TrainingError(f"epoch {number}: loss must be a number, got {train_loss}; lower training.lr")
         trained = time.perf_counter()
         lr = float(self._optimizer.param_groups[0]["lr"])
-        train = Outcome(self._task.probabilities(torch.cat(logits)).float().cpu().numpy(), self._rows.class_ids[order])
+        decoded = self._task.decoded(torch.cat(outputs)).float().cpu().numpy()
+        train = Outcome(decoded, torch.cat(targets).numpy())
         val_loss, val = self._validate()
         self._schedule.epoch_ended(val_loss)
         return Epoch(
             epoch=number,
             train_loss=train_loss,
-            train_f1=self._score(train),
+            train_score=self._score(train),
             val_loss=val_loss,
-            val_f1=self._score(val),
+            val_score=self._score(val),
             lr=lr,
             images_per_second=len(order) / (trained - start),
             seconds=time.perf_counter() - start,
@@ -255,14 +261,14 @@ class Trainer:
             val=val,
         )
 
-    def _step(self, chosen: NDArray[np.int64], images: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of the optimiser; the loss and the logits."""
+    def _step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of the optimiser; the loss and what the network gave."""
         config, device = self._config, self._batches.device
-        targets = torch.from_numpy(self._rows.class_ids[chosen]).to(device)
+        targets = targets.to(device)
         with torch.autocast(device.type, _AMP.get(config.precision), enabled=config.precision in _AMP):
-            logits = self.network(images)
-        logits = logits.float()
-        loss: Tensor = self._task.loss(logits, targets, self._weights, config.label_smoothing)
+            raw = self.network(images)
+        raw = raw.float()
+        loss = self._loss(raw, targets)
         self._optimizer.zero_grad()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self._optimizer)
@@ -270,16 +276,16 @@ class Trainer:
         self._schedule.step_ended()
         if self._average:
             self._average.update()
-        return loss.detach(), logits.detach()
+        return loss.detach(), raw.detach()
 
     def _validate(self) -> tuple[float, Outcome]:
-        logits = torch.cat(list(_logits(self.scored, self._batches, "val")))
-        targets = torch.from_numpy(self._val.class_ids).to(logits.device)
-        loss = float(self._task.loss(logits, targets, self._weights, self._config.label_smoothing))
-        return loss, Outcome(self._task.probabilities(logits).cpu().numpy(), self._val.class_ids)
+        raw = torch.cat(list(_raw_outputs(self.scored, self._batches, "val")))
+        targets = torch.from_numpy(self._val.targets).to(raw.device)
+        loss = float(self._loss(raw, targets))
+        return loss, Outcome(self._task.decoded(raw).cpu().numpy(), self._val.targets)
 
     def _score(self, outcome: Outcome) -> float:
-        return float(self._task.score(outcome.probabilities, outcome.class_ids, self._threshold))
+        return float(self._task.judge(outcome.outputs, outcome.targets).score())
 
     def state(self) -> dict[str, Any]:
         """Everything that training goes on from: tensors, numbers, lists and mappings alone."""

@@ -118,7 +118,7 @@ def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
         "data_fingerprint": "",
         "code_version": "",
         "epoch": file.epoch or 0,
-        "val_f1": float(f1) if isinstance(f1, int | float) else 0.0,
+        "val_score": float(f1) if isinstance(f1, int | float) else 0.0,
         "interpolation": INTERPOLATION,
     }
 

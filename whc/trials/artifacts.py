@@ -39,7 +39,7 @@ def device() -> torch.device:
 def untrained(config: TrialConfig, labels: tuple[str, ...] | list[str]) -> nn.Module:
     """The network before training, its weights drawn from the configuration's seed."""
     torch.manual_seed(config.training.seed)
-    return build(config.model, config.task_module.outputs(labels))
+    return build(config.model, config.task_for(labels).outputs)
 
 
 def batches_of(config: TrialConfig, corpus: Corpus, on: torch.device) -> Batches:
@@ -51,9 +51,7 @@ def batches_of(config: TrialConfig, corpus: Corpus, on: torch.device) -> Batches
 def trainer(config: TrialConfig, corpus: Corpus) -> loop.Trainer:
     """A trainer of the untrained network, on the GPU if there is one."""
     batches = batches_of(config, corpus, device())
-    return loop.Trainer(
-        untrained(config, corpus.labels), batches, config.task_module, config.threshold, config.training
-    )
+    return loop.Trainer(untrained(config, corpus.labels), batches, config.task_for(corpus.labels), config.training)
 
 
 def peak_memory_bytes(config: TrialConfig, outputs: int) -> int:
@@ -74,7 +72,7 @@ def to_checkpoint(config: TrialConfig, corpus: Corpus, best: loop.Best, study: s
         data_fingerprint=corpus.fingerprint,
         code_version=records.code_version(),
         epoch=best.epoch,
-        val_f1=best.val_f1,
+        val_score=best.val_score,
         study=study,
         trial=trial,
         interpolation=corpus.interpolation,
@@ -86,7 +84,7 @@ def misfit(config: TrialConfig, labels: Sequence[str], weights: Mapping[str, tor
 
     To be asked before the network is built: a configuration may speak of one that is larger than memory.
     """
-    wanted = shapes(config.model, config.task_module.outputs(labels))
+    wanted = shapes(config.model, config.task_for(labels).outputs)
     for name, shape in wanted.items():
         if name not in weights:
             return f"no {name}"
@@ -128,7 +126,8 @@ def export(
     from whc.export import onnx as exporter  # takes a second to import, and training must not wait for it
 
     shape = config.model.input_shape
-    exporter.export(network, path, describe(config, origin), shape, options or exporter.Config())
+    task = config.task_for(origin.labels)
+    exporter.export(network, task, path, describe(config, origin), shape, options or exporter.Config())
 
 
 def describe(config: TrialConfig, origin: Checkpoint) -> ModelMetadata:
@@ -137,7 +136,7 @@ def describe(config: TrialConfig, origin: Checkpoint) -> ModelMetadata:
     return ModelMetadata(
         task=config.task.name,
         labels=origin.labels,
-        positive=config.task_module.positive_label(origin.labels),
+        task_config=config.task.config.model_dump(mode="json"),
         layout=config.model.layout,
         frames=config.model.frames,
         frame_rate=origin.frame_rate,
@@ -145,7 +144,6 @@ def describe(config: TrialConfig, origin: Checkpoint) -> ModelMetadata:
         width=width,
         resize=RESIZE,
         interpolation=origin.interpolation,
-        threshold=config.threshold,
         study=origin.study,
         trial=origin.trial,
         data_fingerprint=origin.data_fingerprint,
@@ -154,7 +152,7 @@ def describe(config: TrialConfig, origin: Checkpoint) -> ModelMetadata:
 
 
 def predictions(artifact: Path, corpus: Corpus, split: str, runtime: Choice) -> Iterator[NDArray[np.float32]]:
-    """Batches of probabilities of an exported file over a split, from pictures to numbers as the demo computes them.
+    """Batches of outputs of an exported file over a split, from pictures to numbers as the demo computes them.
 
     Raises:
         ArtifactError: the file wants images resized in another way than those of `corpus`.
@@ -175,7 +173,7 @@ def parity(
 ) -> Parity:
     """Compare an exported file with the network it came from, over the whole validation split."""
     network.cpu()
-    task = config.task_module
+    task = config.task_for(corpus.labels)
     batches = batches_of(config, corpus, torch.device("cpu"))
     ours, theirs = loop.evaluate(network, batches, "val", task), predictions(artifact, corpus, "val", runtime)
-    return compare(ours, theirs, batches.windows("val").class_ids, task, config.threshold, limits)
+    return compare(ours, theirs, batches.windows("val").targets, task, limits)

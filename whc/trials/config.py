@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from whc import plugins
+from whc import tasks
 from whc.config import Settings, fingerprint
 from whc.models.assemble import ModelConfig
-from whc.plugins import Choice, ChoiceOf
+from whc.plugins import Choice
+from whc.tasks import DEFAULT_TASK, TASKS, Task
 from whc.training.loop import TrainingConfig
-
-TASKS = ChoiceOf("tasks")
 
 
 class TrialConfig(Settings):
     """What is predicted, by which network, trained how."""
 
-    task: Annotated[Choice, TASKS] = TASKS.default("classification")
+    task: Annotated[Choice, TASKS] = TASKS.default(DEFAULT_TASK)
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
 
@@ -30,12 +29,11 @@ class TrialConfig(Settings):
         """Short hash of everything resolved."""
         return fingerprint(self.resolved())
 
-    @property
-    def task_module(self) -> ModuleType:
-        """The task plug-in."""
-        return plugins.load(TASKS.kind, self.task.name)
+    def task_for(self, labels: Sequence[str] | None) -> Task:
+        """What is predicted, for the labels of a data set; None while none is known."""
+        return tasks.build(self.task, labels)
 
     @property
-    def threshold(self) -> float:
-        """Least probability called positive."""
-        return float(getattr(self.task.config, "threshold", 0.5))
+    def task_kind(self) -> type[Task]:
+        """What is predicted, whatever the labels."""
+        return tasks.kind(self.task.name)

@@ -34,7 +34,8 @@ class TrialJob:
 
 def packing(corpus: Corpus) -> Packing:
     """How trainings on this data share the GPUs of the cluster."""
-    return Packing(gpu_bytes(), {size: array.nbytes for size, array in corpus.images.items()})
+    image_bytes = {size: array.nbytes for size, array in corpus.images.items()}
+    return Packing(gpu_bytes(), image_bytes, corpus.labels)
 
 
 def gpu_bytes() -> int:
@@ -66,7 +67,7 @@ def trainable(parameters: Mapping[str, TrialJob], corpus: Corpus) -> None:
     job = parameters["job"]
 
     def report(point: CurvePoint) -> None:
-        tune.report({"epoch": point.epoch, "val_f1": point.val_f1})
+        tune.report({"epoch": point.epoch, "val_score": point.val_score})
 
     try:
         with _at_hand(job.assignment) as here:
@@ -74,9 +75,9 @@ def trainable(parameters: Mapping[str, TrialJob], corpus: Corpus) -> None:
     except Exception:  # noqa: BLE001 (the driver tells whatever it is: a full disk, no memory left, a bug)
         gc.collect()  # what a training out of memory still holds would be missing to the next one here
         torch.cuda.empty_cache()
-        tune.report({"state": "failed", "val_f1": 0.0, "error": traceback.format_exc()})
+        tune.report({"state": "failed", "val_score": 0.0, "error": traceback.format_exc()})
     else:
-        tune.report({"state": record.state, "val_f1": record.val_f1 or 0.0, "error": ""})
+        tune.report({"state": record.state, "val_score": record.val_score or 0.0, "error": ""})
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from whc.trials.artifacts import peak_memory_bytes
@@ -20,11 +20,13 @@ PARTS = 20  # shares are multiples of a part, so that a worker can be reused for
 class Packing:
     """Memory that trainings share; `gpu_bytes` is the memory of the smallest GPU, 0 where there is none.
 
-    `image_bytes` is the size of the decoded data by (height, width); every training holds its data on the GPU.
+    `image_bytes` is the size of the decoded data by (height, width); every training holds its data on the GPU. `labels`
+    are those of the data, None while it is not known.
     """
 
     gpu_bytes: int
     image_bytes: Mapping[tuple[int, int], int]
+    labels: Sequence[str] | None = None
 
     def share(self, config: TrialConfig, alone: bool) -> float:
         """The share of a GPU that a training gets, up to 1; 0 where there is no GPU.
@@ -37,6 +39,7 @@ class Packing:
             return 0.0
         if alone:
             return 1.0
-        training = peak_memory_bytes(config, outputs=1) + self.image_bytes[config.model.image_size]
+        outputs = config.task_for(self.labels).outputs
+        training = peak_memory_bytes(config, outputs) + self.image_bytes[config.model.image_size]
         parts = math.ceil((CONTEXT_BYTES + MARGIN * training) / self.gpu_bytes * PARTS)
         return min(parts, PARTS) / PARTS

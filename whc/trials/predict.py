@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from whc.records import ModelMetadata
+from whc.tasks import Task
 from whc.training import checkpoint
 from whc.trials.artifacts import describe, device, restore
 
@@ -19,7 +19,7 @@ class TorchSession:
     """A `whc.runtimes.Session` of a network."""
 
     def __init__(
-        self, path: Path, network: nn.Module, task: ModuleType, described: ModelMetadata, shape: tuple[int, ...]
+        self, path: Path, network: nn.Module, task: Task, described: ModelMetadata, shape: tuple[int, ...]
     ) -> None:
         self.path = path
         self.input_shape = (1, *shape)
@@ -31,11 +31,11 @@ class TorchSession:
         return self._described
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities for a batch: (N,) for two classes, (N, C) for more."""
+        """Outputs for a batch (N, ...)."""
         with torch.inference_mode():
-            logits = self._network(torch.from_numpy(images).to(self._on))
-            probabilities: NDArray[np.float32] = self._task.probabilities(logits).float().cpu().numpy()
-        return probabilities
+            raw = self._network(torch.from_numpy(images).to(self._on))
+            outputs: NDArray[np.float32] = self._task.decoded(raw).float().cpu().numpy()
+        return outputs
 
 
 def load(path: Path, threads: int = 1) -> TorchSession:
@@ -51,4 +51,5 @@ def load(path: Path, threads: int = 1) -> TorchSession:
     saved = checkpoint.load(path)
     config, network = restore(saved, str(path))
     torch.set_num_threads(threads)
-    return TorchSession(path, network, config.task_module, describe(config, saved), config.model.input_shape)
+    task = config.task_for(saved.labels)
+    return TorchSession(path, network, task, describe(config, saved), config.model.input_shape)

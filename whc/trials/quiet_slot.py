@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -17,27 +17,29 @@ from whc.errors import StudyError
 from whc.latency.bench import bench
 from whc.latency.host import host
 from whc.latency.timing import Protocol
-from whc.models.assemble import ModelConfig
 from whc.plugins import Choice
 from whc.records import Footprint
+from whc.trials.config import TrialConfig
 
 EXPORT_LIBRARIES = ("torch", "onnx", "onnxscript", "onnxsim")
 SLOT_PROTOCOL = Protocol(max_s=10)
 MAX_ATTEMPTS = 2
 
 
-def cache_key(model: ModelConfig, outputs: int, runtime: Choice) -> str:
+def cache_key(config: TrialConfig, labels: Sequence[str], runtime: Choice) -> str:
     """Hash of what size and latency depend on: architecture, exporter versions, runtime, host, protocol; not weights.
 
     Args:
-        model: the architecture up to its last layer.
-        outputs: size of that layer.
+        config: whose network.
+        labels: those of the data, which decide how many outputs there are.
         runtime: runtime plug-in with its parameters.
     """
+    task = config.task_for(labels)
     return fingerprint(
         {
-            "model": model.model_dump(mode="json", exclude={"dropout"}),
-            "outputs": outputs,
+            "model": config.model.model_dump(mode="json", exclude={"dropout"}),
+            "task": [config.task.name, task.graph_parameters],
+            "outputs": task.outputs,
             "exporters": {name: version(name) for name in EXPORT_LIBRARIES},
             "runtime": runtime.dump(),
             "host": host(),

@@ -92,7 +92,7 @@ def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Rep
         config: what to train.
         corpus: decoded data, with images at the configuration's size.
         assignment: where, and under what rules.
-        report: told each epoch's validation F1.
+        report: told each epoch's validation score.
     """
     folder = assignment.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,7 +169,7 @@ def _attempt(
         report(next(epochs).point)
     best = training.best
     assert best is not None  # noqa: S101 (there is at least one epoch)
-    facts["val_f1"] = best.val_f1
+    facts["val_score"] = best.val_score
     saved = to_checkpoint(config, corpus, best, assignment.study, assignment.trial_id)
     if until < config.training.epochs:
         checkpoint.save(replace(saved, progress=training.state()), rung_checkpoint)
@@ -188,7 +188,7 @@ def _before_training(
 ) -> tuple[records.State | None, str]:
     """What is known without training; a state and a reason if that is the end of it."""
     start = time.perf_counter()
-    artifact, outputs = assignment.folder / "model.onnx", config.task_module.outputs(corpus.labels)
+    artifact, outputs = assignment.folder / "model.onnx", config.task_for(corpus.labels).outputs
     network = untrained(config, corpus.labels)
     facts["params"] = sum(parameter.numel() for parameter in network.parameters())
 
@@ -199,7 +199,7 @@ def _before_training(
         return artifact
 
     runtime, reference_ms = assignment.runtime, assignment.reference_ms
-    key = quiet_slot.cache_key(config.model, outputs, runtime)
+    key = quiet_slot.cache_key(config, corpus.labels, runtime)
     found = quiet_slot.measured(key, exported, runtime, reference_ms, assignment.cache)
     facts["latency"], facts["size_bytes"] = found.latency, found.size_bytes
     facts["peak_memory_bytes"] = peak_memory_bytes(config, outputs)

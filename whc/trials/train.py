@@ -19,6 +19,7 @@ from whc.data.dataset import Corpus
 from whc.data.preprocess import INTERPOLATION
 from whc.data.windows import windows
 from whc.errors import ArtifactError, UsageError, problem
+from whc.tasks import Task
 from whc.training import checkpoint, diagnostics
 from whc.training.checkpoint import Checkpoint
 from whc.training.logbook import Logbook, logged
@@ -26,9 +27,9 @@ from whc.training.loop import Best, Epoch, Outcome, Trainer, TrainingConfig, Tra
 from whc.trials import artifacts
 from whc.trials.config import TrialConfig
 
-KEPT = 10  # of the latest checkpoints, and of the best
+KEPT_CHECKPOINTS = 10  # of the latest checkpoints, and of the best
 CHECKPOINTS = "checkpoints"
-RARE = 0.1  # of the training rows, for a class that a network may learn never to answer
+RARE_SHARE = 0.1  # of the training rows, for a class that a network may learn never to answer
 
 log = logging.getLogger(__name__)
 
@@ -136,9 +137,9 @@ def train_and_save(start: Start, corpus: Corpus, out: Path, draw_every: int | No
         watcher: told how it goes.
 
     Returns:
-        The summary, also in summary.json: f1, accuracy, constant_f1 and f1 at the threshold tuned on validation (test,
-        scored once; None without a test split), val_f1, constant_val_f1, a remark where nothing was learnt, epoch,
-        params, the curve, and where the checkpoint lies.
+        The summary, also in summary.json: metric, score, details, floor and the score with the parameters `tuned` on
+        validation (test, scored once; None without a test split), val_score, val_floor, a remark where nothing was
+        learnt, epoch, params, the curve, and where the checkpoint lies.
 
     Raises:
         TrainingError: the loss is not a number; names the last good checkpoint.
@@ -174,7 +175,7 @@ class _Pictures:
     def __init__(
         self, config: TrialConfig, corpus: Corpus, out: Path, every: int | None, artist: diagnostics.Artist
     ) -> None:
-        self._config, self._labels, self._artist = config, corpus.labels, artist
+        self._config, self._task, self._artist = config, config.task_for(corpus.labels), artist
         self._folder, self._every = out / "diagnostics", every
 
     def epoch_ended(self, epoch: Epoch) -> None:
@@ -190,11 +191,10 @@ class _Pictures:
             self._draw("test", f"test, best epoch {epoch}", outcome)
 
     def _draw(self, name: str, title: str, outcome: Outcome) -> None:
-        task, threshold = self._config.task_module, self._config.threshold
-        confusion = task.confusion(outcome.probabilities, outcome.class_ids, threshold)
-        f1 = task.score(outcome.probabilities, outcome.class_ids, threshold)
-        path, title = self._folder / f"{name}.png", f"{title}: F1 {f1:.4f}"
-        self._artist.draw(path, title, self._labels, confusion, outcome.probabilities, outcome.class_ids)
+        task = self._task
+        score = float(task.judge(outcome.outputs, outcome.targets).score())
+        path, title = self._folder / f"{name}.png", f"{title}: {task.metric.shown(score)}"
+        self._artist.draw(path, title, task, outcome.outputs, outcome.targets)
 
 
 def _train(
@@ -205,7 +205,7 @@ def _train(
     done = len(trainer.curve)
     watcher.started(done, config.training.epochs, trainer.images)
     log.info("%s after %d of %d epochs, data %s", out, done, config.training.epochs, corpus.fingerprint)
-    logbook = Logbook(out, done)
+    logbook = Logbook(out, done, config.task_kind.metric)
     try:
         for epoch in trainer.epochs(_logging_the_first(watcher.trained)):
             _keep(trainer, config, corpus, folder)
@@ -235,46 +235,50 @@ def _logging_the_first(trained: Callable[[int], None]) -> Callable[[int], None]:
 def _keep(trainer: Trainer, config: TrialConfig, corpus: Corpus, folder: Path) -> None:
     """Save the epoch, and drop what is neither among the latest nor among the best."""
     point = trainer.curve[-1]
-    now = Best(point.epoch, point.val_f1, trainer.scored.state_dict())
+    now = Best(point.epoch, point.val_score, trainer.scored.state_dict())
     saved = replace(artifacts.to_checkpoint(config, corpus, now), progress=trainer.state())
     checkpoint.save(saved, folder / f"epoch_{point.epoch:05}.pt")
-    best = sorted(trainer.curve, key=lambda past: past.val_f1, reverse=True)[:KEPT]
-    kept = {f"epoch_{past.epoch:05}.pt" for past in (*trainer.curve[-KEPT:], *best)}
+    best = sorted(trainer.curve, key=lambda past: past.val_score, reverse=True)[:KEPT_CHECKPOINTS]
+    kept = {f"epoch_{past.epoch:05}.pt" for past in (*trainer.curve[-KEPT_CHECKPOINTS:], *best)}
     for path in folder.glob("epoch_*.pt"):
         if path.name not in kept:
             path.unlink()
 
 
 def _outcome(network: nn.Module, start: Start, corpus: Corpus, split: str) -> Outcome:
+    task = start.config.task_for(corpus.labels)
     batches = artifacts.batches_of(start.config, corpus, next(network.parameters()).device)
-    said = np.concatenate(list(evaluate(network, batches, split, start.config.task_module)))
-    return Outcome(said, batches.windows(split).class_ids)
+    outputs = np.concatenate(list(evaluate(network, batches, split, task)))
+    return Outcome(outputs, batches.windows(split).targets)
 
 
-def _constant_remark(config: TrialConfig, corpus: Corpus, val_f1: float, constant_f1: float) -> str:
+def _floor_remark(config: TrialConfig, corpus: Corpus, val_score: float, val_floor: float) -> str:
     """What to say of a training that has learnt nothing, and the likely reasons; empty for one that has."""
-    if val_f1 > constant_f1:
+    if val_score > val_floor:
         return ""
-    training, defaults = config.training, TrainingConfig()
-    counts = np.bincount(windows(corpus, "train", 1).class_ids, minlength=len(corpus.labels))
+    training, defaults, metric = config.training, TrainingConfig(), config.task_kind.metric
+    names = corpus.labelled.strata_names
+    counts = np.bincount(windows(corpus, "train", 1).strata, minlength=len(names))
     rarest = int(counts.argmin())
     reasons = []
     if training.epochs < defaults.epochs:
-        few = f"{training.epochs} epoch is" if training.epochs == 1 else f"{training.epochs} epochs are"
-        reasons.append(f"{few} few (--set training.epochs={defaults.epochs})")
+        short = f"{training.epochs} epoch is" if training.epochs == 1 else f"{training.epochs} epochs are"
+        reasons.append(f"{short} few (--set training.epochs={defaults.epochs})")
     if training.lr > defaults.lr:
         reasons.append(f"a learning rate of {training.lr:g} is high (--set training.lr={defaults.lr:g})")
-    if counts[rarest] < RARE * counts.sum() and training.resampling == "none":
-        share = f"{counts[rarest] / counts.sum():.1%} of the training rows are {corpus.labels[rarest]!r}"
+    if 0 < counts[rarest] < RARE_SHARE * counts.sum() and training.resampling == "none":
+        share = f"{counts[rarest] / counts.sum():.1%} of the training rows are {names[rarest]!r}"
         reasons.append(f"only {share} (--set training.resampling=balanced)")
     reasons.append("the labels do not go with the pictures (whc data info FILE)")
-    rule = f"validation F1 {val_f1:.4f} is not above {constant_f1:.4f}, what always the same answer scores"
+    side = "below" if metric.is_error else "above"
+    number, floor = metric.number(val_score), metric.number(val_floor)
+    rule = f"validation {metric.name} {number} is not {side} {floor}, what always the same answer scores"
     return f"nothing was learnt: {rule}; likely because {', or '.join(reasons)}"
 
 
 def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures: _Pictures) -> dict[str, Any]:
     """Save the best epoch and score it on the test split, once, if there is one."""
-    best, config, task = trainer.best, start.config, start.config.task_module
+    best, config, task = trainer.best, start.config, start.config.task_for(corpus.labels)
     assert best is not None  # noqa: S101 (there is at least one epoch)
     checkpoint.save(artifacts.to_checkpoint(config, corpus, best), out / "checkpoint.pt")
     network = trainer.scored
@@ -284,17 +288,19 @@ def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures:
     if test:
         pictures.tested(test, best.epoch)
     else:
-        log.info(records.UNTESTED)
-    tuned = task.best_threshold(val.probabilities, val.class_ids)
-    constant_val_f1 = float(task.constant_score(val.class_ids))
+        log.info(task.metric.untested)
+    tuned = task.tuned(val.outputs, val.targets)
+    val_floor = task.floor(val.targets)
     summary = {
+        "task": config.task.name,
+        "metric": task.metric.model_dump(mode="json"),
         "test_split": corpus.has_test,
-        **_test_scores(test, config, tuned),
-        "tuned_threshold": tuned,
-        "val_f1": best.val_f1,
-        "constant_val_f1": constant_val_f1,
+        **_test_scores(test, task, tuned),
+        "tuned": tuned and tuned.config.model_dump(mode="json"),
+        "val_score": best.val_score,
+        "val_floor": val_floor,
         "epoch": best.epoch,
-        "remark": _constant_remark(config, corpus, best.val_f1, constant_val_f1),
+        "remark": _floor_remark(config, corpus, best.val_score, val_floor),
         "params": sum(parameter.numel() for parameter in network.parameters()),
         "init": start.init,
         "unreadable": list(corpus.unreadable),
@@ -306,17 +312,14 @@ def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures:
     return summary
 
 
-def _test_scores(test: Outcome | None, config: TrialConfig, tuned: float | None) -> dict[str, Any]:
+def _test_scores(test: Outcome | None, task: Task, tuned: Task | None) -> dict[str, Any]:
     """All that the summary tells of the test split; each of it None where there is none."""
     if test is None:
-        return dict.fromkeys(("f1", "accuracy", "confusion", "f1_at_tuned_threshold", "constant_f1"))
-    task = config.task_module
-    counts = task.confusion(test.probabilities, test.class_ids, config.threshold)
-    at_tuned = None if tuned is None else float(task.score(test.probabilities, test.class_ids, tuned))
+        return dict.fromkeys(("score", "details", "score_when_tuned", "floor"))
+    when_tuned = None if tuned is None else float(tuned.judge(test.outputs, test.targets).score())
     return {
-        "f1": float(task.score(test.probabilities, test.class_ids, config.threshold)),
-        "accuracy": float(np.trace(counts) / counts.sum()),
-        "confusion": counts.tolist(),
-        "f1_at_tuned_threshold": at_tuned,
-        "constant_f1": task.constant_score(test.class_ids),
+        "score": float(task.judge(test.outputs, test.targets).score()),
+        "details": task.details(test.outputs, test.targets),
+        "score_when_tuned": when_tuned,
+        "floor": task.floor(test.targets),
     }

@@ -20,7 +20,7 @@ curves = [json.loads(curve) for curve in frame["curve"]]
 for curve in curves:
     fastest = min(point["seconds"] for point in curve)
     for point in curve:
-        point.update(seconds=round(fastest, 3), val_f1=round(point["val_f1"], 4))
+        point.update(seconds=round(fastest, 3), val_score=round(point["val_score"], 4))
 frame["curve"] = [json.dumps(curve) for curve in curves]
 frame["before_s"] = frame["before_s"].clip(upper=frame["before_s"].median()).round(3)
 frame.attrs = {"study": study}

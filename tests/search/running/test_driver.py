@@ -38,7 +38,7 @@ def test_trials_are_handed_out_and_taken_in(
     assert first.drawn.keys() <= space.distributions(space.compile_space(study.space, "")).keys()
     json.dumps(jobs[0].config.resolved())
 
-    driver.ended(leave(jobs[1], val_f1=0.8))
+    driver.ended(leave(jobs[1], val_score=0.8))
     driver.ended(leave(jobs[0], "infeasible", latency_ms=2.0))
     assert driver._plan.open_trials == 2
     assert {trial_id: one.state for trial_id, one in driver.records.items()} == {
@@ -105,7 +105,7 @@ def test_observers_hear_how_far_a_trial_is(study: StudyRecord, folder: Path, tre
 
 def test_a_record_outlives_the_worker_that_died_after_it(begin: Begin, leave: Left) -> None:
     driver = begin()
-    driver.ended(leave(driver.next_job(), val_f1=0.8), "the worker died")
+    driver.ended(leave(driver.next_job(), val_score=0.8), "the worker died")
     assert driver.records["00000"].state == "finished"
 
 
@@ -114,7 +114,7 @@ def test_a_restart_keeps_what_ended_and_clears_what_broke_off(
 ) -> None:
     driver = begin()
     jobs = [driver.next_job() for _ in range(3)]
-    driver.ended(leave(jobs[0], val_f1=0.8))
+    driver.ended(leave(jobs[0], val_score=0.8))
     torn = folder / "trials" / "00001"
     torn.mkdir()
     (torn / "checkpoint.pt").write_bytes(b"half")
@@ -158,7 +158,11 @@ def test_a_damaged_record_is_told(begin: Begin, folder: Path) -> None:
 
 def test_finish_writes_a_row_for_each_trial(begin: Begin, folder: Path, leave: Left) -> None:
     driver = begin()
-    leave_and_end = [("finished", {"val_f1": 0.8}), ("infeasible", {"latency_ms": 2.0}), ("finished", {"val_f1": 0.6})]
+    leave_and_end = [
+        ("finished", {"val_score": 0.8}),
+        ("infeasible", {"latency_ms": 2.0}),
+        ("finished", {"val_score": 0.6}),
+    ]
     for state, numbers in leave_and_end:
         driver.ended(leave(driver.next_job(), state, **numbers))
     driver.next_job()
@@ -173,7 +177,7 @@ def test_finish_writes_a_row_for_each_trial(begin: Begin, folder: Path, leave: L
         "00002": "finished",
         "00003": "failed",
     }
-    assert table["val_f1"].dropna().to_dict() == {"00000": 0.8, "00002": 0.6}
+    assert table["val_score"].dropna().to_dict() == {"00000": 0.8, "00002": 0.6}
     assert table["latency_ms"].dropna().to_dict() == {"00000": 0.5, "00001": 2.0, "00002": 0.5}
     assert json.loads(table["config"]["00000"]) == driver.records["00000"].config
     assert json.loads(table["drawn"]["00003"]) == driver.records["00003"].drawn
@@ -187,8 +191,8 @@ def test_finish_before_any_trial_has_ended(begin: Begin, folder: Path) -> None:
 
 def test_a_restart_goes_on_from_the_rungs(halved: Begin, wait: Left) -> None:
     driver = halved()
-    for job, val_f1 in [(driver.next_job(), val_f1) for val_f1 in (0.6, 0.8, 0.7)]:
-        driver.ended(wait(job, val_f1))
+    for job, val_score in [(driver.next_job(), val_score) for val_score in (0.6, 0.8, 0.7)]:
+        driver.ended(wait(job, val_score))
     driver.next_job()  # 00001 trains on when the driver dies
     again = halved()
     assert again._plan.open_trials == 1
@@ -218,8 +222,8 @@ def test_a_worker_that_died_is_tried_again_before_anything_else(halved: Begin, w
 
 def test_a_rung_of_before_is_not_taken_for_the_next_one(halved: Begin, folder: Path, wait: Left) -> None:
     driver = halved()
-    for val_f1 in (0.6, 0.8):
-        driver.ended(wait(driver.next_job(), val_f1))
+    for val_score in (0.6, 0.8):
+        driver.ended(wait(driver.next_job(), val_score))
     for _ in range(2):
         driver.ended(driver.next_job().assignment.trial_id, "the worker died")
     assert driver.records["00001"].state == "failed"
@@ -262,8 +266,8 @@ def test_trials_come_from_where_workers_leave_them(
         return trial_id
 
     driver = halved(**remote)
-    for val_f1 in (0.6, 0.8):
-        driver.ended(left(driver.next_job(), wait, val_f1))
+    for val_score in (0.6, 0.8):
+        driver.ended(left(driver.next_job(), wait, val_score))
     assert sorted(path.name for path in (folder / "trials" / "00001").iterdir()) == ["rung.json"]
     on = driver.next_job()
     assert on.assignment.trial_id == "00001"
@@ -272,8 +276,8 @@ def test_trials_come_from_where_workers_leave_them(
     again = halved(**remote)
     assert again.records["00001"].state == "finished"
     assert again._plan.open_trials == 2
-    for val_f1 in (0.5, 0.4):
-        again.ended(left(again.next_job(), wait, val_f1))
+    for val_score in (0.5, 0.4):
+        again.ended(left(again.next_job(), wait, val_score))
     on = again.next_job()
     again.ended(left(on, finish, 0.7))
     again.finish()

@@ -47,11 +47,11 @@ def sleeping(parameters: dict[str, TrialJob], corpus: Corpus) -> None:
     record = TrialRecord(
         trial_id=assignment.trial_id, study=assignment.study,
         config=job.config.resolved(), config_hash=job.config.hash,
-        drawn=assignment.drawn, state="finished", curve=[CurvePoint(epoch=1, val_f1=0.6, seconds=1)], val_f1=0.6,
+        drawn=assignment.drawn, state="finished", curve=[CurvePoint(epoch=1, val_score=0.6, seconds=1)], val_score=0.6,
         latency=Latency(ms=0.1, low_ms=0.1, high_ms=0.1, **fixed), seed=0, data_fingerprint="", code_version="",
     )  # fmt: skip
     records.save(record, assignment.folder / "record.json")
-    tune.report({"state": "finished", "val_f1": 0.6, "reason": ""})
+    tune.report({"state": "finished", "val_score": 0.6, "reason": ""})
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def path(tree: space.Section, study: StudyRecord, tmp_path: Path) -> Path:
     for number in range(20):
         config = TrialConfig.model_validate(space.suggest(tree, sampled.ask()))
         width, depth = config.model.width, config.model.depth
-        curve = [{"epoch": i, "val_f1": F1[width] * i / EPOCHS, "seconds": 10.0} for i in range(1, EPOCHS + 1)]
+        curve = [{"epoch": i, "val_score": F1[width] * i / EPOCHS, "seconds": 10.0} for i in range(1, EPOCHS + 1)]
         ms = width * depth / 100
         fixed = {"p90_ms": ms, "p99_ms": ms, "runtime": "onnxruntime_cpu", "threads": 1, "host": "there"}
         latency = {"ms": ms, "low_ms": ms, "high_ms": ms, "ratio": 10 * ms, **fixed}
@@ -67,7 +67,7 @@ def test_the_nearest_training_answers(path: Path, tree: space.Section) -> None:
     common = {"model.backbone": "baseline", "model.head": "avg", "model.image_size": 16, "training.lr": 3e-3}
     for width in (4, 8):
         found = table.nearest({**common, "model.width": width, "model.depth": 4})
-        assert found.curve[-1].val_f1 == pytest.approx(F1[width])
+        assert found.curve[-1].val_score == pytest.approx(F1[width])
 
 
 def test_what_explains_nothing_does_not_decide_who_is_nearest(path: Path, tree: space.Section) -> None:
@@ -76,7 +76,7 @@ def test_what_explains_nothing_does_not_decide_who_is_nearest(path: Path, tree: 
     for _ in range(50):
         trial = sampled.ask()
         width = space.suggest(tree, trial)["model"]["width"]
-        assert table.nearest(trial.params).curve[-1].val_f1 == pytest.approx(F1[width])
+        assert table.nearest(trial.params).curve[-1].val_score == pytest.approx(F1[width])
 
 
 def test_a_training_is_nearest_to_itself(path: Path, tree: space.Section) -> None:

@@ -66,7 +66,7 @@ def at_random(tree: space.Section, seed: int) -> Callable[[], dict[str, Any]]:
 
 
 def found(tried: list[Observation]) -> float:
-    return hypervolume([Point(one.f1[1.0], one.latency_ms) for one in tried], WORST)
+    return hypervolume([Point(one.scores[1.0], one.latency_ms) for one in tried], WORST)
 
 
 def work(tried: Observation) -> float:
@@ -120,7 +120,7 @@ def test_what_a_network_has_no_use_for_does_not_blur_what_is_known_of_it(
         seen.extend(candidates)
         return np.zeros(len(candidates)), np.ones(len(candidates))
 
-    monkeypatch.setattr(chooser, "_expected_f1", expected)
+    monkeypatch.setattr(chooser, "_expected_scores", expected)
     chooser.choose(tried, [])
     assert any("model.backbone.inverted_se.expansion" in one for one in seen)
     for one in seen:
@@ -143,13 +143,13 @@ def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
     draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
     whole = [measured(draw()) for _ in range(40)]
     mixed = [
-        Observation(one.drawn, one.latency_ms, {0.5: one.f1[1.0] - 0.1, **(one.f1 if i % 2 else {})})
+        Observation(one.drawn, one.latency_ms, {0.5: one.scores[1.0] - 0.1, **(one.scores if i % 2 else {})})
         for i, one in enumerate(whole)
     ]
     chooser.choose(mixed, [])
-    half_trained = [one for one, also in zip(whole, mixed, strict=True) if 1.0 not in also.f1]
-    expected = 1 - np.exp(-chooser._expected_f1([one.drawn for one in half_trained])[0])
-    assert np.abs(expected - [one.f1[1.0] for one in half_trained]).mean() < 0.05
+    half_trained = [one for one, also in zip(whole, mixed, strict=True) if 1.0 not in also.scores]
+    expected = 1 - np.exp(-chooser._expected_scores([one.drawn for one in half_trained])[0])
+    assert np.abs(expected - [one.scores[1.0] for one in half_trained]).mean() < 0.05
 
 
 def test_a_search_begins_with_what_trains_quickly_and_not_always_the_same(tree: space.Section) -> None:
@@ -180,7 +180,7 @@ def test_what_is_more_work_is_expected_to_err_less(tree: space.Section) -> None:
     smaller, larger = tried[0].drawn, {**tried[0].drawn, "model.width": 32, "model.depth": 6, "model.image_size": 32}
     less, more = chooser._log_work([smaller, larger])
     assert more - less > math.log(10)
-    before, after = chooser._expected_f1([smaller, larger])[0]
+    before, after = chooser._expected_scores([smaller, larger])[0]
     assert after - before == pytest.approx(WORK_EXPONENT * (more - less), rel=0.2)
 
 
@@ -279,13 +279,13 @@ def test_the_same_seed_chooses_the_same(tree: space.Section) -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(f1=st.floats(0.5, 0.95), ms=st.floats(0.01, 0.19))
+@given(score=st.floats(0.5, 0.95), ms=st.floats(0.01, 0.19))
 def test_a_gain_that_is_certain_is_the_hypervolume_that_is_added(f1: float, ms: float) -> None:
     tree = space.compile_space(RAW, "space.yaml")
     chooser, draw = Chooser(tree, FLOOR, LIMIT_MS, 0), at_random(tree, 0)
     tried = [Observation(draw(), ms_, {1.0: f1_}) for ms_, f1_ in [(0.02, 0.6), (0.05, 0.8), (0.15, 0.7)]]
 
-    known = [Point(one.f1[1.0], one.latency_ms) for one in tried]
+    known = [Point(one.scores[1.0], one.latency_ms) for one in tried]
     added = hypervolume([*known, Point(f1, ms)], WORST) - hypervolume(known, WORST)
     certain = np.array([-math.log(1 - f1)]), np.zeros(1)
     gains = chooser._gains(certain, np.log([ms]), tried)

@@ -19,15 +19,15 @@ def test_the_better_half_goes_on_and_the_rest_is_stopped_at_the_end(
     halved: Begin, folder: Path, calls: list[tuple[str, ...]], wait: Left, finish: Left
 ) -> None:
     driver = halved()
-    for val_f1 in (0.6, 0.8):
-        driver.ended(wait(driver.next_job(), val_f1))
+    for val_score in (0.6, 0.8):
+        driver.ended(wait(driver.next_job(), val_score))
     assert driver.records == {}
     on = driver.next_job()
     assert (on.assignment.trial_id, on.assignment.until) == ("00001", 2)
     assert on.assignment.drawn.keys() <= space.distributions(space.compile_space(driver.study.space, "")).keys()
     driver.ended(finish(on, 0.9))
-    for val_f1 in (0.7, 0.5):
-        driver.ended(wait(driver.next_job(), val_f1))
+    for val_score in (0.7, 0.5):
+        driver.ended(wait(driver.next_job(), val_score))
     assert not driver.over
     on = driver.next_job()
     assert on.assignment.trial_id == "00002"

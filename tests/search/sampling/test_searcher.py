@@ -92,15 +92,15 @@ def test_each_end_is_told_apart(sampler: Sampler, journal: Path, record: Record)
     assert told["infeasible"].constraints["size_bytes"] < 0
     assert all(over <= 0 for over in told["finished"].constraints.values())
     # Fast, but worse than saying yes to everything: over a limit, so that the sampler keeps away.
-    assert told["useless"].constraints["constant_f1"] == pytest.approx(0.1 + CLEAR_MARGIN)
-    assert told["zero"].constraints["constant_f1"] == pytest.approx(0.5 + CLEAR_MARGIN)
+    assert told["useless"].constraints["floor"] == pytest.approx(0.1 + CLEAR_MARGIN)
+    assert told["zero"].constraints["floor"] == pytest.approx(0.5 + CLEAR_MARGIN)
 
 
 def test_objectives_are_of_finished_trials_alone(record: Record) -> None:
-    assert objectives(record("1", "finished", latency_ms=0.5, val_f1=0.8)) == [0.8, 0.5]
-    for state, latency_ms, val_f1 in ENDS.values():
-        if state != "finished" or None in (latency_ms, val_f1):
-            assert objectives(record("1", state, latency_ms=latency_ms, val_f1=val_f1)) is None
+    assert objectives(record("1", "finished", latency_ms=0.5, val_score=0.8)) == [0.8, 0.5]
+    for state, latency_ms, val_score in ENDS.values():
+        if state != "finished" or None in (latency_ms, val_score):
+            assert objectives(record("1", state, latency_ms=latency_ms, val_score=val_score)) is None
 
 
 def test_only_limits_of_the_study_constrain(study: StudyRecord, record: Record) -> None:
@@ -171,7 +171,7 @@ def test_a_damaged_journal_stops_nothing(
 
 
 def test_a_record_that_was_never_asked_for_changes_nothing(sampler: Sampler, journal: Path, record: Record) -> None:
-    sampler.tell(record("00000", "finished", latency_ms=0.5, val_f1=0.8))
+    sampler.tell(record("00000", "finished", latency_ms=0.5, val_score=0.8))
     assert trials(journal) == {}
 
 
@@ -260,11 +260,11 @@ def test_a_grid_that_does_not_fit_is_redrawn(study: StudyRecord, journal: Path) 
     assert not any("5x5" in one for one in seen)
 
 
-def waiting(record: Record, sampler: Sampler, trial_id: str, val_f1: float) -> TrialRecord:
+def waiting(record: Record, sampler: Sampler, trial_id: str, val_score: float) -> TrialRecord:
     config, drawn = sampler.ask(trial_id)
     longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 4})})
-    made = record(trial_id, "waiting", longer, drawn, 0.5, val_f1)
-    return made.model_copy(update={"curve": [CurvePoint(epoch=1, val_f1=val_f1, seconds=1.0)]})
+    made = record(trial_id, "waiting", longer, drawn, 0.5, val_score)
+    return made.model_copy(update={"curve": [CurvePoint(epoch=1, val_score=val_score, seconds=1.0)]})
 
 
 def test_one_that_waits_runs_in_the_journal_and_is_known_to_the_sampler(
@@ -276,7 +276,7 @@ def test_one_that_waits_runs_in_the_journal_and_is_known_to_the_sampler(
     (seen,) = sampler._study.get_trials(states=(TrialState.PRUNED,))  # type: ignore[union-attr]
     assert seen.constraints["unfinished"] == pytest.approx(0.75)
     assert seen.values is None
-    sampler.tell(made.model_copy(update={"state": "finished", "val_f1": 0.9}))
+    sampler.tell(made.model_copy(update={"state": "finished", "val_score": 0.9}))
     told = trials(journal)["00000"]
     assert (told.state, told.values) == (TrialState.COMPLETE, [0.9, 0.5])
     assert "unfinished" not in told.constraints
@@ -357,15 +357,18 @@ def test_auto_learns_from_every_end(tree: space.Section, study: StudyRecord, jou
     made.start([])
     config, drawn = made.ask("00000")
     config = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 4})})
-    curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=1) for epoch, val_f1 in enumerate((0.6, 0.5, 0.7, 0.4), 1)]
+    curve = [
+        CurvePoint(epoch=epoch, val_score=val_score, seconds=1)
+        for epoch, val_score in enumerate((0.6, 0.5, 0.7, 0.4), 1)
+    ]
     waits = record("00000", "waiting", config, drawn, 0.4, 0.6).model_copy(update={"curve": curve[:2]})
     made.tell(waits)
     assert tried(made) == {"00000": Observation(drawn, 0.4, {0.5: 0.6})}
-    made.tell(waits.model_copy(update={"state": "finished", "curve": curve, "val_f1": 0.7}))
+    made.tell(waits.model_copy(update={"state": "finished", "curve": curve, "val_score": 0.7}))
     assert tried(made) == {"00000": Observation(drawn, 0.4, {0.5: 0.6, 1.0: 0.7})}
     for trial_id, state, latency_ms in [("1", "infeasible", 3.0), ("2", "failed", 0.2), ("3", "failed", None)]:
         made.tell(record(trial_id, state, *made.ask(trial_id), latency_ms))
-    assert [one.f1 for one in tried(made).values()][1:] == [{}, {1.0: 0.0}]  # of the last one nothing is known
+    assert [one.scores for one in tried(made).values()][1:] == [{}, {1.0: 0.0}]  # of the last one nothing is known
 
     again = Sampler(tree, halved, journal)
     again.start([waits], [waits.model_copy(update={"study": "earlier"})])

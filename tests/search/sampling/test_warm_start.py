@@ -28,9 +28,9 @@ def runs(tmp_path: Path, study: StudyRecord, tree: space.Section, record: Record
     sampler = Sampler(tree, study, tmp_path / "optuna.journal")
     sampler.start([])
     ends = {"00000": ("finished", 0.9), "00001": ("stopped", 0.7), "00002": ("failed", None)}
-    for trial_id, (state, val_f1) in ends.items():
+    for trial_id, (state, val_score) in ends.items():
         config, drawn = sampler.ask(trial_id)
-        made = record(trial_id, state, config, drawn, 0.4, val_f1)
+        made = record(trial_id, state, config, drawn, 0.4, val_score)
         records.save(made.model_copy(update={"study": "old"}), folder / "trials" / trial_id / "record.json")
     return folder.parent
 

@@ -58,12 +58,12 @@ def plain(width: int = COLUMNS) -> tuple[Console, io.StringIO]:
 def ended(record: Record) -> list[TrialRecord]:
     """One of each state; of the finished ones, 1 is dominated by 0."""
     return [
-        record("00000", "finished", latency_ms=0.2, val_f1=0.7),
-        record("00001", "finished", latency_ms=0.3, val_f1=0.6),
-        record("00002", "finished", latency_ms=0.4, val_f1=0.9),
+        record("00000", "finished", latency_ms=0.2, val_score=0.7),
+        record("00001", "finished", latency_ms=0.3, val_score=0.6),
+        record("00002", "finished", latency_ms=0.4, val_score=0.9),
         record("00003", "infeasible", latency_ms=2.0),
         record("00004", "failed", latency_ms=None),
-        record("00005", "stopped", latency_ms=0.1, val_f1=0.99),
+        record("00005", "stopped", latency_ms=0.1, val_score=0.99),
     ]
 
 
@@ -85,7 +85,7 @@ def test_front_table_without_finished_trials(ended: list[TrialRecord]) -> None:
 
 def test_a_long_front_shows_its_most_accurate_end(record: Record) -> None:
     many = [
-        record(f"{i:05d}", "finished", latency_ms=0.1 + i / 100, val_f1=0.5 + i / 100) for i in range(FRONT_ROWS + 3)
+        record(f"{i:05d}", "finished", latency_ms=0.1 + i / 100, val_score=0.5 + i / 100) for i in range(FRONT_ROWS + 3)
     ]
     (table,) = front_table(many)
     assert table.row_count == FRONT_ROWS
@@ -97,7 +97,7 @@ def test_a_long_front_shows_its_most_accurate_end(record: Record) -> None:
 
 
 def test_all_of_a_long_front_can_be_had(record: Record) -> None:
-    many = [record(f"{i:05d}", "finished", latency_ms=0.1 + i, val_f1=0.5 + i / 100) for i in range(FRONT_ROWS + 3)]
+    many = [record(f"{i:05d}", "finished", latency_ms=0.1 + i, val_score=0.5 + i / 100) for i in range(FRONT_ROWS + 3)]
     (table,) = front_table(many, rows=len(many))
     assert table.row_count == len(many)
     assert table.caption is None
@@ -112,10 +112,10 @@ def cells(plot: str) -> list[str]:
 
 def test_the_plot_puts_each_trial_in_its_place(record: Record) -> None:
     ended = [
-        record("00000", "finished", latency_ms=0.01, val_f1=0.5),
-        record("00001", "finished", latency_ms=1.0, val_f1=0.9),
-        record("00002", "finished", latency_ms=0.1, val_f1=0.5),  # halfway: latency is drawn as its log
-        record("00003", "stopped", latency_ms=1.0, val_f1=0.7),
+        record("00000", "finished", latency_ms=0.01, val_score=0.5),
+        record("00001", "finished", latency_ms=1.0, val_score=0.9),
+        record("00002", "finished", latency_ms=0.1, val_score=0.5),  # halfway: latency is drawn as its log
+        record("00003", "stopped", latency_ms=1.0, val_score=0.7),
         record("00004", "infeasible", latency_ms=100.0),
         record("00005", "failed", latency_ms=None),
     ]
@@ -124,7 +124,7 @@ def test_the_plot_puts_each_trial_in_its_place(record: Record) -> None:
     last = PLOT_COLUMNS - 1
     assert found == {(4, 0): "●", (0, last): "●", (4, round(last / 2)): "○", (2, last): "·"}
     legend, top, *_, bottom, axis = plot.plain.splitlines()
-    assert legend == "val_f1  ● front  ○ other finished  · stopped"
+    assert legend == "val_score  ● front  ○ other finished  · stopped"
     assert top.startswith("0.9000 |")
     assert bottom.startswith("0.5000 |")
     assert axis.split() == ["0.0100", "1.0000", "ms"]
@@ -132,9 +132,9 @@ def test_the_plot_puts_each_trial_in_its_place(record: Record) -> None:
 
 def test_what_is_no_better_than_the_constant_predictor_lies_on_the_lowest_line(record: Record) -> None:
     ended = [
-        record("00000", "finished", latency_ms=0.1, val_f1=0.01),
-        record("00001", "finished", latency_ms=0.2, val_f1=0.6),
-        record("00002", "finished", latency_ms=0.4, val_f1=0.8),
+        record("00000", "finished", latency_ms=0.1, val_score=0.01),
+        record("00001", "finished", latency_ms=0.2, val_score=0.6),
+        record("00002", "finished", latency_ms=0.4, val_score=0.8),
     ]
     (plot,) = front_plot(ended, floor=0.6, rows=3)
     top, middle, bottom = cells(plot.plain)
@@ -159,7 +159,7 @@ finite = st.floats(1e-3, 1e3)
 def test_a_plot_keeps_its_size_and_shows_the_front(
     trials: list[tuple[str, float, float]], floor: float, rows: int, record: Record
 ) -> None:
-    ended = [record(f"{i:05d}", state, latency_ms=ms, val_f1=f1) for i, (state, ms, f1) in enumerate(trials)]
+    ended = [record(f"{i:05d}", state, latency_ms=ms, val_score=f1) for i, (state, ms, f1) in enumerate(trials)]
     plots = front_plot(ended, floor, rows)
     assert bool(plots) == any(state == "finished" for state, _, _ in trials)
     for plot in plots:
@@ -173,12 +173,12 @@ def test_one_plain_line_a_trial_when_not_on_a_terminal(study: StudyRecord, ended
     with Display(console) as display:
         display.study_started(study, ended[:1])
         for record in ended[1:]:
-            display.trial_runs(record.trial_id, "epoch 1 val_f1 0.500")
+            display.trial_runs(record.trial_id, "epoch 1 val_score 0.500")
             display.trial_ended(record)
     lines = out.getvalue().splitlines()
     assert len(lines) == len(ended) - 1
     network = "baseline/avg rgb w32 d4 32px"
-    assert lines[0] == f"[2/4] 00001 finished: val_f1 0.6000, 0.3000 ms, {network}"
+    assert lines[0] == f"[2/4] 00001 finished: val_score 0.6000, 0.3000 ms, {network}"
     assert lines[2] == f"[4/4] 00003 infeasible: it infeasible, 2.0000 ms, {network}"
     assert lines[3] == f"[5/4] 00004 failed: it failed, no latency, {network}"
     assert "\x1b" not in out.getvalue()
@@ -186,11 +186,13 @@ def test_one_plain_line_a_trial_when_not_on_a_terminal(study: StudyRecord, ended
 
 @pytest.fixture
 def waiting(record: Record) -> Record:
-    """Gives a trial that waits: `waiting(id, epochs, of, val_f1)`; an epoch took 10 s."""
+    """Gives a trial that waits: `waiting(id, epochs, of, val_score)`; an epoch took 10 s."""
 
-    def build(trial_id: str, epochs: int, of: int, val_f1: float, elapsed_s: float = 0.0) -> TrialRecord:
-        curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=10.0) for epoch in range(1, epochs + 1)]
-        made = record(trial_id, "waiting", TrialConfig.model_validate({"training": {"epochs": of}}), val_f1=val_f1)
+    def build(trial_id: str, epochs: int, of: int, val_score: float, elapsed_s: float = 0.0) -> TrialRecord:
+        curve = [CurvePoint(epoch=epoch, val_score=val_score, seconds=10.0) for epoch in range(1, epochs + 1)]
+        made = record(
+            trial_id, "waiting", TrialConfig.model_validate({"training": {"epochs": of}}), val_score=val_score
+        )
         changes = {"reason": f"after {epochs} of {of} epochs", "curve": curve, "elapsed_s": elapsed_s}
         return made.model_copy(update=changes)
 
@@ -201,15 +203,15 @@ def test_a_pause_is_a_plain_line(study: StudyRecord, record: Record, waiting: Re
     console, out = plain(40)
     with Display(console) as display:
         display.study_started(study, [])
-        display.trial_runs("00012", "epoch 4 val_f1 0.812")
+        display.trial_runs("00012", "epoch 4 val_score 0.812")
         display.trial_waits(waiting("00012", 4, 12, 0.8123))
         display.trial_runs("00012", "starts")
         display.trial_waits(waiting("00012", 8, 12, 0.9).model_copy(update={"reason": "after [8] of 12 epochs"}))
-        display.trial_ended(record("00012", "stopped", latency_ms=0.0231, val_f1=0.9))
+        display.trial_ended(record("00012", "stopped", latency_ms=0.0231, val_score=0.9))
     waits, again, end = out.getvalue().splitlines()
-    assert waits == "00012 waits after 4 of 12 epochs: val_f1 0.8123, 0.5000 ms"
-    assert again == "00012 waits after [8] of 12 epochs: val_f1 0.9000, 0.5000 ms"
-    assert end == "[1/4] 00012 stopped: val_f1 0.9000, 0.0231 ms, baseline/avg rgb w32 d4 32px"
+    assert waits == "00012 waits after 4 of 12 epochs: val_score 0.8123, 0.5000 ms"
+    assert again == "00012 waits after [8] of 12 epochs: val_score 0.9000, 0.5000 ms"
+    assert end == "[1/4] 00012 stopped: val_score 0.9000, 0.0231 ms, baseline/avg rgb w32 d4 32px"
 
 
 def still(display: Display) -> str:
@@ -228,7 +230,7 @@ def test_who_waits_does_not_run(study: StudyRecord, record: Record, waiting: Rec
     display.trial_runs("00000", "starts")
     assert still(display) == "2 running, 0 paused"
     display.trial_waits(waiting("00000", 8, 12, 0.7))
-    display.trial_ended(record("00000", "stopped", val_f1=0.7))
+    display.trial_ended(record("00000", "stopped", val_score=0.7))
     assert still(display) == "1 stopped, 1 running, 0 paused"
 
 
@@ -275,7 +277,7 @@ def test_a_resumed_search_knows_what_waits(study: StudyRecord, record: Record, w
     display = begun(
         terminal()[0],
         study.model_copy(update=HALVED),
-        [record("00000", "finished", val_f1=0.7), waiting("00001", 4, 12, 0.6, elapsed_s=100.0)],
+        [record("00000", "finished", val_score=0.7), waiting("00001", 4, 12, 0.6, elapsed_s=100.0)],
     )
     assert still(display) == "1 finished, 0 running, 1 paused"
     clock.now += 20
@@ -295,7 +297,7 @@ def test_with_patience_it_is_an_upper_bound(study: StudyRecord, record: Record, 
     display = begun(terminal()[0], study.model_copy(update={"patience": 5}))
     display.trial_runs("00000", "starts")
     clock.now += 60
-    display.trial_ended(record("00000", "finished", val_f1=0.7))
+    display.trial_ended(record("00000", "finished", val_score=0.7))
     assert "at most about 3 min left" in view(display)[0]
 
 
@@ -311,8 +313,8 @@ def test_an_estimate_is_told_no_closer_than_it_is_known(seconds: float, told: st
 def test_the_view_fits_the_terminal(height: int, rows: int, study: StudyRecord, record: Record) -> None:
     display = begun(terminal(height=height)[0], study)
     for i in range(FRONT_ROWS + 3):
-        display.trial_ended(record(f"{i:05d}", "finished", latency_ms=0.1 + i / 100, val_f1=0.5 + i / 100))
-    display.trial_runs("00099", "epoch 1 val_f1 0.500")
+        display.trial_ended(record(f"{i:05d}", "finished", latency_ms=0.1 + i / 100, val_score=0.5 + i / 100))
+    display.trial_runs("00099", "epoch 1 val_score 0.500")
     lines = view(display)
     assert len(lines) < height
     assert sum(line[7:8] == "|" for line in lines) == rows
@@ -353,11 +355,11 @@ def test_lines_fit_a_terminal(study: StudyRecord, ended: list[TrialRecord], reco
     )
     with Display(console) as display:
         display.study_started(study.model_copy(update={"study": "a-study-of-hands-12", "trials": 200}), [])
-        for one in [*ended, record("00006", "finished", widest, latency_ms=0.9, val_f1=0.95)]:
-            display.trial_runs(one.trial_id, "epoch 12 val_f1 0.512")
+        for one in [*ended, record("00006", "finished", widest, latency_ms=0.9, val_score=0.95)]:
+            display.trial_runs(one.trial_id, "epoch 12 val_score 0.512")
             display.trial_ended(one)
         for trial_id in ("00007", "00008"):
-            display.trial_runs(trial_id, "epoch 12 val_f1 0.512")
+            display.trial_runs(trial_id, "epoch 12 val_score 0.512")
         shown, still = terminal()
         shown.print(display._render())
     lines = view(display)
@@ -366,7 +368,7 @@ def test_lines_fit_a_terminal(study: StudyRecord, ended: list[TrialRecord], reco
     assert "a-study-of-hands-12" in text
     assert "7/200 trials" in text
     assert "4 finished, 1 stopped, 1 rejected, 1 failed, 2 running, 0 paused; hypervolume 0.5" in text
-    assert "00007 epoch 12 val_f1 0.512; 00008 epoch 12 val_f1 0.512" in text
+    assert "00007 epoch 12 val_score 0.512; 00008 epoch 12 val_score 0.512" in text
     assert "inverted_se/avgmax_mlp luma w128 d4 128x120px x16" in text  # on one line
     assert "\x1b" in out.getvalue()
     assert still.getvalue()

@@ -43,7 +43,7 @@ def trials(record: Record) -> list[TrialRecord]:
             drawn["model.backbone.inverted_se.expansion"] = rng.choice([2, 4])
         ms = 0.01 * width * (1 + rng.random() / 10)
         state = ("finished", "finished", "stopped", "finished")[i % 4]
-        one = record(f"{i:05d}", state, drawn=drawn, latency_ms=ms, val_f1=0.5 + width / 40 + rng.random() / 10)
+        one = record(f"{i:05d}", state, drawn=drawn, latency_ms=ms, val_score=0.5 + width / 40 + rng.random() / 10)
         made.append(one.model_copy(update={"elapsed_s": 30.0 * (i + 1)}))
     return [*made, record("00040", "infeasible", latency_ms=9.0), record("00041", "failed", latency_ms=None)]
 
@@ -124,9 +124,9 @@ def test_the_same_study_makes_the_same_page(study: StudyRecord, trials: list[Tri
 
 def test_hypervolume_over_minutes(study: StudyRecord, record: Record) -> None:
     ended = [
-        record("00000", "finished", latency_ms=0.5, val_f1=0.7).model_copy(update={"elapsed_s": 120.0}),
-        record("00001", "stopped", latency_ms=0.1, val_f1=0.9).model_copy(update={"elapsed_s": 90.0}),
-        record("00002", "finished", latency_ms=0.5, val_f1=0.6).model_copy(update={"elapsed_s": 60.0}),
+        record("00000", "finished", latency_ms=0.5, val_score=0.7).model_copy(update={"elapsed_s": 120.0}),
+        record("00001", "stopped", latency_ms=0.1, val_score=0.9).model_copy(update={"elapsed_s": 90.0}),
+        record("00002", "finished", latency_ms=0.5, val_score=0.6).model_copy(update={"elapsed_s": 60.0}),
     ]
     drawn = figure(report._progress(study, ended))
     halves = 0.6931472
@@ -136,7 +136,7 @@ def test_hypervolume_over_minutes(study: StudyRecord, record: Record) -> None:
 
 
 def test_records_that_do_not_tell_the_time_are_drawn_in_their_order(study: StudyRecord, record: Record) -> None:
-    ended = [record(f"{i:05d}", "finished", latency_ms=0.5, val_f1=0.6 + i / 10) for i in range(3)]
+    ended = [record(f"{i:05d}", "finished", latency_ms=0.5, val_score=0.6 + i / 10) for i in range(3)]
     ended[1] = ended[1].model_copy(update={"elapsed_s": 5.0})  # the study was resumed
     drawn = figure(report._progress(study, ended))
     assert list(drawn.data[0].x) == [0, 1, 2, 3]
@@ -153,7 +153,7 @@ def test_hypervolume_never_falls_and_ends_where_the_study_stands(
 ) -> None:
     study = study if limited else study.model_copy(update={"limits": {}})
     ended = [
-        record(f"{i:05d}", state, latency_ms=ms, val_f1=f1).model_copy(update={"elapsed_s": seconds.uniform(1, 9)})
+        record(f"{i:05d}", state, latency_ms=ms, val_score=f1).model_copy(update={"elapsed_s": seconds.uniform(1, 9)})
         for i, (state, ms, f1) in enumerate(points)
     ]
     (shown,) = report._progress(study, ended).figures
@@ -168,11 +168,11 @@ def test_hypervolume_never_falls_and_ends_where_the_study_stands(
 
 def test_the_front_names_its_trials(record: Record) -> None:
     ended = [
-        record("00000", "finished", latency_ms=0.2, val_f1=0.7),
-        record("00001", "finished", latency_ms=0.3, val_f1=0.6),
-        record("00002", "finished", latency_ms=0.4, val_f1=0.9),
+        record("00000", "finished", latency_ms=0.2, val_score=0.7),
+        record("00001", "finished", latency_ms=0.3, val_score=0.6),
+        record("00002", "finished", latency_ms=0.4, val_score=0.9),
         record("00003", "infeasible", latency_ms=2.0),
-        record("00004", "stopped", latency_ms=0.1, val_f1=0.99),
+        record("00004", "stopped", latency_ms=0.1, val_score=0.99),
     ]
     drawn = figure(report._front(ended))
     places = {trace.name: list(zip(trace.x, trace.y, strict=True)) for trace in drawn.data}
@@ -201,13 +201,13 @@ def test_what_matters_is_found(tree: space.Section, trials: list[TrialRecord]) -
 
 
 def test_of_many_trials_the_best_are_drawn(record: Record) -> None:
-    many = [record(f"{i:05d}", "finished", latency_ms=1.0, val_f1=i / 1000) for i in range(report.MAX_LINES + 50)]
+    many = [record(f"{i:05d}", "finished", latency_ms=1.0, val_score=i / 1000) for i in range(report.MAX_LINES + 50)]
     assert {one.trial_id for one in report._best(many)} == {one.trial_id for one in many[50:]}
 
 
 def test_a_parameter_is_shown_for_each_trial(tree: space.Section, trials: list[TrialRecord]) -> None:
     drawn = figure(report._parameters(report._sampled(trials, space.distributions(tree), "study.yaml")))
-    axes = ["val_f1", "latency ms", "backbone", "depth", "expansion", "head", "image_size", "lr", "width"]
+    axes = ["val_score", "latency ms", "backbone", "depth", "expansion", "head", "image_size", "lr", "width"]
     assert list(drawn.layout.xaxis.ticktext) == axes
     assert sum(trace.mode == "lines" for trace in drawn.data) == 30
 

@@ -13,8 +13,8 @@ from whc.search.showing.report_observer import ReportObserver
 def test_it_is_the_page_of_all_trials_that_are_over(
     study: StudyRecord, record: Callable[..., TrialRecord], tmp_path: Path
 ) -> None:
-    ended = [record("00000", "finished", val_f1=0.7), record("00002", "infeasible", latency_ms=2.0)]
-    waits = record("00001", "waiting", val_f1=0.6)
+    ended = [record("00000", "finished", val_score=0.7), record("00002", "infeasible", latency_ms=2.0)]
+    waits = record("00001", "waiting", val_score=0.6)
     observer = ReportObserver()
     observer.study_started(study, [ended[0], waits])
     observer.trial_runs("00002", "starts")

@@ -46,7 +46,7 @@ def recorded() -> tuple[space.Section, TrainingTable, StudyRecord]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings, tree = studies.read(RECORDED / "smile.yaml")
     table = TrainingTable(RECORDED / "smile.parquet", tree)
-    facts = table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "constant_f1"})
+    facts = table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "floor"})
     begun = studies.begin(settings, "replayed", "smile", facts)
     return tree, table, begun.model_copy(update={"limits": {"latency_ms": 0.2}, "drop_slower": 4.0})
 
@@ -120,13 +120,13 @@ def test_the_minutes_bound_it(workers: int, recorded: tuple[space.Section, Train
 
 @pytest.fixture
 def alike(record: Callable[..., TrialRecord]) -> Callable[..., TrialRecord]:
-    """Gives a trial of 4 epochs of 10 s each, at a rung after one, `before_s` and all: `alike(3, epochs, val_f1)`."""
+    """Gives a trial of 4 epochs of 10 s each, at a rung after one, `before_s` and all: `alike(3, epochs, score)`."""
 
-    def build(number: int, epochs: int, val_f1: float, end: float) -> TrialRecord:
+    def build(number: int, epochs: int, val_score: float, end: float) -> TrialRecord:
         config = TrialConfig.model_validate({"training": {"epochs": 4}})
         state = "finished" if epochs == 4 else "waiting"
-        curve = [CurvePoint(epoch=epoch, val_f1=val_f1, seconds=10.0) for epoch in range(1, epochs + 1)]
-        made = record(f"{number:05d}", state, config, val_f1=val_f1)
+        curve = [CurvePoint(epoch=epoch, val_score=val_score, seconds=10.0) for epoch in range(1, epochs + 1)]
+        made = record(f"{number:05d}", state, config, val_score=val_score)
         return made.model_copy(update={"curve": curve, "elapsed_s": end})
 
     return build

@@ -158,7 +158,7 @@ def test_a_broken_included_file_is_named(folder: Path) -> None:
 
 def test_a_study_needs_none_of_the_files(folder: Path) -> None:
     settings, _ = read(put(folder, "mine", "include: base.yaml\nspace: {model: {width: 8}}"))
-    facts = {"data_fingerprint": "f00d", "reference_ms": 0.1, "host": "here", "constant_f1": 0.5}
+    facts = {"data_fingerprint": "f00d", "reference_ms": 0.1, "host": "here", "floor": 0.5}
     begin(settings, "mine-1", "data.parquet", facts).save(folder / "study")
     assert "include" not in (folder / "study" / "study.yaml").read_text(encoding="utf-8")
     assert StudyRecord.load(folder / "study").space == settings.space

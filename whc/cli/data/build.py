@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from whc.data.build_report import BuildReport
-    from whc.data.folders import BuildConfig
+    from whc.data.sources import BuildConfig
 
 DEFAULT_FPS = 10.0
 DEFAULT_MIN_FRAMES = 2
@@ -29,6 +29,13 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
     "or DIR/CLASS/... with --split.",
 )
 @_options.file("--videos", metavar="DIR", help="Folder of clips, laid out likewise; each sampled frame is a row.")
+@_options.file(
+    "--csv",
+    metavar="FILE",
+    help="Table that names pictures with their labels, a row a picture: image (path below DIR, which is by default the "
+    "table's own folder), the columns of the task (label; labels; yaw, pitch, roll; ...), and, if there, split and "
+    "person_id.",
+)
 @_options.file("--out", metavar="DIR", required=True, help="Folder for dataset.parquet and report/.")
 @click.option(
     "--split",
@@ -51,28 +58,36 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed splits the same way.")
 @_options.as_json
 def command(out: Path, as_json: bool, **options: Any) -> None:
-    """Build a data set from folders of pictures or clips.
+    """Build a data set from folders of pictures or clips, or from a table that names pictures.
 
     Of exact copies within a class, only one is kept. Pictures that are in two classes are left out. Near-duplicates
     share a split. With two classes the second is the positive one.
     """
     config = _config(**options)
+    from whc import tasks
+    from whc.data import labels_csv
     from whc.data.building import build
+
+    task = tasks.recognised(labels_csv.read_header(config.csv)) if config.csv else tasks.kind(tasks.DEFAULT_TASK)
 
     console = _options.messages()
     with _options.progress(console, "reading") as on_progress:
-        report = build(config, out, on_progress)
+        report = build(config, task, out, on_progress)
     _options.emit(report.model_dump(mode="json"), as_json, _render(report, out))
 
 
 def _config(
-    images: Path | None, videos: Path | None, split: str | None, labels: str | None, **rest: object
+    images: Path | None, videos: Path | None, csv: Path | None, split: str | None, labels: str | None, **rest: object
 ) -> BuildConfig:
     from whc.config import validate
-    from whc.data.folders import BuildConfig
+    from whc.data.sources import BuildConfig
     from whc.data.splitting import shares
     from whc.errors import UsageError, problem
 
+    if csv and videos:
+        raise UsageError(problem("--csv", "must go with --images", str(videos), "leave out --videos"))
+    if csv:
+        images = images or csv.parent
     if (images is None) == (videos is None):
         got = "neither" if images is None else "both"
         raise UsageError(problem("--images, --videos", "one of them must be given", got, "give the folder to read"))
@@ -88,6 +103,8 @@ def _config(
         if len(set(names)) < len(names) or "" in names:
             raise UsageError(problem("--labels", "must be different names", labels, "write no_smiling,smiling"))
     content |= {"kind": "images" if images else "videos", "folder": images or videos}
+    if csv:
+        content["csv"] = csv
     return validate(BuildConfig, content, "whc data build")
 
 
@@ -103,8 +120,8 @@ def _render(report: BuildReport, out: Path) -> Group:
     table.add_column("rows")
     for name in report.splits:
         table.add_column(name, justify="right")
-    for label in report.labels:
-        table.add_row(Text(label), *(str(split.classes[label]) for split in splits))
+    for name in next(iter(splits)).strata:
+        table.add_row(Text(name), *(str(split.strata[name]) for split in splits))
     table.add_section()
     table.add_row("all", *(str(split.rows) for split in splits))
     table.add_row("share", *(f"{split.rows / report.rows:.1%}" for split in splits))

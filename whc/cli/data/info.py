@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 @_options.as_json
 def command(file: Path, as_json: bool) -> None:
     """Rows, classes, people, leaks and image sizes of a data set FILE, which may be a folder of Parquet shards."""
+    from whc import tasks
+    from whc.data.parquet import column_names
     from whc.data.report import inspect
 
-    report = inspect(file)
+    report = inspect(file, tasks.recognised(column_names(file)))
     _options.emit(report.model_dump(mode="json"), as_json, _render(report))
 
 
@@ -38,8 +40,8 @@ def _render(report: DatasetReport) -> Group:
     for name in report.splits:
         table.add_column(name, justify="right")
     splits = report.splits.values()
-    for label in report.labels:
-        table.add_row(label, *(str(split.classes.get(label, 0)) for split in splits))
+    for name in dict.fromkeys(name for split in splits for name in split.strata):
+        table.add_row(name, *(str(split.strata[name]) for split in splits))
     table.add_section()
     table.add_row("all", *(str(split.rows) for split in splits))
     table.add_row("people", *(str(split.people) for split in splits))

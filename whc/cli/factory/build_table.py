@@ -64,28 +64,31 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
     from rich.console import Group
     from rich.table import Table
 
-    from whc import plugins
-    from whc.records import UNTESTED, shown_test_score
+    from whc import tasks
     from whc.words import quantity
 
+    metric = table.metric
     title = f"{table.study}: {quantity(len(table.variants), 'variant')}"
     # Without edges, so that it fits 80 columns.
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     shown.add_column("variant", no_wrap=True)
-    for heading in ("test F1 (95 %)", "val F1", "ms (95 %)", "x ref", "KB"):
+    for heading in (f"test {metric.name} (95 %)", f"val {metric.name}", "ms (95 %)", "x ref", "KB"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in table.variants:
-        f1 = shown_test_score(row.f1) + (f" ({row.f1_low:.3f}-{row.f1_high:.3f})" if table.test_split else "")
+        test = metric.number(row.score)
+        if row.score_low is not None and row.score_high is not None:
+            test += f" ({metric.shown_range(row.score_low, row.score_high, '-')})"
         latency = f"{row.latency_ms:.4f} ({row.latency_low_ms:.4f}-{row.latency_high_ms:.4f})"
-        shown.add_row(row.name, f1, f"{row.val_f1:.4f}", latency, row.ratio_shown, f"{row.size_bytes / 1000:.1f}")
+        shown.add_row(
+            row.name, test, metric.number(row.val_score), latency, row.ratio_shown, f"{row.size_bytes / 1000:.1f}"
+        )
     remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
     left_out = f"{quantity(len(table.left_out), 'candidate')} left out"
     out = f"{left_out}; files: {folder / 'table.md'}, table.csv, table.json, front.png"
-    positive = plugins.load("tasks", table.task).positive_label(table.labels)
-    constant = f"always calling {positive!r}" if positive else "the best constant predictor"
-    score, split = table.constant_shown
-    floor = f"{constant} scores F1 {score:.4f}" + ("" if table.test_split else f" on {split}")
-    untested = [] if table.test_split else [UNTESTED]
+    score, split = table.floor_shown
+    constant = tasks.of_table(table.task, table.labels).words.floor
+    floor = f"{constant} scores {metric.shown(score)}" + ("" if table.test_split else f" on {split}")
+    untested = [] if table.test_split else [metric.untested]
     reference = "x ref: times the reference network, which compares with other sessions and studies"
     at_95 = f"at 95 % {table.variants_at_95} would be left"
     told = (

@@ -19,7 +19,7 @@ class Bridge(Searcher):
     """Gives Ray Tune the driver's next job, and tells the driver when a job is done."""
 
     def __init__(self, driver: Driver) -> None:
-        super().__init__(metric="val_f1", mode="max")
+        super().__init__(metric="val_score", mode="max")
         self._driver = driver
         self._own_ids: dict[str, str] = {}
 
@@ -63,7 +63,8 @@ class ProgressCallback(Callback):
     ) -> None:
         """A trial has ended an epoch."""
         if "epoch" in result:
-            what = f"epoch {result['epoch']} val_f1 {result['val_f1']:.3f}"
+            metric = self._driver.study.metric
+            what = f"epoch {result['epoch']} val_{metric.key} {metric.value(result['val_score']):.3f}"
             job: TrialJob = trial.config["job"]
             until = job.assignment.until or job.config.training.epochs
             self._driver.runs(job.assignment.trial_id, what, result["epoch"], until)

@@ -91,7 +91,7 @@ class TrainingTable:
         )
 
     def _importances(self) -> Array:
-        """How much of the differences in latency and F1 each parameter explains, by random forests.
+        """How much of the differences in latency and score each parameter explains, by random forests.
 
         Without them a learning rate would count as much as a width, and the nearest training of a large network could
         be that of a small one.
@@ -100,9 +100,9 @@ class TrainingTable:
 
         trainings = [recorded for _, recorded in self._trainings]
         latency = np.log([recorded.latency.ms for recorded in trainings])
-        f1 = [max(point.val_f1 for point in recorded.curve) for recorded in trainings]
+        scores = [max(point.val_score for point in recorded.curve) for recorded in trainings]
         rows = np.nan_to_num(self._rows, nan=-1.0)
-        forests = [RandomForestRegressor(random_state=0).fit(rows, values) for values in (latency, f1)]
+        forests = [RandomForestRegressor(random_state=0).fit(rows, values) for values in (latency, scores)]
         return np.asarray(sum(forest.feature_importances_ for forest in forests) + MIN_IMPORTANCE)
 
     def __len__(self) -> int:
@@ -206,7 +206,7 @@ def _answer(stretch: Stretch, study: StudyRecord, table: TrainingTable, trained:
         state=state,
         reason=reason,
         curve=curve,
-        val_f1=max((point.val_f1 for point in curve), default=None),
+        val_score=max((point.val_score for point in curve), default=None),
         latency=recorded.latency,
         size_bytes=recorded.size_bytes,
         params=recorded.params,

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from whc import plugins, records
+from whc import records, tasks
 from whc.config import validate
 from whc.data import dataset
 from whc.data.dataset import Corpus
@@ -32,7 +32,6 @@ from whc.search.sampling.warm_start import earlier_trials
 from whc.search.space import space
 from whc.search.space.summary import summary
 from whc.trials import cluster, dispatch
-from whc.trials.config import TASKS, TrialConfig
 from whc.trials.run import Limits
 from whc.trials.storage import Storage
 from whc.words import quantity
@@ -53,7 +52,8 @@ class Request:
     """What to search: a new study from `settings` and `data`, or with `resume` the study `name` as it was begun.
 
     With `resume`, `settings` and `data` may be None; what is given must agree with the study. `trials` and `minutes`
-    override the study's. A new study's sampler learns from the studies named in `warm_start` first. `address` is that
+    override the study's. A new study's sampler learns from the studies named in `warm_start` first, and takes what is
+    less than `min_over_floor` above the best constant answer for useless. `address` is that
     of a Ray cluster to work on, None for this machine alone.
     """
 
@@ -65,6 +65,7 @@ class Request:
     trials: int | None = None
     minutes: float | None = None
     warm_start: tuple[str, ...] = ()
+    min_over_floor: float = 0.0
     storage: str | None = None
     address: str | None = None
 
@@ -171,22 +172,26 @@ def _prepare(
     if request.resume:
         study = _begun(request, folder)
         tree = space.compile_space(study.space, str(folder / "study.yaml"))
-        corpus = dataset.load(request.data or study.data_path(folder), space.image_sizes(tree), on_decoding)
+        corpus = _load(request.data or study.data_path(folder), tree, on_decoding)
         check_same(study, request.settings, corpus.fingerprint)
-        study = request.over(study)
+        study = request.over(study).model_copy(update={"labels": list(corpus.labels)})
         _check_storage(study)
         study.save(folder)
         return study, tree, corpus
     settings, data = request.settings, request.data
     assert settings is not None and data is not None  # noqa: S101 (a new study has both)
     tree = space.compile_space(settings.space, settings.name)
-    check_limits(tree, settings.limits, settings.name)
-    corpus = dataset.load(data, space.image_sizes(tree), on_decoding)
+    corpus = _load(data, tree, on_decoding)
+    check_limits(tree, corpus.labels, settings.limits, settings.name)
+    task = tasks.build(space.task_of(tree), corpus.labels)
     facts = {
         "data_fingerprint": corpus.fingerprint,
         "reference_ms": _reference_ms(settings, request.runs, console),
         "host": host(),
-        "constant_f1": _constant_f1(tree, corpus),
+        "metric": task.metric,
+        "labels": list(corpus.labels),
+        "floor": task.floor(windows(corpus, "val", 1).targets),
+        "min_over_floor": request.min_over_floor,
     }
     study = request.over(begin(settings, request.name, records.data_name(data, folder), facts))
     _check_storage(study)
@@ -194,6 +199,10 @@ def _prepare(
     earlier_trials(study.warm_start, request.runs, study, tree)
     study.save(folder)
     return study, tree, corpus
+
+
+def _load(data: Path, tree: space.Section, on_decoding: Callable[[int, int], None] | None) -> Corpus:
+    return dataset.load(data, space.image_sizes(tree), tasks.kind(space.task_of(tree).name), on_decoding)
 
 
 def _reference_ms(settings: SearchFile, runs: Path, console: Console) -> float:
@@ -225,13 +234,6 @@ def _begun(request: Request, folder: Path) -> StudyRecord:
         rule = "must be named again, as trials are stored there and remains of broken ones removed"
         raise StudyError(problem(f"{path}: storage", rule, study.storage, f"add --storage {study.storage}"))
     return study
-
-
-def _constant_f1(tree: space.Section, corpus: Corpus) -> float:
-    """What the constant predictor of the space's task scores on the validation split."""
-    task = tree.children.get("task")
-    name = next(iter(task.children)) if isinstance(task, space.Branches) else TrialConfig().task.name
-    return float(plugins.load(TASKS.kind, name).constant_score(windows(corpus, "val", 1).class_ids))
 
 
 def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:

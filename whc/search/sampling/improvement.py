@@ -1,10 +1,10 @@
 """The sampler `auto` draws what two Gaussian processes expect to add most to the hypervolume.
 
 Emmerich, Giannakoglou and Naujoks 2006, "Single- and multiobjective evolutionary optimization assisted by Gaussian
-random field metamodels", with one change: only F1 is uncertain, as a few measurements without training predict latency
-well. The expected gain is then a sum over the steps of the front.
+random field metamodels", with one change: only the score is uncertain, as a few measurements without training predict
+latency well. The expected gain is then a sum over the steps of the front.
 
-The work of a training can be computed beforehand. F1 and the time that a trial takes both depend on it.
+The work of a training can be computed beforehand. The score and the time that a trial takes both depend on it.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ QUADRATURE_NODES, QUADRATURE_WEIGHTS = np.polynomial.hermite_e.hermegauss(7)
 
 @dataclass(frozen=True)
 class Observation:
-    """A configuration, its latency, and its F1 after parts (0 to 1) of its training."""
+    """A configuration, its latency, and its scores after parts (0 to 1) of its training."""
 
     drawn: Mapping[str, Any]
     latency_ms: float
-    f1: Mapping[float, float]
+    scores: Mapping[float, float]
 
 
 class Chooser:
@@ -63,15 +63,18 @@ class Chooser:
 
     Args:
         tree: the compiled space.
-        floor: the F1 that a network must be better than.
+        labels: those of the data; None while it is not known.
+        floor: the score that a network must be better than.
         limit_ms: the limit on latency, if there is one.
         seed: of the draws.
     """
 
-    def __init__(self, tree: space.Section, floor: float, limit_ms: float | None, seed: int) -> None:
+    def __init__(
+        self, tree: space.Section, labels: Sequence[str] | None, floor: float, limit_ms: float | None, seed: int
+    ) -> None:
         self._tree, self._floor, self._limit_ms = tree, floor, limit_ms
         self._rng = random.Random(seed)  # noqa: S311 (no secret)
-        self._samples = samples(tree, seed)
+        self._samples = samples(tree, labels, seed)
         self._distributions = space.distributions(tree)
         self._features = {key: _Encoding(distribution) for key, distribution in self._distributions.items()}
         self._of_network = [key for key in self._distributions if key.startswith("model.")]
@@ -80,7 +83,7 @@ class Chooser:
             *self._of_network,
             *(key for key in ("training.epochs", "training.batch_size") if key in widths),
         ]
-        self._f1 = Surrogate(sum(widths.values()) + 1, noise=0.2)
+        self._score_model = Surrogate(sum(widths.values()) + 1, noise=0.2)
         self._latency = Surrogate(sum(widths[key] for key in self._of_network), noise=0.02)
         self._drawn: list[Sample] = []
 
@@ -112,9 +115,9 @@ class Chooser:
         shown = [*best, *self._rng.sample(others, len(others))][:MAX_OBSERVATIONS]
         networks = self._encoded([observation.drawn for observation in shown], self._of_network)
         self._latency.fit(networks, np.log([observation.latency_ms for observation in shown]))
-        self._f1.fit(*self._f1_observations(shown))
+        self._score_model.fit(*self._score_observations(shown))
         if running:
-            self._f1.believe(self._encoded_with_parts(running, [1.0] * len(running)))
+            self._score_model.believe(self._encoded_with_parts(running, [1.0] * len(running)))
         drawn_before = {_key(draw) for draw in (*(observation.drawn for observation in observations), *running)}
         even = [self._even_draw() for _ in range(EVEN_CANDIDATES)]
         draws = self._used_parameters([*even, *self._near_draws([observation.drawn for observation in best])])
@@ -122,7 +125,7 @@ class Chooser:
         cost = self._latency.predict(self._encoded(candidates, self._of_network))[0]
         # The time of a trial grows with about the root of its work: its training a little faster, its start not at all.
         root_of_work = np.exp(0.5 * self._log_work(candidates))
-        gains = self._gains(self._expected_f1(candidates), cost, observations) / root_of_work
+        gains = self._gains(self._expected_scores(candidates), cost, observations) / root_of_work
         order = (candidates[i] for i in np.lexsort((cost, -gains)))  # the fastest, where nothing is to be gained
         return next((draw for draw in order if self._can_be_built(draw)), candidates[0])
 
@@ -170,17 +173,17 @@ class Chooser:
         return same / max(1, len(earlier))
 
     def _front(self, observations: Sequence[Observation]) -> list[Observation]:
-        """The observations with an F1 that no other dominates, by the best F1 so far."""
-        trained = [observation for observation in observations if observation.f1]
-        points = [Point(max(observation.f1.values()), observation.latency_ms) for observation in trained]
+        """The observations with a score that no other dominates, by the best score so far."""
+        trained = [observation for observation in observations if observation.scores]
+        points = [Point(max(observation.scores.values()), observation.latency_ms) for observation in trained]
         return [trained[i] for i in front(points)]
 
-    def _f1_observations(self, observations: Sequence[Observation]) -> tuple[Array, Array]:
-        """The rows and values that the surrogate of F1 learns from: unfolded, less what the work alone explains."""
+    def _score_observations(self, observations: Sequence[Observation]) -> tuple[Array, Array]:
+        """The rows and values that the surrogate of scores learns from: unfolded, less what the work alone explains."""
         rows = [
-            (observation.drawn, part, _unfolded(max(f1, self._floor)))
+            (observation.drawn, part, _unfolded(max(score, self._floor)))
             for observation in observations
-            for part, f1 in observation.f1.items()
+            for part, score in observation.scores.items()
         ] or [(observations[0].drawn, 1.0, _unfolded(self._floor))]
         draws, parts, values = zip(*rows[:MAX_OBSERVATIONS], strict=True)
         return self._encoded_with_parts(draws, parts), np.array(values) - WORK_EXPONENT * self._log_work(draws)
@@ -198,16 +201,16 @@ class Chooser:
         """The logarithm of the work of each."""
         return self._learnt_work.predict(self._encoded(draws, self._of_work))[0]
 
-    def _expected_f1(self, draws: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
-        """Mean and standard deviation of the F1 of each, unfolded, at the end of its training."""
-        mean, deviation = self._f1.predict(self._encoded_with_parts(draws, [1.0] * len(draws)))
+    def _expected_scores(self, draws: Sequence[Mapping[str, Any]]) -> tuple[Array, Array]:
+        """Mean and standard deviation of the score of each, unfolded, at the end of its training."""
+        mean, deviation = self._score_model.predict(self._encoded_with_parts(draws, [1.0] * len(draws)))
         return mean + WORK_EXPONENT * self._log_work(draws), deviation
 
     def _gains(self, expected: tuple[Array, Array], cost: Array, observations: Sequence[Observation]) -> Array:
         """The hypervolume that each of some candidates is expected to add.
 
         Args:
-            expected: as `_expected_f1` gives it.
+            expected: as `_expected_scores` gives it.
             cost: logarithms of their latencies.
             observations: what there is already.
         """
@@ -218,15 +221,15 @@ class Chooser:
         slowest_ms = unlimited.cost if self._limit_ms is None else min(self._limit_ms, unlimited.cost)
         edges = np.log([observation.latency_ms for observation in best] + [slowest_ms])
         steps = [(-math.inf, edges[0], self._floor)] + [
-            (low, high, max(self._floor, *observation.f1.values()))
+            (low, high, max(self._floor, *observation.scores.values()))
             for low, high, observation in zip(edges[:-1], edges[1:], best, strict=True)
         ]
         gains = np.zeros(len(cost))
         for node, weight in zip(QUADRATURE_NODES, QUADRATURE_WEIGHTS / QUADRATURE_WEIGHTS.sum(), strict=True):
-            f1 = 1 - np.exp(-(mean + node * deviation))
+            score = 1 - np.exp(-(mean + node * deviation))
             for low, high, quality in steps:
                 wide = np.clip(min(high, edges[-1]) - np.maximum(low, cost), 0, None)
-                gains += weight * wide * np.clip(f1 - quality, 0, None)
+                gains += weight * wide * np.clip(score - quality, 0, None)
         return gains
 
     def _even_draw(self) -> dict[str, Any]:
@@ -278,9 +281,9 @@ def _work(sample: Sample) -> float:
     return sample.peak_memory_bytes / training.batch_size * training.epochs
 
 
-def _unfolded(f1: float) -> float:
-    """F1 on a scale on which 0.90 is as far from 0.80 as 0.80 from 0.60."""
-    return -math.log(1 - min(f1, 0.999))
+def _unfolded(score: float) -> float:
+    """A score on a scale on which 0.90 is as far from 0.80 as 0.80 from 0.60."""
+    return -math.log(1 - min(score, 0.999))
 
 
 class _Encoding:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -35,14 +35,15 @@ def given(limits: Limits) -> list[Countable]:
 
 @dataclass(frozen=True)
 class Sample:
-    """A configuration that can be built, and what was drawn for it."""
+    """A configuration that can be built, what was drawn for it, and the outputs that its network has."""
 
     config: TrialConfig
     drawn: dict[str, Any]
+    outputs: int
 
     @cached_property
     def params(self) -> int:
-        """Weights of the network, with a single output."""
+        """Weights of the network."""
         return sum(weights.numel() for weights in self._weights)
 
     @cached_property
@@ -52,21 +53,26 @@ class Sample:
 
     @cached_property
     def peak_memory_bytes(self) -> int:
-        """Memory that its training takes."""
-        return artifacts.peak_memory_bytes(self.config, outputs=1)
+        """What its training takes."""
+        return artifacts.peak_memory_bytes(self.config, self.outputs)
 
     @cached_property
     def _weights(self) -> list[torch.nn.Parameter]:
         with torch.device("meta"):
-            return list(build(self.config.model, outputs=1).parameters())
+            return list(build(self.config.model, self.outputs).parameters())
 
     def over(self, limits: Limits) -> list[Countable]:
         """The limits that the network breaks, of those that need no measuring."""
         return [name for name in given(limits) if getattr(self, name) > getattr(limits, name)]
 
 
-def samples(tree: space.Section, seed: int = 0) -> Iterator[Sample]:
-    """Configurations drawn evenly from a space, without end; the same seed gives the same ones.
+def samples(tree: space.Section, labels: Sequence[str] | None, seed: int = 0) -> Iterator[Sample]:
+    """Configurations drawn evenly from a space, without end, the same for the same seed.
+
+    Args:
+        tree: the space.
+        labels: those of the data; None while it is not known.
+        seed: of the draws.
 
     Raises:
         StudyError: hardly anything that the space draws can be built.
@@ -76,7 +82,7 @@ def samples(tree: space.Section, seed: int = 0) -> Iterator[Sample]:
         reason = ""
         for _ in range(SAMPLE_DRAWS):
             try:
-                sample = _sample(tree, space.at_random(tree, rng))
+                sample = _sample(tree, labels, space.at_random(tree, rng))
             except ValueError as error:
                 reason = _first_line(error)
             else:
@@ -86,10 +92,10 @@ def samples(tree: space.Section, seed: int = 0) -> Iterator[Sample]:
             raise StudyError(f"space: must hold networks that can be built, got none in {SAMPLE_DRAWS} draws; {reason}")
 
 
-def _sample(tree: space.Section, trial: BaseTrial) -> Sample:
+def _sample(tree: space.Section, labels: Sequence[str] | None, trial: BaseTrial) -> Sample:
     """Raises ValueError where the parts do not fit each other, a rule is broken, or the trial lacks a value."""
     config = TrialConfig.model_validate(space.suggest(tree, trial))
-    return Sample(config, dict(trial.params))
+    return Sample(config, dict(trial.params), config.task_for(labels).outputs)
 
 
 def _first_line(error: ValueError) -> str:
@@ -98,11 +104,12 @@ def _first_line(error: ValueError) -> str:
     return str(error)
 
 
-def check_limits(tree: space.Section, limits: Limits, source: str) -> None:
-    """Refuse limits on weights, size and memory that no network of a space keeps, judged by some hundred draws.
+def check_limits(tree: space.Section, labels: Sequence[str] | None, limits: Limits, source: str) -> None:
+    """Refuse limits on weights, size and memory that nothing in a space keeps, as far as some hundred draws can tell.
 
     Args:
         tree: the space.
+        labels: those of the data; None while it is not known.
         limits: all but that on latency, which must be measured.
         source: file name for messages.
 
@@ -113,7 +120,7 @@ def check_limits(tree: space.Section, limits: Limits, source: str) -> None:
     nearest: dict[Countable, Sample] = {}
     kept: set[Countable] = set()
     wanted = set(given(limits))
-    for sample in islice(samples(tree), SAMPLE_DRAWS if wanted else 0):
+    for sample in islice(samples(tree, labels), SAMPLE_DRAWS if wanted else 0):
         over = sample.over(limits)
         kept |= wanted.difference(over)
         for name in over:
@@ -123,7 +130,7 @@ def check_limits(tree: space.Section, limits: Limits, source: str) -> None:
     problems = [
         _problem(name, best, limits, source)
         for name in sorted(wanted - kept)
-        if name in (best := _smallest(tree, name, nearest[name])).over(limits)
+        if name in (best := _smallest(tree, labels, name, nearest[name])).over(limits)
     ]
     if problems:
         raise UsageError("\n".join(problems))
@@ -135,8 +142,8 @@ def _problem(name: Countable, best: Sample, limits: Limits, source: str) -> str:
     return f"{source}: limits.{name}: {rule}; {nearest}: raise the limit, or let smaller ones be drawn"
 
 
-def _smallest(tree: space.Section, name: Countable, best: Sample) -> Sample:
-    """Make a sample smaller, one parameter at a time, until no step makes it smaller."""
+def _smallest(tree: space.Section, labels: Sequence[str] | None, name: Countable, best: Sample) -> Sample:
+    """From a sample on to smaller ones, one parameter at a time, until none of the steps helps."""
     before = None
     distributions = space.distributions(tree)
     while best is not before:
@@ -146,7 +153,7 @@ def _smallest(tree: space.Section, name: Countable, best: Sample) -> Sample:
                 # Another choice may have parameters of its own: they take their first value.
                 rest = {other: ranges.probes(distribution)[0] for other, distribution in distributions.items()}
                 try:
-                    smaller = _sample(tree, FixedTrial({**rest, **best.drawn, key: value}))
+                    smaller = _sample(tree, labels, FixedTrial({**rest, **best.drawn, key: value}))
                 except ValueError:
                     continue
                 best = min(best, smaller, key=lambda sample: int(getattr(sample, name)))

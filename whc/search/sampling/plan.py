@@ -91,7 +91,7 @@ class Plan:
         rungs = [rung for rung, length in enumerate(lengths) if length <= len(record.curve)]
         for rung in rungs:
             assert record.latency is not None  # noqa: S101 (it has trained)
-            best = max(point.val_f1 for point in record.curve[: lengths[rung]])
+            best = max(point.val_score for point in record.curve[: lengths[rung]])
             self._scheduler.reached(record.trial_id, rung, Point(best, record.latency.ms))
         for rung in rungs if record.state != "waiting" else rungs[:-1]:
             self._scheduler.gone_on(record.trial_id, rung)
@@ -167,7 +167,7 @@ class Plan:
         finished = [record for record in self.records.values() if record.state == "finished" and record.latency]
         if self._study.drop_slower is None or len(finished) < ENOUGH_FINISHED:
             return None
-        best = max(finished, key=lambda record: record.val_f1 or 0.0)
+        best = max(finished, key=lambda record: record.val_score or 0.0)
         return self._study.drop_slower * best.latency.ms if best.latency else None
 
     def died(self, trial_id: str) -> bool:

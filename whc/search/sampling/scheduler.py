@@ -2,8 +2,8 @@
 
 A trial stops at each rung, and goes on from its checkpoint once it is among the best of those that have been there (Li
 et al. 2020, "A System for Massively Parallel Hyperparameter Tuning": nothing waits for a rung to fill). Best means:
-dominated by as few layers of others as possible, which compares F1 only with trials that are no slower. The share that
-goes on is taken in each octave of latency by itself, so that small networks need not beat large ones to survive.
+dominated by as few layers of others as possible, which compares scores only with trials that are no slower. The share
+that goes on is taken in each octave of latency by itself, so that small networks need not beat large ones to survive.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Scheduler:
         self._gone_on: dict[int, set[str]] = defaultdict(set)
 
     def reached(self, trial_id: str, rung: int, point: Point) -> None:
-        """A trial waits at a rung, with its validation F1 so far and its latency in milliseconds."""
+        """A trial waits at a rung, with its validation score so far and its latency in milliseconds."""
         self._reached[rung][trial_id] = point
 
     def gone_on(self, trial_id: str, rung: int) -> None:

@@ -30,12 +30,11 @@ from whc.search.space import space
 from whc.trials.config import TrialConfig
 from whc.trials.run import OUT_OF_MEMORY
 
-OBJECTIVE_DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_f1, latency in milliseconds
+OBJECTIVE_DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_score, latency in milliseconds
 LATENCY_KEY = "latency_ms"
 BEGIN_TRIALS = 8  # that `auto` observes before it fits its processes
 EXPLORE_EVERY = 3  # after these, one draw in so many explores the values that were tried least
 MAX_REDRAWS = 200
-CLEAR_MARGIN = 0.05  # F1 above the constant predictor's that is clearly better; recipes ask as much by default
 
 
 def _tpe(seed: int) -> BaseSampler:
@@ -65,8 +64,8 @@ def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
         "peak_memory_bytes": record.peak_memory_bytes,
     }
     over = {name: value / study.limits[name] - 1 for name, value in values.items() if value and name in study.limits}
-    if record.val_f1 is not None:
-        over["constant_f1"] = study.constant_f1 + CLEAR_MARGIN - record.val_f1
+    if record.val_score is not None:
+        over["floor"] = study.floor + study.min_over_floor - record.val_score
     if record.reason == OUT_OF_MEMORY:
         over["memory"] = 1.0  # at least: how much memory it needs is not known
     if record.state in ("stopped", "waiting"):
@@ -75,10 +74,10 @@ def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
 
 
 def objectives(record: TrialRecord) -> list[float] | None:
-    """(val_f1, latency_ms) of a finished trial that has both; None of any other, as it must not look finished."""
-    if record.state != "finished" or record.val_f1 is None or record.latency is None:
+    """(val_score, latency_ms) of a finished trial that has both; None of any other, as it must not look finished."""
+    if record.state != "finished" or record.val_score is None or record.latency is None:
         return None
-    return [record.val_f1, record.latency.ms]
+    return [record.val_score, record.latency.ms]
 
 
 def _state(record: TrialRecord) -> TrialState:
@@ -163,7 +162,7 @@ class Sampler:
         self._asked: dict[str, optuna.Trial] = {}
         self._study: optuna.Study | None = None
         self._storage: _Memory | _Journal | None = None
-        self._chooser = Chooser(tree, study.constant_f1, study.limits.get(LATENCY_KEY), study.seed)
+        self._chooser = Chooser(tree, study.labels or None, study.floor, study.limits.get(LATENCY_KEY), study.seed)
         self._observations: dict[tuple[str, str], Observation] = {}
         self._draws = 0
 
@@ -256,19 +255,19 @@ class Sampler:
         return choose(observations, running)
 
     def _observe(self, record: TrialRecord) -> None:
-        """Keep what `auto` learns from: latency, and the best F1 at each rung so far (nothing, where it failed)."""
+        """Keep what `auto` learns from: latency, and the best score at each rung so far (nothing, where it failed)."""
         if record.latency is None or not record.drawn:
             return
         epochs = record.config["training"]["epochs"]
         lengths = Halving(**self._record.scheduler).epochs_at(epochs)
-        f1 = {
-            length / epochs: max(point.val_f1 for point in record.curve[:length])
+        scores = {
+            length / epochs: max(point.val_score for point in record.curve[:length])
             for length in lengths
             if length <= len(record.curve)
         }
         if record.state == "failed":
-            f1 = {1.0: 0.0}
-        self._observations[record.study, record.trial_id] = Observation(record.drawn, record.latency.ms, f1)
+            scores = {1.0: 0.0}
+        self._observations[record.study, record.trial_id] = Observation(record.drawn, record.latency.ms, scores)
 
     def tell(self, record: TrialRecord) -> None:
         """What became of a trial that was asked for, or how far it is while it waits."""

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from whc.records import SearchObserver, StudyRecord, TrialRecord
+from whc.records import Metric, SearchObserver, StudyRecord, TrialRecord
 from whc.records.results import front_trials, hypervolume_of, point_of, scored
 from whc.search.showing.time_left import TimeLeft
 from whc.search.space.summary import summary
@@ -108,7 +108,7 @@ class Display(SearchObserver):
             self._paused.add(record.trial_id)
             self._time_left.stopped(record)
         reached = point_of(record)
-        self._log(f"{record.trial_id} waits {record.reason}: val_f1 {reached.quality:.4f}, {reached.cost:.4f} ms")
+        self._log(f"{record.trial_id} waits {record.reason}: {self._shown(reached.quality)}, {reached.cost:.4f} ms")
 
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial that is over."""
@@ -131,10 +131,18 @@ class Display(SearchObserver):
     def _line(self, record: TrialRecord) -> str:
         done = f"[{len(self._ended)}/{self._study.trials}]"
         latency = f"{record.latency.ms:.4f} ms" if record.latency else "no latency"
-        f1 = f"val_f1 {record.val_f1:.4f}" if record.val_f1 is not None else record.reason
-        learnt = record.state != "finished" or (record.val_f1 or 0.0) > self._study.constant_f1
-        remark = "" if learnt else f"; nothing learnt: one answer for all scores {self._study.constant_f1:.4f}"
-        return f"{done} {record.trial_id} {record.state}: {f1}, {latency}, {summary(record.config)}{remark}"
+        score = self._shown(record.val_score) if record.val_score is not None else record.reason
+        learnt = record.state != "finished" or (record.val_score or 0.0) > self._study.floor
+        remark = (
+            ""
+            if learnt
+            else f"; nothing learnt: one answer for all scores {self._study.metric.number(self._study.floor)}"
+        )
+        return f"{done} {record.trial_id} {record.state}: {score}, {latency}, {summary(record.config)}{remark}"
+
+    def _shown(self, score: float) -> str:
+        metric = self._study.metric
+        return f"val_{metric.key} {metric.number(score)}"
 
     def _estimate(self) -> None:
         """Estimate anew how long it still takes, unless that has been done a moment ago."""
@@ -168,22 +176,28 @@ class Display(SearchObserver):
         states = f"{', '.join(trials)}; hypervolume {hypervolume_of(self._study, self._ended):.4f}"
         current = "; ".join(f"{trial_id} {what}" for trial_id, what in sorted(self._running.items()))
         parts: list[RenderableType] = [self._progress, Text(states), Text(current, style="dim")]
-        parts += front_table(self._ended)
+        parts += front_table(self._study.metric, self._ended)
         # The legend, the axis, and the line that the cursor is on.
         room = self._console.height - len(self._console.render_lines(Group(*parts))) - 3
         if room >= LEAST_PLOT_ROWS:
             marks = "#o." if self._console.options.ascii_only else "●○·"
-            parts += front_plot(self._ended, self._study.constant_f1, min(PLOT_ROWS, room), marks)
+            parts += front_plot(self._study, self._ended, min(PLOT_ROWS, room), marks)
         return Group(*parts)
 
 
-def front_table(ended: list[TrialRecord], rows: int = FRONT_ROWS) -> list[Table]:
+def front_table(metric: Metric, ended: list[TrialRecord], rows: int = FRONT_ROWS) -> list[Table]:
     """The non-dominated finished trials, fastest first, the last `rows` of them; nothing while there are none."""
     chosen = front_trials(ended)
     if not chosen:
         return []
     table = Table(title="front so far", title_justify="left")
-    for heading in ("trial", "val_f1", "ms", "x ref", "KB"):  # the ratio compares with other sessions and studies
+    for heading in (
+        "trial",
+        f"val_{metric.key}",
+        "ms",
+        "x ref",
+        "KB",
+    ):  # the ratio compares with other sessions and studies
         table.add_column(heading, justify="right" if heading != "trial" else "left")
     table.add_column("network")
     skipped = max(0, len(chosen) - rows)
@@ -191,18 +205,18 @@ def front_table(ended: list[TrialRecord], rows: int = FRONT_ROWS) -> list[Table]
         at = point_of(record)
         size = f"{(record.size_bytes or 0) / 1000:.0f}"
         ratio = f"{record.latency.ratio:.3f}" if record.latency else ""
-        table.add_row(record.trial_id, f"{at.quality:.4f}", f"{at.cost:.4f}", ratio, size, summary(record.config))
+        table.add_row(record.trial_id, metric.number(at.quality), f"{at.cost:.4f}", ratio, size, summary(record.config))
     if skipped:
         table.caption = f"and {quantity(skipped, 'faster one')}"
     return [table]
 
 
-def front_plot(ended: list[TrialRecord], floor: float, rows: int = PLOT_ROWS, marks: str = "●○·") -> list[Text]:
-    """Trials by latency (log, to the right) and validation F1 (up); nothing while none has finished.
+def front_plot(study: StudyRecord, ended: list[TrialRecord], rows: int = PLOT_ROWS, marks: str = "●○·") -> list[Text]:
+    """Trials by latency (log, to the right) and validation score (up); nothing while none has finished.
 
     Args:
+        study: theirs; what scores less than its floor lies on the lowest line, so that the front has room.
         ended: trials that are over.
-        floor: the constant predictor's F1; what is below lies on the lowest line, so that the front has room.
         rows: height of the plot itself, which has a legend above and an axis below.
         marks: one character each for the front, other finished trials, and stopped ones.
     """
@@ -212,17 +226,17 @@ def front_plot(ended: list[TrialRecord], floor: float, rows: int = PLOT_ROWS, ma
         return []
     fastest, slowest = min(point.cost for point in points), max(point.cost for point in points)
     top = max(point.quality for point in points)
-    bottom = min(top, max(floor, min(point.quality for point in points)))
+    bottom = min(top, max(study.floor, min(point.quality for point in points)))
     cells = [[" "] * PLOT_COLUMNS for _ in range(rows)]
     for mark, layer in zip(reversed(marks), layers, strict=True):
         for at in map(point_of, layer):
             right = math.log(at.cost / fastest) / (math.log(slowest / fastest) or 1)
             up = max(0.0, at.quality - bottom) / ((top - bottom) or 1)
             cells[round((1 - up) * (rows - 1))][round(right * (PLOT_COLUMNS - 1))] = mark
-    labels = [f"{top:.4f}", *[""] * (rows - 2), f"{bottom:.4f}"]
+    labels = [study.metric.number(top), *[""] * (rows - 2), study.metric.number(bottom)]
     lines = [f"{label:>6} |{''.join(cell)}" for label, cell in zip(labels, cells, strict=True)]
     axis = f"{f'{fastest:.4f}':{PLOT_COLUMNS // 2}}{f'{slowest:.4f} ms':>{PLOT_COLUMNS // 2}}"
-    legend = f"val_f1  {marks[0]} front  {marks[1]} other finished  {marks[2]} stopped"
+    legend = f"val_{study.metric.key}  {marks[0]} front  {marks[1]} other finished  {marks[2]} stopped"
     plot = Text("\n".join([legend, *lines, f"{'':8}{axis}"]), no_wrap=True)
     plot.highlight_words([marks[0]], "bold green")
     return [plot]

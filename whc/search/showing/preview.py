@@ -103,8 +103,9 @@ def preview(
         StudyError: hardly anything that the space draws can be built.
         DataError: the data cannot be what a sampled network trains on.
     """
-    check_limits(tree, settings.limits, source)
-    sampled = list(islice(samples(tree, settings.seed), COUNTED_SAMPLES))
+    labels = corpus.labels if corpus else None
+    check_limits(tree, labels, settings.limits, source)
+    sampled = list(islice(samples(tree, labels, settings.seed), COUNTED_SAMPLES))
     over = Counter(name for sample in sampled for name in sample.over(settings.limits))
     listed = list(space.parameters(tree))
     parameters = [parameter for parameter in listed if parameter.distribution]
@@ -164,7 +165,7 @@ def _timed(config: TrialConfig, corpus: Corpus) -> _TimedTraining:
     training = trainer(config, corpus)
     _pace(training, 1, 0)  # the first step takes long
     pace = _pace(training, TIMED_IMAGES, TIMED_SECONDS)
-    validated = len(windows(corpus, "val", config.model.frames).class_ids)
+    validated = len(windows(corpus, "val", config.model.frames).index)
     images = training.images + FORWARD_SHARE * validated
     return _TimedTraining(pace, training.images, config.training.epochs * images / pace)
 

@@ -22,7 +22,7 @@ from plotly.offline import get_plotlyjs
 
 from whc.errors import StudyError, problem
 from whc.pareto import Point, front, hypervolume, ranks
-from whc.records import StudyRecord, TrialRecord, write_atomic
+from whc.records import Metric, StudyRecord, TrialRecord, write_atomic
 from whc.records.results import front_trials, point_of, scored, study_reference
 from whc.search.sampling.searcher import OBJECTIVE_DIRECTIONS
 from whc.search.showing.display import counted
@@ -115,13 +115,13 @@ def write(study: StudyRecord, records: Sequence[TrialRecord], path: Path) -> Non
         "data": f"{study.data} ({study.data_fingerprint})",
         "host": study.host,
         "limits": ", ".join(f"{name} {limit:g}" for name, limit in study.limits.items()) or "none",
-        "constant predictor": f"F1 {study.constant_f1:.4f}",
+        "constant predictor": study.metric.shown(study.floor),
     }
     sections = [
         _progress(study, ended),
-        _front(ended),
-        _importances(_sampled(ended, distributions, source, whole=True)),
-        _parameters(_sampled(_best(ended), distributions, source)),
+        _front(study.metric, ended),
+        _importances(study.metric, _sampled(study.metric, ended, distributions, source, whole=True)),
+        _parameters(_sampled(study.metric, _best(ended), distributions, source)),
     ]
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(PAGE_TEMPLATE)
     script = Markup(get_plotlyjs())  # noqa: S704 (plotly's own)
@@ -139,7 +139,7 @@ def _progress(study: StudyRecord, ended: Sequence[TrialRecord]) -> ReportSection
         best = [best[i] for i in front(best)]
         x.append(record.elapsed_s / 60 if timed else number)
         y.append(hypervolume(best, worst))
-    area = f"The area between the front and F1 {worst.quality:.4f} at {worst.cost:.4g} ms"
+    area = f"The area between the front and {study.metric.shown(worst.quality)} at {worst.cost:.4g} ms"
     words = f"{area}, latency as its log; {y[-1]:.4f} so far."
     shown: go.Figure | str = "No trial has finished, so there is no front to measure."
     if best:
@@ -149,9 +149,11 @@ def _progress(study: StudyRecord, ended: Sequence[TrialRecord]) -> ReportSection
     return ReportSection("Hypervolume", words, [shown])
 
 
-def _front(ended: Sequence[TrialRecord]) -> ReportSection:
-    """All trials that have been trained, by latency and validation F1, and the front's line."""
-    words = "Trials by latency and validation F1; those cut short with the F1 that they had reached. Point at one."
+def _front(metric: Metric, ended: Sequence[TrialRecord]) -> ReportSection:
+    """All trials that have been trained, by latency and validation score, and the front's line."""
+    name = metric.name
+    words = f"Trials by latency and validation {name}; those cut short with the {name} that they had reached. "
+    words += "Point at one."
     if not scored(ended) + scored(ended, "stopped"):
         return ReportSection("Front", words, ["No trial has been trained, so there is nothing to compare."])
     best = front_trials(ended)
@@ -159,23 +161,29 @@ def _front(ended: Sequence[TrialRecord]) -> ReportSection:
     line = {"shape": "hv", "color": FRONT_COLOUR}
     figure = go.Figure(
         [
-            _scatter("cut short", scored(ended, "stopped"), STOPPED_COLOUR, symbol="x-thin-open"),
-            _scatter("finished", others, OTHER_COLOUR, symbol="circle-open"),
-            _scatter("front", best, FRONT_COLOUR, mode="lines+markers", line=line, symbol="circle"),
+            _scatter(metric, "cut short", scored(ended, "stopped"), STOPPED_COLOUR, symbol="x-thin-open"),
+            _scatter(metric, "finished", others, OTHER_COLOUR, symbol="circle-open"),
+            _scatter(metric, "front", best, FRONT_COLOUR, mode="lines+markers", line=line, symbol="circle"),
         ]
     )
     named = [f"{ms:g}" for ms in LATENCIES_MS]
     figure.update_xaxes(type="log", title="latency of one forward pass, ms", tickvals=LATENCIES_MS, ticktext=named)
-    return ReportSection("Front", words, [figure.update_layout(height=500, yaxis_title="validation F1")])
+    return ReportSection("Front", words, [figure.update_layout(height=500, yaxis_title=f"validation {name}")])
 
 
 def _scatter(
-    name: str, trials: Sequence[TrialRecord], colour: str, symbol: str, mode: str = "markers", **style: object
+    metric: Metric,
+    name: str,
+    trials: Sequence[TrialRecord],
+    colour: str,
+    symbol: str,
+    mode: str = "markers",
+    **style: object,
 ) -> go.Scatter:
     def label(trial: TrialRecord) -> str:
         at = point_of(trial)
         epochs = f"{len(trial.curve)} epochs"
-        return f"{trial.trial_id}: {summary(trial.config)}<br>F1 {at.quality:.4f}, {at.cost:.4f} ms, {epochs}"
+        return f"{trial.trial_id}: {summary(trial.config)}<br>{metric.shown(at.quality)}, {at.cost:.4f} ms, {epochs}"
 
     return go.Scatter(
         x=[point_of(trial).cost for trial in trials],
@@ -189,14 +197,14 @@ def _scatter(
     )
 
 
-def _importances(sampled: optuna.Study) -> ReportSection:
+def _importances(metric: Metric, sampled: optuna.Study) -> ReportSection:
     words = (
         "How much of the spread between finished trials each parameter explains, as a random forest sees it: "
         f"the {MAX_BARS} greatest shares. What a trial did not need counts as its first value."
     )
-    f1 = _importance(sampled, "validation F1", lambda trial: float(trial.values[0]))
+    score = _importance(sampled, f"validation {metric.name}", lambda trial: float(trial.values[0]))
     latency = _importance(sampled, "log latency", lambda trial: math.log(trial.values[1]))
-    return ReportSection("What matters", words, [f1, latency])
+    return ReportSection("What matters", words, [score, latency])
 
 
 def _importance(sampled: optuna.Study, name: str, target: Callable[[FrozenTrial], float]) -> go.Figure | str:
@@ -239,11 +247,16 @@ def _best(ended: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def _sampled(
-    ended: Iterable[TrialRecord], distributions: Mapping[str, BaseDistribution], source: str, whole: bool = False
+    metric: Metric,
+    ended: Iterable[TrialRecord],
+    distributions: Mapping[str, BaseDistribution],
+    source: str,
+    whole: bool = False,
 ) -> optuna.Study:
     """The finished trials as Optuna's tools take them, their parameters under short names.
 
     Args:
+        metric: in which its scores are read.
         ended: a study's trials that are over.
         distributions: what its space can draw.
         source: what errors call the study's file.
@@ -255,12 +268,12 @@ def _sampled(
     sampled = optuna.create_study(directions=OBJECTIVE_DIRECTIONS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # of names for metrics
-        sampled.set_metric_names(["val_f1", "latency ms"])
+        sampled.set_metric_names([f"val_{metric.key}", "latency ms"])
     for record in scored(ended):
         at, drawn = point_of(record), absent | record.drawn
         try:
             trial = optuna.trial.create_trial(
-                values=[at.quality, at.cost],
+                values=[metric.value(at.quality), at.cost],
                 params={names[key]: value for key, value in drawn.items()},
                 distributions={names[key]: distributions[key] for key in drawn},
             )

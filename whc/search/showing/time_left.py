@@ -134,8 +134,8 @@ class TimeLeft:
         training, lengths = _Training(first_s), self._lengths(record)
         reached = [length for length in lengths if length <= len(record.curve)]
         if reached and record.latency:
-            best = [max(point.val_f1 for point in record.curve[:length]) for length in reached]
-            points = tuple(Point(f1, record.latency.ms) for f1 in best)
+            best = [max(point.val_score for point in record.curve[:length]) for length in reached]
+            points = tuple(Point(score, record.latency.ms) for score in best)
             training = _Training(first_s, fmean(point.seconds for point in record.curve), lengths, points)
         self._trainings[record.trial_id] = training
         for rung, point in enumerate(training.points[: len(training.lengths) - 1]):

@@ -26,9 +26,10 @@ from whc import plugins
 from whc.config import validate
 from whc.errors import UsageError, problem
 from whc.models.assemble import ModelConfig
-from whc.plugins import ChoiceOf
+from whc.plugins import Choice, ChoiceOf
 from whc.search.space import ranges, rules
 from whc.search.space.rules import Rule
+from whc.tasks import TASKS
 from whc.trials.config import TrialConfig
 
 MAX_DRAWS = 1000
@@ -130,7 +131,10 @@ def _section(raw: Mapping[Any, Any], owner: type[BaseModel] | None, where: str, 
 def _node(value: object, owner: type[BaseModel] | None, key: str, where: str, problems: list[str]) -> Node | None:
     kind = choice_kind(owner, key)
     if kind:
-        return _branches(value, kind, where, problems)
+        node = _branches(value, kind, where, problems)
+        if kind == TASKS.kind and isinstance(node, Branches):
+            _check_task(node, value, where, problems)
+        return node
     inner = section_model(owner, key)
     if inner and not isinstance(value, Mapping):
         problems.append(problem(where, "must be a mapping", value, f"its keys: {', '.join(inner.model_fields)}"))
@@ -144,6 +148,16 @@ def _node(value: object, owner: type[BaseModel] | None, key: str, where: str, pr
         drawn = ranges.interval(value, where, problems)
         return Draw(drawn) if drawn else None
     return Fixed(value)
+
+
+def _check_task(node: Branches, value: object, where: str, problems: list[str]) -> None:
+    """Scores of different tasks cannot be compared, so that a search has one."""
+    drawn = any(
+        not isinstance(child, Fixed) for section in node.children.values() for child in section.children.values()
+    )
+    if len(node.children) > 1 or drawn:
+        rule = "must be one task with fixed parameters, the same for all trials"
+        problems.append(problem(where, rule, value, "name one, and begin a study for each other"))
 
 
 def choice_kind(owner: type[BaseModel] | None, key: str) -> str | None:
@@ -345,6 +359,12 @@ def image_sizes(tree: Section) -> list[tuple[int, int]]:
         return [TrialConfig().model.image_size]
     values = ranges.values(node.distribution) if isinstance(node, Draw) else list(_variations(node))
     return [ModelConfig(image_size=value).image_size for value in values]
+
+
+def task_of(tree: Section) -> Choice:
+    """The task of all its trials."""
+    node = tree.children.get("task")
+    return TASKS.parse(_first(node)) if node else TrialConfig().task
 
 
 def takes_windows(tree: Section) -> bool:

@@ -8,33 +8,37 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch.nn.functional import cross_entropy
 
-from whc.tasks.classification import (
-    Config,
-    Decision,
-    best_threshold,
-    called,
-    columns,
-    confusion,
-    constant_score,
-    decode,
-    loss,
-    margin,
-    output_name,
-    outputs,
-    positive_label,
-    probabilities,
-    score,
-)
+from whc.tasks import BLUE, GREEN, Bar, Loss, Reading
+from whc.tasks.classification import Classification, Config
 
 Ids = NDArray[np.int64]
 Outputs = NDArray[np.float32]
 
-LABELS = ("still", "waving")
-THREE = ("left", "right", "none")
 EVEN = torch.ones(2)
 THRESHOLDS = st.integers(1, 9).map(lambda i: i / 10)
 SEEDS = st.integers(0, 10_000)
+
+
+def task(classes: int, threshold: float = 0.5) -> Classification:
+    return Classification(tuple(f"class {i}" for i in range(classes)), Config(threshold=threshold))
+
+
+TWO = Classification(("still", "waving"), Config())
+THREE = Classification(("left", "right", "none"), Config())
+
+
+def classes_of(outputs: Outputs) -> int:
+    return 2 if outputs.ndim == 1 else outputs.shape[1]
+
+
+def score(outputs: Outputs, class_ids: Ids, threshold: float) -> float:
+    return float(task(classes_of(outputs), threshold).judge(outputs, class_ids).score())
+
+
+def called(outputs: Outputs, threshold: float) -> Ids:
+    return task(classes_of(outputs), threshold).called(outputs)
 
 
 @st.composite
@@ -86,7 +90,7 @@ def test_names_of_classes_do_not_matter_to_the_score_of_more(rows: tuple[Outputs
 
 @given(st.one_of(binary(), several()), THRESHOLDS)
 def test_confusion_counts_every_row_once(rows: tuple[Outputs, Ids], threshold: float) -> None:
-    counts = confusion(*rows, threshold)
+    counts = task(classes_of(rows[0]), threshold).judge(*rows).counts
     classes = len(counts)
     assert counts.shape == (classes, classes)
     assert counts.sum(1).tolist() == np.bincount(rows[1], minlength=classes).tolist()
@@ -96,7 +100,10 @@ def test_confusion_counts_every_row_once(rows: tuple[Outputs, Ids], threshold: f
 
 @given(st.one_of(binary(), several()), THRESHOLDS, SEEDS)
 def test_moves_within_the_margin_change_no_decision(rows: tuple[Outputs, Ids], threshold: float, seed: int) -> None:
-    outcomes, room = rows[0].astype(np.float64), margin(rows[0].astype(np.float64), threshold)
+    outcomes, room = (
+        rows[0].astype(np.float64),
+        task(classes_of(rows[0]), threshold)._margin(rows[0].astype(np.float64)),
+    )
     assert room.shape == (len(outcomes),)
     assert (room >= 0).all()
     within = 0.99 * room.reshape(-1, *(1 for _ in outcomes.shape[1:]))
@@ -108,7 +115,7 @@ def test_moves_within_the_margin_change_no_decision(rows: tuple[Outputs, Ids], t
 @given(st.one_of(binary(), several()), THRESHOLDS)
 def test_moves_beyond_the_margin_can_change_every_decision(rows: tuple[Outputs, Ids], threshold: float) -> None:
     outcomes = rows[0].astype(np.float64)
-    beyond = margin(outcomes, threshold) + 1e-6
+    beyond = task(classes_of(outcomes), threshold)._margin(outcomes) + 1e-6
     if outcomes.ndim == 1:
         moved = np.where(outcomes >= threshold, outcomes - beyond, outcomes + beyond)
     else:
@@ -120,16 +127,16 @@ def test_moves_beyond_the_margin_can_change_every_decision(rows: tuple[Outputs, 
 
 
 @given(binary())
-def test_constant_score_of_two_is_f1_of_always_positive(rows: tuple[Outputs, Ids]) -> None:
-    assert constant_score(rows[1]) == pytest.approx(f1(np.ones(len(rows[1])), rows[1], 1))
+def test_floor_of_two_is_f1_of_always_positive(rows: tuple[Outputs, Ids]) -> None:
+    assert task(2).floor(rows[1]) == pytest.approx(f1(np.ones(len(rows[1])), rows[1], 1))
 
 
 @given(several())
-def test_constant_score_of_more_is_that_of_the_best_class(rows: tuple[Outputs, Ids]) -> None:
+def test_floor_of_more_is_that_of_the_best_class(rows: tuple[Outputs, Ids]) -> None:
     classes = rows[0].shape[1]
     class_ids = np.concatenate([rows[1], np.arange(classes)])  # every class is there, as data sets promise
     always = [np.tile(np.eye(classes, dtype=np.float32)[one], (len(class_ids), 1)) for one in range(classes)]
-    assert constant_score(class_ids) == pytest.approx(max(score(each, class_ids, 0.5) for each in always))
+    assert task(classes).floor(class_ids) == pytest.approx(max(score(each, class_ids, 0.5) for each in always))
 
 
 @given(binary())
@@ -151,10 +158,11 @@ def test_labels_as_scores_are_perfect(rows: tuple[Outputs, Ids]) -> None:
 )
 def test_no_threshold_beats_the_best(rows: list[tuple[float, int]]) -> None:
     values, class_ids = np.array([p for p, _ in rows], np.float32), np.array([c for _, c in rows], np.int64)
-    best = best_threshold(values, class_ids)
-    if best is None:
+    tuned = task(2).tuned(values, class_ids)
+    if tuned is None:
         assert not values.any()
         return
+    best = tuned.threshold
     assert Config(threshold=best).threshold == best
     others = [*np.linspace(0.01, 0.99, 25).tolist(), *(value for value in values.tolist() if 0 < value < 1)]
     assert score(values, class_ids, best) >= max(score(values, class_ids, other) for other in others) - 1e-12
@@ -162,52 +170,65 @@ def test_no_threshold_beats_the_best(rows: list[tuple[float, int]]) -> None:
 
 def test_the_best_threshold_lies_halfway() -> None:
     values, class_ids = np.array([0.1, 0.9, 0.2, 0.7], np.float32), np.array([0, 1, 0, 1])
-    assert best_threshold(values, class_ids) == pytest.approx(0.45)
+    tuned = TWO.tuned(values, class_ids)
+    assert tuned is not None
+    assert tuned.threshold == pytest.approx(0.45)
 
 
 def test_several_classes_have_no_threshold() -> None:
-    assert best_threshold(np.eye(3, dtype=np.float32), np.arange(3)) is None
+    assert THREE.tuned(np.eye(3, dtype=np.float32), np.arange(3)) is None
 
 
 @pytest.mark.parametrize(
-    ("probability", "threshold", "expected"),
+    ("probability", "threshold", "label", "cells"),
     [
-        (0.75, 0.5, Decision("waving", 0.75, True)),
-        (0.5, 0.5, Decision("waving", 0.5, True)),
-        (0.25, 0.5, Decision("still", 0.75, False)),
-        (0.25, 0.2, Decision("waving", 0.25, True)),
-        (0.0, 0.5, Decision("still", 1.0, False)),
+        (0.75, 0.5, "waving", ("0.750000", "0.750000")),
+        (0.5, 0.5, "waving", ("0.500000", "0.500000")),
+        (0.25, 0.5, "still", ("0.750000", "0.250000")),
+        (0.25, 0.2, "waving", ("0.250000", "0.250000")),
+        (0.0, 0.5, "still", ("1.000000", "0.000000")),
     ],
 )
-def test_decode_one_probability(probability: float, threshold: float, expected: Decision) -> None:
-    assert decode(np.array(probability, np.float32), LABELS, threshold) == expected
+def test_one_probability_as_people_see_it(
+    probability: float, threshold: float, label: str, cells: tuple[str, ...]
+) -> None:
+    """A table of answers tells the probability of the label called, a table of frames that of the positive one."""
+    task, output = Classification(TWO.labels, Config(threshold=threshold)), np.array(probability, np.float32)
+    assert task.cells(output) == (label, *cells)
+    assert task.frame_cells(output) == (label, cells[1], str(int(label == "waving")))
+    colour = GREEN if label == "waving" else BLUE
+    assert task.reading(output) == Reading(label, colour, Bar("waving", probability, threshold))
 
 
 @pytest.mark.parametrize(
-    ("each", "expected"),
-    [
-        ((0.25, 0.5, 0.25), Decision("right", 0.5, False)),
-        ((0.375, 0.25, 0.375), Decision("left", 0.375, False)),
-        ((0.0, 0.0, 1.0), Decision("none", 1.0, False)),
-    ],
+    ("each", "label"),
+    [((0.25, 0.5, 0.25), "right"), ((0.375, 0.25, 0.375), "left"), ((0.0, 0.0, 1.0), "none")],
 )
-def test_decode_several_probabilities(each: tuple[float, ...], expected: Decision) -> None:
-    for threshold in (0.1, 0.9):
-        assert decode(np.array(each, np.float32), THREE, threshold) == expected
+def test_several_probabilities_as_people_see_them(each: tuple[float, ...], label: str) -> None:
+    output = np.array(each, np.float32)
+    cells = (label, f"{max(each):.6f}", *(f"{value:.6f}" for value in each))
+    assert THREE.cells(output) == THREE.frame_cells(output) == cells
+    assert THREE.reading(output) == Reading(label, GREEN, Bar(label, max(each)))
 
 
 def test_two_classes_need_one_logit_named_after_the_positive_label() -> None:
-    assert outputs(LABELS) == 1
-    assert output_name(LABELS) == "prob_waving"
-    assert columns(LABELS) == ("prob_waving",)
-    assert positive_label(LABELS) == "waving"
+    assert TWO.outputs == 1
+    assert TWO.output_name == "prob_waving"
+    assert TWO.columns == ("label", "probability", "prob_waving")
+    assert TWO.frame_columns == ("label", "probability", "positive")
+    assert TWO.headline_answers == ("waving",)
 
 
 def test_more_classes_need_a_logit_each() -> None:
-    assert outputs(THREE) == 3
-    assert output_name(THREE) == "probs"
-    assert columns(THREE) == ("prob_left", "prob_right", "prob_none")
-    assert positive_label(THREE) == ""
+    assert THREE.outputs == 3
+    assert THREE.output_name == "probs"
+    assert THREE.columns == THREE.frame_columns == ("label", "probability", "prob_left", "prob_right", "prob_none")
+    assert THREE.headline_answers == ()
+
+
+def test_numbers_that_are_no_probabilities_are_told() -> None:
+    assert TWO.check_outputs(np.array([0.5, 1.5])) == "must give probabilities in 0..1, got 1.5"
+    assert "got nan" in TWO.check_outputs(np.array([0.5, np.nan]))
 
 
 @pytest.mark.parametrize("threshold", [0, 1, -0.1, 1.5])
@@ -218,16 +239,16 @@ def test_threshold_lies_between_zero_and_one(threshold: float) -> None:
 
 def test_loss_of_two_weighs_positives_by_the_ratio() -> None:
     logits, class_ids = torch.tensor([[2.0], [-1.0], [0.5]]), torch.tensor([1, 0, 1])
-    p = probabilities(logits)
+    p = TWO.decoded(logits)
     expected = -(3 * p[0].log() + (1 - p[1]).log() + 3 * p[2].log()) / 3
-    torch.testing.assert_close(loss(logits, class_ids, torch.tensor([0.5, 1.5])), expected)
+    torch.testing.assert_close(loss(TWO, torch.tensor([0.5, 1.5]))(logits, class_ids), expected)
 
 
 def test_loss_of_more_is_a_weighted_mean() -> None:
     logits, class_ids = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]]), torch.tensor([0, 1])
-    p, weights = probabilities(logits), torch.tensor([1.0, 3.0, 9.0])
+    p, weights = THREE.decoded(logits), torch.tensor([1.0, 3.0, 9.0])
     expected = -(p[0, 0].log() + 3 * p[1, 1].log()) / 4
-    torch.testing.assert_close(loss(logits, class_ids, weights), expected)
+    torch.testing.assert_close(loss(THREE, weights)(logits, class_ids), expected)
 
 
 @given(SEEDS, st.sampled_from([0.0, 0.1, 0.6]))
@@ -236,6 +257,10 @@ def test_one_logit_learns_as_two_would(seed: int, label_smoothing: float) -> Non
     generator = torch.Generator().manual_seed(seed)
     pair, class_ids = torch.randn(8, 2, generator=generator), torch.randint(0, 2, (8,), generator=generator)
     one = (pair[:, 1] - pair[:, 0])[:, None]
-    expected = loss(pair, class_ids, EVEN, label_smoothing)
-    torch.testing.assert_close(loss(one, class_ids, EVEN, label_smoothing), expected)
-    torch.testing.assert_close(probabilities(one), probabilities(pair)[:, 1])
+    expected = cross_entropy(pair, class_ids, label_smoothing=label_smoothing)
+    torch.testing.assert_close(loss(TWO, EVEN, label_smoothing)(one, class_ids), expected)
+    torch.testing.assert_close(TWO.decoded(one), pair.softmax(1)[:, 1])
+
+
+def loss(task: Classification, weights: torch.Tensor, label_smoothing: float = 0.0) -> Loss:
+    return task.objective(torch.nn.Identity(), weights, label_smoothing)

@@ -1,89 +1,25 @@
-"""Scan of a folder: which files are labelled pictures or clips, and which files are left out."""
+"""Scan of class folders: which files are labelled pictures or clips, and which files are left out.
+
+If no new split is asked for, the folder holds split/class/files. Otherwise it holds class/files, or split/class/files
+with a split missing; then all files are split again. Below a class, folders may nest.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import pyarrow as pa
 
-from whc.config import Settings
-from whc.data.dataset import SPLITS
 from whc.data.pictures import is_picture, is_text, is_video, shown
-from whc.data.split_names import split_named
-from whc.data.splitting import Shares
+from whc.data.sources import BuildConfig, SkippedFile, SourceFile, SourceScan
+from whc.data.split_names import SPLITS, split_named
 from whc.errors import DataError, UsageError, problem
 
-Kind = Literal["images", "videos"]
 
-Reason = Literal["unreadable", "short", "copy", "conflict", "link", "hidden", "other"]
-
-
-class BuildConfig(Settings):
-    """What to build, and how.
-
-    If `split` is None, `folder` holds split/class/files. Otherwise it holds class/files, or split/class/files with a
-    split missing; then all files are split again. Below a class, folders may nest. `group` is read by
-    `whc.data.splitting.grouping`; None puts each file into a group of its own. `labels` are in order of class_id; None
-    takes the class folders in sorted order. `fps` (frames a second) and `min_frames` (of a clip) are None for images.
-    """
-
-    kind: Kind
-    folder: Path
-    split: Shares | None = None
-    group: str | None = None
-    labels: tuple[str, ...] | None = None
-    fps: float | None = Field(None, gt=0, le=1000)
-    min_frames: int | None = Field(None, ge=1)
-    seed: int = Field(0, ge=0)
-
-
-class SkippedFile(BaseModel):
-    """A file, or a folder with all its files, that gives no rows: its path below the given folder, and the reason."""
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    reason: Reason
-    detail: str
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A picture or clip; `name` is its path below the given folder, with `/` between the parts.
-
-    `inner` is the part of the name from the class folder on; `split` is None while the files are not split.
-    """
-
-    path: Path
-    name: str
-    split: str | None
-    label: str
-    inner: str
-
-
-@dataclass
-class FolderScan:
-    """Result of `scan`: files to read in order of their names, files left out, and labels in order of class_id.
-
-    `notes` explain which folders were read as which splits, where their names differ from those of the splits.
-    """
-
-    sources: list[SourceFile] = field(default_factory=list)
-    left_out: list[SkippedFile] = field(default_factory=list)
-    labels: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
-
-    def leave_out(self, source: SourceFile, reason: Reason, detail: str) -> None:
-        """Record that a file gives no rows."""
-        self.left_out.append(SkippedFile(name=source.name, reason=reason, detail=detail))
-
-
-def scan(config: BuildConfig) -> FolderScan:
+def scan(config: BuildConfig) -> SourceScan:
     """List a folder; a file without a known suffix is recognised by its first bytes. Links are not followed.
 
     Raises:
@@ -91,13 +27,14 @@ def scan(config: BuildConfig) -> FolderScan:
             the label map.
         UsageError: all three splits are there although shares are asked for.
     """
-    root, contents = config.folder, FolderScan()
+    root, contents = config.folder, SourceScan()
     tops = _subfolders(root, root, contents)
     splits = _splits(config, tops, contents)
     folders = (
         [f"{top}/{label}" for top in splits for label in _subfolders(root / top, root, contents)] if splits else tops
     )
-    contents.labels = _labels(config, {folder.rpartition("/")[2] for folder in folders})
+    contents.labels = contents.strata_names = _labels(config, {folder.rpartition("/")[2] for folder in folders})
+    contents.columns = {"class_id": pa.int64(), "label": pa.string()}
     for folder in folders:
         top, _, _ = folder.rpartition("/")
         _collect(config, folder, splits.get(top), contents)
@@ -105,7 +42,7 @@ def scan(config: BuildConfig) -> FolderScan:
     return contents
 
 
-def _splits(config: BuildConfig, tops: list[str], contents: FolderScan) -> dict[str, str | None]:
+def _splits(config: BuildConfig, tops: list[str], contents: SourceScan) -> dict[str, str | None]:
     """The split of each split folder, None if all are split again; empty if the top folders are class folders."""
     root, split_of = str(config.folder), {top: split for top in tops if (split := split_named(top))}
     missing = [split for split in SPLITS if split not in split_of.values()]
@@ -142,10 +79,11 @@ def _labels(config: BuildConfig, folder_names: set[str]) -> tuple[str, ...]:
     return labels
 
 
-def _collect(config: BuildConfig, folder: str, split: str | None, contents: FolderScan) -> None:
+def _collect(config: BuildConfig, folder: str, split: str | None, contents: SourceScan) -> None:
     """Add all files in a class folder (a path below the root) and its subfolders."""
     outer, slash, label = folder.rpartition("/")
     top, suffixes = config.folder / folder, Counter[str]()
+    cells = {"class_id": contents.labels.index(label), "label": label}
     pending, count_before = [top], len(contents.sources)
     while pending:
         for entry in _entries(pending.pop()):
@@ -155,7 +93,7 @@ def _collect(config: BuildConfig, folder: str, split: str | None, contents: Fold
             if skipped is None and entry.is_dir():
                 pending.append(path)
             elif skipped is None and (is_picture(path) if config.kind == "images" else is_video(path)):
-                contents.sources.append(SourceFile(path, name, split, label, name.removeprefix(outer + slash)))
+                contents.sources.append(SourceFile(path, name, split, name.removeprefix(outer + slash), label, cells))
             else:
                 contents.left_out.append(skipped or _skipped_other(name, f"none of the {config.kind} that can be read"))
                 suffixes[path.suffix.lower() or "no suffix"] += 1
@@ -166,7 +104,7 @@ def _collect(config: BuildConfig, folder: str, split: str | None, contents: Fold
         raise DataError(problem(str(top), f"must hold {config.kind}", got, next_step))
 
 
-def _subfolders(folder: Path, root: Path, contents: FolderScan) -> list[str]:
+def _subfolders(folder: Path, root: Path, contents: SourceScan) -> list[str]:
     """Names of the folders in a folder, sorted; all other entries are left out."""
     names = []
     for entry in _entries(folder):

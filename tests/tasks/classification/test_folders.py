@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from whc.data.folders import BuildConfig, FolderScan, scan
+from whc.data.sources import BuildConfig, SourceScan
 from whc.errors import DataError, UsageError
+from whc.tasks.classification.folders import scan
 
 SHARES = (0.7, 0.15, 0.15)
 
@@ -22,7 +23,7 @@ def put(root: Path, *names: str) -> None:
         path.touch()
 
 
-def look_into(folder: Path, **settings: Any) -> FolderScan:
+def look_into(folder: Path, **settings: Any) -> SourceScan:
     return scan(BuildConfig(kind="images", folder=folder, **settings))
 
 
@@ -39,7 +40,7 @@ def test_class_folders_nest_and_are_sorted(tmp_path: Path) -> None:
     put(tmp_path, "b/2.png", "b/1.JPG", "a/anna/day/3.webp", "a/x.bmp")
     result = look_into(tmp_path, split=SHARES)
     assert result.labels == ("a", "b")
-    assert [(s.name, s.split, s.label) for s in result.sources] == [
+    assert [(s.name, s.split, s.stratum) for s in result.sources] == [
         ("a/anna/day/3.webp", None, "a"),
         ("a/x.bmp", None, "a"),
         ("b/1.JPG", None, "b"),
@@ -52,7 +53,7 @@ def test_class_folders_nest_and_are_sorted(tmp_path: Path) -> None:
 def test_split_folders(tmp_path: Path) -> None:
     put(tmp_path, *(f"{split}/{label}/1.png" for split in ("train", "val", "test") for label in "ab"), "old/a/1.png")
     result = look_into(tmp_path)
-    assert {(s.name, s.inner, s.split, s.label) for s in result.sources} == {
+    assert {(s.name, s.inner, s.split, s.stratum) for s in result.sources} == {
         (f"{split}/{label}/1.png", f"{label}/1.png", split, label)
         for split in ("train", "val", "test")
         for label in "ab"
@@ -160,7 +161,7 @@ def test_splits_may_have_other_names_and_test_may_be_missing(tmp_path: Path, nam
 def test_what_has_no_test_split_may_be_split_again(tmp_path: Path) -> None:
     put(tmp_path, "train/a/1.png", "train/b/1.png", "valid/a/1.png")
     result = look_into(tmp_path, split=SHARES)
-    assert [(s.name, s.inner, s.split, s.label) for s in result.sources] == [
+    assert [(s.name, s.inner, s.split, s.stratum) for s in result.sources] == [
         ("train/a/1.png", "a/1.png", None, "a"),
         ("train/b/1.png", "b/1.png", None, "b"),
         ("valid/a/1.png", "a/1.png", None, "a"),

@@ -5,88 +5,71 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from time import perf_counter
-from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from whc import plugins
+from whc import plugins, tasks
 from whc.data.preprocess import INTERPOLATIONS, LAYOUTS, RESIZE, Image, resize, to_input
 from whc.errors import ArtifactError, problem
 from whc.latency import first_pass
+from whc.plugins import NestedErrors
 from whc.records import ModelMetadata
 from whc.runtimes import Session, choose
 from whc.runtimes.onnx_file import MAX_NUMBERS
+from whc.tasks import Outputs, Task
 
 
 class Verdict(NamedTuple):
-    """The outcome for one window: the label called, a probability 0..1 to show for it, and the time it took.
+    """The outcome for one window: the model's output, as its task reads it, and the time it took."""
 
-    `probability` is that of the label `measured`: the positive one of two, the one called of more. `output` holds
-    everything the model gave, named by `Classifier.columns`.
-    """
-
-    label: str
-    measured: str
-    probability: float
-    output: tuple[float, ...]
+    output: Outputs
     latency_ms: float
 
-    @property
-    def positive(self) -> bool:
-        """Whether the label called is the one measured."""
-        return self.label == self.measured
 
+class LoadedModel:
+    """Turns windows of frames into outputs and verdicts."""
 
-class Classifier:
-    """Turns windows of frames into probabilities and verdicts."""
-
-    def __init__(self, session: Session, metadata: ModelMetadata, task: ModuleType) -> None:
+    def __init__(self, session: Session, metadata: ModelMetadata, task: Task) -> None:
         self.path, self.metadata, self.task = session.path, metadata, task
-        self.columns: tuple[str, ...] = task.columns(metadata.labels)
         self._session = session
 
     def prepare(self, picture: Image) -> Image:
         """One frame, (H, W, 3) of any size, at the model's input size."""
         return resize(picture, self.metadata.height, self.metadata.width, self.metadata.interpolation)
 
-    def probabilities(self, windows: Image) -> NDArray[np.float32]:
-        """The model's output for windows of prepared frames (N, T, H, W, 3): (N,) for two labels, (N, C) for more.
+    def outputs(self, windows: Image) -> Outputs:
+        """The model's outputs (N, ...) for windows of prepared frames (N, T, H, W, 3).
 
         Raises:
-            ArtifactError: the model gives something else than probabilities.
+            ArtifactError: the model gives something else than its task asks for.
         """
-        return self._probabilities(self._run(windows), len(windows))
+        return self._checked(self._run(windows), len(windows))
 
     def decide(self, window: Image) -> Verdict:
         """The verdict on a window of prepared frames (T, H, W, 3); its latency covers packing and the forward pass.
 
         Raises:
-            ArtifactError: as `probabilities`.
+            ArtifactError: as `outputs`.
         """
         started = perf_counter()
         raw = self._run(window[None])
         latency_ms = (perf_counter() - started) * 1000
-        (output,) = self._probabilities(raw, 1)
-        decision = self.task.decode(output, self.metadata.labels, self.metadata.threshold)
-        if lone := self.metadata.positive:
-            return Verdict(decision.label, lone, float(output), (float(output),), latency_ms)
-        return Verdict(decision.label, decision.label, decision.probability, tuple(output.tolist()), latency_ms)
+        # Of one number it is an array without dimensions, as a row of many is.
+        return Verdict(self._checked(raw, 1)[0, ...], latency_ms)
 
     def _run(self, windows: Image) -> NDArray[np.float32]:
         return self._session.run(to_input(windows, self.metadata.layout))
 
-    def _probabilities(self, output: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
+    def _checked(self, output: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
         """The output as it is, if it is what the task says that it should be."""
-        each = len(self.columns)
-        if output.shape != ((rows,) if each == 1 else (rows, each)):
-            rule = f"must give {'one probability' if each == 1 else f'{each} probabilities'} for each input"
+        shape = self.task.output_shape
+        if output.shape != (rows, *shape):
+            rule = f"must give outputs of shape {shape or 'one number'} for each input"
             raise ArtifactError(problem(str(self.path), rule, f"shape {output.shape}", "export it again"))
-        wrong = output[~((output >= 0) & (output <= 1))]  # NaN too: it would pass for a calm negative
-        if wrong.size:
-            rule, advice = "must give probabilities in 0..1", "train or export it again"
-            raise ArtifactError(problem(str(self.path), rule, float(wrong[0]), advice))
+        if wrong := self.task.check_outputs(output):
+            raise ArtifactError(f"{self.path}: {wrong}; train or export it again")
         return output
 
 
@@ -96,7 +79,7 @@ def load(
     threads: int = 1,
     wait_s: float = first_pass.WAIT_S,
     batch: int = 1,
-) -> Classifier:
+) -> LoadedModel:
     """Load an exported model.
 
     Args:
@@ -115,7 +98,7 @@ def load(
     return checked(plugins.load("runtimes", choice.name).load(path, choice.config))
 
 
-def checked(session: Session) -> Classifier:
+def checked(session: Session) -> LoadedModel:
     """A loaded model, run once on black frames, so that what is wrong shows before a source is opened.
 
     Raises:
@@ -124,19 +107,20 @@ def checked(session: Session) -> Classifier:
     metadata = session.metadata()
     task = _task(metadata, session.path)
     _check(metadata, task, session.input_shape, session.path)
-    classifier = Classifier(session, metadata, task)
-    classifier.decide(np.zeros((metadata.frames, metadata.height, metadata.width, 3), np.uint8))
-    return classifier
+    model = LoadedModel(session, metadata, task)
+    model.decide(np.zeros((metadata.frames, metadata.height, metadata.width, 3), np.uint8))
+    return model
 
 
-def _task(metadata: ModelMetadata, path: Path) -> ModuleType:
+def _task(metadata: ModelMetadata, path: Path) -> Task:
     try:
-        return plugins.load("tasks", metadata.task)
+        return tasks.of_file(metadata)
     except ValueError as error:
-        raise ArtifactError(f"{path}: whc.task: {error}; upgrade whc or export the model again") from error
+        reason = str(error.cause.errors()[0]["msg"]) if isinstance(error, NestedErrors) else str(error)
+        raise ArtifactError(f"{path}: whc.task: {reason}; upgrade whc or export the model again") from error
 
 
-def _check(metadata: ModelMetadata, task: ModuleType, input_shape: tuple[int, ...], path: Path) -> None:
+def _check(metadata: ModelMetadata, task: Task, input_shape: tuple[int, ...], path: Path) -> None:
     """Refuse metadata that name what this version cannot do, or another network than the file holds."""
 
     def require(holds: bool, key: str, rule: str, got: object) -> None:
@@ -151,12 +135,10 @@ def _check(metadata: ModelMetadata, task: ModuleType, input_shape: tuple[int, ..
     require(min(sizes) > 0, "frames, height, width", "must be positive", sizes)
     rate = metadata.frame_rate
     require(rate is None or (math.isfinite(rate) and rate > 0), "frame_rate", "must be positive or null", rate)
-    require(0 < metadata.threshold < 1, "threshold", "must be in 0..1", metadata.threshold)
     labels = metadata.labels
-    require(len(set(labels)) == len(labels) > 1, "labels", "must be two or more, all different", labels)
-    positive = task.positive_label(labels)
-    rule = f"must be {positive!r}, as labels are {labels}"
-    require(metadata.positive == positive, "positive", rule, metadata.positive)
+    require(len(set(labels)) == len(labels), "labels", "must be all different", labels)
+    if wrong := task.check_labels():
+        require(False, "labels", wrong, labels)
     # Before anything of that size is made: what a file says may be more than fits into memory.
     rule = f"must make at most {MAX_NUMBERS} numbers, and those of the network's input {input_shape}"
     require(3 * math.prod(sizes) <= MAX_NUMBERS, "frames, height, width", rule, sizes)

@@ -1,0 +1,98 @@
+"""What `whc data build` is asked to build, and the files that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from whc.config import Settings
+from whc.data.splitting import Shares
+
+Kind = Literal["images", "videos"]
+
+Reason = Literal["unreadable", "short", "copy", "conflict", "link", "hidden", "other"]
+
+
+class BuildConfig(Settings):
+    """What to build, and how.
+
+    `folder` holds the pictures or clips. With `csv`, that file names the pictures with their labels. Without it the
+    task says how the folder must be laid out. If `split` is not None, all files are split again. `group` is read by
+    `whc.data.splitting.grouping`; None puts each file into a group of its own. `labels` gives the order of labels;
+    None sorts them. `fps` (frames a second) and `min_frames` (of a clip) are None for images.
+    """
+
+    kind: Kind
+    folder: Path
+    csv: Path | None = None
+    split: Shares | None = None
+    group: str | None = None
+    labels: tuple[str, ...] | None = None
+    fps: float | None = Field(None, gt=0, le=1000)
+    min_frames: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0)
+
+
+class SkippedFile(BaseModel):
+    """A file, or a folder with all its files, that gives no rows: its path below the given folder, and the reason."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A picture or clip; `name` is its path below the given folder, with `/` between the parts.
+
+    `inner` is the part of the name that `--group` looks at; `split` is None while the files are not split. `stratum`
+    names its kind (`RowLabels`), `cells` are its labels by column. `group` is what must not lie in two splits, where
+    the source tells it.
+    """
+
+    path: Path
+    name: str
+    split: str | None
+    inner: str
+    stratum: str
+    cells: Mapping[str, object]
+    group: str | None = None
+
+
+@dataclass
+class SourceScan:
+    """Files to read in order of their names, and files left out.
+
+    `labels` and `strata_names` are as in `RowLabels`; `columns` are those of labels, with their types; `metadata` are
+    added to the data set's. `notes` are what the user should know besides.
+    """
+
+    sources: list[SourceFile] = field(default_factory=list)
+    left_out: list[SkippedFile] = field(default_factory=list)
+    labels: tuple[str, ...] = ()
+    strata_names: tuple[str, ...] = ()
+    columns: Mapping[str, pa.DataType] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, source: SourceFile, reason: Reason, detail: str) -> None:
+        """Record that a file gives no rows."""
+        self.left_out.append(SkippedFile(name=source.name, reason=reason, detail=detail))
+
+
+class FileSource(Protocol):
+    """A task (`whc.tasks.Task`), as building needs it."""
+
+    @property
+    def needs_every_stratum(self) -> bool:
+        """Whether every split must have rows of every stratum."""
+
+    def scan_files(self, config: BuildConfig) -> SourceScan:
+        """The files to read with their labels; raises DataError or UsageError where they are not as they must be."""

@@ -1,0 +1,20 @@
+"""A network with its task's decoding inside, as it is exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+
+class Decoded(nn.Module):
+    """What a network gives, decoded."""
+
+    def __init__(self, network: nn.Module, decode: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        self.decode = decode
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, ...) to outputs (N, ...)."""
+        return self.decode(self.network(images))
