@@ -20,7 +20,9 @@ from whc.records import (
     LadderTable,
     Latency,
     LeftOut,
+    Metric,
     ModelMetadata,
+    Part,
     StudyRecord,
     TrialRecord,
     VariantRow,
@@ -40,7 +42,7 @@ LATENCY = Latency(
 METADATA = ModelMetadata(
     task="classification",
     labels=["neutral", "lächelnd 😀", "null"],
-    positive="lächelnd 😀",
+    task_config={"threshold": 0.4},
     layout="frame_stack",
     frames=4,
     frame_rate=12.5,
@@ -48,7 +50,6 @@ METADATA = ModelMetadata(
     width=30,
     resize="stretch",
     interpolation="area",
-    threshold=0.4,
     study="1",
     trial="true",
     data_fingerprint="0123",
@@ -59,7 +60,9 @@ VARIANT = VariantRow(
     score=0.8,
     score_low=0.75,
     score_high=0.84,
+    shown="F1 0.8000 (0.750 to 0.840)",
     score_changed={"-12": 0.7, "+12": 0.71},
+    parts={"left": Part(score=0.9, low=0.8, high=0.95, shown="F1 0.9000 (0.800 to 0.950)")},
     seeds={"0": 0.81, "1": 0.8},
     val_score=0.81,
     latency_ms=0.12,
@@ -101,6 +104,7 @@ TABLE = LadderTable(
     prefix="whc",
     task="classification",
     labels=["still", "waving"],
+    metric=Metric(key="f1", name="F1"),
     data_fingerprint="f",
     code_version="0.1",
     host="x",
@@ -134,18 +138,13 @@ def test_round_trip(tmp_path: Path, record: records.AnyRecord) -> None:
 
 def test_the_schema_is_written_under_its_short_name(tmp_path: Path) -> None:
     save(TABLE, tmp_path / "table.json")
-    assert '"schema": 2' in (tmp_path / "table.json").read_text()
+    assert '"schema": 3' in (tmp_path / "table.json").read_text()
 
 
-def test_a_table_written_before_test_splits_could_be_absent(tmp_path: Path) -> None:
-    content = json.loads(TABLE.model_dump_json(by_alias=True)) | {"schema": 1}
-    del content["test_split"], content["val_floor"]
+def test_a_table_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    content = json.loads(TABLE.model_dump_json(by_alias=True)) | {"schema": 4}
     (tmp_path / "table.json").write_text(json.dumps(content))
-    table = load(LadderTable, tmp_path / "table.json")
-    assert table.test_split
-    assert table.constant_shown == (TABLE.floor, "test")
-    (tmp_path / "table.json").write_text(json.dumps(content | {"schema": 3}))
-    with pytest.raises(StudyError, match=r"table\.json: schema: .* less than or equal to 2, got 3; upgrade whc"):
+    with pytest.raises(StudyError, match=r"table\.json: schema: .* less than or equal to 3, got 4; upgrade whc"):
         load(LadderTable, tmp_path / "table.json")
 
 
@@ -268,7 +267,7 @@ def test_the_lock_is_let_go_after_an_error(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("changes", [{}, {"frame_rate": None}, {"labels": ["no", "yes"], "positive": "yes"}])
+@pytest.mark.parametrize("changes", [{}, {"frame_rate": None}, {"labels": [], "task_config": {"output": "rotation"}}])
 def test_metadata_round_trip(changes: dict[str, object]) -> None:
     metadata = METADATA.model_copy(update=changes)
     properties = metadata.to_properties()
@@ -279,14 +278,14 @@ def test_metadata_round_trip(changes: dict[str, object]) -> None:
 def test_metadata_is_readable_by_people() -> None:
     properties = METADATA.to_properties()
     assert properties["whc.labels"] == '["neutral", "lächelnd 😀", "null"]'
-    assert properties["whc.positive"] == "lächelnd 😀"
+    assert properties["whc.task_config"] == '{"threshold": 0.4}'
     assert properties["whc.frame_rate"] == "12.5"
-    assert properties["whc.schema"] == "1"
+    assert properties["whc.schema"] == "2"
 
 
 @given(st.lists(st.text(max_size=5), min_size=2, max_size=2), st.text(max_size=5))
 def test_metadata_keeps_any_text(labels: list[str], study: str) -> None:
-    metadata = METADATA.model_copy(update={"labels": labels, "positive": labels[1], "study": study})
+    metadata = METADATA.model_copy(update={"labels": labels, "study": study})
     assert ModelMetadata.from_properties(metadata.to_properties(), "m.onnx") == metadata
 
 
@@ -298,10 +297,10 @@ REQUIRED = [field.alias or name for name, field in ModelMetadata.model_fields.it
     ("properties", "said"),
     [
         ({}, "must carry whc's metadata, got none"),
-        ({"whc.schema": "2", "whc.mood": "good"}, "metadata schema must be at most 1, got 2; upgrade whc"),
-        (PROPERTIES | {"whc.schema": "2"}, "upgrade whc"),
+        ({"whc.schema": "3", "whc.mood": "good"}, "metadata schema must be at most 2, got 3; upgrade whc"),
+        (PROPERTIES | {"whc.schema": "3"}, "upgrade whc"),
         (PROPERTIES | {"whc.schema": "one"}, "damaged"),
-        (PROPERTIES | {"whc.schema": '"1"'}, "upgrade whc"),
+        (PROPERTIES | {"whc.schema": '"2"'}, "upgrade whc"),
         (PROPERTIES | {"whc.height": "tall"}, "damaged"),
         (PROPERTIES | {"whc.mood": "1"}, "damaged"),
         *(({k: v for k, v in PROPERTIES.items() if k != f"whc.{name}"}, "damaged") for name in REQUIRED),

@@ -34,25 +34,30 @@ def metadata(properties: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "task_config": json.dumps({"threshold": threshold})}
 
 
-def renamed(node: Any) -> Any:
-    """JSON (or a checkpoint's content) with scores under their names of today."""
-    if isinstance(node, dict):
-        return {_NAMES.get(name, name): renamed(value) for name, value in node.items()}
-    return [renamed(value) for value in node] if isinstance(node, list) else node
+def checkpoint(content: Mapping[str, Any]) -> dict[str, Any]:
+    """A checkpoint with the curve and the best epoch of its progress; whether the rest is right is asked later."""
+    kept = _renamed(content)
+    progress = kept.get("progress")
+    if isinstance(progress, dict):
+        kept["progress"] = {**progress, "curve": _rows(progress.get("curve")), "best": _row(progress.get("best"))}
+    return kept
 
 
 def table(content: Any) -> Any:
     """A table.json of schema 1 or 2; whether the rest of it is right is asked later."""
     if not isinstance(content, dict) or "metric" in content:
         return content
-    variants = content.get("variants")
-    rows = [_variant(row) for row in variants] if isinstance(variants, list) else variants
-    left_out = renamed(content.get("left_out", []))
-    kept = {_NAMES.get(name, name): value for name, value in content.items()}
-    return {**kept, "metric": METRIC.model_dump(), "variants": rows, "left_out": left_out}
+    rows = {name: _rows(content[name]) for name in ("variants", "left_out") if name in content}
+    return {**_renamed(content), **rows, "metric": METRIC.model_dump()}
 
 
-def _variant(row: Any) -> Any:
-    if not isinstance(row, dict):
-        return row
-    return {_NAMES.get(name, name): value for name, value in row.items()}
+def _renamed(content: Mapping[str, Any]) -> dict[str, Any]:
+    return {_NAMES.get(name, name): value for name, value in content.items()}
+
+
+def _row(row: Any) -> Any:
+    return _renamed(row) if isinstance(row, dict) else row
+
+
+def _rows(rows: Any) -> Any:
+    return [_row(row) for row in rows] if isinstance(rows, list) else rows

@@ -92,7 +92,7 @@ def load(path: Path) -> Checkpoint:
             rule = f"checkpoint schema must be at most {SCHEMA}"
             raise ArtifactError(problem(str(path), rule, schema, "upgrade whc"))
         if schema == 1:
-            content = first_schema.renamed(content)
+            content = first_schema.checkpoint(content)
     try:
         found = TypeAdapter(Checkpoint).validate_python(content)
     except ValidationError as error:
