@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from whc.export.parity import Parity, ParityLimits, compare
-from whc.tasks import classification
+from whc.tasks.classification import Classification, Config
 
 Batch = NDArray[np.float32]
 LIMITS = ParityLimits()
+
+
+def task(classes: int, threshold: float = 0.5) -> Classification:
+    return Classification(tuple(map(str, range(classes))), Config(threshold=threshold))
 
 
 def batch(*values: float) -> Batch:
@@ -20,21 +24,22 @@ def batch(*values: float) -> Batch:
 
 
 def ask(network: list[Batch], artifact: list[Batch], threshold: float = 0.5, limits: ParityLimits = LIMITS) -> Parity:
-    class_ids = np.arange(sum(map(len, network))) % (network[0].shape[1] if network and network[0].ndim == 2 else 2)
-    return compare(iter(network), iter(artifact), class_ids, classification, threshold, limits)
+    classes = network[0].shape[1] if network and network[0].ndim == 2 else 2
+    class_ids = np.arange(sum(map(len, network))) % classes
+    return compare(iter(network), iter(artifact), class_ids, task(classes, threshold), limits)
 
 
 def test_equal_outputs_pass() -> None:
     batches = [batch(0.1, 0.5, 0.9), batch(0.3)]
     found = ask(batches, [b.copy() for b in batches])
-    assert (found.rows, found.max_difference, found.flips, found.passed) == (4, 0.0, 0, True)
+    assert (found.rows, found.max_difference, found.changed, found.passed) == (4, 0.0, 0, True)
 
 
 @pytest.mark.parametrize(("difference", "passed"), [(5e-5, True), (9.9e-5, True), (1.1e-4, False), (0.1, False)])
 def test_the_largest_difference_of_any_batch_counts(difference: float, passed: bool) -> None:
     found = ask([batch(0.1), batch(0.2), batch(0.3)], [batch(0.1), batch(0.2 - difference), batch(0.3)])
     assert found.max_difference == pytest.approx(difference, rel=1e-2)
-    assert found.flips == 0
+    assert found.changed == 0
     assert found.passed is passed
 
 
@@ -43,27 +48,27 @@ def test_limits_are_the_caller_s() -> None:
     assert not ask([batch(0.1)], [batch(0.15)], limits=ParityLimits(max_difference=0.01)).passed
 
 
-@pytest.mark.parametrize("limit", [0, -1, 0.6])
-def test_limits_are_of_a_probability(limit: float) -> None:
+@pytest.mark.parametrize("limit", [0, -1, np.inf, np.nan])
+def test_a_limit_is_a_difference(limit: float) -> None:
     with pytest.raises(ValueError, match="max_difference"):
         ParityLimits(max_difference=limit)
 
 
 def test_a_flip_near_the_threshold_is_forgiven() -> None:
     found = ask([batch(0.50003), batch(0.7)], [batch(0.49998), batch(0.7)])
-    assert found.flips == 0
+    assert found.changed == 0
     assert found.passed
 
 
 def test_a_flip_further_away_is_not() -> None:
     found = ask([batch(0.6, 0.4, 0.8)], [batch(0.4, 0.6, 0.8)])
-    assert found.flips == 2
+    assert found.changed == 2
     assert not found.passed
 
 
 def test_flips_are_at_the_given_threshold() -> None:
-    assert ask([batch(0.6)], [batch(0.4)], threshold=0.3).flips == 0
-    assert ask([batch(0.31)], [batch(0.29)], threshold=0.3).flips == 1
+    assert ask([batch(0.6)], [batch(0.4)], threshold=0.3).changed == 0
+    assert ask([batch(0.31)], [batch(0.29)], threshold=0.3).changed == 1
 
 
 def test_flips_between_several_classes() -> None:
@@ -72,7 +77,7 @@ def test_flips_between_several_classes() -> None:
     assert ask(network, artifact).passed
     artifact[0][0] = artifact[0][0, [1, 0, 2]]
     found = ask(network, artifact)
-    assert (found.rows, found.flips) == (3, 1)
+    assert (found.rows, found.changed) == (3, 1)
     assert found.max_difference == pytest.approx(0.3)
 
 
@@ -80,8 +85,8 @@ def test_a_flip_between_classes_that_are_nearly_equal_is_forgiven() -> None:
     network, artifact = (np.array([row], np.float32) for row in ([0.40004, 0.39996, 0.2], [0.39996, 0.40004, 0.2]))
     assert ask([network], [artifact]).passed
     further = np.array([[0.3, 0.5, 0.2]], np.float32)
-    assert ask([network], [further], limits=ParityLimits(max_difference=0.2)).flips == 0
-    assert ask([further], [network], limits=ParityLimits(max_difference=0.2)).flips == 1
+    assert ask([network], [further], limits=ParityLimits(max_difference=0.2)).changed == 0
+    assert ask([further], [network], limits=ParityLimits(max_difference=0.2)).changed == 1
 
 
 @given(st.integers(0, 10_000), st.sampled_from([(), (3,), (5,)]), st.floats(0.05, 0.95))
@@ -91,15 +96,8 @@ def test_differences_within_the_limit_never_count_as_flips(
     rng = np.random.default_rng(seed)
     network = rng.random((40, *classes))
     artifact = network + rng.uniform(-9e-5, 9e-5, network.shape)
-    found = compare(
-        [network],
-        [artifact],
-        np.zeros(len(network), np.int64),
-        classification,
-        threshold,
-        LIMITS,
-    )
-    assert found.passed
+    asked = task(*(classes or (2,)), threshold)
+    assert compare([network], [artifact], np.zeros(len(network), np.int64), asked, LIMITS).passed
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -145,9 +143,19 @@ def test_every_limit_is_a_gate_of_its_own() -> None:
     network = np.tile([0.3, 0.51], 50).astype(np.float32)
     artifact = network.copy()
     artifact[1:11:2] = 0.49
-    enough = {"max_difference": 0.05, "max_flips": 0.05, "max_f1_difference": 0.06}
+    enough = {"max_difference": 0.05, "max_changed": 0.05, "max_score_difference": 0.06}
     found = ask([network], [artifact], limits=ParityLimits(**enough))
-    assert (found.flips, found.passed) == (5, True)
-    assert found.f1_difference == pytest.approx(1 - 18 / 19)
-    for name, value in (("max_difference", 0.01), ("max_flips", 0.04), ("max_f1_difference", 0.05)):
+    assert (found.changed, found.passed) == (5, True)
+    assert found.score_difference == pytest.approx(1 - 18 / 19)
+    for name, value in (("max_difference", 0.01), ("max_changed", 0.04), ("max_score_difference", 0.05)):
         assert not ask([network], [artifact], limits=ParityLimits(**{**enough, name: value})).passed
+
+
+def test_limits_of_old_names_are_read() -> None:
+    older = ParityLimits.model_validate({"max_flips": 0.1, "max_f1_difference": 0.2})
+    assert older == ParityLimits(max_changed=0.1, max_score_difference=0.2)
+
+
+def test_targets_must_be_of_all_rows() -> None:
+    with pytest.raises(ValueError, match="a target for each of 2 rows, got 1"):
+        compare([batch(0.1, 0.2)], [batch(0.1, 0.2)], np.zeros(1, np.int64), task(2), LIMITS)

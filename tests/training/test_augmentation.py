@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from whc.models.color import LUMA_WEIGHTS
-from whc.training.augmentation import CLAHE_CLIP, CLAHE_TILES, Augmentation, augment, even_out, light, move
+from whc.training.augmentation import CLAHE_CLIP, CLAHE_TILES, Augmentation, augment, even_out, light, move, moves
 
 STEPS = ["flip", "affine", "photometric", "clahe"]
 NEVER = dict.fromkeys(STEPS, 0.0)
@@ -32,6 +32,11 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def pictures(count: int = 4, frames: int = 1, size: tuple[int, int] = (12, 10), seed: int = 0) -> Tensor:
     return torch.rand(count, 3 * frames, *size, generator=seeded(seed))
+
+
+def augmented(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
+    """The pictures alone."""
+    return augment(images, settings, generator)[0]
 
 
 def only(step: str, **settings: float) -> Augmentation:
@@ -80,7 +85,7 @@ def test_shape_and_range_are_kept(
     count: int, frames: int, size: tuple[int, int], seed: int, strong: dict[str, float], hue: float
 ) -> None:
     images = pictures(count, frames, size, seed).round()
-    changed = augment(images, ALL.model_copy(update={**strong, "hue": hue}), seeded(seed))
+    changed = augmented(images, ALL.model_copy(update={**strong, "hue": hue}), seeded(seed))
     assert changed.shape == images.shape
     assert changed.dtype == torch.float32
     assert changed.isfinite().all()
@@ -90,7 +95,7 @@ def test_shape_and_range_are_kept(
 @given(st.integers(0, 1000))
 def test_nothing_happens_with_probability_zero(seed: int) -> None:
     images = pictures()
-    assert torch.equal(augment(images, OFF, seeded(seed)), images)
+    assert torch.equal(augmented(images, OFF, seeded(seed)), images)
 
 
 @settings(deadline=None)
@@ -98,9 +103,9 @@ def test_nothing_happens_with_probability_zero(seed: int) -> None:
 def test_nothing_happens_where_nothing_may_change(frames: int, height: int, width: int, seed: int) -> None:
     nothing = Augmentation(flip=0, affine=1, photometric=1, clahe=0, **STILL, **DULL)
     images = pictures(3, frames, (height, width))
-    torch.testing.assert_close(augment(images, nothing, seeded(seed)), images, rtol=0, atol=3e-6)
+    torch.testing.assert_close(augmented(images, nothing, seeded(seed)), images, rtol=0, atol=3e-6)
     images = pictures(3, frames, (16, 32))
-    assert torch.equal(augment(images, nothing, seeded(seed)), images)
+    assert torch.equal(augmented(images, nothing, seeded(seed)), images)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -108,23 +113,23 @@ def test_nothing_happens_where_nothing_may_change(frames: int, height: int, widt
 def test_the_given_batch_is_not_changed(step: str, memory_format: torch.memory_format) -> None:
     images = pictures().contiguous(memory_format=memory_format)
     before = images.clone()
-    changed = augment(images, only(step), seeded())
+    changed = augmented(images, only(step), seeded())
     assert torch.equal(images, before)
     assert not torch.equal(changed, images)
-    torch.testing.assert_close(changed, augment(before.contiguous(), only(step), seeded()))
+    torch.testing.assert_close(changed, augmented(before.contiguous(), only(step), seeded()))
 
 
 @pytest.mark.parametrize("settings", [Augmentation(), ALL, *map(only, STEPS[1:])])
 def test_the_seed_decides_everything(settings: Augmentation) -> None:
     images = pictures(64)
-    first, again, other = (augment(images, settings, seeded(seed)) for seed in (1, 1, 2))
+    first, again, other = (augmented(images, settings, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert torch.equal(first, other) == (settings == only("clahe"))  # which draws nothing but whom it takes
 
 
 def test_randomness_comes_from_the_generator_alone() -> None:
     before, numpy_before = torch.get_rng_state(), np.random.get_state()[1]  # noqa: NPY002 (to see it left alone)
-    augment(pictures(), ALL, seeded())
+    augmented(pictures(), ALL, seeded())
     assert torch.equal(torch.get_rng_state(), before)
     np.testing.assert_array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
 
@@ -134,31 +139,31 @@ def test_it_goes_on_from_the_generator_s_state(stop: int) -> None:
     """What an interrupted training needs: the state alone decides all batches that follow, to the last bit."""
     batches = [pictures(count, seed=count) for count in (5, 64, 3)]
     generator = seeded(3)
-    whole = [augment(images, ALL, generator) for images in batches]
+    whole = [augmented(images, ALL, generator) for images in batches]
     generator = seeded(3)
     for images in batches[:stop]:
-        augment(images, ALL, generator)
+        augmented(images, ALL, generator)
     resumed = torch.Generator()
     resumed.set_state(generator.get_state())
     for images, changed in zip(batches[stop:], whole[stop:], strict=True):
-        assert torch.equal(augment(images, ALL, resumed), changed)
+        assert torch.equal(augmented(images, ALL, resumed), changed)
 
 
 @pytest.mark.parametrize("settings", [only("affine"), only("photometric"), only("photometric", **DULL | {"hue": 0.1})])
 def test_no_two_samples_share_a_draw(settings: Augmentation) -> None:
-    changed = augment(pictures(1).repeat(64, 1, 1, 1), settings, seeded())
+    changed = augmented(pictures(1).repeat(64, 1, 1, 1), settings, seeded())
     assert len({tuple(sample.flatten().tolist()) for sample in changed}) == 64
 
 
 @pytest.mark.parametrize("step", ["flip", "clahe"])
 def test_samples_are_chosen_each_by_itself(step: str) -> None:
-    changed = augment(pictures(1).repeat(64, 1, 1, 1), only(step, **{step: 0.5}), seeded())
+    changed = augmented(pictures(1).repeat(64, 1, 1, 1), only(step, **{step: 0.5}), seeded())
     assert len({tuple(sample.flatten().tolist()) for sample in changed}) == 2
 
 
 @pytest.mark.parametrize("settings", [ALL, *map(only, STEPS)])
 def test_frames_of_a_window_share_its_change(settings: Augmentation) -> None:
-    changed = augment(pictures(32).repeat(1, 4, 1, 1), settings, seeded()).unflatten(1, (4, 3))
+    changed = augmented(pictures(32).repeat(1, 4, 1, 1), settings, seeded()).unflatten(1, (4, 3))
     for later in changed.unbind(1):
         torch.testing.assert_close(later, changed[:, 0])
 
@@ -167,16 +172,16 @@ def test_frames_of_a_window_share_its_change(settings: Augmentation) -> None:
 def test_frames_keep_their_order(settings: Augmentation) -> None:
     """Each frame comes out as it would by itself; contrast alone looks at the whole window."""
     windows = pictures(4, frames=3)
-    changed = augment(windows, settings, seeded())
+    changed = augmented(windows, settings, seeded())
     for frame in range(3):
         of_frame = slice(3 * frame, 3 * frame + 3)
-        torch.testing.assert_close(changed[:, of_frame], augment(windows[:, of_frame], settings, seeded()))
+        torch.testing.assert_close(changed[:, of_frame], augmented(windows[:, of_frame], settings, seeded()))
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_steps_are_taken_as_often_as_asked(step: str) -> None:
     images = pictures(1, size=(16, 8)).repeat(2000, 1, 1, 1)
-    changed = augment(images, only(step, **{step: 0.3}), seeded())
+    changed = augmented(images, only(step, **{step: 0.3}), seeded())
     share = (changed != images).flatten(1).any(1).float().mean().item()
     assert share == pytest.approx(0.3, abs=0.04)
 
@@ -186,11 +191,11 @@ def test_steps_are_taken_as_often_as_asked(step: str) -> None:
 @pytest.mark.parametrize("settings", [ALL, *map(only, STEPS)])
 def test_a_gpu_computes_the_same(settings: Augmentation) -> None:
     images = pictures(64, frames=2)
-    there = augment(images.cuda(), settings, seeded())
+    there = augmented(images.cuda(), settings, seeded())
     assert there.is_cuda
-    torch.testing.assert_close(there.cpu(), augment(images, settings, seeded()), atol=1e-5, rtol=0)
+    torch.testing.assert_close(there.cpu(), augmented(images, settings, seeded()), atol=1e-5, rtol=0)
     own = torch.Generator("cuda").manual_seed(0)
-    assert augment(images.cuda(), settings, own).isfinite().all()
+    assert augmented(images.cuda(), settings, own).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -216,14 +221,14 @@ def test_settings_that_are_refused(settings: dict[str, float]) -> None:
 @pytest.mark.parametrize("frames", [1, 2])
 def test_flip_mirrors_left_and_right(frames: int) -> None:
     images = pictures(3, frames)
-    flipped = augment(images, only("flip"), seeded())
+    flipped = augmented(images, only("flip"), seeded())
     assert torch.equal(flipped, images.flip(-1))
-    assert torch.equal(augment(flipped, only("flip"), seeded()), images)
+    assert torch.equal(augmented(flipped, only("flip"), seeded()), images)
 
 
 def test_a_sample_that_is_moved_is_flipped_as_well() -> None:
     images = pictures(3, 2)
-    flipped = augment(images, only("flip", affine=1, **STILL), seeded())
+    flipped = augmented(images, only("flip", affine=1, **STILL), seeded())
     torch.testing.assert_close(flipped, images.flip(-1), rtol=0, atol=3e-6)
 
 
@@ -305,7 +310,7 @@ def test_the_affine_step_goes_as_far_as_asked_and_no_further() -> None:
 
     def centre(**settings: float) -> tuple[Tensor, Tensor, Tensor]:
         """Steps of one column, of one row, and the level, in sides: (500, 2) each."""
-        middle = augment(images, only("affine", **STILL | settings), seeded())[:, :2, 15:17, 11:13]
+        middle = augmented(images, only("affine", **STILL | settings), seeded())[:, :2, 15:17, 11:13]
         return (
             (middle[..., 1] - middle[..., 0])[:, :, 0],
             (middle[..., 1, :] - middle[..., 0, :])[:, :, 0],
@@ -328,8 +333,52 @@ def test_the_affine_step_goes_as_far_as_asked_and_no_further() -> None:
 
 def test_what_comes_in_from_outside_repeats_the_border() -> None:
     white = torch.ones(8, 3, 10, 10)
-    changed = augment(white, only("affine", shift=0.5, rotation_degrees=90), seeded())
+    changed = augmented(white, only("affine", shift=0.5, rotation_degrees=90), seeded())
     torch.testing.assert_close(changed, white)
+
+
+def spots(places: NDArray[np.float32], size: tuple[int, int]) -> Tensor:
+    """(N, 3, H, W): a soft spot at each of (N, 2), x to the right and y down from the centre, in pixels."""
+    height, width = size
+    x = torch.arange(width) - (width - 1) / 2
+    y = torch.arange(height)[:, None] - (height - 1) / 2
+    right, down = torch.from_numpy(places).T[:, :, None, None]
+    return torch.exp(-((x - right) ** 2 + (y - down) ** 2) / 8)[:, None].repeat(1, 3, 1, 1)
+
+
+def centres(images: Tensor) -> NDArray[np.float32]:
+    """(N, 2): where the spots are."""
+    light_of = images[:, 0] / images[:, 0].sum((1, 2), keepdim=True)
+    height, width = images.shape[2:]
+    x = (light_of.sum(1) * (torch.arange(width) - (width - 1) / 2)).sum(1)
+    y = (light_of.sum(2) * (torch.arange(height) - (height - 1) / 2)).sum(1)
+    return torch.stack([x, y], 1).numpy()
+
+
+def taken(there: NDArray[np.float32], places: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Places (N, 2) where moves (N, 2, 3) take them."""
+    return np.asarray((there[:, :, :2] @ places[:, :, None])[:, :, 0] + there[:, :, 2], np.float32)
+
+
+def test_moves_say_where_a_point_went() -> None:
+    """Wide pictures, so that width and height cannot be mistaken for each other."""
+    rng = np.random.default_rng(0)
+    places, flipped = rng.uniform(-6, 6, (200, 2)).astype(np.float32), rng.random(200) < 0.5
+    drawn = rng.uniform(-1, 1, (4, 200)).astype(np.float32) * np.array([[0.6], [0.2], [0.3], [0.3]], np.float32)
+    size = (48, 64)
+    there = moves(flipped, drawn, size)
+    assert there.shape == (200, 2, 3)
+    np.testing.assert_allclose(centres(move(spots(places, size), flipped, drawn)), taken(there, places), atol=0.05)
+
+
+@pytest.mark.parametrize("settings", [OFF, only("photometric"), only("flip"), only("affine"), only("flip", affine=0.5)])
+def test_augmentation_tells_its_moves(settings: Augmentation) -> None:
+    places, size = np.random.default_rng(0).uniform(-6, 6, (64, 2)).astype(np.float32), (48, 64)
+    images, there = augment(spots(places, size), settings, seeded())
+    if not settings.flip and not settings.affine:
+        np.testing.assert_array_equal(there, np.broadcast_to(np.eye(2, 3), there.shape))
+    if not settings.photometric:
+        np.testing.assert_allclose(centres(images), taken(there, places), atol=0.05)
 
 
 # Light
@@ -397,7 +446,7 @@ def test_contrast_is_about_the_whole_window() -> None:
     """One straight line for all pixels of all frames: a dark frame before a bright one stays as much darker."""
     frames = torch.rand(8, 2, 1, 6, 6).mul(0.2) + torch.tensor([0.2, 0.6]).view(1, 2, 1, 1, 1)
     images = frames.expand(8, 2, 3, 6, 6).flatten(1, 2)
-    changed = augment(images, only("photometric", brightness=0.05, contrast=0.1), seeded())
+    changed = augmented(images, only("photometric", brightness=0.05, contrast=0.1), seeded())
     for before, after in zip(images.flatten(1), changed.flatten(1), strict=True):
         slope = (after[-1] - after[0]) / (before[-1] - before[0])
         torch.testing.assert_close(after, after[0] + slope * (before - before[0]), atol=1e-5, rtol=1e-5)
@@ -407,7 +456,7 @@ def test_the_photometric_step_goes_as_far_as_asked_and_no_further() -> None:
     images = (pictures(1) * 0.2 + 0.4).repeat(500, 1, 1, 1)
 
     def changed(**settings: float) -> Tensor:
-        return augment(images, only("photometric", **DULL | settings), seeded())
+        return augmented(images, only("photometric", **DULL | settings), seeded())
 
     brighter = (changed(brightness=0.1) - images).mean((1, 2, 3))
     assert (brighter.min().item(), brighter.max().item()) == pytest.approx((-0.1, 0.1), abs=0.001)
@@ -430,7 +479,7 @@ def equalized(levels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def test_clahe_of_grey_is_opencv_s(size: tuple[int, int]) -> None:
     levels = np.random.default_rng(0).integers(60, 120, (3, 2, *size), np.uint8)
     images = torch.from_numpy(levels / np.float32(255)).repeat_interleave(3, 1)
-    changed = augment(images, only("clahe"), seeded()).unflatten(1, (2, 3)).numpy()
+    changed = augmented(images, only("clahe"), seeded()).unflatten(1, (2, 3)).numpy()
     expected = np.stack([[equalized(frame) for frame in window] for window in levels])
     assert (expected != levels).mean() > 0.5
     for channel in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from whc.data.preprocess import LAYOUTS, to_input
 from whc.data.row_labels import RowLabels
 from whc.models.assemble import ModelConfig, build
 from whc.training import batches as module
-from whc.training.batches import Batches
+from whc.training.batches import Batches, Moves
 
 SIZE = (8, 12)
 CPU = torch.device("cpu")
@@ -56,6 +57,19 @@ def some(layout: str) -> NDArray[np.int64]:
     return index[[2, 0, 1, 2]]
 
 
+def still(frames: Tensor) -> tuple[Tensor, Moves]:
+    """Moves that number the windows, so that they can be told apart."""
+    return frames, np.arange(len(frames), dtype=np.float32)[:, None, None] * np.ones((2, 3), np.float32)
+
+
+def changed(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], tuple[Tensor, Moves]]:
+    return lambda frames: still(change(frames))
+
+
+def batch_of(source: Batches, index: NDArray[np.int64], change: Callable[[Tensor], Tensor] | None) -> Tensor:
+    return source.batch(index) if change is None else source.changed_batch(index, changed(change))[0]
+
+
 def same(frames: Tensor) -> Tensor:
     return frames
 
@@ -66,9 +80,9 @@ def test_every_layout_is_tested() -> None:
 
 @pytest.mark.parametrize("layout", FRAMES)
 @pytest.mark.parametrize("change", [None, same])
-def test_batches_are_the_demo_s_input_to_the_last_bit(layout: str, change: object) -> None:
+def test_batches_are_the_demo_s_input_to_the_last_bit(layout: str, change: Callable[[Tensor], Tensor] | None) -> None:
     index = some(layout)
-    batch = batches(layout).batch(index, change)
+    batch = batch_of(batches(layout), index, change)
     assert batch.dtype == torch.float32
     np.testing.assert_array_equal(batch.numpy(), to_input(CORPUS.images[SIZE][index], layout))
 
@@ -83,8 +97,8 @@ def test_any_rows_in_any_order(layout: str, rows: list[int]) -> None:
 
 @pytest.mark.parametrize("layout", FRAMES)
 @pytest.mark.parametrize("change", [None, same, lambda frames: frames.flip(-1), lambda frames: frames + 0])
-def test_channels_come_last_in_memory(layout: str, change: object) -> None:
-    batch = batches(layout).batch(some(layout), change)
+def test_channels_come_last_in_memory(layout: str, change: Callable[[Tensor], Tensor] | None) -> None:
+    batch = batch_of(batches(layout), some(layout), change)
     channels = 2 if layout == "lstm" else 1
     assert batch.movedim(channels, -1).is_contiguous()
 
@@ -95,7 +109,7 @@ def test_networks_take_them_as_they_lie(sequence: str) -> None:
     config = ModelConfig.model_validate({"sequence": sequence, "width": 4, "depth": 2, "image_size": "8x12"})
     source = Batches(CORPUS, SIZE, min(config.frames, 4), config.layout, CPU)
     network = build(config, 1).eval()
-    batch = source.batch(source.windows("val").index, same)
+    batch = batch_of(source, source.windows("val").index, same)
     torch.testing.assert_close(network(batch), network(batch.contiguous()), atol=1e-5, rtol=1e-5)
 
 
@@ -108,7 +122,7 @@ def test_changes_see_stacked_frames(layout: str) -> None:
         seen.append(frames)
         return frames / 2
 
-    batch = batches(layout).batch(index, darker)
+    batch = batch_of(batches(layout), index, darker)
     expected = to_input(CORPUS.images[SIZE][index], "frame_stack")
     np.testing.assert_array_equal(seen[0].numpy(), expected)
     assert seen[0].is_contiguous()
@@ -119,7 +133,7 @@ def test_changes_see_stacked_frames(layout: str) -> None:
 def test_changes_in_place_do_not_reach_the_corpus(layout: str) -> None:
     before = CORPUS.images[SIZE].copy()
     source = batches(layout)
-    assert source.batch(some(layout), lambda frames: frames.zero_()).max() == 0
+    assert batch_of(source, some(layout), lambda frames: frames.zero_()).max() == 0
     source.batch(some(layout)).zero_()
     np.testing.assert_array_equal(CORPUS.images[SIZE], before)
 
@@ -142,7 +156,7 @@ def test_what_was_scored_first_can_be_learnt_from() -> None:
     network, source = build(config, 1), batches("still")
     with torch.inference_mode():
         scored = network.eval()(source.batch(some("still")))
-    network.train()(source.batch(some("still"), same)).sum().backward()
+    network.train()(batch_of(source, some("still"), same)).sum().backward()
     assert scored.is_inference()
     assert all(weight.grad is not None for weight in network.parameters())
 
@@ -155,15 +169,18 @@ def test_a_stream_is_one_batch_after_another(layout: str, at_once: int, monkeypa
     indices = [index[:2], index[2:3], index[3:], index[:2], index[1:2]]
     made: list[int] = []
 
-    def count(frames: Tensor) -> Tensor:
+    def count(frames: Tensor) -> tuple[Tensor, Moves]:
         made.append(len(frames))
-        return frames
+        return still(frames)
 
     source = batches(layout)
     streamed = list(source.stream(indices, count))
-    for batch, rows in zip(streamed, indices, strict=True):
+    for (batch, moves), rows in zip(streamed, indices, strict=True):
         assert torch.equal(batch, source.batch(rows))
+        assert moves.shape == (len(rows), 2, 3)
         assert batch.movedim(2 if layout == "lstm" else 1, -1).is_contiguous()
+    together = np.concatenate([moves[:, 0, 0] for _, moves in streamed]).tolist()
+    assert together == [window for windows in made for window in range(windows)]
     assert made == {1: [2, 1, 1, 2, 1], 2: [3, 3, 1], 100: [7]}[at_once]
 
 
@@ -171,8 +188,8 @@ def test_a_stream_is_one_batch_after_another(layout: str, at_once: int, monkeypa
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 @pytest.mark.parametrize("layout", FRAMES)
 @pytest.mark.parametrize("change", [None, same])
-def test_a_gpu_gets_the_same_bits(layout: str, change: object) -> None:
+def test_a_gpu_gets_the_same_bits(layout: str, change: Callable[[Tensor], Tensor] | None) -> None:
     index = some(layout)
-    batch = batches(layout, torch.device("cuda")).batch(index, change)
+    batch = batch_of(batches(layout, torch.device("cuda")), index, change)
     assert batch.is_cuda
     np.testing.assert_array_equal(batch.cpu().numpy(), to_input(CORPUS.images[SIZE][index], layout))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from whc.data.dataset import SPLITS, Corpus
@@ -15,12 +16,13 @@ from whc.data.resampling import Resampling
 from whc.data.row_labels import RowLabels
 from whc.errors import DataError
 from whc.models.assemble import ModelConfig, build
-from whc.tasks import classification
+from whc.tasks.classification import Classification, Config, ConfusionCounts
 from whc.training import loop
-from whc.training.batches import Batches
+from whc.training.batches import Batches, Moves
 from whc.training.loop import Best, Trainer, TrainingConfig, TrainingError, evaluate
 
 SIZE = (8, 8)
+TASK = Classification(("dark", "bright"), Config())
 PLAIN = {"flip": 0, "affine": 0, "photometric": 0}
 
 
@@ -44,6 +46,10 @@ def corpus(rows: int = 64, positives: float = 0.5, frames: int = 1) -> Corpus:
     )
 
 
+def relabelled(data: Corpus, class_ids: NDArray[np.int64]) -> Corpus:
+    return replace(data, labelled=replace(data.labelled, targets=class_ids, strata=class_ids))
+
+
 def network(seed: int = 0, **changes: object) -> tuple[nn.Module, ModelConfig]:
     config = ModelConfig.model_validate({"width": 8, "depth": 1, "image_size": 8, "dropout": 0.1, **changes})
     torch.manual_seed(seed)
@@ -60,7 +66,7 @@ def training(**changes: object) -> TrainingConfig:
 
 def trainer(data: Corpus, config: TrainingConfig, **changes: object) -> Trainer:
     untrained, model = network(**changes)
-    return Trainer(untrained, batches_of(data, model), classification, 0.5, config)
+    return Trainer(untrained, batches_of(data, model), TASK, config)
 
 
 def run(data: Corpus, config: TrainingConfig, **changes: object) -> tuple[Trainer, Best]:
@@ -72,8 +78,8 @@ def run(data: Corpus, config: TrainingConfig, **changes: object) -> tuple[Traine
 
 
 def score(trained: nn.Module, batches: Batches, split: str) -> float:
-    said = np.concatenate(list(evaluate(trained, batches, split, classification)))
-    return classification.score(said, batches.windows(split).targets, 0.5)
+    outputs = np.concatenate(list(evaluate(trained, batches, split, TASK)))
+    return float(TASK.judge(outputs, batches.windows(split).targets).score())
 
 
 @pytest.mark.parametrize("resampling", ["none", "weighted", "balanced"])
@@ -105,11 +111,11 @@ def test_augmentation_sees_stacked_frames_whatever_the_layout(name: str) -> None
     index = source.windows("val").index[:3]
     seen: list[torch.Size] = []
 
-    def mirror(frames: torch.Tensor) -> torch.Tensor:
+    def mirror(frames: torch.Tensor) -> tuple[torch.Tensor, Moves]:
         seen.append(frames.shape)
-        return frames.flip(-1)
+        return frames.flip(-1), np.zeros((len(frames), 2, 3), np.float32)
 
-    assert torch.equal(source.batch(index, mirror), source.batch(index).flip(-1))
+    assert torch.equal(source.changed_batch(index, mirror)[0], source.batch(index).flip(-1))
     assert seen == [(3, 3 * model.frames, *SIZE)]
     assert source.batch(index).shape == (3, *model.input_shape)
 
@@ -117,7 +123,7 @@ def test_augmentation_sees_stacked_frames_whatever_the_layout(name: str) -> None
 def test_the_best_epoch_s_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scores are dictated: the third epoch is best, and the fourth only equals it."""
     scores = iter([score for val_score in (0.2, 0.1, 0.9, 0.9, 0.5) for score in (1.0, val_score)])  # train, val
-    monkeypatch.setattr(classification, "score", lambda *_: next(scores))
+    monkeypatch.setattr(ConfusionCounts, "score", lambda *_: np.array(next(scores)))
     made = trainer(corpus(), training(epochs=5))
     after_epoch = [{name: tensor.clone() for name, tensor in made.scored.state_dict().items()} for _ in made.epochs()]
     assert made.best is not None
@@ -139,7 +145,7 @@ def test_it_learns_in_training_mode_and_scores_in_evaluation_mode() -> None:
 def test_the_seed_decides_the_curve_and_the_weights() -> None:
     noisy = corpus()
     rng = np.random.default_rng(1)
-    noisy = replace(noisy, class_ids=np.where(rng.random(len(noisy.targets)) < 0.3, 1, noisy.targets))
+    noisy = relabelled(noisy, np.where(rng.random(len(noisy.targets)) < 0.3, 1, noisy.targets))
 
     def outcome(seed: int) -> tuple[list[float], torch.Tensor]:
         made, found = run(noisy, training(seed=seed, epochs=3, augmentation={}))
@@ -152,7 +158,7 @@ def test_the_seed_decides_the_curve_and_the_weights() -> None:
 
 
 def test_a_loss_that_is_no_number_ends_it_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classification, "loss", lambda logits, *_: logits.sum() * float("nan"))
+    monkeypatch.setattr(Classification, "objective", lambda *_: lambda raw, _: raw.sum() * float("nan"))
     with pytest.raises(TrainingError, match=r"^epoch 1: loss must be a number, .*; lower training\.lr$"):
         run(corpus(), training())
 
@@ -164,8 +170,8 @@ def test_an_epoch_tells_what_was_said_of_which_rows() -> None:
     assert made.images == len(last.train.targets) == 96
     assert sum(seen) == 2 * made.images
     assert last.train.targets.mean() == 0.5
-    assert last.train_score == classification.score(last.train.outputs, last.train.targets, 0.5)
-    assert last.val_score == classification.score(last.val.outputs, last.val.targets, 0.5)
+    assert last.train_score == TASK.judge(last.train.outputs, last.train.targets).score()
+    assert last.val_score == TASK.judge(last.val.outputs, last.val.targets).score()
     assert last.val_score == score(made.network, batches_of(corpus(positives=0.25), network()[1]), "val")
     assert set(last.scalars) >= {
         "epoch",
@@ -195,7 +201,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(stop: int, changes: dict[str, 
     rng = np.random.default_rng(1)
     data = corpus()
     # Labels that cannot be learnt by heart in an epoch, so that each epoch differs.
-    data = replace(data, class_ids=np.where(rng.random(len(data.targets)) < 0.3, 1, data.targets))
+    data = relabelled(data, np.where(rng.random(len(data.targets)) < 0.3, 1, data.targets))
     config = training(epochs=5, **changes)
     whole = trainer(data, config, dropout=0.5)
     expected = [epoch.scalars for epoch in whole.epochs()]
@@ -291,11 +297,11 @@ def test_evaluation_is_in_the_order_of_the_windows(monkeypatch: pytest.MonkeyPat
     data = corpus(rows=12)
     trained, model = network()
     source = batches_of(data, model)
-    batches = list(evaluate(trained.train(), source, "val", classification))
+    batches = list(evaluate(trained.train(), source, "val", TASK))
     assert [len(batch) for batch in batches] == [5, 5, 2]
     assert not trained.training
     with torch.inference_mode():
-        whole = classification.outputs(trained(source.batch(source.windows("val").index))).numpy()
+        whole = TASK.decoded(trained(source.batch(source.windows("val").index))).numpy()
     np.testing.assert_allclose(np.concatenate(batches), whole, atol=1e-6)
 
 
