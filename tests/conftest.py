@@ -137,7 +137,7 @@ def make_metadata() -> Callable[..., ModelMetadata]:
     """Says what a still model of two labels is; keywords change it."""
 
     def make(**changes: Any) -> ModelMetadata:
-        answer = {"task": "classification", "labels": ["still", "waving"], "positive": "waving", "threshold": 0.5}
+        answer = {"task": "classification", "labels": ["still", "waving"], "task_config": {"threshold": 0.5}}
         windows = {"layout": "still", "frames": 1, "frame_rate": None}
         pictures = {"height": 8, "width": 8, "resize": RESIZE, "interpolation": INTERPOLATION}
         origin = {"data_fingerprint": "f00d", "code_version": "test"}

@@ -19,11 +19,11 @@ from whc.models.assemble import ModelConfig, build
 from whc.models.color import Color
 from whc.records import ModelMetadata
 from whc.runtimes import onnxruntime_cpu
-from whc.tasks import classification
+from whc.tasks.classification import Classification, Config
 
 KIND = "export"
-TWO, THREE = ["still", "waving"], ["left", "right", "none"]
-Describe = Callable[[ModelConfig, list[str]], ModelMetadata]
+TWO, THREE = (Classification(labels, Config()) for labels in (("still", "waving"), ("left", "right", "none")))
+Describe = Callable[[ModelConfig, Classification], ModelMetadata]
 Season = Callable[[nn.Module, tuple[int, ...]], nn.Module]
 
 
@@ -38,12 +38,12 @@ def combinations() -> list[tuple[str, str, str, str]]:
 
 @pytest.fixture
 def describe(make_metadata: Callable[..., ModelMetadata]) -> Describe:
-    """Call with a network's configuration and its labels."""
+    """Call with a network's configuration and its task."""
 
-    def described(config: ModelConfig, labels: list[str]) -> ModelMetadata:
-        (height, width), positive = config.image_size, classification.positive_label(labels)
+    def described(config: ModelConfig, task: Classification) -> ModelMetadata:
+        height, width = config.image_size
         own = {"layout": config.layout, "frames": config.frames, "height": height, "width": width}
-        return make_metadata(labels=labels, positive=positive, **own)
+        return make_metadata(labels=list(task.labels), **own)
 
     return described
 
@@ -65,7 +65,7 @@ def test_writes_one_complete_file_and_leaves_the_network_alone(name: str, tmp_pa
     before = weights(network)
     path = tmp_path / "artifact"
     path.write_bytes(b"an older file")
-    module.export(network, path, describe(config, TWO), config.input_shape, module.Config())
+    module.export(network, TWO, path, describe(config, TWO), config.input_shape, module.Config())
     assert [file.name for file in tmp_path.iterdir()] == ["artifact"]
     assert path.read_bytes() != b"an older file"
     assert network.training
@@ -90,7 +90,7 @@ def test_onnx_computes_what_the_network_does(
     )
     network = season(build(config, 1), config.input_shape)
     path = tmp_path / "model.onnx"
-    onnx_exporter.export(network, path, describe(config, TWO), config.input_shape, onnx_exporter.Config())
+    onnx_exporter.export(network, TWO, path, describe(config, TWO), config.input_shape, onnx_exporter.Config())
 
     model = onnx.load(path)
     assert [item.name for item in model.graph.input] == ["images"]
@@ -106,7 +106,7 @@ def test_onnx_computes_what_the_network_does(
     with torch.inference_mode():
         for batch in (1, 7):
             images = torch.rand(batch, *config.input_shape) * torch.rand(batch, *(1 for _ in config.input_shape))
-            expected = classification.outputs(network(images)).numpy()
+            expected = TWO.decoded(network(images)).numpy()
             np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
     assert expected.std() > 1e-2, "probabilities that hardly differ prove nothing"
 
@@ -119,9 +119,9 @@ def test_onnx_gives_several_classes_a_probability_each(
     torch.manual_seed(0)
     sizes = {"width": 4, "depth": 1, "image_size": "16x24"}
     config = ModelConfig.model_validate({"backbone": backbone, "head": head, **sizes})
-    network = season(build(config, classification.outputs(THREE)), config.input_shape)
+    network = season(build(config, THREE.outputs), config.input_shape)
     path = tmp_path / "model.onnx"
-    onnx_exporter.export(network, path, describe(config, THREE), config.input_shape, onnx_exporter.Config())
+    onnx_exporter.export(network, THREE, path, describe(config, THREE), config.input_shape, onnx_exporter.Config())
 
     (output,) = onnx.load(path).graph.output
     assert output.name == "probs"
@@ -133,5 +133,5 @@ def test_onnx_gives_several_classes_a_probability_each(
     assert given.shape == (7, 3)
     np.testing.assert_allclose(given.sum(1), 1, atol=1e-5)
     with torch.inference_mode():
-        np.testing.assert_allclose(given, classification.outputs(network(images)).numpy(), atol=1e-5)
+        np.testing.assert_allclose(given, THREE.decoded(network(images)).numpy(), atol=1e-5)
     assert given.std(0).min() > 1e-3, "probabilities that hardly differ prove nothing"

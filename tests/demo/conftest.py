@@ -25,7 +25,7 @@ Describe = Callable[..., ModelMetadata]
 @pytest.fixture
 def metadata(make_metadata: Callable[..., ModelMetadata]) -> Describe:
     """Says what a still model of bright pictures is; keywords change it."""
-    return partial(make_metadata, labels=LABELS, positive=LABELS[1], height=SIZE, width=SIZE)
+    return partial(make_metadata, labels=LABELS, height=SIZE, width=SIZE)
 
 
 def save_model(path: Path, graph: onnx.GraphProto, properties: dict[str, str]) -> Path:
@@ -88,7 +88,7 @@ def colour_model(tmp_path: Path, metadata: Describe) -> Callable[..., Path]:
     """Builds a still model of three labels that calls a frame's strongest colour; keywords change its metadata."""
 
     def build(**changes: Any) -> Path:
-        described = metadata(**({"labels": ["red", "green", "blue"], "positive": ""} | changes))
+        described = metadata(**({"labels": ["red", "green", "blue"]} | changes))
         return save_model(tmp_path / "colour.onnx", colour_graph(), described.to_properties())
 
     return build
@@ -123,7 +123,7 @@ def change_model(tmp_path: Path, metadata: Describe) -> Callable[..., Path]:
     """Builds a frame_stack model that fires when the window's last frame differs from its first."""
 
     def build(frames: int = 4, frame_rate: float | None = 10.0, **changes: Any) -> Path:
-        own = {"labels": ["calm", "moved"], "positive": "moved", "layout": "frame_stack", "frames": frames}
+        own = {"labels": ["calm", "moved"], "layout": "frame_stack", "frames": frames}
         described = metadata(**(own | {"frame_rate": frame_rate} | changes))
         return save_model(tmp_path / "change.onnx", change_graph(frames), described.to_properties())
 

@@ -1,13 +1,23 @@
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from whc.demo.overlay import Caption, canvas_size, draw, fit, placement
+from whc.tasks import BLUE, GREEN, Bar, Line, Reading
 
-CAPTION = Caption("calm", "moved", 0.25, positive=False, threshold=0.5, fps=24.0)
+READING = Reading("calm", BLUE, Bar("moved", 0.25, 0.5))
+CAPTION = Caption(READING, fps=24.0)
+
+
+def with_bar(**changes: Any) -> Reading:
+    assert READING.bar is not None
+    return replace(READING, bar=replace(READING.bar, **changes))
+
+
 SIZES = [(48, 48), (270, 480), (1080, 1920), (1080, 607), (800, 48), (20, 1900), (1, 1), (2160, 3840)]
 
 
@@ -42,7 +52,8 @@ def test_placement_keeps_the_aspect_and_stays_inside(height: int, width: int) ->
 def test_draw_fills_the_canvas_and_leaves_the_frame_alone(height: int, width: int, probability: float | None) -> None:
     picture = np.full((height, width, 3), 200, np.uint8)
     canvas = canvas_size(height, width)
-    shown = draw(picture, dataclasses.replace(CAPTION, probability=probability), canvas, (0, 0, width, height))
+    caption = Caption(None if probability is None else with_bar(share=probability), 24.0)
+    shown = draw(picture, caption, canvas, (0, 0, width, height))
     assert shown.shape == (*canvas, 3)
     assert shown.dtype == np.uint8
     assert (picture == 200).all()
@@ -59,7 +70,7 @@ def test_text_is_bright_on_dark_on_any_background(height: int, width: int, shade
 
 
 def bar(probability: float) -> int:
-    shown = draw(np.zeros((270, 480, 3), np.uint8), dataclasses.replace(CAPTION, probability=probability), (270, 480))
+    shown = draw(np.zeros((270, 480, 3), np.uint8), Caption(with_bar(share=probability), 24.0), (270, 480))
     blue = (shown == (120, 180, 255)).all(axis=2)
     return int(blue[-12:].sum(axis=1).max())
 
@@ -70,17 +81,30 @@ def test_bar_grows_with_the_probability() -> None:
     assert lengths[2] / lengths[1] == pytest.approx(1.8, abs=0.1)
 
 
-@pytest.mark.parametrize("field", ["title", "measured", "probability", "positive", "threshold", "fps"])
-def test_each_thing_said_shows(field: str) -> None:
-    other = {"title": "other", "measured": "other", "probability": 0.75, "positive": True, "threshold": 0.9, "fps": 9.0}
+@pytest.mark.parametrize(
+    "other",
+    [
+        Caption(READING, 9.0),
+        Caption(None, 24.0),
+        Caption(replace(READING, title="other"), 24.0),
+        Caption(replace(READING, colour=GREEN), 24.0),
+        Caption(replace(READING, bar=None), 24.0),
+        *(
+            Caption(with_bar(**{name: value}), 24.0)
+            for name, value in (("name", "other"), ("share", 0.75), ("tick", 0.9))
+        ),
+        Caption(replace(READING, lines=(Line((0.5, 0.2), (0.7, 0.4), GREEN),)), 24.0),
+    ],
+)
+def test_each_thing_said_shows(other: Caption) -> None:
     picture = np.full((270, 480, 3), 90, np.uint8)
-    changed = draw(picture, dataclasses.replace(CAPTION, **{field: other[field]}), (270, 480))
+    changed = draw(picture, other, (270, 480))
     assert not np.array_equal(changed, draw(picture, CAPTION, (270, 480)))
 
 
 def test_without_a_threshold_there_is_a_bar_but_no_tick() -> None:
     picture = np.zeros((270, 480, 3), np.uint8)
-    plain, marked = (draw(picture, dataclasses.replace(CAPTION, threshold=at), (270, 480)) for at in (None, 0.9))
+    plain, marked = (draw(picture, Caption(with_bar(tick=at), 24.0), (270, 480)) for at in (None, 0.9))
     columns = np.flatnonzero((plain != marked).any(axis=(0, 2)))
     assert len(columns) > 0
     assert columns.max() - columns.min() <= 2
@@ -90,7 +114,7 @@ def test_without_a_threshold_there_is_a_bar_but_no_tick() -> None:
 def test_any_label_can_be_drawn() -> None:
     picture = np.zeros((48, 48, 3), np.uint8)
     for label in ("", "x" * 300, "Lächeln", "笑顔", "a\nb", "%d"):
-        shown = draw(picture, dataclasses.replace(CAPTION, title=label, measured=label), (320, 320))
+        shown = draw(picture, Caption(replace(with_bar(name=label), title=label), 24.0), (320, 320))
         assert shown.shape == (320, 320, 3)
 
 
@@ -109,8 +133,19 @@ def test_box_is_drawn_where_the_region_is() -> None:
     assert (rows.min(), rows.max()) == pytest.approx((20, 99), abs=3)
 
 
+def test_lines_lie_in_the_region_looked_at() -> None:
+    """From the middle of the region to its right edge, and of the whole picture where there is no region."""
+    picture, line = np.full((200, 400, 3), 255, np.uint8), Line((0.5, 0.5), (1.0, 0.5), GREEN)
+    for box, (left, right, middle) in ((None, (200, 400, 100)), ((100, 20, 200, 100), (150, 200, 60))):
+        marked, plain = (
+            draw(picture, Caption(replace(READING, lines=lines), None), (200, 400), box) for lines in ((line,), ())
+        )
+        rows, columns = np.nonzero((marked != plain).any(axis=2))
+        assert (columns.min(), min(columns.max(), 398)) == pytest.approx((left, min(right, 398)), abs=3)
+        assert (rows.min(), rows.max()) == pytest.approx((middle, middle), abs=3)
+
+
 def test_a_label_of_any_length_is_cut() -> None:
-    told = Caption("a" * 10**6, "a" * 10**6, probability=0.5, positive=True, threshold=0.5, fps=30)
-    short = Caption("a" * 200, "a" * 200, probability=0.5, positive=True, threshold=0.5, fps=30)
+    told, short = (Caption(Reading(name, GREEN, Bar(name, 0.5, 0.5)), 30) for name in ("a" * 10**6, "a" * 200))
     picture = np.zeros((180, 320, 3), np.uint8)
     np.testing.assert_array_equal(draw(picture, told, (180, 320)), draw(picture, short, (180, 320)))

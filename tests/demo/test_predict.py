@@ -22,7 +22,8 @@ from PIL import Image as Pillow
 from whc.data.pictures import pictures_below, shown
 from whc.data.preprocess import Image
 from whc.data.sources import BuildConfig
-from whc.demo import classifier, crops
+from whc.demo import crops
+from whc.demo import model as models
 from whc.demo.predict import BATCH, PredictSummary
 from whc.demo.predict import predict as predict_with
 from whc.demo.regions import Region
@@ -59,7 +60,7 @@ def parquet(tmp_path: Path, grey: Grey) -> WriteParquet:
 
 
 def predict(model: Path, source: Path, out: Path, **options: Any) -> PredictSummary:
-    return predict_with(classifier.load(model), source, out, **options)
+    return predict_with(models.load(model), source, out, **options)
 
 
 def table(path: Path) -> list[dict[str, str]]:
@@ -94,7 +95,7 @@ def test_folder(brightness_model: Build, image_folder: Build, grey: Grey, out: P
     assert [row["label"] for row in rows] == ["dark", "bright", "bright", "dark"]
     assert [float(row["prob_bright"]) for row in rows] == pytest.approx([30 / 255, 200 / 255, 1, 0.2], abs=1e-6)
     assert [float(row["probability"]) for row in rows] == pytest.approx([225 / 255, 200 / 255, 1, 0.8], abs=1e-6)
-    assert (summary.rows, summary.called, summary.score, summary.notes) == (4, {"dark": 2, "bright": 2}, {}, [])
+    assert (summary.rows, summary.called, summary.scores, summary.notes) == (4, {"dark": 2, "bright": 2}, {}, [])
     assert (summary.unreadable, summary.examples) == (
         2,
         [f"{folder}/0.png: cannot be decoded", f"{folder}/a/empty.jpg: empty or missing"],
@@ -152,11 +153,11 @@ def test_labelled_rows_are_scored_by_split(brightness_model: Build, parquet: Wri
         )
         for name in ("train", "test")
     }
-    assert summary.score == pytest.approx(expected)
-    assert summary.score["train"] == 1
+    assert summary.scores == pytest.approx(expected)
+    assert summary.scores["train"] == 1
     assert "; train F1 1.0000; test F1 0.5000" in summary.line()
     alone = predict(brightness_model(), source, out, split="test")
-    assert (alone.rows, alone.score) == (4, {"test": pytest.approx(expected["test"])})
+    assert (alone.rows, alone.scores) == (4, {"test": pytest.approx(expected["test"])})
     assert column(out, "row") == ["2", "3", "4", "5"]
 
 
@@ -165,7 +166,7 @@ def test_a_parquet_file_of_images_alone(brightness_model: Build, parquet: WriteP
     summary = predict(brightness_model(), source, out)
     assert list(table(out)[0]) == ["row", "path", "label", "probability", "prob_bright"]
     assert column(out, "path") == ["row 0", "row 1"]
-    assert summary.score == {}
+    assert summary.scores == {}
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_rows_without_a_label_are_predicted_not_scored(
 ) -> None:
     summary = predict(brightness_model(), parquet([10, 250, 250], **told), out)
     assert column(out, "true_label") == ["dark", "", "bright"]
-    assert (summary.rows, summary.score) == (3, {"all": 1})
+    assert (summary.rows, summary.scores) == (3, {"all": 1})
 
 
 def test_several_classes_are_scored_by_the_mean(colour_model: Build, grey: Grey, tmp_path: Path, out: Path) -> None:
@@ -189,7 +190,7 @@ def test_several_classes_are_scored_by_the_mean(colour_model: Build, grey: Grey,
     summary = predict(colour_model(), source, out)
     called = column(out, "label")
     assert called == ["red", "red", "green", "blue", "blue"]
-    assert summary.score["all"] == pytest.approx(
+    assert summary.scores["all"] == pytest.approx(
         np.mean([f1(called, label, name) for name in ("red", "green", "blue")])
     )
 
@@ -202,7 +203,7 @@ def test_pictures_are_resized_as_the_model_wants(brightness_model: Build, image_
         model = brightness_model(interpolation=interpolation)
         predict(model, folder, out)
         found.append(column(out, "prob_bright")[0])
-        prepared = classifier.load(model).prepare(picture)
+        prepared = models.load(model).prepare(picture)
         assert float(found[-1]) == pytest.approx(prepared.mean() / 255, abs=1e-6)
     assert found[0] != found[1]
 
@@ -225,7 +226,7 @@ def test_windows_follow_the_clips_of_a_parquet_file(change_model: Build, parquet
     assert [by_path[path]["label"] for path in sorted(by_path)] == ["calm", *["moved"] * 2, *["calm"] * 4]
     assert [row["path"] for row in table(out) if row["path"][0] == "x"] == ["x2", "x3", "x4", "x5"]
     assert by_path["x4"]["row"] == str(content["image_path"].index("x4"))
-    assert summary.score == {"all": pytest.approx(0.8)}
+    assert summary.scores == {"all": pytest.approx(0.8)}
     assert summary.notes == ["1 clips without rows, shorter than 3 frames"]
 
 
@@ -312,7 +313,7 @@ def test_parquet_files_that_do_not_suit(
     content: dict[str, Any],
     told: str,
 ) -> None:
-    own = {"labels": ["dark", "bright"], "positive": "bright"}
+    own = {"labels": ["dark", "bright"]}
     model = brightness_model() if frames == 1 else change_model(frames=frames, frame_rate=None, **own)
     refused(model, parquet([10, 250], **content), out, told)
 
@@ -486,10 +487,10 @@ def test_imports_nothing_heavy(brightness_model: Build, image_folder: Build, gre
     program = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from whc.demo import classifier
+        from whc.demo import model as models
         from whc.demo.predict import predict
         model, source, out = map(Path, sys.argv[1:])
-        predict(classifier.load(model), source, out)
+        predict(models.load(model), source, out)
         print([name for name in ("torch", "ray", "optuna", "mlflow", "pandas") if name in sys.modules])
     """)
     files = [str(brightness_model()), str(image_folder([grey(0)])), str(out)]
@@ -499,7 +500,7 @@ def test_imports_nothing_heavy(brightness_model: Build, image_folder: Build, gre
 
 
 def test_real_video(change_model: Build, real_videos: Path, out: Path) -> None:
-    summary = predict(change_model(threshold=0.02), real_videos / "asl_yes.mkv", out)
+    summary = predict(change_model(task_config={"threshold": 0.02}), real_videos / "asl_yes.mkv", out)
     assert (summary.rows, summary.notes) == (19, [])  # frames 9, 12 ... 63
     assert column(out, "frame")[:2] == ["9", "12"]
 

@@ -44,7 +44,7 @@ def test_folder_of_stills(brightness_model: Build, image_folder: Build, grey: Gr
     folder = image_folder([grey(shade) for shade in LIGHT_AND_DARK])
     (folder / "readme.md").write_text("skip me")
     summary = run(brightness_model(), str(folder), save=tmp_path / "new" / "out.mp4", csv=tmp_path / "out.csv")
-    assert (summary.frames, summary.decisions, summary.positive_share) == (4, 4, 0.5)
+    assert (summary.frames, summary.decisions, summary.headline) == (4, 4, ["bright"])
     assert summary.latency_ms_p50 is not None
     assert summary.latency_ms_p50 > 0
     assert summary.notes == ["1 files skipped that are no images", NO_BROWSER]
@@ -65,7 +65,7 @@ def test_folder_of_three_classes(colour_model: Build, image_folder: Build, grey:
     for picture, channel in zip(pictures, (0, 0, 1, 0), strict=True):
         picture[..., channel] = 240
     summary = run(colour_model(), str(image_folder(pictures)), save=tmp_path / "out.mp4", csv=tmp_path / "out.csv")
-    assert (summary.positive, summary.positive_share) == ("", None)
+    assert summary.headline == []
     assert summary.shares == {"red": 0.75, "green": 0.25, "blue": 0}
     assert "; 4 decisions, 75% red, 25% green; median latency" in summary.line()
     table = rows(tmp_path / "out.csv")
@@ -81,7 +81,7 @@ def test_folder_of_three_classes(colour_model: Build, image_folder: Build, grey:
 
 def test_threshold_decides_nothing_among_three(colour_model: Build, image_folder: Build, grey: Grey) -> None:
     folder = image_folder([grey(100)])
-    assert run(colour_model(threshold=0.9), str(folder)).shares == {"red": 1, "green": 0, "blue": 0}
+    assert run(colour_model(task_config={"threshold": 0.9}), str(folder)).shares == {"red": 1, "green": 0, "blue": 0}
 
 
 def test_window_holds_frames_at_the_models_rate(change_model: Build, video: Build, grey: Grey, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_window_holds_frames_at_the_models_rate(change_model: Build, video: Buil
     assert all(row["label"] == "" for row in table[:9])
     assert [row["frame"] for row in table if row["positive"] == "1"] == [str(number) for number in range(12, 21)]
     assert (summary.frames, summary.decisions) == (30, 7)
-    assert summary.positive_share == pytest.approx(3 / 7)
+    assert summary.shares["moved"] == pytest.approx(3 / 7)
     assert frames_of(tmp_path / "o.mp4")[:2] == (30, 30.0)
 
 
@@ -104,15 +104,15 @@ def test_every_frame_enters_without_a_rate(change_model: Build, video: Build, gr
 
 def test_threshold_is_the_models(brightness_model: Build, image_folder: Build, grey: Grey) -> None:
     folder = image_folder([grey(200), grey(250)])
-    assert run(brightness_model(threshold=0.9), str(folder)).positive_share == 0.5
+    assert run(brightness_model(task_config={"threshold": 0.9}), str(folder)).shares["bright"] == 0.5
 
 
 def test_region_is_what_the_model_sees(brightness_model: Build, image_folder: Build, grey: Grey) -> None:
     half = grey(0)
     half[:, 24:] = 255
     folder = image_folder([half])
-    assert run(brightness_model(), str(folder), region=Region(0.5, 0, 0.5, 1)).positive_share == 1
-    assert run(brightness_model(), str(folder), region=Region(0, 0, 0.5, 1)).positive_share == 0
+    assert run(brightness_model(), str(folder), region=Region(0.5, 0, 0.5, 1)).shares["bright"] == 1
+    assert run(brightness_model(), str(folder), region=Region(0, 0, 0.5, 1)).shares["bright"] == 0
 
 
 def test_probability_is_what_the_trainers_preprocessing_gives(
@@ -129,7 +129,7 @@ def test_probability_is_what_the_trainers_preprocessing_gives(
 def test_stream_shorter_than_the_window(change_model: Build, image_folder: Build, grey: Grey, tmp_path: Path) -> None:
     summary = run(change_model(frames=8), str(image_folder([grey(0)] * 3)), save=tmp_path / "out.mp4")
     assert (summary.frames, summary.decisions) == (3, 0)
-    assert (summary.positive_share, summary.latency_ms_p50) == (None, None)
+    assert (summary.shares, summary.latency_ms_p50) == ({}, None)
     assert "no decision: the model needs 8 frames" in summary.line()
     assert frames_of(tmp_path / "out.mp4")[0] == 3
 
@@ -209,15 +209,17 @@ def test_slow_source_is_told(change_model: Build, video: Build, grey: Grey) -> N
         ({"height": 60_000, "width": 30_000}, "frames, height, width: must make at most 50331648 numbers"),
         ({"height": 32}, "layout: must describe the network's input"),
         ({"task": "juggling"}, "task: must be one of classification"),
-        ({"labels": ["bright", "dark"]}, "positive: must be 'dark', as labels are ['bright', 'dark'], got 'bright'"),
-        ({"labels": ["dim", "dark", "bright"]}, "positive: must be '', as labels are"),
-        ({"labels": ["dim", "dark", "bright"], "positive": ""}, "must give 3 probabilities for each input"),
+        ({"labels": ["dim", "dark", "bright"]}, "must give numbers of shape (3,) for each input"),
         ({"labels": ["bright"]}, "labels: must be two or more, all different, got ['bright']"),
         ({"labels": ["bright", "bright"]}, "labels: must be two or more, all different"),
         ({"frame_rate": -1.0}, "frame_rate: must be positive or null"),
         ({"resize": "crop"}, "resize: must be 'stretch'"),
         ({"interpolation": "magic"}, "interpolation: must be one of area, bilinear_antialias"),
-        ({"threshold": 2.0}, "threshold: must be in 0..1"),
+        (
+            {"task_config": {"threshold": 2.0}},
+            "whc.task_config: 'threshold': Input should be less than 1, got 2.0; upgrade whc or export",
+        ),
+        ({"task_config": {"output": "rotation"}}, "whc.task_config: 'output': Extra inputs are not permitted"),
     ],
 )
 def test_model_at_odds_with_its_metadata(brightness_model: Build, changes: dict[str, Any], said: str) -> None:
@@ -230,8 +232,8 @@ def test_model_at_odds_with_its_metadata(brightness_model: Build, changes: dict[
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"labels": ["red", "green"], "positive": "green"}, "must give one probability for each input"),
-        ({"labels": ["red", "green", "blue", "grey"]}, "must give 4 probabilities for each input"),
+        ({"labels": ["red", "green"]}, "must give one number for each input"),
+        ({"labels": ["red", "green", "blue", "grey"]}, r"must give numbers of shape \(4,\) for each input"),
     ],
 )
 def test_three_probabilities_for_other_than_three_labels(
@@ -425,7 +427,9 @@ def test_imports_nothing_heavy(brightness_model: Build, image_folder: Build, gre
 
 def test_real_video(change_model: Build, real_videos: Path, tmp_path: Path) -> None:
     clip = real_videos / "asl_yes.mkv"
-    summary = run(change_model(threshold=0.02), str(clip), save=tmp_path / "out.mp4", csv=tmp_path / "out.csv")
+    summary = run(
+        change_model(task_config={"threshold": 0.02}), str(clip), save=tmp_path / "out.mp4", csv=tmp_path / "out.csv"
+    )
     assert (summary.frames, summary.notes) == (65, [NO_BROWSER])
     assert summary.decisions == 19  # frames 9, 12 ... 63
     assert frames_of(tmp_path / "out.mp4") == (65, 30.0, (480, 640, 3))

@@ -23,9 +23,11 @@ from whc.models.assemble import ModelConfig, build
 from whc.plugins import Choice, ChoiceOf
 from whc.records import ModelMetadata
 from whc.runtimes import onnxruntime_cpu
-from whc.tasks import classification
+from whc.tasks.classification import Classification
+from whc.tasks.classification import Config as TaskConfig
 
 CONFIG = ModelConfig.model_validate({"width": 4, "depth": 1, "image_size": "16x12"})
+TASK = Classification(("neutral", "lächelnd"), TaskConfig())
 Export = Callable[..., torch.nn.Module]
 
 
@@ -36,8 +38,8 @@ class Job(Settings):
 @pytest.fixture
 def metadata(make_metadata: Callable[..., ModelMetadata]) -> ModelMetadata:
     origin = {"study": "wave", "trial": "t1", "data_fingerprint": "0123"}
-    labels, positive = ["neutral", "lächelnd"], "lächelnd"
-    return make_metadata(labels=labels, positive=positive, height=16, width=12, threshold=0.4, **origin)
+    labels = ["neutral", "lächelnd"]
+    return make_metadata(labels=labels, task_config={"threshold": 0.4}, height=16, width=12, **origin)
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def export(metadata: ModelMetadata) -> Export:
         torch.manual_seed(0)
         network = build(model, 1).eval()
         described = metadata.model_copy(update={"layout": model.layout, "frames": model.frames})
-        exporter.export(network, path, described, model.input_shape, config or exporter.Config())
+        exporter.export(network, TASK, path, described, model.input_shape, config or exporter.Config())
         return network
 
     return write
@@ -119,7 +121,7 @@ def test_a_graph_that_cannot_be_simplified_is_kept_plain(
     assert session.metadata() == metadata
     images = torch.rand(3, *CONFIG.input_shape)
     with torch.inference_mode():
-        expected = classification.outputs(network(images)).numpy()
+        expected = TASK.decoded(network(images)).numpy()
     np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
     for text in (b"site-packages", b"/whc/", str(tmp_path).encode()):
         assert text not in path.read_bytes()
@@ -170,7 +172,7 @@ def test_the_opset_asked_for_is_the_one_written(tmp_path: Path, export: Export, 
     assert [(item.domain, item.version) for item in onnx.load(path).opset_import] == [("", opset)]
     images = torch.rand(3, *CONFIG.input_shape)
     with torch.inference_mode():
-        expected = classification.outputs(network(images)).numpy()
+        expected = TASK.decoded(network(images)).numpy()
     session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
     np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
 
@@ -206,7 +208,7 @@ def test_a_static_file_has_no_open_size(tmp_path: Path, export: Export, sequence
     assert session.input_shape == (1, *config.input_shape)
     images = torch.rand(3, *config.input_shape)
     with torch.inference_mode():
-        expected = classification.outputs(network(images)).numpy()
+        expected = TASK.decoded(network(images)).numpy()
     np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
 
 
@@ -237,7 +239,7 @@ def test_a_dynamic_sequence_takes_any_number_of_frames(
         shape[axis] = frames
         images = torch.rand(batch, *map(int, shape))
         with torch.inference_mode():
-            expected = classification.outputs(network(images)).numpy()
+            expected = TASK.decoded(network(images)).numpy()
         np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
 
 
@@ -301,7 +303,7 @@ def test_a_network_that_gives_no_numbers_is_refused(
         weights.copy_(torch.where(torch.arange(weights.numel()).view(weights.shape) % 2 == 0, value, -value))
     path = tmp_path / "model.onnx"
     with pytest.raises(ArtifactError) as caught:
-        exporter.export(network, path, metadata, CONFIG.input_shape, exporter.Config())
+        exporter.export(network, TASK, path, metadata, CONFIG.input_shape, exporter.Config())
     assert str(caught.value).startswith(f"{path}: cannot be written: ")
     assert told in str(caught.value)
     assert list(tmp_path.iterdir()) == []

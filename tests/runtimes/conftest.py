@@ -10,6 +10,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from whc import tasks
 from whc.export import onnx as exporter
 from whc.models.assemble import ModelConfig
 from whc.models.assemble import build as network
@@ -30,7 +31,7 @@ NETWORKS = {
 
 @pytest.fixture
 def metadata(make_metadata: Describe) -> ModelMetadata:
-    return make_metadata(labels=["neutral", "lächelnd"], positive="lächelnd", height=4, width=6, threshold=0.4)
+    return make_metadata(labels=["neutral", "lächelnd"], task_config={"threshold": 0.4}, height=4, width=6)
 
 
 @pytest.fixture
@@ -76,5 +77,5 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     height, width = config.image_size
     described = make_metadata(layout=config.layout, frames=config.frames, height=height, width=width)
     path = tmp_path_factory.mktemp("exported") / f"{request.param}.onnx"
-    exporter.export(whole.eval(), path, described, config.input_shape, exporter.Config())
+    exporter.export(whole.eval(), tasks.of_file(described), path, described, config.input_shape, exporter.Config())
     return path

@@ -66,7 +66,7 @@ class LoadedModel:
         """The output as it is, if it is what the task says that it should be."""
         shape = self.task.output_shape
         if output.shape != (rows, *shape):
-            rule = f"must give outputs of shape {shape or 'one number'} for each input"
+            rule = f"must give {f'numbers of shape {shape}' if shape else 'one number'} for each input"
             raise ArtifactError(problem(str(self.path), rule, f"shape {output.shape}", "export it again"))
         if wrong := self.task.check_outputs(output):
             raise ArtifactError(f"{self.path}: {wrong}; train or export it again")
@@ -113,11 +113,16 @@ def checked(session: Session) -> LoadedModel:
 
 
 def _task(metadata: ModelMetadata, path: Path) -> Task:
+    next_step = "upgrade whc or export the model again"
     try:
         return tasks.of_file(metadata)
+    except NestedErrors as error:
+        first = error.cause.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        rule = f"{key!r}: {first['msg']}"
+        raise ArtifactError(problem(f"{path}: whc.task_config", rule, first["input"], next_step)) from error
     except ValueError as error:
-        reason = str(error.cause.errors()[0]["msg"]) if isinstance(error, NestedErrors) else str(error)
-        raise ArtifactError(f"{path}: whc.task: {reason}; upgrade whc or export the model again") from error
+        raise ArtifactError(f"{path}: whc.task: {error}; {next_step}") from error
 
 
 def _check(metadata: ModelMetadata, task: Task, input_shape: tuple[int, ...], path: Path) -> None:
@@ -136,9 +141,9 @@ def _check(metadata: ModelMetadata, task: Task, input_shape: tuple[int, ...], pa
     rate = metadata.frame_rate
     require(rate is None or (math.isfinite(rate) and rate > 0), "frame_rate", "must be positive or null", rate)
     labels = metadata.labels
+    wrong = task.check_labels()
+    require(not wrong, "labels", wrong, labels)
     require(len(set(labels)) == len(labels), "labels", "must be all different", labels)
-    if wrong := task.check_labels():
-        require(False, "labels", wrong, labels)
     # Before anything of that size is made: what a file says may be more than fits into memory.
     rule = f"must make at most {MAX_NUMBERS} numbers, and those of the network's input {input_shape}"
     require(3 * math.prod(sizes) <= MAX_NUMBERS, "frames, height, width", rule, sizes)

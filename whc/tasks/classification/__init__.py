@@ -165,8 +165,8 @@ class Classification(Task):
         return pa.table({"class_id": pa.array(ids, pa.int64()), "label": pa.array(rows["label"], pa.string())}), {}
 
     def check_labels(self) -> str:
-        """Two or more."""
-        return "" if len(self.labels) > 1 else "must be two or more"
+        """Two or more, all different."""
+        return "" if len(set(self.labels)) == len(self.labels) > 1 else "must be two or more, all different"
 
     # Learning.
 
