@@ -1,0 +1,76 @@
+"""`whc data build` from a table that names pictures: what becomes of it, and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+
+@pytest.fixture
+def folder(home: Path) -> Path:
+    """24 different pictures, of six people."""
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        cv2.imwrite(str(home / f"{number}.png"), rng.integers(0, 256, (16, 16, 3), np.uint8))
+    return home
+
+
+def build(whc_command: Callable[..., Any], folder: Path, content: str, *options: str) -> Any:
+    (folder / "labels.csv").write_text(content)
+    return whc_command("data", "build", "--csv", folder / "labels.csv", "--out", folder / "out", *options)
+
+
+def test_people_stay_in_one_split(whc_command: Callable[..., Any], folder: Path) -> None:
+    rows = [f"{number}.png,{'yes' if number % 2 else 'no'},{number // 4}" for number in range(24)]
+    ended = build(whc_command, folder, "\n".join(["image,label,person_id", *rows]), "--split", "50/25/25")
+    assert ended.code == 0, ended.err
+    table = pq.read_table(folder / "out" / "dataset.parquet").to_pandas()
+    assert len(table) == 24
+    assert table.groupby("person_id")["split"].nunique().tolist() == [1] * 6
+    assert set(zip(table["class_id"], table["label"], strict=True)) == {(0, "no"), (1, "yes")}
+
+
+def test_given_splits_are_kept(whc_command: Callable[..., Any], folder: Path) -> None:
+    splits = {0: "train", 1: "valid", 2: "test"}
+    rows = [f"{number}.png,{'yes' if number % 2 else 'no'},{splits[number // 2 % 3]}" for number in range(24)]
+    ended = build(whc_command, folder, "\n".join(["image,label,split", *rows]), "--labels", "yes,no")
+    assert ended.code == 0, ended.err
+    table = pq.read_table(folder / "out" / "dataset.parquet").to_pandas()
+    assert table["split"].value_counts().to_dict() == {"train": 8, "val": 8, "test": 8}
+    assert set(zip(table["class_id"], table["label"], strict=True)) == {(0, "yes"), (1, "no")}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("image,label\n0.png,no\n0.png,yes\n", "image: must name a picture once, got '0.png'"),
+        ("image,label\n../0.png,no\n", "line 2: image: must be the path of a picture below the folder"),
+        ("picture,label\n0.png,no\n", "must have a column image"),
+        ("image,label\n", "must have rows, got none"),
+        ("image,label\n0.png,\n", "line 2: label: must not be empty"),
+        ("image,weight\n0.png,3\n", "must have a column label"),
+        ("", "must be a CSV file, got: No columns"),
+        ("image,label\n0.png,no\n1.png,yes,3,4\n", "must be a CSV file, got: Error tokenizing"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(
+    whc_command: Callable[..., Any], folder: Path, content: str, told: str
+) -> None:
+    ended = build(whc_command, folder, content, "--split", "50/25/25")
+    assert ended.code == 1
+    assert told in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_a_split_that_nobody_gives(whc_command: Callable[..., Any], folder: Path) -> None:
+    assert "must have a column split" in build(whc_command, folder, "image,label\n0.png,no\n").err
+    rows = "image,label,split\n0.png,no,train\n1.png,no,holdout\n"
+    assert "line 3: split: must be one of train, val, test, got 'holdout'" in build(whc_command, folder, rows).err
+    gone = build(whc_command, folder, "image,label,split\nx.png,no,train\n")
+    assert "x.png" in gone.err
