@@ -71,17 +71,17 @@ def both_solutions(matrices: ArrayLike) -> Floats:
 def to_degrees(matrices: ArrayLike) -> Floats:
     """Degrees (N, 3) within -180 to 180 of rotations (N, 3, 3), yaw over its full range.
 
-    Of both solutions it is the one whose pitch and roll are within 90. Where neither's are, as for a head upside down,
-    it is the one that has less of both.
+    Of both solutions it is the one whose pitch is within 90, so that roll covers its full range too. WHENet takes the
+    one whose pitch and roll are within 90, and none of a head upside down.
     """
     both = both_solutions(matrices)
-    effort = np.abs(both[:, :, PITCH:]).sum(2)
-    return np.where(effort[:, :1] <= effort[:, 1:], both[:, 0], both[:, 1])
+    return np.asarray(np.where(np.abs(both[:, :1, PITCH]) <= 90, both[:, 0], both[:, 1]))
 
 
 def noses(degrees: ArrayLike) -> Floats:
     """Unit vectors (N, 3) along the nose, in the frame right, up, towards the viewer; roll does not matter."""
-    return to_matrices(degrees)[:, :, 2]
+    nose: Floats = to_matrices(degrees)[:, :, 2]
+    return nose
 
 
 def _degrees_of_noses(noses: Floats) -> Floats:
@@ -89,7 +89,8 @@ def _degrees_of_noses(noses: Floats) -> Floats:
     right, up, front = noses.T
     side = np.where(front >= 0, 1.0, -1.0)  # behind the head yaw is beyond 90
     yaw = np.arctan2(-right, side * np.hypot(up, front))
-    return np.degrees(np.stack([yaw, np.arctan2(side * up, side * front), np.full_like(yaw, np.nan)], 1))
+    pitch = np.arctan2(side * up, side * front)
+    return np.stack([np.degrees(yaw), np.degrees(pitch), np.full_like(yaw, np.nan)], 1)
 
 
 def from_pan_tilt(pan_tilt: ArrayLike) -> Floats:
@@ -106,14 +107,15 @@ def nose_angle(degrees: ArrayLike, others: ArrayLike) -> Floats:
     ours, theirs = noses(degrees), noses(others)
     # Kahan's form is exact for small angles as for large ones, where acos is not.
     apart, together = np.linalg.norm(ours - theirs, axis=1), np.linalg.norm(ours + theirs, axis=1)
-    return np.degrees(2 * np.arctan2(apart, together))
+    return np.asarray(np.degrees(2 * np.arctan2(apart, together)))
 
 
 def geodesic(degrees: ArrayLike, others: ArrayLike) -> Floats:
     """The angle (N,) of the one rotation that takes a pose to the other, 0 to 180 degrees."""
     between = np.swapaxes(to_matrices(degrees), 1, 2) @ to_matrices(others)
     axis = between[:, (2, 0, 1), (1, 2, 0)] - between[:, (1, 2, 0), (2, 0, 1)]  # its length is twice the sine
-    return np.degrees(np.arctan2(np.linalg.norm(axis, axis=1), np.trace(between, axis1=1, axis2=2) - 1))
+    twice_cosine = np.trace(between, axis1=1, axis2=2) - 1
+    return np.asarray(np.degrees(np.arctan2(np.linalg.norm(axis, axis=1), twice_cosine)))
 
 
 def mirror(degrees: ArrayLike) -> Floats:
