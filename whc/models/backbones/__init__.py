@@ -1,6 +1,7 @@
 """Backbones: one file each. A file defines `Config` and `build(config, channels, width, depth) -> Backbone`.
 
-Block i has stride 2 when i is even and i > 0, else 1; a stride-2 block doubles the channels, starting at `width`.
+`width` and `depth` are the channels of the first block and the number of blocks, as `block_plan` lays them out where a
+backbone has no plan of its own.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ class Backbone(nn.Module):
 
 
 def block_plan(width: int, depth: int) -> Iterator[tuple[int, int, int]]:
-    """(channels in, channels out, stride) of each block."""
+    """(channels in, channels out, stride) of each block.
+
+    Block i has stride 2 when i is even and i > 0, else 1; a stride-2 block doubles the channels, starting at `width`.
+    """
     channels = width
     for i in range(depth):
         stride = 2 if i > 0 and i % 2 == 0 else 1
