@@ -214,7 +214,7 @@ def test_slow_source_is_told(change_model: Build, video: Build, grey: Grey) -> N
         ({"labels": ["bright", "bright"]}, "labels: must be two or more, all different"),
         ({"frame_rate": -1.0}, "frame_rate: must be positive or null"),
         ({"resize": "crop"}, "resize: must be 'stretch'"),
-        ({"interpolation": "magic"}, "interpolation: must be one of area, bilinear_antialias"),
+        ({"interpolation": "magic"}, "interpolation: must be one of area, bilinear, bilinear_antialias"),
         (
             {"task_config": {"threshold": 2.0}},
             "whc.task_config: 'threshold': Input should be less than 1, got 2.0; upgrade whc or export",

@@ -43,7 +43,14 @@ def check(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 @pytest.mark.parametrize("color", ["rgb", "luma"])
 @pytest.mark.parametrize("head", ["avg", "avgmax_mlp"])
 @pytest.mark.parametrize(
-    "backbone", ["baseline", "convnext", "inverted_se", {"inverted_se": {"expansion": 1, "se_reduction": 0}}]
+    "backbone",
+    [
+        "baseline",
+        "convnext",
+        "efficientnet",
+        "inverted_se",
+        {"inverted_se": {"expansion": 1, "se_reduction": 0}},
+    ],
 )
 def test_networks(season: Season, backbone: object, head: str, color: str, sequence: object) -> None:
     torch.manual_seed(0)
@@ -65,6 +72,14 @@ def test_networks(season: Season, backbone: object, head: str, color: str, seque
     stem = folded.backbone.stem[0]
     assert isinstance(stem, nn.Conv2d)
     assert stem.in_channels == (config.frames if isinstance(folded.color, Luma) else config.input_shape[0])
+
+
+def test_what_stands_before_the_stem_s_convolution_stays_there(season: Season) -> None:
+    torch.manual_seed(0)
+    options = {"padding": "same_tensorflow", "normalize": "imagenet"}
+    content = {"backbone": {"efficientnet": options}, "width": 5, "depth": 3, "image_size": "16x21"}
+    config = ModelConfig.model_validate(content)
+    check(season(build(config, 1), config.input_shape).train(), config.input_shape)
 
 
 @pytest.mark.parametrize("sequence", ["none", "lstm", "cnn3d"])

@@ -24,7 +24,8 @@ from whc.models.assemble import ModelConfig, build
 from whc.plugins import ChoiceOf
 from whc.runtimes import onnxruntime_cpu
 from whc.tasks import classification
-from whc.training import checkpoint, originals
+from whc.training import checkpoint
+from whc.training.originals import classifiers
 from whc.trials.artifacts import export, predictions, restore
 
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
@@ -197,7 +198,11 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("model_config", {"arch_variant": "resnet"}, "must be one of baseline, convnext, inverted_se, got 'resnet'"),
+        (
+            "model_config",
+            {"arch_variant": "resnet"},
+            "must be one of baseline, convnext, efficientnet, inverted_se, got 'resnet'",
+        ),
         ("model_config", {"head_variant": "max"}, "must be one of avg, avgmax_mlp, mlp_mixer, transformer, got 'max'"),
         ("model_config", {"use_sequence": "gru"}, "must be one of cnn3d, frame_stack, lstm, none, got 'gru'"),
         ("model_config", {"rgb_to_lab": True, "rgb_to_luv": True}, "must name at most one colour space"),
@@ -240,7 +245,7 @@ def test_the_command_exports_them(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["onnx"] == str(out)
     metadata = onnxruntime_cpu.load(out, onnxruntime_cpu.Config()).metadata()
     assert (metadata.layout, metadata.frames, metadata.height, metadata.width) == ("cnn3d", 3, 16, 12)
-    assert (metadata.resize, metadata.interpolation) == ("stretch", originals.INTERPOLATION)
+    assert (metadata.resize, metadata.interpolation) == ("stretch", classifiers.INTERPOLATION)
     assert metadata.labels == ["no_smiling", "smiling"]
 
 
@@ -258,8 +263,8 @@ def smile(shared: Path) -> Corpus:
     path = shared / "data" / "smile" / "dataset.parquet"
     if not path.is_file():
         pytest.skip(f"the smiles are not here ({path})")
-    assert originals.INTERPOLATION in INTERPOLATIONS
-    return load(path, [(32, 32)], interpolation=originals.INTERPOLATION)
+    assert classifiers.INTERPOLATION in INTERPOLATIONS
+    return load(path, [(32, 32)], interpolation=classifiers.INTERPOLATION)
 
 
 @pytest.mark.parametrize("name", ["trained_baseline.pt", "trained_inverted_se.pt"])

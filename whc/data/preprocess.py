@@ -95,7 +95,8 @@ def resize(picture: Image, height: int, width: int, interpolation: str = INTERPO
         height: in pixels.
         width: in pixels.
         interpolation: a key of `INTERPOLATIONS`. `area` averages areas to shrink a picture, and is bilinear to enlarge
-            it. `bilinear_antialias` is Pillow's bilinear filter, which is wider the more it shrinks.
+            it. `bilinear` takes the four nearest pixels, however much it shrinks. `bilinear_antialias` is Pillow's
+            bilinear filter, which is wider the more it shrinks.
     """
     if picture.shape[:2] == (height, width):
         return picture
@@ -108,6 +109,10 @@ def _area(picture: Image, height: int, width: int) -> Image:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=method), np.uint8)
 
 
+def _bilinear(picture: Image, height: int, width: int) -> Image:
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
 def _bilinear_antialias(picture: Image, height: int, width: int) -> Image:
     from PIL import Image as Pillow  # only models imported from the original projects need it
 
@@ -116,6 +121,7 @@ def _bilinear_antialias(picture: Image, height: int, width: int) -> Image:
 
 INTERPOLATIONS: dict[str, Callable[[Image, int, int], Image]] = {
     "area": _area,
+    "bilinear": _bilinear,
     "bilinear_antialias": _bilinear_antialias,
 }
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from whc.data.preprocess import INTERPOLATION
 from whc.errors import ArtifactError, problem
 from whc.records import first_schema, replacing
-from whc.training import originals
+from whc.training.originals import classifiers, whenet
 
 SCHEMA = 2  # 2: scores are called so; 1 knew F1 alone
 # A file may be cut, worn or forged: each of these has been seen.
@@ -77,24 +77,8 @@ def load(path: Path) -> Checkpoint:
     Raises:
         ArtifactError: missing, truncated, not a checkpoint, or from a newer version.
     """
-    content = _content(path)
-    if not isinstance(content, dict):
-        raise _no_checkpoint(path, type(content).__name__)
-    if "schema" not in content:
-        lacking = originals.KEYS - content.keys()
-        if lacking:
-            theirs = f"an original's without {', '.join(sorted(lacking))}"
-            raise _no_checkpoint(path, theirs if lacking < originals.KEYS else "dict")
-        content = originals.translate(content, str(path))
-    else:
-        schema = content.pop("schema")
-        if not isinstance(schema, int) or schema > SCHEMA:
-            rule = f"checkpoint schema must be at most {SCHEMA}"
-            raise ArtifactError(problem(str(path), rule, schema, "upgrade whc"))
-        if schema == 1:
-            content = first_schema.checkpoint(content)
     try:
-        found = TypeAdapter(Checkpoint).validate_python(content)
+        found = TypeAdapter(Checkpoint).validate_python(_fields(path))
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -103,6 +87,26 @@ def load(path: Path) -> Checkpoint:
     if sum(weights.numel() * weights.element_size() for weights in found.weights.values()) > path.stat().st_size:
         raise _no_checkpoint(path, "weights of more bytes than the file has")
     return found
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """The fields of a `Checkpoint` in a file, as yet unchecked; raises ArtifactError where it holds none."""
+    if whenet.is_hdf5(path):
+        return whenet.read(path)
+    content = _content(path)
+    if not isinstance(content, dict):
+        raise _no_checkpoint(path, type(content).__name__)
+    if "schema" not in content:
+        lacking = classifiers.KEYS - content.keys()
+        if lacking:
+            theirs = f"an original's without {', '.join(sorted(lacking))}"
+            raise _no_checkpoint(path, theirs if lacking < classifiers.KEYS else "dict")
+        return classifiers.translate(content, str(path))
+    schema = content.pop("schema")
+    if not isinstance(schema, int) or schema > SCHEMA:
+        rule = f"checkpoint schema must be at most {SCHEMA}"
+        raise ArtifactError(problem(str(path), rule, schema, "upgrade whc"))
+    return first_schema.checkpoint(content) if schema == 1 else content
 
 
 def _content(path: Path) -> Any:

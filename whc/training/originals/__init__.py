@@ -1,0 +1,1 @@
+"""Checkpoints of the projects that whc replaces, read as whc's own: one file for each format."""
