@@ -41,7 +41,7 @@ def check(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
 
 @pytest.mark.parametrize("sequence", ["none", {"frame_stack": {"frames": 3}}])
 @pytest.mark.parametrize("color", ["rgb", "luma"])
-@pytest.mark.parametrize("head", ["avg", "avgmax_mlp"])
+@pytest.mark.parametrize("head", ["avg", "avgmax_mlp", "linear"])
 @pytest.mark.parametrize(
     "backbone",
     [
@@ -50,6 +50,7 @@ def check(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
         "efficientnet",
         "inverted_se",
         {"inverted_se": {"expansion": 1, "se_reduction": 0}},
+        "plain",
     ],
 )
 def test_networks(season: Season, backbone: object, head: str, color: str, sequence: object) -> None:

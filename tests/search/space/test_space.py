@@ -199,7 +199,8 @@ MODEL = "s.yaml: space.model."
         ("model: {head: [avg, avg]}", MODEL + "head: must not list a choice twice, got ['avg', 'avg']; remove the rep"),
         (
             "model: {head: [avgg]}",
-            MODEL + "head: must be one of avg, avgmax_mlp, mlp_mixer, transformer, got 'avgg'; did you mean 'avg'?",
+            MODEL
+            + "head: must be one of avg, avgmax_mlp, linear, mlp_mixer, transformer, got 'avgg'; did you mean 'avg'?",
         ),
         ("model: {head: {avg: 3}}", MODEL + "head.avg: must be a mapping of its parameters, got 3; write {} for none"),
         (
@@ -368,8 +369,8 @@ RULED = "s.yaml: space.rules: "
         ),
         (
             "model.depth <= 3 where model.backbone is convnxt",
-            "model.backbone: must be one of baseline, convnext, efficientnet, inverted_se, got 'convnxt'; did you mean "
-            "'convnext'?",
+            "model.backbone: must be one of baseline, convnext, efficientnet, inverted_se, plain, got 'convnxt'; "
+            "did you mean 'convnext'?",
         ),
         ("model.depth <= 3 where model.depth is four", "model.depth: must be a valid integer, unable to parse string"),
     ],

@@ -3,7 +3,7 @@
 | theirs | ours |
 |---|---|
 | `conv2d_N`, `depthwise_conv2d_N`, `batch_normalization_N` | the convolutions and norms of `backbone`, in order |
-| `yaw_new`, `pitch_new`, `roll_new` | `head.layers.2`, one linear layer; the norm before it changes nothing |
+| `yaw_new`, `pitch_new`, `roll_new` | `head.layers.1`, one linear layer |
 | input normalised by ImageNet's mean and deviation | `normalize: imagenet` of the backbone |
 | OpenCV's plain linear resizing | the interpolation `bilinear` |
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from whc.errors import ArtifactError, problem
-from whc.models.assemble import Classifier, ModelConfig, build
+from whc.models.assemble import ModelConfig, build
 
 if TYPE_CHECKING:
     import h5py
@@ -34,7 +34,7 @@ LOGITS = (120, 66, 66)
 _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 _MODEL = {
     "backbone": {"efficientnet": {"expansion": 6, "padding": "same_tensorflow", "normalize": "imagenet"}},
-    "head": "avg",
+    "head": "linear",
     "color": "rgb",
     "sequence": "none",
     "width": 32,
@@ -110,9 +110,12 @@ def _weights(array: Read) -> dict[str, Tensor]:
     """All weights of the network, by our names."""
     with torch.device("meta"):
         network = build(ModelConfig.model_validate(_MODEL), sum(LOGITS))
-    assert isinstance(network, Classifier)  # noqa: S101 (what a still model is)
-    weights = dict(_head(network, array))
-    for prefix, module, layer in _layers(network.backbone):
+    features, sizes = network.get_parameter("head.layers.1.weight").shape[1], dict(zip(HEADS, LOGITS, strict=True))
+    weights = {
+        "head.layers.1.weight": torch.cat([array(name, "kernel", (features, size)).T for name, size in sizes.items()]),
+        "head.layers.1.bias": torch.cat([array(name, "bias", (size,)) for name, size in sizes.items()]),
+    }
+    for prefix, module, layer in _layers(network):
         if isinstance(module, nn.BatchNorm2d):
             channels = (module.num_features,)
             weights |= {f"{prefix}.{ours}": array(layer, theirs, channels) for theirs, ours in _NORM.items()}
@@ -129,10 +132,10 @@ def _weights(array: Read) -> dict[str, Tensor]:
     return weights
 
 
-def _layers(backbone: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.BatchNorm2d, str]]:
+def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.BatchNorm2d, str]]:
     """(our name, module, Keras's name) of each convolution and norm: Keras counts each kind in order."""
     numbers = {kind: count(1) for kind in ("conv2d", "depthwise_conv2d", "batch_normalization")}
-    for name, module in backbone.named_modules(prefix="backbone"):
+    for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             kind = "depthwise_conv2d" if module.groups > 1 else "conv2d"
         elif isinstance(module, nn.BatchNorm2d):
@@ -140,17 +143,3 @@ def _layers(backbone: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.BatchNorm
         else:
             continue
         yield name, module, f"{kind}_{next(numbers[kind])}"
-
-
-def _head(network: Classifier, array: Read) -> Iterator[tuple[str, Tensor]]:
-    """Three dense layers as one, after a norm that leaves everything as it is."""
-    norm, _, _ = network.head.layers  # type: ignore[misc]
-    channels = norm.num_features
-    yield "head.layers.0.weight", torch.ones(channels)
-    yield "head.layers.0.bias", torch.zeros(channels)
-    yield "head.layers.0.running_mean", torch.zeros(channels)
-    yield "head.layers.0.running_var", torch.ones(channels) - norm.eps
-    yield "head.layers.0.num_batches_tracked", torch.tensor(0)
-    sizes = list(zip(HEADS, LOGITS, strict=True))
-    yield "head.layers.2.weight", torch.cat([array(name, "kernel", (channels, size)).T for name, size in sizes])
-    yield "head.layers.2.bias", torch.cat([array(name, "bias", (size,)) for name, size in sizes])
