@@ -29,7 +29,8 @@ def labelled_rows(name: str) -> pd.DataFrame:
     """The task's own example rows, over and over."""
     example = tasks.kind(name).example_rows
     columns = {key: list(itertools.islice(itertools.cycle(values), ROWS)) for key, values in example.items()}
-    return pd.DataFrame(columns).assign(split="train")
+    empty = dict.fromkeys(tasks.kind(name).label_readers().keys() - columns.keys())
+    return pd.DataFrame(columns).assign(split="train", **empty)
 
 
 @pytest.fixture
@@ -201,10 +202,12 @@ def test_every_output_can_be_shown(name: str, task: Task, outputs: Outputs, targ
     assert set(task.headline_answers) <= counts.keys()
     json.dumps(task.details(outputs, targets), allow_nan=False)
     assert all(vars(task.words).values())
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    task.draw(figure, outputs, targets)
-    assert figure.axes
-    figure.canvas.draw()
+    rows = task.noteworthy(outputs, targets)
+    for pictures in (None, np.zeros((len(rows), 8, 6, 3), np.uint8)):
+        figure = Figure(figsize=(10, 4.6), layout="constrained")
+        task.draw(figure, outputs, targets, pictures)
+        assert figure.axes
+        figure.canvas.draw()
 
 
 def test_scores_read_as_numbers_and_back(name: str, task: Task) -> None:

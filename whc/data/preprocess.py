@@ -134,6 +134,20 @@ def rotate(picture: Image, degrees: float) -> Image:
     return np.asarray(turned, np.uint8)
 
 
+def with_margin(picture: Image, share: float) -> Image:
+    """A crop (height, width, 3) with a share of its sides more on each side, at the size that it has.
+
+    More shows the crop mirrored at its edges (cv2.BORDER_REFLECT_101); below 0, so much is cut off on each side.
+    """
+    height, width = picture.shape[:2]
+    down, across = round(abs(share) * height), round(abs(share) * width)
+    if share < 0:
+        changed = picture[down : height - down, across : width - across]
+    else:
+        changed = cv2.copyMakeBorder(picture, down, down, across, across, cv2.BORDER_REFLECT_101)
+    return resize(np.asarray(changed, np.uint8), height, width)
+
+
 # Each function arranges windows of frames (N, T, 3, H, W), oldest first, as a kind of network expects them. It works on
 # arrays and on tensors, so that the trainer can augment frames before it arranges them.
 LAYOUTS: dict[str, Callable[[Any], Any]] = {

@@ -301,9 +301,17 @@ class Task(ABC):
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
         """What else is worth telling of outputs, as JSON holds it."""
 
+    def noteworthy(self, outputs: Outputs, targets: Targets) -> NDArray[np.int64]:
+        """The rows whose pictures `draw` shows, a few at most."""
+        del outputs, targets
+        return np.empty(0, np.int64)
+
     @abstractmethod
-    def draw(self, figure: Figure, outputs: Outputs, targets: Targets) -> None:
-        """Draw how outputs and targets agree, side by side in a figure of about 10 x 4.6 inches."""
+    def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
+        """Draw how outputs and targets agree, side by side in a figure of about 10 x 4.6 inches.
+
+        `pictures` are those of the `noteworthy` rows, uint8 (K, H, W, 3), None where they are not at hand.
+        """
 
     @property
     @abstractmethod
@@ -376,5 +384,7 @@ def build(choice: Choice, labels: Sequence[str] | None) -> Task:
     if labels is None:
         import pandas as pd
 
-        labels = task.read_rows(pd.DataFrame(task.example_rows), task.example_metadata, "example").labels
+        empty = dict.fromkeys(task.label_readers().keys() - task.example_rows.keys())
+        rows = pd.DataFrame(task.example_rows).assign(split="train", **empty)
+        labels = task.read_rows(rows, task.example_metadata, "example").labels
     return task(tuple(labels), cast("PluginConfig", choice.config))

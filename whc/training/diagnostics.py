@@ -15,13 +15,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from whc.data.preprocess import Image
 from whc.records import replacing
 from whc.tasks import Task
 
 _NICENESS = 10
 
 
-def draw(path: Path, title: str, task: Task, outputs: NDArray[np.floating], targets: NDArray[Any]) -> None:
+def draw(
+    path: Path,
+    title: str,
+    task: Task,
+    outputs: NDArray[np.floating],
+    targets: NDArray[Any],
+    pictures: Image | None = None,
+) -> None:
     """Draw one picture.
 
     Args:
@@ -30,11 +38,12 @@ def draw(path: Path, title: str, task: Task, outputs: NDArray[np.floating], targ
         task: which draws.
         outputs: (M, ...) of a network.
         targets: (M, ...) of the same rows.
+        pictures: (K, H, W, 3) of the task's noteworthy rows.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4.6), layout="constrained")
-    task.draw(figure, outputs, targets)
+    task.draw(figure, outputs, targets, pictures)
     figure.suptitle(title)
     with replacing(path) as temporary:
         figure.savefig(temporary)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from whc import records
 from whc.config import dump_yaml, load_yaml, validate
 from whc.data.dataset import Corpus
-from whc.data.preprocess import INTERPOLATION
+from whc.data.preprocess import INTERPOLATION, Image
 from whc.data.windows import windows
 from whc.errors import ArtifactError, UsageError, problem
 from whc.tasks import Task
@@ -176,6 +176,7 @@ class _Pictures:
         self, config: TrialConfig, corpus: Corpus, out: Path, every: int | None, artist: diagnostics.Artist
     ) -> None:
         self._config, self._task, self._artist = config, config.task_for(corpus.labels), artist
+        self._corpus = corpus
         self._folder, self._every = out / "diagnostics", every
 
     def epoch_ended(self, epoch: Epoch) -> None:
@@ -183,18 +184,24 @@ class _Pictures:
             return
         last = epoch.epoch == self._config.training.epochs
         if last or (self._every and epoch.epoch % self._every == 0):
-            for split, outcome in (("train", epoch.train), ("val", epoch.val)):
-                self._draw(f"{split}_epoch_{epoch.epoch:04}", f"{split}, epoch {epoch.epoch}", outcome)
+            name, title = f"epoch_{epoch.epoch:04}", f"epoch {epoch.epoch}"
+            self._draw(f"train_{name}", f"train, {title}", epoch.train, None)  # of pictures changed at random
+            self._draw(f"val_{name}", f"val, {title}", epoch.val, self._noteworthy(epoch.val, "val"))
 
     def tested(self, outcome: Outcome, epoch: int) -> None:
         if self._every is not None:
-            self._draw("test", f"test, best epoch {epoch}", outcome)
+            self._draw("test", f"test, best epoch {epoch}", outcome, self._noteworthy(outcome, "test"))
 
-    def _draw(self, name: str, title: str, outcome: Outcome) -> None:
+    def _noteworthy(self, outcome: Outcome, split: str) -> Image:
+        model, rows = self._config.model, self._task.noteworthy(outcome.outputs, outcome.targets)
+        shown: Image = self._corpus.images[model.image_size][windows(self._corpus, split, model.frames).index[rows, -1]]
+        return shown
+
+    def _draw(self, name: str, title: str, outcome: Outcome, pictures: Image | None) -> None:
         task = self._task
         score = float(task.judge(outcome.outputs, outcome.targets).score())
         path, title = self._folder / f"{name}.png", f"{title}: {task.metric.shown(score)}"
-        self._artist.draw(path, title, task, outcome.outputs, outcome.targets)
+        self._artist.draw(path, title, task, outcome.outputs, outcome.targets, pictures)
 
 
 def _train(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from whc.data.preprocess import Image
 from whc.data.row_labels import RowLabels
 from whc.errors import DataError, problem
 from whc.plugins import PluginConfig
@@ -325,10 +326,11 @@ class Classification(Task):
         counts = self.judge(outputs, targets).counts
         return {"accuracy": float(np.trace(counts) / counts.sum()), "confusion": counts.tolist()}
 
-    def draw(self, figure: Figure, outputs: Outputs, targets: Targets) -> None:
+    def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
         """Confusion matrix and ROC curve, of three classes and more each against the others."""
         from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
 
+        del pictures
         left, right = figure.subplots(1, 2)
         counts = self.judge(outputs, targets).counts
         ConfusionMatrixDisplay(counts, display_labels=self.labels).plot(ax=left, cmap="Blues", colorbar=False)

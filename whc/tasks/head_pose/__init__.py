@@ -1,1 +1,324 @@
-"""Head pose: where a head in a crop points, as yaw, pitch and roll in degrees."""
+"""Head pose: where a head in a crop points, as yaw, pitch and roll in degrees, scored by the mean absolute error.
+
+Targets are degrees (N, 3), NaN where an angle is not known (`whc.tasks.head_pose.angles` has the convention). Outputs
+are (M, 4): yaw, pitch, roll, and the geodesic error to be expected, NaN of a network that has not learnt it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from whc.data.preprocess import Image, with_margin
+from whc.data.row_labels import RowLabels
+from whc.plugins import PluginConfig
+from whc.records import Metric
+from whc.tasks import BLUE, GREEN, Condition, Judgement, Line, Loss, Outputs, Reading, Targets, Task, TaskWords, Truth
+from whc.tasks import turned as turned_condition
+from whc.tasks.head_pose import angles
+from whc.tasks.head_pose import rows as row_angles
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from matplotlib.figure import Figure
+    from torch import Tensor, nn
+
+    from whc.data.parquet import Reader
+
+ANGLE_NAMES = ("yaw", "pitch", "roll")
+ERROR_SCALE = 45.0  # degrees of mean error at which the score is 0
+CHANGED_DEGREES = 0.5  # of a pose, from which two runtimes no longer give the same answer
+FRONT_DEGREES, SIDE_DEGREES = 30, 90
+BANDS = ("front", "side", "back")
+STRATA = ("front", "left", "right", "back", "unknown")
+AXIS_COLOURS = ((255, 80, 80), GREEN, BLUE)  # to the head's own left edge of the picture, down, along the nose
+AXIS_LENGTH = 0.4  # of the crop
+MARGINS = (-0.1, 0.2, 0.4)  # shares of the side on each side by which test crops are changed
+WORST_SHOWN = 8
+
+
+class Config(PluginConfig):
+    """`output`: a whole `rotation`, or `bins` of 3 degrees for each angle, as WHENet and Hopenet have.
+
+    `uncertainty`: whether the expected error is learnt; bins alone can do without.
+    """
+
+    output: Literal["rotation", "bins"] = "rotation"
+    uncertainty: bool = True
+
+    @model_validator(mode="after")
+    def _rotation_knows_its_error(self) -> Config:
+        if self.output == "rotation" and not self.uncertainty:
+            raise ValueError("uncertainty must be true for rotation, got false; leave it out")
+        return self
+
+
+@dataclass(frozen=True)
+class AngleErrors:
+    """Absolute errors in degrees (M, K) of K angles, NaN where one is not known."""
+
+    errors: NDArray[np.floating]
+
+    def score(self, weights: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
+        """1 - MAE / 45, 0 at least; MAE is the mean over the angles that have labels of each one's mean.
+
+        NaN where no row counts.
+        """
+        is_known = ~np.isnan(self.errors)
+        rows = np.ones((1, len(self.errors))) if weights is None else weights
+        counts = rows @ is_known.astype(np.float64)
+        sums = rows @ np.where(is_known, self.errors, 0).astype(np.float64)
+        has_rows = counts > 0
+        means = np.where(has_rows, sums / np.where(has_rows, counts, 1), 0)
+        known_angles = has_rows.sum(1)
+        mae = np.where(known_angles > 0, means.sum(1) / np.maximum(known_angles, 1), np.nan)
+        scores = np.maximum(1 - mae / ERROR_SCALE, 0)
+        return np.asarray(scores[0] if weights is None else scores)
+
+
+def _margin_condition(share: float) -> Condition:
+    return Condition(partial(with_margin, share=share))
+
+
+@dataclass(frozen=True)
+class HeadPose(Task):
+    """Yaw, pitch and roll of a head."""
+
+    metric: ClassVar[Metric] = Metric(key="mae", name="MAE", unit="degrees", error_scale=ERROR_SCALE, digits=2)
+    tolerance: ClassVar[float] = 0.01  # degrees
+    example_rows: ClassVar[Mapping[str, Sequence[object]]] = {
+        "yaw": (-60.0, 0.0, 20.0, 170.0),
+        "pitch": (10.0, -20.0, 0.0, 5.0),
+        "roll": (0.0, 15.0, -5.0, None),
+    }
+    conditions: ClassVar[Mapping[str, Condition]] = {
+        **{f"{degrees:+}": turned_condition(degrees) for degrees in (-12, 12)},
+        **{f"margin {share:+.0%}": _margin_condition(share) for share in MARGINS},
+    }
+
+    @property
+    def _config(self) -> Config:
+        return cast("Config", self.config)
+
+    # Rows.
+
+    @classmethod
+    def label_readers(cls) -> Mapping[str, tuple[str, Reader]]:
+        """Angles in degrees; pan and tilt become yaw and pitch."""
+        from whc.data import parquet
+
+        return dict.fromkeys(row_angles.COLUMNS, ("numbers", parquet.numbers))
+
+    @classmethod
+    def read_rows(cls, rows: pd.DataFrame, metadata: Mapping[str, str], source: str) -> RowLabels:
+        """Degrees (N, 3); a stratum is where the nose points to."""
+        del metadata
+        degrees = row_angles.read(rows, source)
+        return RowLabels(degrees, (), _strata(degrees), STRATA)
+
+    def read_truth(self, rows: pd.DataFrame, source: str) -> Truth | None:
+        """What rows say of their angles, where they say anything."""
+        degrees = row_angles.degrees(rows, source)
+        is_known = np.asarray(~np.isnan(degrees).all(1))
+        if not is_known.any():
+            return None
+        texts = [["" if np.isnan(value) else f"{value:.2f}" for value in column] for column in degrees.T]
+        return Truth(degrees, is_known, {f"true_{name}": text for name, text in zip(ANGLE_NAMES, texts, strict=True)})
+
+    @classmethod
+    def parse_text(
+        cls, rows: pd.DataFrame, labels: Sequence[str] | None, source: str
+    ) -> tuple[pa.Table, Mapping[str, str]]:
+        """Numbers; an empty text is an angle that is not known."""
+        del labels
+        return row_angles.parse_text(rows, source), {}
+
+    # Learning.
+
+    @property
+    def outputs(self) -> int:
+        """7 numbers of a rotation, 253 of bins (252 without an uncertainty)."""
+        from whc.tasks.head_pose import bins, rotation
+
+        if self._config.output == "rotation":
+            return rotation.OUTPUTS
+        return bins.OUTPUTS if self._config.uncertainty else bins.LOGITS
+
+    def objective(self, network: nn.Module, stratum_weights: Tensor, label_smoothing: float) -> Loss:
+        """The loss of the chosen output. The score is a mean over rows, so each row weighs the same."""
+        from whc.tasks.head_pose import bins, rotation
+
+        del network, stratum_weights, label_smoothing
+        loss = rotation.loss if self._config.output == "rotation" else bins.loss
+        return lambda raw, degrees: loss(raw, degrees.to(raw.dtype), raw.new_ones(len(raw)))
+
+    def moved(self, targets: Tensor, moves: Tensor) -> Tensor:
+        """A flip mirrors yaw and roll, a turn of the picture turns the whole rotation; shifts and sizes change nothing.
+
+        A crop that is moved aside or enlarged shows a head as before, but for the perspective.
+        """
+        import torch
+
+        (a, b), (c, d) = np.moveaxis(moves[:, :, :2].numpy().astype(np.float64), 0, 2)
+        is_mirrored = a * d < b * c
+        side = np.where(is_mirrored, -1, 1)  # mirrored first, then turned
+        clockwise = np.degrees(np.arctan2(c * side - b, a * side + d))
+        before = targets.numpy()
+        mirrored = np.where(is_mirrored[:, None], angles.mirror(before), before)
+        return torch.from_numpy(angles.turn(mirrored, clockwise).astype(before.dtype))
+
+    def decoded(self, raw: Tensor) -> Tensor:
+        """Raw numbers to yaw, pitch, roll and uncertainty (N, 4) in degrees."""
+        from whc.tasks.head_pose import bins, rotation
+
+        return rotation.decode(raw) if self._config.output == "rotation" else bins.decode(raw)
+
+    @property
+    def output_name(self) -> str:
+        """`angles`."""
+        return "angles"
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """(4,)."""
+        return (4,)
+
+    # Judging.
+
+    def check_outputs(self, outputs: Outputs) -> str:
+        """Angles are finite and within a turn, the uncertainty is a number where one was learnt."""
+        used = outputs if self._config.uncertainty else outputs[:, :3]
+        wrong = used[~(np.abs(used) <= 360)]
+        return f"must give angles within 360 degrees, got {float(wrong[0])}" if wrong.size else ""
+
+    def judge(self, outputs: Outputs, targets: Targets) -> AngleErrors:
+        """Absolute errors the short way round: half a turn wrong counts as 180 degrees."""
+        return AngleErrors(np.abs(angles.difference(outputs[:, :3], targets)))
+
+    def parts(self, outputs: Outputs, targets: Targets) -> Mapping[str, Judgement]:
+        """Each angle, the geodesic error, and all three angles by yaw: front (to 30), side (to 90), back."""
+        errors = self.judge(outputs, targets).errors
+        by_angle = {name: AngleErrors(errors[:, i : i + 1]) for i, name in enumerate(ANGLE_NAMES)}
+        geodesic = AngleErrors(angles.geodesic(outputs[:, :3], targets)[:, None])
+        bands = _bands(targets)
+        by_band = {name: AngleErrors(np.where((bands == i)[:, None], errors, np.nan)) for i, name in enumerate(BANDS)}
+        return {**by_angle, "geodesic": geodesic, **by_band}
+
+    def floor(self, targets: Targets) -> float:
+        """The score of the median pose, the constant with the least mean absolute error."""
+        known = targets[:, ~np.isnan(targets).all(0)]
+        return float(AngleErrors(np.abs(angles.difference(np.nanmedian(known, axis=0), known))).score())
+
+    def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
+        """The largest angle between two poses, or difference of an uncertainty, in degrees."""
+        apart = angles.geodesic(ours[:, :3], theirs[:, :3])
+        if self._config.uncertainty:
+            apart = np.maximum(apart, np.abs(ours[:, 3].astype(np.float64) - theirs[:, 3]))
+        largest = float(apart.max(initial=0.0)) if np.isfinite(apart).all() else float("inf")
+        return largest, ~(apart <= CHANGED_DEGREES)
+
+    # People.
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Degrees; the uncertainty where one was learnt."""
+        return (*ANGLE_NAMES, *(("uncertainty",) if self._config.uncertainty else ()))
+
+    def cells(self, output: Outputs) -> tuple[str, ...]:
+        """Degrees with two digits."""
+        return tuple(f"{value:.2f}" for value in output[: len(self.columns)].tolist())
+
+    def counted(self, outputs: Outputs) -> dict[str, int]:
+        """Answers by yaw."""
+        counts = np.bincount(_bands(outputs[:, :3]), minlength=len(BANDS))
+        return dict(zip(BANDS, counts.tolist(), strict=True))
+
+    def reading(self, output: Outputs) -> Reading:
+        """The angles in words, and the head's axes from the middle of the crop."""
+        title = " ".join(f"{name} {value:.0f}" for name, value in zip(ANGLE_NAMES, output.tolist(), strict=False))
+        if self._config.uncertainty:
+            title += f" (+-{float(output[3]):.0f})"
+        ends = 0.5 + AXIS_LENGTH * angles.axes(output[None, :3])[0]
+        lines = [
+            Line((0.5, 0.5), (float(x), float(y)), colour) for (x, y), colour in zip(ends, AXIS_COLOURS, strict=True)
+        ]
+        return Reading(title, GREEN, lines=tuple(lines))
+
+    def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
+        """Mean errors in degrees, and how well the uncertainty ranks the geodesic error (Spearman's correlation)."""
+        parts = {name: float(part.score()) for name, part in self.parts(outputs, targets).items()}
+        told: dict[str, Any] = {name: self.metric.value(score) for name, score in parts.items() if not np.isnan(score)}
+        ranks = self._rank_correlation(outputs, targets)
+        return told if ranks is None else {**told, "uncertainty_rank_correlation": ranks}
+
+    def _rank_correlation(self, outputs: Outputs, targets: Targets) -> float | None:
+        from scipy.stats import spearmanr
+
+        errors = angles.geodesic(outputs[:, :3], targets)
+        is_known = ~np.isnan(errors)
+        if not self._config.uncertainty or len(set(outputs[is_known, 3].tolist())) < 3:
+            return None
+        return float(spearmanr(outputs[is_known, 3], errors[is_known]).statistic)
+
+    def noteworthy(self, outputs: Outputs, targets: Targets) -> NDArray[np.int64]:
+        """The rows with the largest errors."""
+        errors = np.nanmean(self.judge(outputs, targets).errors, axis=1)
+        return np.argsort(-errors, kind="stable")[:WORST_SHOWN].astype(np.int64)
+
+    def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
+        """Error against yaw, and the worst pictures with the axes given (drawn) and true (dotted)."""
+        left, right = cast("Any", figure).subfigures(1, 2, width_ratios=(1, 1.3))
+        errors, axes = np.nanmean(self.judge(outputs, targets).errors, axis=1), left.subplots()
+        axes.scatter(targets[:, 0], errors, s=6, alpha=0.5)
+        axes.set(xlabel="yaw in degrees", ylabel="mean error of the angles in degrees", ylim=(0, None))
+        if pictures is None:
+            right.text(0.5, 0.5, "pictures: of the last epoch's val and of test", ha="center")
+            return
+        grid = right.subplots(2, WORST_SHOWN // 2).ravel()
+        for panel in grid:
+            panel.axis("off")
+        for panel, row, picture in zip(grid, self.noteworthy(outputs, targets), pictures, strict=False):
+            panel.imshow(picture)
+            panel.set_title(f"{errors[row]:.0f}", fontsize=9)
+            height, width = picture.shape[:2]
+            for pose, style in ((targets[row], ":"), (outputs[row, :3], "-")):
+                ends = 0.5 + AXIS_LENGTH * angles.axes(pose[None])[0]
+                for (x, y), colour in zip(ends, AXIS_COLOURS, strict=True):
+                    line = ((width / 2, x * width), (height / 2, y * height))
+                    panel.plot(*line, style, color=[part / 255 for part in colour], linewidth=1.5)
+
+    @property
+    def words(self) -> TaskWords:
+        """Of the model card and the table."""
+        margins = " / ".join(f"{share:+.0%}" for share in MARGINS)
+        return TaskWords(
+            purpose="tells where a head points (task `head_pose`)",
+            score="MAE in degrees, the mean over yaw, pitch and roll of each one's mean absolute error",
+            floor="the median pose",
+            output="Output `angles`, shape (N, 4): yaw (positive: to the left edge of the picture), pitch (up), roll "
+            "(clockwise) and the expected geodesic error, in degrees",
+            limit="It always answers, also for a crop without a head; the expected error tells what to believe",
+            conditions=f"turned by -12 / +12 degrees, with crop margins of {margins} more on each side",
+        )
+
+
+TASK = HeadPose
+
+
+def _bands(degrees: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Which of BANDS (N,) each pose lies in; one without yaw in none (3)."""
+    yaw = np.abs(angles.wrap(degrees[:, 0]))
+    return np.select([yaw <= FRONT_DEGREES, yaw <= SIDE_DEGREES, yaw <= 180], [0, 1, 2], 3).astype(np.int64)
+
+
+def _strata(degrees: NDArray[np.floating]) -> NDArray[np.int64]:
+    """Which of STRATA (N,) each pose is of."""
+    yaw, band = angles.wrap(degrees[:, 0]), _bands(degrees)
+    return np.select([band == 0, (band == 1) & (yaw > 0), band == 1, band == 2], [0, 1, 2, 3], 4).astype(np.int64)

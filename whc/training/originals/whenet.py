@@ -82,7 +82,7 @@ def read(path: Path) -> dict[str, Any]:
         "data_fingerprint": "",
         "code_version": "",
         "epoch": 0,
-        "val_f1": 0.0,
+        "val_score": 0.0,
         "interpolation": INTERPOLATION,
     }
 
