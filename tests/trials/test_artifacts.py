@@ -65,7 +65,7 @@ def test_checkpoint_to_network_to_file(
     assert outcome.passed
     assert outcome.rows == 6 * 2
     metadata = onnxruntime_cpu.load(tmp_path / "model.onnx", onnxruntime_cpu.Config()).metadata()
-    answer = {"labels": ["dark", "bright"], "positive": "bright", "threshold": 0.5}
+    answer = {"labels": ["dark", "bright"], "task_config": {"threshold": 0.5}}
     windows = {"layout": sequence, "frames": 3, "frame_rate": 10.0}
     pictures = {"height": 16, "width": 16, "resize": "stretch", "interpolation": "area"}
     origin = {"study": "bright-1", "trial": "00007", "data_fingerprint": "bright", "code_version": saved.code_version}
@@ -98,7 +98,7 @@ def test_trainer_and_demo_make_the_same_tensor_of_the_same_bytes(
         config = stacked(config, image_size=20, sequence={sequence: {"frames": 4}})
     size = config.model.image_size
     path = render(tmp_path, clips=12)
-    corpus = load(path, [size], interpolation=interpolation)
+    corpus = load(path, [size], config.task_kind, interpolation=interpolation)
     batches = batches_of(config, corpus, CPU)
     index = batches.windows("val").index[:40]
     trained_on = batches.batch(index).numpy()

@@ -23,7 +23,7 @@ from whc.errors import ArtifactError
 from whc.models.assemble import ModelConfig, build
 from whc.plugins import ChoiceOf
 from whc.runtimes import onnxruntime_cpu
-from whc.tasks import classification
+from whc.tasks.classification import Classification, Config
 from whc.training import checkpoint
 from whc.training.originals import classifiers
 from whc.trials.artifacts import export, predictions, restore
@@ -268,7 +268,7 @@ def smile(shared: Path) -> Corpus:
     if not path.is_file():
         pytest.skip(f"the smiles are not here ({path})")
     assert classifiers.INTERPOLATION in INTERPOLATIONS
-    return load(path, [(32, 32)], interpolation=classifiers.INTERPOLATION)
+    return load(path, [(32, 32)], Classification, interpolation=classifiers.INTERPOLATION)
 
 
 @pytest.mark.parametrize("name", ["trained_baseline.pt", "trained_inverted_se.pt"])
@@ -284,5 +284,5 @@ def test_trained_ones_score_what_their_own_trainer_measured(
     for split in ("val", "test"):
         probabilities = np.concatenate(list(predictions(tmp_path / "model.onnx", smile, split, RUNTIME)))
         class_ids = windows(smile, split, 1).targets
-        f1 = classification.score(probabilities, class_ids, 0.5)
+        f1 = Classification(("no", "yes"), Config()).judge(probabilities, class_ids).score()
         assert f1 == pytest.approx(measured[f"{split}_f1"], abs=1e-3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from whc.data.dataset import Corpus
-from whc.demo import classifier
+from whc.demo import model as models
 from whc.demo.predict import predict
 from whc.errors import ArtifactError
 from whc.training import checkpoint
@@ -36,11 +36,11 @@ def test_a_checkpoint_runs_as_its_file_does(
     model = config.model.model_dump(mode="json") | {"sequence": sequence}
     config = TrialConfig.model_validate({**config.resolved(), "model": model})
     ours = load(saved_by(config, bright_corpus, tmp_path))
-    theirs = classifier.load(tmp_path / "model.onnx")
+    theirs = models.load(tmp_path / "model.onnx")
     assert ours.metadata() == theirs.metadata
     windows = np.random.default_rng(0).integers(0, 256, (7, config.model.frames, 16, 16, 3), np.uint8)
     expected = theirs.outputs(windows)
-    np.testing.assert_allclose(classifier.checked(ours).outputs(windows), expected, atol=1e-5)
+    np.testing.assert_allclose(models.checked(ours).outputs(windows), expected, atol=1e-5)
     assert expected.std() > 0
 
 
@@ -58,17 +58,17 @@ def test_checkpoints_of_the_original_projects_score_what_they_measured(shared: P
     measured = json.loads((shared / "peer" / "trained.json").read_text())
     source = shared / "data" / "smile" / "dataset.parquet"
     for name in ("trained_baseline.pt", "trained_inverted_se.pt"):
-        model = classifier.checked(load(shared / "peer" / name))
+        model = models.checked(load(shared / "peer" / name))
         summary = predict(model, source, tmp_path / "out.csv", split="test")
         assert summary.rows == 1578
-        assert summary.score["test"] == pytest.approx(measured[name]["test_f1"], abs=1e-4)
+        assert summary.scores["test"] == pytest.approx(measured[name]["test_f1"], abs=1e-4)
 
 
 def test_every_checkpoint_of_the_original_projects_runs(shared: Path) -> None:
     paths = sorted((shared / "peer").glob("*.pt"))
     assert paths
     for path in paths:
-        model = classifier.checked(load(path))
+        model = models.checked(load(path))
         about = model.metadata
         windows = np.random.default_rng(0).integers(0, 256, (3, about.frames, about.height, about.width, 3), np.uint8)
         assert model.outputs(windows).shape == (3,)

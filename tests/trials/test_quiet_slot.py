@@ -12,15 +12,19 @@ import pytest
 
 from whc.errors import ArtifactError
 from whc.latency import reference
-from whc.models.assemble import ModelConfig
 from whc.plugins import Choice, ChoiceOf
 from whc.records import Latency
 from whc.trials import quiet_slot
+from whc.trials.config import TrialConfig
 from whc.trials.quiet_slot import cache_key, measured
 
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
 TWO_THREADS = ChoiceOf("runtimes").parse({"onnxruntime_cpu": {"threads": 2}})
-MODEL = ModelConfig()
+NO_YES = ("no", "yes")
+
+
+def network(**model: object) -> TrialConfig:
+    return TrialConfig.model_validate({"model": model})
 
 
 @pytest.fixture
@@ -64,25 +68,29 @@ def test_it_is_measured_and_then_looked_up(artifact: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("model", "outputs", "runtime", "same"),
+    ("config", "labels", "runtime", "same"),
     [
-        (MODEL.model_copy(update={"dropout": 0.4}), 1, RUNTIME, True),
-        (MODEL.model_copy(update={"width": 48}), 1, RUNTIME, False),
-        (MODEL, 7, RUNTIME, False),
-        (MODEL, 1, TWO_THREADS, False),
+        (network(dropout=0.4), NO_YES, RUNTIME, True),
+        (network(), ("dark", "bright"), RUNTIME, True),
+        (TrialConfig.model_validate({"task": {"classification": {"threshold": 0.3}}}), NO_YES, RUNTIME, True),
+        (network(width=48), NO_YES, RUNTIME, False),
+        (network(), ("left", "right", "none"), RUNTIME, False),
+        (network(), NO_YES, TWO_THREADS, False),
     ],
 )
-def test_what_size_and_latency_depend_on(model: ModelConfig, outputs: int, runtime: Choice, same: bool) -> None:
-    assert (cache_key(model, outputs, runtime) == cache_key(MODEL, 1, RUNTIME)) is same
+def test_what_size_and_latency_depend_on(
+    config: TrialConfig, labels: tuple[str, ...], runtime: Choice, same: bool
+) -> None:
+    assert (cache_key(config, labels, runtime) == cache_key(network(), NO_YES, RUNTIME)) is same
 
 
 def test_another_host_or_protocol_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = cache_key(MODEL, 1, RUNTIME)
+    here = cache_key(network(), NO_YES, RUNTIME)
     with monkeypatch.context() as patch:
         patch.setattr(quiet_slot, "host", lambda: "Abacus 3000")
-        assert cache_key(MODEL, 1, RUNTIME) != here
+        assert cache_key(network(), NO_YES, RUNTIME) != here
     monkeypatch.setattr(quiet_slot, "SLOT_PROTOCOL", quiet_slot.SLOT_PROTOCOL.model_copy(update={"block_ms": 9.0}))
-    assert cache_key(MODEL, 1, RUNTIME) != here
+    assert cache_key(network(), NO_YES, RUNTIME) != here
 
 
 @pytest.mark.parametrize(

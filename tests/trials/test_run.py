@@ -73,7 +73,8 @@ def test_a_failed_training_is_recorded_with_its_reason(
 def test_a_failed_parity_gate_fails_the_trial(
     config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    off = Parity(rows=24, max_difference=0.3, flips=2, f1_difference=0.1, limits=ParityLimits())
+    metric, limits = config.task_kind.metric, ParityLimits(max_difference=1e-4)
+    off = Parity(rows=24, max_difference=0.3, changed=2, score_difference=0.1, limits=limits, metric=metric)
     monkeypatch.setattr(runs, "parity", lambda *_: off)
     record = run(config, bright_corpus, assignment, lambda _: None)
     assert record.state == "failed"

@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from whc.config import load_yaml
 from whc.data.dataset import Corpus
 from whc.errors import ArtifactError, UsageError
-from whc.records import UNTESTED
-from whc.tasks import classification
+from whc.tasks import Loss
+from whc.tasks.classification import Classification, ConfusionCounts
 from whc.training import checkpoint
 from whc.training.loop import Epoch, TrainingError
 from whc.trials import train
@@ -52,15 +53,22 @@ def noisy(bright_corpus: Corpus) -> Corpus:
     """Labels that no epoch learns by heart, so that epochs differ."""
     class_ids = bright_corpus.targets.copy()
     class_ids[::5] = 1 - class_ids[::5]
-    return replace(bright_corpus, class_ids=class_ids)
+    return relabelled(bright_corpus, class_ids)
+
+
+def relabelled(corpus: Corpus, class_ids: NDArray[np.int64]) -> Corpus:
+    return replace(corpus, labelled=replace(corpus.labelled, targets=class_ids, strata=class_ids))
 
 
 def test_what_a_run_leaves(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:
     out, watcher = tmp_path / "out", Watcher()
     summary = train_and_save(Start(config), bright_corpus, out, 3, watcher)
-    assert summary["f1"] > 0.9
-    assert summary["f1_at_tuned_threshold"] > 0.9
-    assert summary["accuracy"] > 0.9
+    assert summary["metric"]["key"] == "f1"
+    assert summary["score"] > 0.9
+    assert summary["score_when_tuned"] > 0.9
+    assert summary["tuned"].keys() == {"threshold"}
+    assert summary["details"]["accuracy"] > 0.9
+    assert np.sum(summary["details"]["confusion"]) == 24
     assert summary["floor"] == 2 / 3
     assert summary["remark"] == ""
     assert json.loads((out / "summary.json").read_text()) == summary
@@ -116,11 +124,11 @@ def test_likely_reasons(training: dict[str, Any], rare: bool, told: str, bright_
     if rare:
         class_ids[4 : np.flatnonzero(bright_corpus.splits == 0)[-1] + 1 - 8] = 0
         class_ids[np.flatnonzero(bright_corpus.splits == 0)[-8:]] = [0, 0, 0, 0, 1, 1, 1, 1]
-    corpus = replace(bright_corpus, class_ids=class_ids)
+    corpus = relabelled(bright_corpus, class_ids)
     config = TrialConfig.model_validate({"training": training})
-    assert train._constant_remark(config, corpus, 0.7, 0.6) == ""
+    assert train._floor_remark(config, corpus, 0.7, 0.6) == ""
     for val_score in (0.6, 0.0):
-        assert train._constant_remark(config, corpus, val_score, 0.6).partition("; likely because ")[2].startswith(told)
+        assert train._floor_remark(config, corpus, val_score, 0.6).partition("; likely because ")[2].startswith(told)
 
 
 def test_without_a_test_split_nothing_is_scored_on_test(
@@ -129,16 +137,16 @@ def test_without_a_test_split_nothing_is_scored_on_test(
     whole = do(Start(config), bright_corpus, tmp_path / "whole")
     splits = np.where(bright_corpus.splits == 2, 0, bright_corpus.splits)
     summary = do(Start(config), replace(bright_corpus, splits=splits), tmp_path / "out", draw_every=0)
-    test = ("f1", "accuracy", "confusion", "f1_at_tuned_threshold", "floor")
-    assert [summary[name] for name in test] == [None] * 5
+    test = ("score", "details", "score_when_tuned", "floor")
+    assert [summary[name] for name in test] == [None] * 4
     assert (whole["test_split"], summary["test_split"]) == (True, False)
     assert whole.keys() == summary.keys()
     assert summary["val_score"] > 0.9
     assert summary["val_floor"] == 2 / 3
-    assert summary["tuned_threshold"] is not None
+    assert summary["tuned"] is not None
     assert json.loads((tmp_path / "out" / "summary.json").read_text()) == summary
     assert not any(path.name.startswith("test") for path in (tmp_path / "out" / "diagnostics").iterdir())
-    assert UNTESTED in (tmp_path / "out" / "train.log").read_text()
+    assert Classification.metric.untested in (tmp_path / "out" / "train.log").read_text()
 
 
 def test_no_pictures_when_they_are_off(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:
@@ -150,10 +158,10 @@ def test_the_latest_and_the_best_checkpoints_are_kept(
     tmp_path: Path, config: TrialConfig, noisy: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scores are dictated: epochs 2 and 4 are the best of 7, two of each kind are kept."""
-    monkeypatch.setattr(train, "KEPT", 2)
+    monkeypatch.setattr(train, "KEPT_CHECKPOINTS", 2)
     scores = iter([score for val_score in (0.1, 0.9, 0.2, 0.8, 0.3, 0.4, 0.5) for score in (1.0, val_score)])
-    true_score = classification.score
-    monkeypatch.setattr(classification, "score", lambda *of: next(scores, None) or true_score(*of))
+    true_score = ConfusionCounts.score
+    monkeypatch.setattr(ConfusionCounts, "score", lambda counts: next(scores, None) or true_score(counts))
     longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 7})})
     assert do(Start(longer), noisy, tmp_path)["epoch"] == 2
     assert [path.name for path in sorted((tmp_path / CHECKPOINTS).iterdir())] == [
@@ -223,10 +231,18 @@ def test_weights_of_another_network(
 def test_a_loss_that_is_no_number_names_the_last_good_checkpoint(
     tmp_path: Path, config: TrialConfig, noisy: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    true_objective, spoilt = Classification.objective, torch.tensor(1.0)
+
+    def objective(*given: Any) -> Loss:
+        loss = true_objective(*given)
+        return lambda raw, targets: loss(raw, targets) * spoilt
+
     class Spoiler(Watcher):
         def epoch_ended(self, epoch: Epoch) -> None:
             if epoch.epoch == 2:
-                monkeypatch.setattr(classification, "loss", lambda logits, *_: logits.sum() * float("nan"))
+                spoilt.fill_(torch.nan)
+
+    monkeypatch.setattr(Classification, "objective", objective)
 
     told = r"^epoch 3: loss must be a number, got nan; .*; the last good checkpoint is .*/epoch_00002\.pt$"
     with pytest.raises(TrainingError, match=told):
@@ -253,4 +269,4 @@ def test_runs_that_cannot_go_on(tmp_path: Path, config: TrialConfig, noisy: Corp
     with pytest.raises(ArtifactError, match=r"epoch_00002\.pt: .*, or delete this file to go on from the one before"):
         resume({}, "", out)
     latest.unlink()
-    assert do(resume({}, "", out), noisy, out)["f1"] >= 0
+    assert do(resume({}, "", out), noisy, out)["score"] >= 0
