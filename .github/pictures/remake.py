@@ -36,7 +36,7 @@ document.querySelectorAll(buttons).forEach(button => button.click()) }, 500)</sc
 WHC = (sys.executable, "-c", "from whc.cli import main; main()")
 SMALL = {
     "min_gain": 0,
-    "min_over_constant": 0,
+    "min_over_floor": 0,
     "confidence": 0.01,
     "refit": {"seeds": 0, "candidates": 3},
     "timing": {"min_rounds": 10, "max_rounds": 20},
