@@ -26,7 +26,7 @@ def batch(*values: float) -> Batch:
 def ask(network: list[Batch], artifact: list[Batch], threshold: float = 0.5, limits: ParityLimits = LIMITS) -> Parity:
     classes = network[0].shape[1] if network and network[0].ndim == 2 else 2
     class_ids = np.arange(sum(map(len, network))) % classes
-    return compare(iter(network), iter(artifact), class_ids, task(classes, threshold), limits)
+    return compare(iter(network), iter(artifact), class_ids, task(classes, threshold), limits)[0]
 
 
 def test_equal_outputs_pass() -> None:
@@ -97,7 +97,7 @@ def test_differences_within_the_limit_never_count_as_flips(
     network = rng.random((40, *classes))
     artifact = network + rng.uniform(-9e-5, 9e-5, network.shape)
     asked = task(*(classes or (2,)), threshold)
-    assert compare([network], [artifact], np.zeros(len(network), np.int64), asked, LIMITS).passed
+    assert compare([network], [artifact], np.zeros(len(network), np.int64), asked, LIMITS)[0].passed
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -58,7 +58,7 @@ def test_training_again(study: Path) -> None:
     steps.clear()
     refit(trials, about, study, corpus, settings, RUNTIME, steps.append)
     assert "training again: 1 of 2 trainings to do" in steps
-    assert is_whole(records.load(TrialRecord, paths[1]), paths[1].parent)
+    assert is_whole(records.load(TrialRecord, paths[1]), paths[1].parent, "checkpoint.pt")
 
     # Another length is another training.
     steps.clear()

@@ -339,7 +339,7 @@ def test_a_moved_or_copied_project_has_its_own_data(
         old.rename(new)
     folder = new / "runs" / "hands"
     assert StudyRecord.load(folder).data == "data/hands.parquet"
-    assert StudyRecord.load(folder).data_path(folder) == new / "data" / "hands.parquet"
+    assert StudyRecord.load(folder).data_paths(folder) == [new / "data" / "hands.parquet"]
 
 
 def test_data_of_the_current_folder_is_named_from_it(
@@ -349,7 +349,7 @@ def test_data_of_the_current_folder_is_named_from_it(
     Path("hands.parquet").touch()
     folder = project_with_study(Path(), Path("hands.parquet"), make_study)
     assert StudyRecord.load(folder).data == "hands.parquet"
-    assert StudyRecord.load(folder).data_path(folder) == tmp_path / "hands.parquet"
+    assert StudyRecord.load(folder).data_paths(folder) == [tmp_path / "hands.parquet"]
 
 
 def test_data_elsewhere_keeps_its_whole_path(tmp_path: Path, make_study: Callable[..., StudyRecord]) -> None:
@@ -360,15 +360,15 @@ def test_data_elsewhere_keeps_its_whole_path(tmp_path: Path, make_study: Callabl
         (tmp_path / "project").mkdir(exist_ok=True)
         folder = project_with_study(tmp_path / "project", spelt, make_study)
         assert StudyRecord.load(folder).data == str(elsewhere)
-        assert StudyRecord.load(folder).data_path(folder) == elsewhere
+        assert StudyRecord.load(folder).data_paths(folder) == [elsewhere]
     (tmp_path / "project" / "hands.parquet").touch()  # of the same name, but not it
-    assert StudyRecord.load(folder).data_path(folder) == elsewhere
+    assert StudyRecord.load(folder).data_paths(folder) == [elsewhere]
 
 
 def test_the_end_of_a_path_that_is_gone_is_looked_for(tmp_path: Path, make_study: Callable[..., StudyRecord]) -> None:
     folder, data = tmp_path / "runs" / "hands", tmp_path / "data" / "hands.parquet"
     study = make_study(data="/no/such/project/data/hands.parquet")
-    assert study.data_path(folder) == Path(study.data)
+    assert study.data_paths(folder) == [Path(study.data[0])]
     data.parent.mkdir()
     data.touch()
-    assert study.data_path(folder) == data
+    assert study.data_paths(folder) == [data]

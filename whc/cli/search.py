@@ -27,7 +27,9 @@ EXAMPLE = "give a search file such as search_spaces/tiny.yaml"
     help="Search file: a path, or the name of one in search_spaces/.",
 )
 @_options.file(
-    "--data", help="Parquet file of labelled crops, or a folder of shards.  [default: the one in the search file]"
+    "--data",
+    multiple=True,
+    help="Parquet file of labelled crops, or a folder of shards (repeatable).  [default: as in the search file]",
 )
 @click.option("--study", shell_complete=_options.complete_study, help="Name of the study.  [default: <space>-<number>]")
 @click.option("--trials", type=click.IntRange(1, 1_000_000), help="Trials in all.  [default: the search file's]")
@@ -49,7 +51,7 @@ EXAMPLE = "give a search file such as search_spaces/tiny.yaml"
 @_options.as_json
 def command(
     space: Path | None,
-    data: Path | None,
+    data: tuple[Path, ...],
     replay: Path | None,
     dry_run: bool,
     schema: bool,
@@ -89,7 +91,7 @@ def command(
 
 def _request(
     space: Path | None,
-    data: Path | None,
+    data: tuple[Path, ...],
     runs: Path,
     *,
     study: str | None,
@@ -108,8 +110,8 @@ def _request(
         return Request(name, runs, settings, data, resume, **asked)
     if settings is None:
         raise UsageError(problem("--space", "required", None, EXAMPLE))
-    data = data or (Path(settings.data) if settings.data else None)
-    if data is None:
+    data = data or tuple(map(Path, settings.data))
+    if not data:
         raise UsageError(problem("--data", f"required, as {space} names no data", None, "give a Parquet file"))
     name = study or studies.new_name(runs, settings.name)
     return Request(name, runs, settings, data, resume, min_over_floor=_min_over_floor(settings), **asked)
@@ -181,7 +183,7 @@ def _replay(recorded: Path, space: Path | None, trials: int | None, as_json: boo
     _options.emit(result, as_json, Group(*front_table(study.metric, played), f"{told}; hypervolume {volume:.4f}"))
 
 
-def _preview(space: Path | None, data: Path | None, trials: int | None, as_json: bool) -> None:
+def _preview(space: Path | None, data: tuple[Path, ...], trials: int | None, as_json: bool) -> None:
     from rich.console import Group
 
     from whc import tasks
@@ -197,7 +199,7 @@ def _preview(space: Path | None, data: Path | None, trials: int | None, as_json:
     path = shipped("search_spaces", str(space))
     settings, tree = studies.read(path)
     # Data that the file names may be still to come; data that was asked for may not.
-    data = data or (Path(settings.data) if settings.data and Path(settings.data).is_file() else None)
+    data = data or tuple(path for path in map(Path, settings.data) if path.is_file())
     console, corpus = _options.messages(), None
     if data:
         with _options.progress(console, "decoding") as told:

@@ -188,7 +188,7 @@ def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any])
     facts = (
         f"{result['folder']}: {len(ended)} of {study.trials} trials ended: {', '.join(states) or 'none'}",
         f"space {study.space_name}, recipe {study.recipe}, limits: {limits}; {origin}",
-        f"data {study.data} ({study.data_fingerprint}); the constant predictor scores {floor}",
+        f"data {study.data_shown} ({study.data_fingerprint}); the constant predictor scores {floor}",
         f"host {study.host}; reference network {study.reference_ms:.4f} ms; hypervolume {result['hypervolume']:.4f}",
     )
     reasons = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,9 @@ class _Diagnostics(click.ParamType[int | None]):
 
 
 @click.command()
-@_options.file("--data", required=True, help="Parquet file of labelled crops, or a folder of shards.")
+@_options.file(
+    "--data", required=True, multiple=True, help="Parquet file of labelled crops, or a folder of shards (repeatable)."
+)
 @_options.file("--out", required=True, help="Folder of the run: checkpoints, logs, pictures and summary.json.")
 @_options.file("--config", help="YAML file such as config.yaml or the config of a record.json.")
 @click.option(
@@ -53,7 +55,7 @@ class _Diagnostics(click.ParamType[int | None]):
 )
 @_options.as_json
 def command(
-    data: Path,
+    data: tuple[Path, ...],
     out: Path,
     config: Path | None,
     assignments: tuple[str, ...],
@@ -91,14 +93,20 @@ def command(
         console.print(summary["remark"], soft_wrap=True, markup=False)
 
 
-def _write_predictions(data: Path, out: Path) -> None:
-    """Write the same table as `whc predict` for the best checkpoint on the test split."""
+def _write_predictions(data: tuple[Path, ...], out: Path) -> None:
+    """Write the same table as `whc predict` for the best checkpoint on the test split: one for each file of data."""
     from whc.demo import model as models
     from whc.demo.predict import predict as write
+    from whc.errors import DataError
     from whc.trials import predict
 
     model = models.checked(predict.load(out / "checkpoint.pt"))
-    write(model, data, out / "test_predictions.csv", split="test")
+    if len(data) == 1:
+        write(model, data[0], out / "test_predictions.csv", split="test")
+        return
+    for number, file in enumerate(data, 1):
+        with suppress(DataError):  # not all of several need to have a test split
+            write(model, file, out / f"test_predictions_{number}.csv", split="test")
 
 
 def _shown(summary: dict[str, Any]) -> str:

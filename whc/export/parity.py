@@ -61,8 +61,8 @@ def compare(
     targets: Targets,
     task: Task,
     limits: ParityLimits,
-) -> Parity:
-    """Compare outputs batch by batch.
+) -> tuple[Parity, Outputs]:
+    """Compare outputs batch by batch; gives the artifact's outputs too, in the order of the rows.
 
     Args:
         network: batches (B, ...) from the trained network in PyTorch.
@@ -77,6 +77,7 @@ def compare(
     largest, changes = 0.0, 0
     ours_scored: list[Outputs] = []
     theirs_scored: list[Outputs] = []
+    given: list[Outputs] = []
     for ours, theirs in zip(network, artifact, strict=True):
         if ours.shape != theirs.shape:
             raise ValueError(f"batches must have one shape, got {ours.shape} and {theirs.shape}")
@@ -86,6 +87,7 @@ def compare(
         forgiven = theirs.copy()
         forgiven[~changed] = ours[~changed]
         ours_scored.append(ours)
+        given.append(theirs)
         theirs_scored.append(forgiven)
     rows = sum(map(len, ours_scored))
     if rows != len(targets):
@@ -94,7 +96,7 @@ def compare(
     if rows:
         scores = [task.judge(np.concatenate(outputs), targets).score() for outputs in (ours_scored, theirs_scored)]
         score_difference = float(abs(np.subtract(*scores)))
-    return Parity(
+    result = Parity(
         rows=rows,
         max_difference=largest,
         changed=changes,
@@ -102,3 +104,4 @@ def compare(
         limits=limits.model_copy(update={"max_difference": limits.max_difference or task.tolerance}),
         metric=task.metric,
     )
+    return result, np.concatenate(given) if given else np.empty((0, *task.output_shape), np.float32)

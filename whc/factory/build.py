@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from whc import records
 from whc.config import shipped
 from whc.data import dataset
@@ -15,14 +17,14 @@ from whc.data.dataset import SPLITS, Corpus
 from whc.data.windows import windows
 from whc.errors import DataError, StudyError, problem
 from whc.factory import ladder, table
-from whc.factory.evidence import interval, part_scores, scores
+from whc.factory.evidence import Evidence, interval, part_scores, scores
 from whc.factory.front import (
     Candidate,
     Exported,
     candidates,
     changed,
-    decisions,
     export_all,
+    judged,
     left_out,
     score_all,
 )
@@ -45,6 +47,7 @@ from whc.records import (
 )
 from whc.records.results import front_trials, point_of, reference_point
 from whc.tasks import Task
+from whc.trials.artifacts import predictions
 from whc.trials.config import TrialConfig
 from whc.words import quantity
 
@@ -115,11 +118,11 @@ def build_table(
 
 def _load(study: StudyRecord, folder: Path, front: Sequence[TrialRecord]) -> Corpus:
     configs = [TrialConfig.model_validate(record.config) for record in front]
-    path = study.data_path(folder)
-    corpus = dataset.load(path, {config.model.image_size for config in configs}, configs[0].task_kind)
+    paths = study.data_paths(folder)
+    corpus = dataset.load(paths, {config.model.image_size for config in configs}, configs[0].task_kind)
     if corpus.fingerprint != study.data_fingerprint:
         rule = f"must be the data set that the study searched ({study.data_fingerprint})"
-        raise DataError(problem(str(path), rule, corpus.fingerprint, "put that file back, or search again"))
+        raise DataError(problem(study.data_shown, rule, corpus.fingerprint, "put that file back, or search again"))
     return corpus
 
 
@@ -148,7 +151,7 @@ class _Work:
         exported, rejected = self._export(trials)
         rejected += [left_out(trial, recipe.refit.beyond) for trial in front if trial not in trials]
         timed = measured or self._time(exported)
-        evidence = score_all(exported, self.corpus, self.runtime)
+        evidence = score_all(exported, self.corpus)
         seen, untimed = candidates(exported, evidence, timed, source)
         reference = reference_point(least, limit_ms, [one.latency.ms for one in seen])
         chosen = choose(seen, recipe, reference, recipe.confidence)
@@ -227,7 +230,7 @@ def _variant(
     final = Path(shutil.copyfile(candidate.exported.artifact, scratch / f"{name}.onnx"))
     exported = replace(candidate.exported, artifact=final)
     kind, latency, fitted = exported.config.task_kind, candidate.latency, exported.fitted
-    evidence = {condition: decisions(exported, corpus, "test", runtime) for condition, corpus in tests.items()}
+    evidence = {condition: _tested(exported, corpus, runtime) for condition, corpus in tests.items()}
     metric, plain = kind.metric, evidence.get("")
     ends = interval(scores(plain)) if plain else None
     changed_scores = {condition: seen.score for condition, seen in evidence.items()}
@@ -253,6 +256,11 @@ def _variant(
         trial_id=fitted.trial.trial_id,
         notes=[str(exported.parity), *([NOISY_MACHINE] if latency.noisy else [])],
     )
+
+
+def _tested(exported: Exported, corpus: Corpus, runtime: Choice) -> Evidence:
+    outputs = np.concatenate(list(predictions(exported.artifact, corpus, "test", runtime)))
+    return judged(exported, corpus, "test", outputs)
 
 
 def _flag_test_scores(rows: Sequence[VariantRow], floor: float | None, metric: Metric) -> list[VariantRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,25 +17,27 @@ from whc.data.windows import windows
 from whc.errors import ArtifactError, problem
 from whc.export.parity import Parity, ParityLimits
 from whc.factory.evidence import Evidence
-from whc.factory.refit import CHECKPOINT, Fitted, is_whole
+from whc.factory.refit import ARTIFACT, CHECKPOINT, Fitted, is_whole
 from whc.pareto import Point
 from whc.plugins import Choice
-from whc.records import Latency, LatencySession, LeftOut, TrialRecord, sha256
-from whc.tasks import Condition, Task
+from whc.records import SCHEMA, Latency, LatencySession, LeftOut, TrialRecord, sha256
+from whc.runtimes import onnx_file
+from whc.tasks import Condition, Outputs, Task
 from whc.training import checkpoint
-from whc.trials.artifacts import export, parity, predictions, restore
+from whc.trials.artifacts import export, parity, restore
 from whc.trials.config import TrialConfig
 from whc.words import quantity
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A candidate's final artifact, and how it compares with the network it came from."""
+    """A candidate's final artifact, how it compares with the network it came from, and its outputs on validation."""
 
     fitted: Fitted
     config: TrialConfig
     artifact: Path
     parity: Parity
+    val_outputs: Outputs
 
     @property
     def trial_id(self) -> str:
@@ -86,30 +89,39 @@ def export_all(
         on_step(f"export and parity of trial {one.record.trial_id}")
         source = one.folder / CHECKPOINT
         try:
-            if not is_whole(one.record, one.folder):
+            if not is_whole(one.record, one.folder, CHECKPOINT):
                 rule = "must be the file its trial wrote, got another or none"
                 raise ArtifactError(f"{source}: {rule}; let the recipe's refit train it again")
             saved = checkpoint.load(source)
             config, network = restore(saved, str(source))
             artifact = target / f"{one.record.trial_id}.onnx"
-            export(config, network, saved, artifact)
-            outcome = parity(config, network, artifact, corpus, runtime, limits)
+            if is_whole(one.record, one.folder, ARTIFACT) and _is_current(one.folder / ARTIFACT):
+                shutil.copyfile(one.folder / ARTIFACT, artifact)
+            else:
+                export(config, network, saved, artifact)
+            outcome, outputs = parity(config, network, artifact, corpus, runtime, limits)
         except ArtifactError as error:
             failed.append(left_out(one.trial, str(error)))
             continue
         if outcome.passed:
-            passed.append(Exported(one, config, artifact, outcome))
+            passed.append(Exported(one, config, artifact, outcome, outputs))
         else:
             failed.append(left_out(one.trial, str(outcome)))
     return passed, failed
 
 
-def score_all(exported: Sequence[Exported], corpus: Corpus, runtime: Choice) -> list[Evidence]:
+def _is_current(artifact: Path) -> bool:
+    """Whether an exported file says of itself what files of today say."""
+    file, _ = onnx_file.read(artifact)
+    return file.metadata().schema_version == SCHEMA
+
+
+def score_all(exported: Sequence[Exported], corpus: Corpus) -> list[Evidence]:
     """What each exported file is worth on the validation rows that all of them decide on."""
     frames = max(one.config.model.frames for one in exported)
     # A window's row is its last frame: those with room for the longest window have a window of every length.
     rows = windows(corpus, "val", frames).index[:, -1]
-    return [decisions(one, corpus, "val", runtime, rows) for one in exported]
+    return [judged(one, corpus, "val", one.val_outputs, rows) for one in exported]
 
 
 def candidates(
@@ -146,13 +158,12 @@ def candidates(
     return seen, missing
 
 
-def decisions(
-    one: Exported, corpus: Corpus, split: str, runtime: Choice, rows: NDArray[np.int64] | None = None
+def judged(
+    one: Exported, corpus: Corpus, split: str, outputs: Outputs, rows: NDArray[np.int64] | None = None
 ) -> Evidence:
-    """An artifact's outputs judged on the windows of a split, in the order of `rows`, those they end at (None: all)."""
+    """An artifact's outputs on the windows of a split, judged in the order of `rows`, those they end at (None: all)."""
     task, taken = one.config.task_for(corpus.labels), windows(corpus, split, one.config.model.frames)
     ends, targets = taken.index[:, -1], taken.targets
-    outputs = np.concatenate(list(predictions(one.artifact, corpus, split, runtime)))
     if rows is not None:
         order = np.argsort(ends)
         places = order[np.searchsorted(ends, rows, sorter=order)]

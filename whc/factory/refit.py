@@ -21,7 +21,7 @@ from whc.trials.dispatch import TrialJob
 from whc.trials.run import Assignment, Limits
 from whc.words import quantity
 
-FOLDER, CHECKPOINT = "refit", "checkpoint.pt"
+FOLDER, CHECKPOINT, ARTIFACT = "refit", "checkpoint.pt", "model.onnx"
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,10 @@ def _earlier(job: Assignment, config: TrialConfig, corpus: Corpus) -> TrialRecor
     except StudyError:
         return None
     same = record.config_hash == config.hash and record.data_fingerprint == corpus.fingerprint
-    return record if same and record.state == "finished" and is_whole(record, job.folder) else None
+    return record if same and record.state == "finished" and is_whole(record, job.folder, CHECKPOINT) else None
 
 
-def is_whole(record: TrialRecord, folder: Path) -> bool:
-    """Whether the checkpoint in a trial's folder is the one that the trial wrote."""
-    path = folder / CHECKPOINT
-    return path.is_file() and records.sha256(path) == record.files.get(CHECKPOINT)
+def is_whole(record: TrialRecord, folder: Path, name: str) -> bool:
+    """Whether a file in a trial's folder is the one that the trial wrote."""
+    path = folder / name
+    return path.is_file() and records.sha256(path) == record.files.get(name)

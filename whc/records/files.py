@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from whc.errors import StudyError
 
-SCHEMA = 2  # of records and metadata; 2: scores are called so, 1 knew F1 alone
+SCHEMA = 2  # of records and metadata; 2: scores of any task
 MAX_STEM_BYTES = 150  # with all that is added, a name stays within the 255 bytes that file systems take
 MEND_RECORD = "delete the file and use --resume"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # milliseconds, ratios

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer
 
 from whc.config import dump_yaml, load_yaml, validate
 from whc.errors import StudyError, UsageError, problem
@@ -18,14 +18,23 @@ from whc.records.metric import Metric
 SamplerName = Literal["auto", "tpe", "nsga2", "gp", "random"]
 
 
+def as_list(value: object) -> object:
+    """One name as a list of one; anything else as it is."""
+    return [value] if isinstance(value, str) else value
+
+
+def _one_or_all(names: list[str]) -> str | list[str]:
+    return names[0] if len(names) == 1 else names
+
+
 class StudyRecord(Record):
     """`study.yaml`: a search as resolved when it began; `--resume` and the factory start from it.
 
-    `space` is the space as written; `data` the path of the data set, from the project's folder (the one of `runs/`)
-    where it lies in the project, so that a moved or copied project has its own; `reference_ms` the reference network's
-    milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`); `floor` is what the
-    best constant answer scores on the validation split. `metric` is that of its scores, `labels` those of the data,
-    `min_over_floor` what the recipe asks of a variant above the floor. `sampler`, `scheduler`, `drop_slower`, `minutes`
+    `space` is the space as written; `data` the paths of the data set's files, from the project's folder (the one of
+    `runs/`) where they lie in the project, so that a moved or copied project has its own; `reference_ms` the reference
+    network's milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`); `floor` is
+    what the best constant answer scores on the validation split. `metric` is that of its scores, `labels` those of the
+    data, `min_over_floor` what the recipe asks of a variant above the floor. `sampler`, `scheduler`, `drop_slower`, `minutes`
     and `patience` are those of the search file, `warm_start` the studies that the sampler learnt from before; `storage`
     is where workers leave trials when they share no folder with the driver.
     """
@@ -33,7 +42,7 @@ class StudyRecord(Record):
     study: FolderName
     space_name: str
     space: dict[str, Any]
-    data: str
+    data: Annotated[list[str], BeforeValidator(as_list), PlainSerializer(_one_or_all)] = Field(min_length=1)
     data_fingerprint: str
     recipe: str
     trials: int = Field(ge=1)
@@ -79,15 +88,23 @@ class StudyRecord(Record):
         path = folder / "study.yaml"
         return validate(cls, load_yaml(path), str(path))
 
-    def data_path(self, folder: Path) -> Path:
-        """Where the data set is now, seen from the study's folder."""
-        project, stored = _project(folder), Path(self.data)
-        path = project / stored
-        if path.exists():
-            return path
-        # A whole path, stored before the project was moved: its end may still be right.
-        ends = (project.joinpath(*stored.parts[first:]) for first in range(1, len(stored.parts)))
-        return next((end for end in ends if end.exists()), path)
+    def data_paths(self, folder: Path) -> list[Path]:
+        """Where the data set's files are now, seen from the study's folder."""
+        return [_data_path(Path(name), _project(folder)) for name in self.data]
+
+    @property
+    def data_shown(self) -> str:
+        """The data set's files in one line."""
+        return ", ".join(self.data)
+
+
+def _data_path(stored: Path, project: Path) -> Path:
+    path = project / stored
+    if path.exists():
+        return path
+    # A whole path, stored before the project was moved: its end may still be right.
+    ends = (project.joinpath(*stored.parts[first:]) for first in range(1, len(stored.parts)))
+    return next((end for end in ends if end.exists()), path)
 
 
 def data_name(data: Path, folder: Path) -> str:

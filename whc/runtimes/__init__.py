@@ -35,7 +35,7 @@ class Session(Protocol):
         """The metadata in the file; raises ArtifactError when whc did not write the file."""
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities for a batch: (N,) for two classes, (N, C) for more; raises ArtifactError when it fails."""
+        """Outputs for a batch (N, ...), as the task of the file has them; raises ArtifactError when it fails."""
 
 
 class RuntimeUnavailable(UsageError):

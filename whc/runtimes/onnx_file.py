@@ -95,7 +95,7 @@ class OnnxSession(ABC):
         return self.file.metadata()
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities for a batch: (N,) for two classes, (N, C) for more; raises ArtifactError when it fails."""
+        """Outputs for a batch (N, ...), as the task of the file has them; raises ArtifactError when it fails."""
         limit = self.largest_batch
         try:
             if limit is None or len(images) <= limit:

@@ -20,7 +20,7 @@ from whc.errors import ArtifactError, problem
 from whc.records import first_schema, replacing
 from whc.training.originals import classifiers, whenet
 
-SCHEMA = 2  # 2: scores are called so; 1 knew F1 alone
+SCHEMA = 2  # 2: scores of any task
 # A file may be cut, worn or forged: each of these has been seen.
 _CANNOT_LOAD = (
     zipfile.BadZipFile,

@@ -21,6 +21,7 @@ from whc.export.parity import Parity, ParityLimits, compare
 from whc.models.assemble import build, shapes
 from whc.plugins import Choice
 from whc.records import ModelMetadata
+from whc.tasks import Outputs
 from whc.training import loop
 from whc.training.batches import Batches
 from whc.training.checkpoint import Checkpoint
@@ -170,8 +171,8 @@ def predictions(artifact: Path, corpus: Corpus, split: str, runtime: Choice) -> 
 
 def parity(
     config: TrialConfig, network: nn.Module, artifact: Path, corpus: Corpus, runtime: Choice, limits: ParityLimits
-) -> Parity:
-    """Compare an exported file with the network it came from, over the whole validation split."""
+) -> tuple[Parity, Outputs]:
+    """Compare an exported file with the network it came from, over the validation split; gives its outputs too."""
     network.cpu()
     task = config.task_for(corpus.labels)
     batches = batches_of(config, corpus, torch.device("cpu"))

@@ -179,7 +179,7 @@ def _attempt(
     artifact = folder / "model.onnx"
     export(config, network, saved, artifact)
     facts["size_bytes"] = artifact.stat().st_size
-    outcome = parity(config, network, artifact, corpus, assignment.runtime, ParityLimits())
+    outcome, _ = parity(config, network, artifact, corpus, assignment.runtime, ParityLimits())
     return ("finished", "") if outcome.passed else ("failed", str(outcome))
 
 

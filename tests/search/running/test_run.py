@@ -37,7 +37,7 @@ def test_unreadable_images_are_told_and_the_search_goes_on(tmp_path: Path, monke
 
     monkeypatch.setattr(run, "Driver", begun)
     out = io.StringIO()
-    request = Request("hands-1", tmp_path / "runs", settings, data, resume=False)
+    request = Request("hands-1", tmp_path / "runs", settings, [data], resume=False)
     with pytest.raises(StudyError, match="it went on"):
         search(request, [], Console(file=out, width=200))
     assert "1 unreadable image left out, first " in out.getvalue()
@@ -62,6 +62,6 @@ def test_a_study_of_a_moved_project_goes_on_with_its_own_data(
         raise StudyError("it went on")
 
     monkeypatch.setattr(run, "Driver", went_on)
-    request = Request("hands-1", tmp_path / "new" / "runs", None, None, resume=True)
+    request = Request("hands-1", tmp_path / "new" / "runs", None, [], resume=True)
     with pytest.raises(StudyError, match="it went on"):
         search(request, [], Console(file=io.StringIO()))

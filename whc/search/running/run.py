@@ -51,16 +51,16 @@ class SearchOutcome:
 class Request:
     """What to search: a new study from `settings` and `data`, or with `resume` the study `name` as it was begun.
 
-    With `resume`, `settings` and `data` may be None; what is given must agree with the study. `trials` and `minutes`
-    override the study's. A new study's sampler learns from the studies named in `warm_start` first, and takes what is
-    less than `min_over_floor` above the best constant answer for useless. `address` is that
-    of a Ray cluster to work on, None for this machine alone.
+    With `resume`, `settings` may be None and `data` empty; what is given must agree with the study. `trials` and
+    `minutes` override the study's. A new study's sampler learns from the studies named in `warm_start` first, and takes
+    what is less than `min_over_floor` above the best constant answer for useless. `address` is that of a Ray cluster to
+    work on, None for this machine alone.
     """
 
     name: str
     runs: Path
     settings: SearchFile | None
-    data: Path | None
+    data: Sequence[Path]
     resume: bool
     trials: int | None = None
     minutes: float | None = None
@@ -172,14 +172,14 @@ def _prepare(
     if request.resume:
         study = _begun(request, folder)
         tree = space.compile_space(study.space, str(folder / "study.yaml"))
-        corpus = _load(request.data or study.data_path(folder), tree, on_decoding)
+        corpus = _load(request.data or study.data_paths(folder), tree, on_decoding)
         check_same(study, request.settings, corpus.fingerprint)
         study = request.over(study).model_copy(update={"labels": list(corpus.labels)})
         _check_storage(study)
         study.save(folder)
         return study, tree, corpus
     settings, data = request.settings, request.data
-    assert settings is not None and data is not None  # noqa: S101 (a new study has both)
+    assert settings is not None and data  # noqa: S101 (a new study has both)
     tree = space.compile_space(settings.space, settings.name)
     corpus = _load(data, tree, on_decoding)
     check_limits(tree, corpus.labels, settings.limits, settings.name)
@@ -193,7 +193,7 @@ def _prepare(
         "floor": task.floor(windows(corpus, "val", 1).targets),
         "min_over_floor": request.min_over_floor,
     }
-    study = request.over(begin(settings, request.name, records.data_name(data, folder), facts))
+    study = request.over(begin(settings, request.name, [records.data_name(path, folder) for path in data], facts))
     _check_storage(study)
     # Before the study exists: raises what is wrong with the studies to learn from.
     earlier_trials(study.warm_start, request.runs, study, tree)
@@ -201,7 +201,7 @@ def _prepare(
     return study, tree, corpus
 
 
-def _load(data: Path, tree: space.Section, on_decoding: Callable[[int, int], None] | None) -> Corpus:
+def _load(data: Sequence[Path], tree: space.Section, on_decoding: Callable[[int, int], None] | None) -> Corpus:
     return dataset.load(data, space.image_sizes(tree), tasks.kind(space.task_of(tree).name), on_decoding)
 
 

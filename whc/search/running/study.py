@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from whc import records
 from whc.config import Settings, shipped, validate
 from whc.errors import StudyError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf
-from whc.records import SamplerName, StudyRecord
+from whc.records import SamplerName, StudyRecord, as_list
 from whc.search.sampling.scheduler import Halving
 from whc.search.space import include, space
 from whc.trials.run import Limits
@@ -26,8 +26,9 @@ MAX_SHOWN = 4  # differences in a message
 class SearchFile(Settings):
     """A file in search_spaces/.
 
-    `data` is used without `--data`; `recipe` names the file in factory/ that turns this search into a ladder; `trials`
-    counts all that end, rejected ones too; `workers` is how many train at once (default: one for each core).
+    `data`, one file or several, is used without `--data`; `recipe` names the file in factory/ that turns this search
+    into a ladder; `trials` counts all that end, rejected ones too; `workers` is how many train at once (default: one for
+    each core).
 
     `sampler` draws the configurations and `scheduler` cuts trials short. A network `drop_slower` times slower than the
     most accurate one so far is not trained (null: it is). No trial begins or goes on after `minutes` of searching; none
@@ -38,7 +39,7 @@ class SearchFile(Settings):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=40)
-    data: str | None = None
+    data: Annotated[list[str], BeforeValidator(as_list)] = []
     recipe: str
     trials: int = Field(20, ge=1, le=1_000_000)
     workers: int | None = Field(None, ge=1, le=10_000)
@@ -85,13 +86,13 @@ def new_name(runs: Path, space_name: str) -> str:
     return f"{space_name}-{number}"
 
 
-def begin(settings: SearchFile, name: str, data: str, facts: Mapping[str, Any]) -> StudyRecord:
+def begin(settings: SearchFile, name: str, data: Sequence[str], facts: Mapping[str, Any]) -> StudyRecord:
     """The record of a new study; `facts` are what was found at its start (host, fingerprint, reference_ms ...)."""
     return StudyRecord(
         study=name,
         space_name=settings.name,
         space=settings.space,
-        data=data,
+        data=list(data),
         recipe=settings.recipe,
         trials=settings.trials,
         workers=settings.workers or os.cpu_count() or 1,

@@ -112,7 +112,7 @@ def write(study: StudyRecord, records: Sequence[TrialRecord], path: Path) -> Non
     states = counted(Counter(record.state for record in ended))
     facts = {
         "trials": f"{len(ended)} of {study.trials} ended: {', '.join(states) or 'none'}",
-        "data": f"{study.data} ({study.data_fingerprint})",
+        "data": f"{study.data_shown} ({study.data_fingerprint})",
         "host": study.host,
         "limits": ", ".join(f"{name} {limit:g}" for name, limit in study.limits.items()) or "none",
         "constant predictor": study.metric.shown(study.floor),
