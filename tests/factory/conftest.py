@@ -13,6 +13,7 @@ from whc.data.synthetic import render
 from whc.latency.host import host
 from whc.plugins import ChoiceOf
 from whc.records import StudyRecord
+from whc.tasks.classification import Classification
 from whc.trials.config import TrialConfig
 from whc.trials.run import Assignment, Limits, run
 
@@ -28,7 +29,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, make_study: Callable[...,
     """A folder of runs with one study of three trained trials."""
     runs = tmp_path_factory.mktemp("runs")
     data = render(runs / "synth", clips=40)
-    corpus = load(data, [(16, 16)])
+    corpus = load(data, [(16, 16)], Classification)
     runtime = ChoiceOf("runtimes").parse("onnxruntime_cpu")
     for number, network in enumerate(NETWORKS):
         config = TrialConfig.model_validate(

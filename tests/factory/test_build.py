@@ -34,7 +34,7 @@ from whc.plugins import Choice, ChoiceOf
 from whc.records import LadderTable, LatencySession, StudyRecord, TrialRecord
 from whc.records.results import front_trials
 from whc.runtimes import onnxruntime_cpu
-from whc.tasks import classification
+from whc.tasks.classification import Classification, ConfusionCounts
 from whc.trials.config import TrialConfig
 
 QUICK = """
@@ -60,7 +60,7 @@ def untested(study: Path) -> Path:
     rows = pq.read_table(about.data)
     data = study.parent / "untested.parquet"
     pq.write_table(rows.filter(pc.not_equal(rows["split"], "test")), data)
-    fingerprint = load(data, [(16, 16)]).fingerprint
+    fingerprint = load(data, [(16, 16)], Classification).fingerprint
     about.model_copy(update={"data": str(data), "data_fingerprint": fingerprint}).save(study)
     return study
 
@@ -123,7 +123,7 @@ def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
     assert picture.std() > 10
     keys = {
         "name",
-        "f1",
+        "score",
         "val_score",
         "latency_ms",
         "latency_low_ms",
@@ -226,7 +226,7 @@ def test_the_data_of_a_copied_project_are_its_own(study: Path, tmp_path: Path) -
     (tmp_path / "first" / "data.parquet").write_bytes(b"changed since")
     assert build._load(searched, copy, front_trials(list(records.trial_records(copy)))).fingerprint
     with pytest.raises(DataError, match=r"first/data\.parquet: must be a readable Parquet file"):
-        build._load(searched, first, [])
+        build._load(searched, first, trials)
 
 
 def test_a_study_without_finished_trials_is_refused(study: Path, recipe: str) -> None:
@@ -278,7 +278,9 @@ def test_test_scores_that_disagree_are_flagged(study: Path, recipe: str, monkeyp
 
     def spoilt(one: Exported, corpus: Corpus, split: str, runtime: Choice) -> Evidence:
         seen = real(one, corpus, split, runtime)
-        return replace(seen, called=seen.called * 0)
+        judged = seen.judgement
+        assert isinstance(judged, ConfusionCounts)
+        return replace(seen, judgement=replace(judged, called=judged.called * 0))
 
     monkeypatch.setattr(build, "decisions", spoilt)
     table, _ = build_table(study, recipe, [], lambda _: None)
@@ -295,22 +297,22 @@ def test_a_ladder_without_a_test_split(untested: Path, recipe: str, monkeypatch:
     table, _ = build_table(untested, recipe, [], steps.append)
     assert not any("test split" in step for step in steps)
     assert table == records.load(LadderTable, untested / "table.json")
-    corpus = load(Path(StudyRecord.load(untested).data), [(16, 16)])
-    constant = classification.constant_score(windows(corpus, "val", 1).targets)
-    assert table.constant_shown == (constant, "validation")
+    corpus = load(Path(StudyRecord.load(untested).data), [(16, 16)], Classification)
+    constant = TrialConfig().task_for(corpus.labels).floor(windows(corpus, "val", 1).targets)
+    assert table.floor_shown == (constant, "validation")
 
     written = json.loads((untested / "table.json").read_text())
     assert (written["test_split"], written["floor"], written["val_floor"]) == (False, None, constant)
     for row in written["variants"]:
-        assert (row["f1"], row["score_low"], row["score_high"]) == (None, None, None)
+        assert (row["score"], row["score_low"], row["score_high"]) == (None, None, None)
         assert row["score_changed"] == {"-12": None, "+12": None}
         assert 0 < row["val_score"] <= 1
         assert not any("test F1" in note for note in row["notes"])
     for row in csv.DictReader((untested / "table.csv").read_text().splitlines()):
-        assert (row["f1"], row["score_low"], row["score_high"], row["test_split"]) == ("", "", "", "False")
+        assert (row["f1"], row["f1_low"], row["f1_high"], row["test_split"]) == ("", "", "", "False")
 
     text = (untested / "table.md").read_text()
-    assert f"\n**{records.UNTESTED}.**\n" in text
+    assert f"\n**{table.metric.untested}.**\n" in text
     for variant in table.variants:
         assert f"\n| {variant.name} | no test split | no test split | {variant.val_score:.4f} (" in text
     assert f'Always calling "waving_hand" scores F1 {constant:.4f} on the validation split.' in text
@@ -356,7 +358,7 @@ def test_confidence_decides_how_many_are_told_apart(study: Path, recipe: str, tm
 
 def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> None:
     trials, about = list(records.trial_records(study)), StudyRecord.load(study)
-    corpus, runtime = load(Path(about.data), [(16, 16)]), ChoiceOf("runtimes").parse("onnxruntime_cpu")
+    corpus, runtime = load(Path(about.data), [(16, 16)], Classification), ChoiceOf("runtimes").parse("onnxruntime_cpu")
     fitted, _ = refit(trials, about, study, corpus, Refit(seeds=0), runtime, lambda _: None)
     exported, _ = front.export_all(fitted, tmp_path, corpus, runtime, ParityLimits(), lambda _: None)
     evidence = front.score_all(exported, corpus, runtime)
@@ -367,9 +369,11 @@ def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> 
     assert sorted(frames) == [2, 4, 6]
     longest = windows(corpus, "val", 6).targets
     for candidate, alone in zip(seen, frames, strict=True):
-        assert candidate.evidence.real.tolist() == longest.tolist()
+        judged = candidate.evidence.judgement
+        assert isinstance(judged, ConfusionCounts)
+        assert judged.real.tolist() == longest.tolist()
         assert len(windows(corpus, "val", alone).targets) >= len(longest)
-        counts = candidate.evidence.counts.sum(0)
+        counts = judged.counts
         assert candidate.val_score == pytest.approx(2 * counts[1, 1] / (counts.sum(0) + counts.sum(1))[1])
 
 
@@ -411,8 +415,8 @@ def test_a_noisy_timing_is_noted(study: Path, recipe: str, monkeypatch: pytest.M
     monkeypatch.setattr(build, "session", noisy)
     table, _ = build_table(study, recipe, [], lambda _: None)
     assert table.noisy
-    assert all(build.NOISE in variant.notes for variant in table.variants)
-    assert build.NOISE in (study / "table.md").read_text()
+    assert all(build.NOISY_MACHINE in variant.notes for variant in table.variants)
+    assert build.NOISY_MACHINE in (study / "table.md").read_text()
 
 
 def test_latencies_from_another_device(study: Path, recipe: str, tmp_path: Path) -> None:

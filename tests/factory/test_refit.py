@@ -15,6 +15,7 @@ from whc.pareto import Point
 from whc.plugins import ChoiceOf
 from whc.records import StudyRecord, TrialRecord
 from whc.records.results import front_trials
+from whc.tasks.classification import Classification
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +29,7 @@ def study(searched: Path, tmp_path: Path) -> Path:
 
 def test_training_again(study: Path) -> None:
     about = StudyRecord.load(study)
-    corpus = load(Path(about.data), [(16, 16)])
+    corpus = load(Path(about.data), [(16, 16)], Classification)
     trials = front_trials(list(records.trial_records(study)))[:1]
     settings = Refit(seeds=2, epochs=2)
     steps: list[str] = []
@@ -68,7 +69,7 @@ def test_training_again(study: Path) -> None:
 
 def test_one_that_cannot_be_trained_says_why(study: Path) -> None:
     about = StudyRecord.load(study)
-    corpus = load(Path(about.data), [(16, 16)])
+    corpus = load(Path(about.data), [(16, 16)], Classification)
     (trial, *_) = front_trials(list(records.trial_records(study)))
     config = {**trial.config, "training": {**trial.config["training"], "precision": "fp16"}}
     spoilt = trial.model_copy(update={"config": config})

@@ -14,7 +14,7 @@ import torch
 from whc import records
 from whc.data.dataset import Corpus
 from whc.export.parity import Parity, ParityLimits
-from whc.latency.bench import Bench
+from whc.latency.bench import BenchResult
 from whc.records import CurvePoint, TrialRecord, sha256
 from whc.training import checkpoint
 from whc.trials import artifacts, quiet_slot
@@ -111,7 +111,7 @@ def test_the_network_timed_has_the_graph_of_the_network_trained(
     timed: list[Counter[str]] = []
     real = quiet_slot.bench
 
-    def spy(files: dict[str, Path], *rest: object) -> Bench:
+    def spy(files: dict[str, Path], *rest: object) -> BenchResult:
         timed.extend(map(operators, files.values()))
         return real(files, *rest)  # type: ignore[arg-type]
 

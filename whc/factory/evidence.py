@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from whc.records import Metric, Part
 from whc.tasks import Judgement
 
-BOOTSTRAP_DRAWS = 2000
+BOOTSTRAP_DRAWS, BOOTSTRAP_PARTS = 2000, 20
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,16 @@ def resamples(groups: int, draws: int = BOOTSTRAP_DRAWS, seed: int = 0) -> NDArr
     return np.random.default_rng(seed).multinomial(groups, np.full(groups, 1 / groups), draws).astype(np.float64)
 
 
-def _draws(groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How often each row is drawn (draws, M); the same for the same groups."""
-    return resamples(int(groups.max()) + 1)[:, groups]
+def _drawn_scores(judgement: Judgement, groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The score (draws,) on each resample of the rows' groups (M,); the same resamples for the same groups."""
+    # In parts: weights of all draws on all rows of a large data set would fill the memory.
+    parts = np.array_split(resamples(int(groups.max()) + 1), BOOTSTRAP_PARTS)
+    return np.concatenate([judgement.score(draws[:, groups]) for draws in parts])
 
 
 def scores(evidence: Evidence) -> NDArray[np.float64]:
     """The score (draws,) on each resample of the groups; the same resamples for the same rows."""
-    return np.asarray(evidence.judgement.score(_draws(evidence.groups)), np.float64)
+    return _drawn_scores(evidence.judgement, evidence.groups)
 
 
 def interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
@@ -55,12 +57,11 @@ def interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
 
 def part_scores(evidence: Evidence, metric: Metric) -> dict[str, Part]:
     """What the score is made of, each part with its interval; parts without rows are left out."""
-    draws = _draws(evidence.groups) if evidence.parts else np.empty(0)
     shown_parts = {}
     for name, judgement in evidence.parts.items():
         score = float(judgement.score())
         if not np.isnan(score):
-            low, high = interval(judgement.score(draws))
+            low, high = interval(_drawn_scores(judgement, evidence.groups))
             shown = f"{metric.shown(score)} ({metric.shown_range(low, high)})"
             shown_parts[name] = Part(score=score, low=low, high=high, shown=shown)
     return shown_parts

@@ -318,6 +318,11 @@ class Task(ABC):
     def words(self) -> TaskWords:
         """What is said of the task on cards and tables."""
 
+    def shown_floor(self, floor: float) -> str:
+        """What the best constant answer scores, as a ladder's table says it; `on the test split` follows."""
+        words = self.words.floor
+        return f"{words[0].upper()}{words[1:]} scores {self.metric.shown(floor)}"
+
 
 @dataclass(frozen=True)
 class Truth:
@@ -332,8 +337,8 @@ class Truth:
 class TaskWords:
     """Phrases about a task on cards and tables.
 
-    `purpose` follows `it`, `floor` precedes `scores`, `conditions` follows `pictures`; `score`, `output` and `limit`
-    are sentences without their point.
+    `purpose` follows `it`, `floor` precedes `scores`, `score` precedes `on the test split`, `conditions` follows
+    `pictures`; `output` and `limit` are sentences without their point.
     """
 
     purpose: str

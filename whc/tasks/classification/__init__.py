@@ -358,12 +358,19 @@ class Classification(Task):
         listed, count = ", ".join(self.labels), len(self.labels)
         return TaskWords(
             purpose=f"tells {', '.join(self.labels[:-1])} and {self.labels[-1]} apart (task `classification`)",
-            score=f"F1, the mean over the {count} classes",
+            score=f"F1, the mean over the {count} classes,",
             floor="the best constant predictor",
             output=f"Output `probs`, shape (N, {count}): a probability for each of {listed}, in this order; "
             "the likeliest is called",
             limit="It always answers with one of its labels, also for a crop that shows none of them",
         )
+
+    def shown_floor(self, floor: float) -> str:
+        """With the positive label of two, or what F1 is of more."""
+        if self.is_binary:
+            return f'Always calling "{self.labels[POSITIVE_CLASS]}" scores {self.metric.shown(floor)}'
+        mean = f"F1 is the mean over the {len(self.labels)} classes"
+        return f"{mean}; the best constant predictor scores {self.metric.number(floor)}"
 
 
 TASK = Classification
