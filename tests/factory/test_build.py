@@ -226,7 +226,7 @@ def test_the_data_of_a_copied_project_are_its_own(study: Path, tmp_path: Path) -
     (tmp_path / "first" / "data.parquet").write_bytes(b"changed since")
     assert build._load(searched, copy, front_trials(list(records.trial_records(copy)))).fingerprint
     with pytest.raises(DataError, match=r"first/data\.parquet: must be a readable Parquet file"):
-        build._load(searched, first, trials)
+        build._load(searched, first, front_trials(list(records.trial_records(copy))))
 
 
 def test_a_study_without_finished_trials_is_refused(study: Path, recipe: str) -> None:

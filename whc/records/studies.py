@@ -34,9 +34,9 @@ class StudyRecord(Record):
     `runs/`) where they lie in the project, so that a moved or copied project has its own; `reference_ms` the reference
     network's milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`); `floor` is
     what the best constant answer scores on the validation split. `metric` is that of its scores, `labels` those of the
-    data, `min_over_floor` what the recipe asks of a variant above the floor. `sampler`, `scheduler`, `drop_slower`, `minutes`
-    and `patience` are those of the search file, `warm_start` the studies that the sampler learnt from before; `storage`
-    is where workers leave trials when they share no folder with the driver.
+    data, `min_over_floor` what the recipe asks of a variant above the floor. `sampler`, `scheduler`, `drop_slower`,
+    `minutes` and `patience` are those of the search file, `warm_start` the studies that the sampler learnt from before;
+    `storage` is where workers leave trials when they share no folder with the driver.
     """
 
     study: FolderName

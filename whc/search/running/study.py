@@ -27,8 +27,8 @@ class SearchFile(Settings):
     """A file in search_spaces/.
 
     `data`, one file or several, is used without `--data`; `recipe` names the file in factory/ that turns this search
-    into a ladder; `trials` counts all that end, rejected ones too; `workers` is how many train at once (default: one for
-    each core).
+    into a ladder; `trials` counts all that end, rejected ones too; `workers` is how many train at once (default: one
+    for each core).
 
     `sampler` draws the configurations and `scheduler` cuts trials short. A network `drop_slower` times slower than the
     most accurate one so far is not trained (null: it is). No trial begins or goes on after `minutes` of searching; none
