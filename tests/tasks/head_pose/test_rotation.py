@@ -31,11 +31,11 @@ def raw_of(degrees: angles.Floats) -> Tensor:
     """Numbers that stand for poses (N, 3), of any length."""
     m = angles.to_matrices(degrees)
     six = np.concatenate([2.5 * m[:, :, 2] - [0, 0, 1], 0.3 * m[:, :, 1] + 0.2 * m[:, :, 2] - [0, 1, 0]], 1)
-    return torch.tensor(np.pad(six, ((0, 0), (0, 1))) / rotation._SHARE, dtype=torch.float32)
+    return torch.tensor(np.pad(six, ((0, 0), (0, 1))) / np.array(rotation._SHARES), dtype=torch.float32)
 
 
 def corners() -> Tensor:
-    return torch.nn.functional.pad(torch.tensor(CORNERS, dtype=torch.float32), (0, 1)) / rotation._SHARE
+    return torch.nn.functional.pad(torch.tensor(CORNERS, dtype=torch.float32), (0, 1)) / torch.tensor(rotation._SHARES)
 
 
 def loss_of(raw: Tensor, degrees: object, weights: object = None) -> Tensor:
