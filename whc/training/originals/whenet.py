@@ -12,25 +12,25 @@ Keras writes kernels as (height, width, in, out), of depthwise ones (height, wid
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from whc.errors import ArtifactError, problem
-from whc.models.assemble import ModelConfig, build
+from whc.models.assemble import ModelConfig, shapes
 
 if TYPE_CHECKING:
     import h5py
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 INTERPOLATION = "bilinear"
-HEADS = ("yaw_new", "pitch_new", "roll_new")
-LOGITS = (120, 66, 66)
+HEADS = {"yaw_new": 120, "pitch_new": 66, "roll_new": 66}  # and their logits
+_HEAD = "head.layers.1"
 _NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 _MODEL = {
     "backbone": {"efficientnet": {"expansion": 6, "padding": "same_tensorflow", "normalize": "imagenet"}},
@@ -108,38 +108,38 @@ def _array(file: h5py.File, layer: str, name: str, shape: tuple[int, ...], path:
 
 def _weights(array: Read) -> dict[str, Tensor]:
     """All weights of the network, by our names."""
-    with torch.device("meta"):
-        network = build(ModelConfig.model_validate(_MODEL), sum(LOGITS))
-    features, sizes = network.get_parameter("head.layers.1.weight").shape[1], dict(zip(HEADS, LOGITS, strict=True))
-    weights = {
-        "head.layers.1.weight": torch.cat([array(name, "kernel", (features, size)).T for name, size in sizes.items()]),
-        "head.layers.1.bias": torch.cat([array(name, "bias", (size,)) for name, size in sizes.items()]),
-    }
-    for prefix, module, layer in _layers(network):
-        if isinstance(module, nn.BatchNorm2d):
-            channels = (module.num_features,)
-            weights |= {f"{prefix}.{ours}": array(layer, theirs, channels) for theirs, ours in _NORM.items()}
-            weights[f"{prefix}.num_batches_tracked"] = torch.tensor(0)
-            continue
-        out, into, height, width = module.weight.shape
-        if layer.startswith("depthwise"):
-            kernel = array(layer, "depthwise_kernel", (height, width, out, into)).permute(2, 3, 0, 1)
-        else:
-            kernel = array(layer, "kernel", (height, width, into, out)).permute(3, 2, 0, 1)
-        weights[f"{prefix}.weight"] = kernel.contiguous()
-        if module.bias is not None:
-            weights[f"{prefix}.bias"] = array(layer, "bias", (out,))
+    layers: dict[str, dict[str, tuple[int, ...]]] = {}
+    for name, shape in shapes(ModelConfig.model_validate(_MODEL), sum(HEADS.values())).items():
+        layer, _, part = name.rpartition(".")
+        layers.setdefault(layer, {})[part] = shape
+    weights = _head(layers.pop(_HEAD)["weight"][1], array)
+    numbers = {kind: count(1) for kind in ("conv2d", "depthwise_conv2d", "batch_normalization")}
+    for layer, parts in layers.items():
+        is_depthwise = parts["weight"][1:2] == (1,)
+        kind = "batch_normalization" if "running_mean" in parts else "depthwise_conv2d" if is_depthwise else "conv2d"
+        theirs = f"{kind}_{next(numbers[kind])}"  # Keras counts the layers of each kind
+        read = _norm(theirs, parts, array) if "running_mean" in parts else _convolution(theirs, parts, array)
+        weights |= {f"{layer}.{part}": weight for part, weight in read.items()}
     return weights
 
 
-def _layers(network: nn.Module) -> Iterator[tuple[str, nn.Conv2d | nn.BatchNorm2d, str]]:
-    """(our name, module, Keras's name) of each convolution and norm: Keras counts each kind in order."""
-    numbers = {kind: count(1) for kind in ("conv2d", "depthwise_conv2d", "batch_normalization")}
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
-            kind = "depthwise_conv2d" if module.groups > 1 else "conv2d"
-        elif isinstance(module, nn.BatchNorm2d):
-            kind = "batch_normalization"
-        else:
-            continue
-        yield name, module, f"{kind}_{next(numbers[kind])}"
+def _head(features: int, array: Read) -> dict[str, Tensor]:
+    """Three dense layers as one."""
+    kernels = [array(name, "kernel", (features, size)).T for name, size in HEADS.items()]
+    biases = [array(name, "bias", (size,)) for name, size in HEADS.items()]
+    return {f"{_HEAD}.weight": torch.cat(kernels), f"{_HEAD}.bias": torch.cat(biases)}
+
+
+def _norm(layer: str, parts: Mapping[str, tuple[int, ...]], array: Read) -> dict[str, Tensor]:
+    read = {ours: array(layer, theirs, parts[ours]) for theirs, ours in _NORM.items()}
+    return {**read, "num_batches_tracked": torch.tensor(0)}
+
+
+def _convolution(layer: str, parts: Mapping[str, tuple[int, ...]], array: Read) -> dict[str, Tensor]:
+    out, into, height, width = parts["weight"]
+    if layer.startswith("depthwise"):
+        kernel = array(layer, "depthwise_kernel", (height, width, out, into)).permute(2, 3, 0, 1)
+    else:
+        kernel = array(layer, "kernel", (height, width, into, out)).permute(3, 2, 0, 1)
+    bias = {"bias": array(layer, "bias", parts["bias"])} if "bias" in parts else {}
+    return {"weight": kernel.contiguous(), **bias}
