@@ -216,13 +216,13 @@ def test_data_that_changed_is_refused(study: Path, recipe: str, tmp_path: Path) 
 
 
 def test_the_data_of_a_copied_project_are_its_own(study: Path, tmp_path: Path) -> None:
-    data = Path(StudyRecord.load(study).data)
+    data = Path(StudyRecord.load(study).data_shown)
     for project in ("first", "copy"):
         shutil.copytree(study, tmp_path / project / "runs" / "wave-1")
         shutil.copyfile(data, tmp_path / project / "data.parquet")
     first, copy = (tmp_path / project / "runs" / "wave-1" for project in ("first", "copy"))
     named = records.data_name(tmp_path / "first" / "data.parquet", first)
-    searched = StudyRecord.load(study).model_copy(update={"data": named})
+    searched = StudyRecord.load(study).model_copy(update={"data": [named]})
     (tmp_path / "first" / "data.parquet").write_bytes(b"changed since")
     assert build._load(searched, copy, front_trials(list(records.trial_records(copy)))).fingerprint
     with pytest.raises(DataError, match=r"first/data\.parquet: must be a readable Parquet file"):
