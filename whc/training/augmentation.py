@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -22,6 +23,7 @@ from whc.config import Settings
 from whc.models.color import LUMA_WEIGHTS
 
 Floats = NDArray[np.float32]
+Outside = Literal["repeat", "reflect"]
 
 CLAHE_CLIP = 4.0
 CLAHE_TILES = (4, 4)  # OpenCV's own 8x8 would leave 16 pixels to a tile of 32x32
@@ -32,6 +34,7 @@ _YIQ = np.array([LUMA_WEIGHTS, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3
 _GREY = np.tile(_YIQ[0], (3, 1))
 _QUARTER = np.linalg.inv(_YIQ) @ np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]]) @ _YIQ
 _COLOR_MAPS = np.stack([_GREY, np.eye(3) - _GREY, _QUARTER]).reshape(3, 9).astype(np.float32)
+_PADDING_MODES = {"repeat": "border", "reflect": "reflection"}
 _IDENTITY = np.eye(3, dtype=np.float32).ravel()
 _LUMA = np.array(LUMA_WEIGHTS, np.float32)
 
@@ -42,6 +45,7 @@ class Augmentation(Settings):
     `flip`, `affine`, `photometric` and `clahe` are the probabilities of each step. `shift` is a fraction of the side,
     `scale` of the size, `rotation_degrees` goes both ways; `brightness`, `contrast` and `saturation` are fractions of
     full range, `hue` is a fraction of a whole turn. `clahe` evens out contrast from place to place, with OpenCV.
+    What an affine step brings in from outside repeats the border, or reflects the picture.
     """
 
     flip: float = Field(0.5, ge=0, le=1)
@@ -55,6 +59,7 @@ class Augmentation(Settings):
     saturation: float = Field(0.2, ge=0, le=1)
     hue: float = Field(0.0, ge=0, le=0.5)
     clahe: float = Field(0.0, ge=0, le=1)
+    outside: Outside = "repeat"
 
 
 def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) -> tuple[Tensor, Floats]:
@@ -81,7 +86,7 @@ def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) 
     else:
         images = images.clone(memory_format=torch.contiguous_format)
     _replace(images, flipped & ~moved, lambda some: some.flip(-1))
-    _replace(images, moved, lambda some: move(some, flipped[moved], change[4:, moved]))
+    _replace(images, moved, lambda some: move(some, flipped[moved], change[4:, moved], settings.outside))
     _replace(images, evened, even_out)
     return images, moves(flipped, np.where(moved, change[4:], 0), images.shape[2:])
 
@@ -128,14 +133,15 @@ def light(images: Tensor, changes: Floats) -> Tensor:
     return torch.baddbmm(offset, matrix, pixels).clamp_(0, 1).view(images.shape)
 
 
-def move(images: Tensor, flipped: NDArray[np.bool_], changes: Floats) -> Tensor:
-    """Mirror, shift, then rotate and scale about the centre; what comes in from outside repeats the border.
+def move(images: Tensor, flipped: NDArray[np.bool_], changes: Floats, outside: Outside = "repeat") -> Tensor:
+    """Mirror, shift, then rotate and scale about the centre.
 
     Args:
         images: (N, T*3, H, W).
         flipped: (N,) whether left and right are swapped first.
         changes: (4, N) angle in radians, counterclockwise; growth (0.1 makes a tenth larger); the way to the right and
             down in half sides. All zero is the identity, to the last bit where both sides are powers of 2.
+        outside: what comes in from there: `repeat` the border, or `reflect` the picture.
 
     Returns:
         A new tensor of the same shape, sampled bilinearly, contiguous.
@@ -151,7 +157,7 @@ def move(images: Tensor, flipped: NDArray[np.bool_], changes: Floats) -> Tensor:
     # Where a pixel comes from is a part that its column decides and a part that its row decides.
     parts = _on(images, (sources @ _axes(height, width)).reshape(count, 2, -1))
     grid = parts[:, :, None, :width] + parts[:, :, width:, None]
-    return grid_sample(images, grid.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
+    return grid_sample(images, grid.permute(0, 2, 3, 1), padding_mode=_PADDING_MODES[outside], align_corners=False)
 
 
 def moves(flipped: NDArray[np.bool_], changes: Floats, size: Sequence[int]) -> Floats:
