@@ -496,3 +496,11 @@ def test_clahe_changes_luma_and_leaves_color() -> None:
     np.testing.assert_allclose(luma(changed)[kept] * 255, expected[kept.numpy()], atol=1e-3)
     before, after = (each.unflatten(1, (2, 3)) for each in (images, changed))
     torch.testing.assert_close((after[:, :, 0] - after[:, :, 2])[kept], (before[:, :, 0] - before[:, :, 2])[kept])
+
+
+def test_what_comes_in_from_outside_repeats_the_border_or_reflects_the_picture() -> None:
+    images, right_by_half = torch.rand(1, 3, 8, 8), np.array([[0.0], [0.0], [1.0], [0.0]], np.float32)
+    kept = images[..., :4]
+    for outside, entered in (("repeat", kept[..., :1].expand(-1, -1, -1, 4)), ("reflect", kept.flip(-1))):
+        moved = move(images, np.array([False]), right_by_half, outside)  # type: ignore[arg-type]
+        torch.testing.assert_close(moved, torch.cat([entered, kept], -1))
