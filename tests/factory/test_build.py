@@ -224,7 +224,8 @@ def test_the_data_of_a_copied_project_are_its_own(study: Path, tmp_path: Path) -
     named = records.data_name(tmp_path / "first" / "data.parquet", first)
     searched = StudyRecord.load(study).model_copy(update={"data": [named]})
     (tmp_path / "first" / "data.parquet").write_bytes(b"changed since")
-    assert build._load(searched, copy, front_trials(list(records.trial_records(copy)))).fingerprint
+    trials = front_trials(list(records.trial_records(copy)))
+    assert build._load(searched, copy, trials).fingerprint
     with pytest.raises(DataError, match=r"first/data\.parquet: must be a readable Parquet file"):
         build._load(searched, first, front_trials(list(records.trial_records(copy))))
 
