@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from whc.records import LadderTable, ModelMetadata, VariantRow
+from whc.records import LadderTable, Metric, ModelMetadata, VariantRow
 from whc.registry.location import Location
 
 LABELS = ["still", "waving"]
@@ -69,8 +69,7 @@ def ladder(tmp_path: Path, make_metadata: Callable[..., ModelMetadata]) -> Calla
     ) -> tuple[LadderTable, Path]:
         folder = tmp_path / "runs" / study
         labels = overrides.get("labels", LABELS)
-        positive = labels[1] if len(labels) == 2 else ""
-        metadata = make_metadata(labels=labels, positive=positive, height=8, width=8, data_fingerprint=DATA)
+        metadata = make_metadata(labels=labels, height=8, width=8, data_fingerprint=DATA)
         rows = []
         for index, letter in enumerate(letters):
             onnx_file = folder / "ladder" / f"{letter}.onnx"
@@ -101,6 +100,7 @@ def ladder(tmp_path: Path, make_metadata: Callable[..., ModelMetadata]) -> Calla
             "prefix": "whc",
             "task": "classification",
             "labels": LABELS,
+            "metric": Metric(key="f1", name="F1"),
             "data_fingerprint": DATA,
             "code_version": "1.0",
             "host": "test host",

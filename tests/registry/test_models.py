@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from whc.errors import ArtifactError, RegistryError
-from whc.records import UNTESTED, LadderTable, VariantRow
+from whc.records import LadderTable, VariantRow
 from whc.registry import store
 from whc.registry.location import Location
 from whc.registry.models import Registry
@@ -153,7 +153,7 @@ def test_a_foreign_champion_is_never_replaced(
 def test_a_ladder_without_a_test_split_is_marked(registry: Registry, ladder: Ladder, client: MlflowClient) -> None:
     table, folder = ladder("m")
     registry.ladder_built(table, folder)
-    scores = dict.fromkeys(("f1", "score_low", "score_high")) | {"score_changed": {"-12": None, "+12": None}}
+    scores = dict.fromkeys(("score", "score_low", "score_high")) | {"score_changed": {"-12": None, "+12": None}}
     rows = [row.model_copy(update=scores) for row in table.variants]
     constant = {"test_split": False, "floor": None, "val_floor": 0.625}
     changes: dict[str, object] = {**constant, "study": "untested", "variants": rows}
@@ -161,14 +161,14 @@ def test_a_ladder_without_a_test_split_is_marked(registry: Registry, ladder: Lad
     version = client.get_model_version_by_alias("whc_m", "champion")
     assert int(version.version) == 2
     assert version.tags["f1"] == client.get_registered_model("whc_m").tags["f1"] == "no test split"
-    assert version.tags["val_score"] == f"{rows[0].val_score:.4f}"
+    assert version.tags["val_f1"] == f"{rows[0].val_score:.4f}"
     metrics = client.get_run(version.run_id).data.metrics
     assert "f1" not in metrics
-    assert metrics["val_score"] == rows[0].val_score
+    assert metrics["val_f1"] == rows[0].val_score
     row = Path(local_file_uri_to_path(version.source)) / "row.json"
     assert VariantRow.model_validate_json(row.read_text()) == rows[0]
     card = version.description
-    assert f"\n**{UNTESTED}.**\n" in card
+    assert f"\n**{table.metric.untested}.**\n" in card
     assert "\n| **no test split** | 0.6250 | 0.8100 | " in card
     assert "constant predictor (validation)" in card
     assert "\n| **whc_m** | no test split | 0.8100 | " in card

@@ -31,7 +31,12 @@ def record(make_trial: Callable[..., TrialRecord], make_latency: Callable[..., L
         return make_trial(
             trial_id=trial_id,
             study="hands",
-            config={"seed": 1, "model": {"head": "avg", "backbone": {"baseline": {"width": 8}}}, "sizes": [1, 2]},
+            config={
+                "seed": 1,
+                "task": "classification",
+                "model": {"head": "avg", "backbone": {"baseline": {"width": 8}}},
+                "sizes": [1, 2],
+            },
             state=state,
             reason="" if state == "finished" else "over the limit",
             curve=[CurvePoint(epoch=epoch, val_score=epoch / 10, seconds=2) for epoch in (1, 2, 3)] if trained else [],
@@ -75,18 +80,19 @@ def test_trials_are_runs_under_the_study(
     assert {trial.data.tags["mlflow.parentRunId"] for trial in trials.values()} == {run.info.run_id}
     good, bad = trials["t000"], trials["t001"]
     assert good.data.params == {
+        "task": "classification",
         "seed": "1",
         "model.head": "avg",
         "model.backbone.baseline.width": "8",
         "sizes": "[1, 2]",
     }
-    assert good.data.metrics == {"val_score": 0.3, "latency_ms": 0.2, "size_bytes": 1000}
-    curve = client.get_metric_history(good.info.run_id, "val_score")
+    assert good.data.metrics == {"val_f1": 0.3, "latency_ms": 0.2, "size_bytes": 1000}
+    curve = client.get_metric_history(good.info.run_id, "val_f1")
     assert [(point.step, point.value) for point in curve][:3] == [(1, 0.1), (2, 0.2), (3, 0.3)]
     assert good.info.end_time - good.info.start_time == 6000
     assert (good.info.status, bad.info.status) == ("FINISHED", "KILLED")
     assert (bad.data.tags["state"], bad.data.tags["reason"]) == ("infeasible", "over the limit")
-    assert "val_score" not in bad.data.metrics
+    assert "val_f1" not in bad.data.metrics
 
 
 def test_a_resumed_study_goes_on_in_the_same_run(
@@ -120,7 +126,7 @@ def test_a_trial_that_waits_shows_its_curve_and_goes_on(
     log.trial_waits(waits.model_copy(update={"curve": whole.curve[:2]}))
     log.trial_ended(whole)
     (trial,) = runs(client, "trial").values()
-    curve = client.get_metric_history(trial.info.run_id, "val_score")
+    curve = client.get_metric_history(trial.info.run_id, "val_f1")
     assert [(point.step, point.value) for point in curve] == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.3)]
     assert (trial.info.status, trial.data.tags["state"], trial.data.tags["reason"]) == ("FINISHED", "finished", "")
 
@@ -140,7 +146,7 @@ def test_a_trial_cut_off_half_way_is_written_again_into_its_run(
     log.trial_ended(record("t000"))
     (trial,) = runs(client, "trial").values()
     assert trial.info.status == "FINISHED"
-    assert trial.data.metrics["val_score"] == 0.3
+    assert trial.data.metrics["val_f1"] == 0.3
 
 
 def test_a_locked_database_delays_trials_and_stops_nothing(
