@@ -18,6 +18,7 @@ from whc.errors import StudyError
 from whc.records import StudyRecord
 from whc.search.running import run, study
 from whc.search.running.run import Request, search
+from whc.tasks.classification import Classification
 
 SPACE = "name: hands\nrecipe: tiny\ntrials: 1\nspace: {model: {image_size: 16}}\n"
 
@@ -53,7 +54,7 @@ def test_a_study_of_a_moved_project_goes_on_with_its_own_data(
         study="hands-1",
         space={"model": {"image_size": 16}},
         data=records.data_name(data, folder),
-        data_fingerprint=load(data, []).fingerprint,
+        data_fingerprint=load(data, [], Classification).fingerprint,
     )
     begun.save(folder)
     (tmp_path / "old").rename(tmp_path / "new")

@@ -77,7 +77,7 @@ def work(tried: Observation) -> float:
 def test_it_finds_more_than_even_draws_of_as_much_work(tree: space.Section) -> None:
     ratios = []
     for seed in range(3):
-        draw, chooser = at_random(tree, seed), Chooser(tree, FLOOR, LIMIT_MS, seed)
+        draw, chooser = at_random(tree, seed), Chooser(tree, None, FLOOR, LIMIT_MS, seed)
         evenly = [measured(draw()) for _ in range(30)]
         chosen = evenly[:8]
         while sum(map(work, chosen)) < sum(map(work, evenly)):
@@ -88,7 +88,7 @@ def test_it_finds_more_than_even_draws_of_as_much_work(tree: space.Section) -> N
 
 
 def test_both_ends_of_the_front_are_looked_at(tree: space.Section) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, None, FLOOR, LIMIT_MS, 0)
     middle = sorted((measured(draw()) for _ in range(60)), key=lambda one: one.latency_ms)[20:40]
     chosen: list[Observation] = []
     while sum(map(work, chosen)) < sum(map(work, middle)):
@@ -101,7 +101,7 @@ def test_what_runs_is_not_chosen_again(tree: space.Section) -> None:
     draw = at_random(tree, 0)
     tried = [measured(draw()) for _ in range(12)]
     running: list[dict[str, Any]] = []
-    chooser = Chooser(tree, FLOOR, LIMIT_MS, 0)
+    chooser = Chooser(tree, None, FLOOR, LIMIT_MS, 0)
     for _ in range(6):
         running.append(chooser.choose(tried, running))
     networks = {tuple(value for key, value in one.items() if key.startswith("model.")) for one in running}
@@ -112,7 +112,7 @@ def test_what_runs_is_not_chosen_again(tree: space.Section) -> None:
 def test_what_a_network_has_no_use_for_does_not_blur_what_is_known_of_it(
     tree: space.Section, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, None, FLOOR, LIMIT_MS, 0)
     tried = [measured(draw()) for _ in range(20)]
     seen: list[dict[str, Any]] = []
 
@@ -130,7 +130,7 @@ def test_what_a_network_has_no_use_for_does_not_blur_what_is_known_of_it(
 
 
 def test_nothing_is_trained_twice(tree: space.Section, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, None, FLOOR, LIMIT_MS, 0)
     tried = [measured(draw()) for _ in range(10)]
     twice = [tried[0].drawn, tried[1].drawn, draw()]
     monkeypatch.setattr(chooser, "_near_draws", lambda _: iter(twice))
@@ -140,7 +140,7 @@ def test_nothing_is_trained_twice(tree: space.Section, monkeypatch: pytest.Monke
 
 def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
     """Half trained, everything scores 0.1 less: who does not know how long they trained is misled."""
-    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, None, FLOOR, LIMIT_MS, 0)
     whole = [measured(draw()) for _ in range(40)]
     mixed = [
         Observation(one.drawn, one.latency_ms, {0.5: one.scores[1.0] - 0.1, **(one.scores if i % 2 else {})})
@@ -153,7 +153,7 @@ def test_early_stops_inform_of_full_trainings(tree: space.Section) -> None:
 
 
 def test_a_search_begins_with_what_trains_quickly_and_not_always_the_same(tree: space.Section) -> None:
-    chooser, draw = Chooser(tree, FLOOR, LIMIT_MS, 0), at_random(tree, 0)
+    chooser, draw = Chooser(tree, None, FLOOR, LIMIT_MS, 0), at_random(tree, 0)
     begun: list[dict[str, Any]] = []
     for _ in range(8):
         begun.append(chooser.begin(begun))
@@ -166,13 +166,13 @@ def test_a_search_begins_with_what_trains_quickly_and_not_always_the_same(tree: 
 
 def test_longer_trainings_are_more_work(tree: space.Section) -> None:
     long = {**RAW, "training": {**RAW["training"], "epochs": [2, 40]}}
-    begun = Chooser(space.compile_space(long, "space.yaml"), FLOOR, LIMIT_MS, 0)
+    begun = Chooser(space.compile_space(long, "space.yaml"), None, FLOOR, LIMIT_MS, 0)
     assert [begun.begin([])["training.epochs"] for _ in range(6)] == [2] * 6
 
 
 def test_what_is_more_work_is_expected_to_err_less(tree: space.Section) -> None:
     """Of a network alone it is known how it does, and of a larger one nothing but that it is larger."""
-    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, None, FLOOR, LIMIT_MS, 0)
     network = {"model.backbone": "baseline", "model.width": 8, "model.depth": 3, "model.image_size": 16}
     trained = ({key: value for key, value in draw().items() if key.startswith("training.")} for _ in range(12))
     tried = [measured(network | training) for training in trained]
@@ -185,7 +185,7 @@ def test_what_is_more_work_is_expected_to_err_less(tree: space.Section) -> None:
 
 
 def test_of_equal_gains_the_one_of_least_work_is_chosen(tree: space.Section, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, None, FLOOR, LIMIT_MS, 0)
     tried = [measured(draw()) for _ in range(10)]
     drawn = [draw() for _ in range(6)]
     monkeypatch.setattr(chooser, "_gains", lambda expected, cost, tried: np.ones(len(cost)))
@@ -197,15 +197,15 @@ def test_of_equal_gains_the_one_of_least_work_is_chosen(tree: space.Section, mon
 @pytest.mark.parametrize("name", ["smile", "full", "sequence"])
 def test_the_work_of_a_network_is_known_without_building_it(name: str) -> None:
     _, tree = study.read(SPACES / f"{name}.yaml")
-    chooser = Chooser(tree, FLOOR, LIMIT_MS, 0)
-    others = list(islice(samples(tree, 1), 24))
+    chooser = Chooser(tree, None, FLOOR, LIMIT_MS, 0)
+    others = list(islice(samples(tree, None, 1), 24))
     off = chooser._log_work([one.drawn for one in others]) - np.log([_work(one) for one in others])
     assert np.sqrt(np.mean(off**2)) < 0.3
 
 
 def test_a_space_of_trainings_alone_has_one_kind_of_work() -> None:
     tree = space.compile_space({"training": {"lr": {"float": [1e-3, 1e-2], "log": True}}}, "space.yaml")
-    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, None, FLOOR, LIMIT_MS, 0)
     tried = [Observation(draw(), 0.01, {1.0: 0.7}) for _ in range(8)]
     assert chooser.choose(tried, [])["training.lr"] > 0
     assert np.ptp(chooser._log_work([one.drawn for one in tried])) < 1e-6
@@ -214,7 +214,7 @@ def test_a_space_of_trainings_alone_has_one_kind_of_work() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_what_was_only_tried_in_bad_company_is_tried_in_good(tree: space.Section, seed: int) -> None:
     """Larger pictures were all trained badly; next to the front each of their sizes is looked at."""
-    draw, chooser = at_random(tree, seed), Chooser(tree, FLOOR, LIMIT_MS, seed)
+    draw, chooser = at_random(tree, seed), Chooser(tree, None, FLOOR, LIMIT_MS, seed)
     drawn = [draw() for _ in range(400)]
     small = [measured(one) for one in drawn if one["model.image_size"] == 16][:20]
     large = [one for one in drawn if one["model.image_size"] != 16 and one["training.lr"] < 2e-3][:3]
@@ -234,7 +234,7 @@ def test_what_was_only_tried_in_bad_company_is_tried_in_good(tree: space.Section
 
 def test_nothing_is_varied_that_has_been_tried_or_breaks_a_rule(tree: space.Section) -> None:
     ruled = {**RAW, "rules": ["model.depth <= 3 where model.image_size <= 24"]}
-    draw, chooser = at_random(tree, 0), Chooser(space.compile_space(ruled, "space.yaml"), FLOOR, LIMIT_MS, 0)
+    draw, chooser = at_random(tree, 0), Chooser(space.compile_space(ruled, "space.yaml"), None, FLOOR, LIMIT_MS, 0)
     tried = [measured(one) for one in (draw() for _ in range(40)) if one["model.image_size"] in (32, "48x30")]
     for _ in range(40):
         one = chooser.explore_least_tried(tried, [])
@@ -244,13 +244,13 @@ def test_nothing_is_varied_that_has_been_tried_or_breaks_a_rule(tree: space.Sect
 
 
 def test_without_a_front_there_is_nothing_to_vary(tree: space.Section) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, None, FLOOR, LIMIT_MS, 0)
     slow = [Observation(drawn := draw(), measured(drawn).latency_ms, {}) for _ in range(8)]
     assert TrialConfig.model_validate(space.suggest(tree, FixedTrial(chooser.explore_least_tried(slow, []))))
 
 
 def test_while_nothing_keeps_the_limit_faster_and_faster_ones_are_tried(tree: space.Section) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, 0.001, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, None, FLOOR, 0.001, 0)
     evenly = [measured(draw()) for _ in range(20)]
     slow = [Observation(one.drawn, one.latency_ms, {}) for one in evenly[:8]]
     for _ in range(12):
@@ -263,11 +263,11 @@ def test_while_nothing_keeps_the_limit_faster_and_faster_ones_are_tried(tree: sp
 def test_no_limit_at_all(tree: space.Section) -> None:
     draw = at_random(tree, 0)
     tried = [measured(draw()) for _ in range(8)]
-    assert Chooser(tree, FLOOR, None, 0).choose(tried, [])
+    assert Chooser(tree, None, FLOOR, None, 0).choose(tried, [])
 
 
 def test_a_draw_takes_no_longer_with_more_trials(tree: space.Section) -> None:
-    draw, chooser = at_random(tree, 0), Chooser(tree, FLOOR, LIMIT_MS, 0)
+    draw, chooser = at_random(tree, 0), Chooser(tree, None, FLOOR, LIMIT_MS, 0)
     chooser.choose([measured(draw()) for _ in range(5 * MAX_OBSERVATIONS)], [])
     assert len(chooser._latency._rows) == MAX_OBSERVATIONS
 
@@ -275,14 +275,16 @@ def test_a_draw_takes_no_longer_with_more_trials(tree: space.Section) -> None:
 def test_the_same_seed_chooses_the_same(tree: space.Section) -> None:
     draw = at_random(tree, 0)
     tried = [measured(draw()) for _ in range(12)]
-    assert Chooser(tree, FLOOR, LIMIT_MS, 3).choose(tried, []) == Chooser(tree, FLOOR, LIMIT_MS, 3).choose(tried, [])
+    assert Chooser(tree, None, FLOOR, LIMIT_MS, 3).choose(tried, []) == Chooser(tree, None, FLOOR, LIMIT_MS, 3).choose(
+        tried, []
+    )
 
 
 @settings(deadline=None, max_examples=25)
-@given(score=st.floats(0.5, 0.95), ms=st.floats(0.01, 0.19))
+@given(f1=st.floats(0.5, 0.95), ms=st.floats(0.01, 0.19))
 def test_a_gain_that_is_certain_is_the_hypervolume_that_is_added(f1: float, ms: float) -> None:
     tree = space.compile_space(RAW, "space.yaml")
-    chooser, draw = Chooser(tree, FLOOR, LIMIT_MS, 0), at_random(tree, 0)
+    chooser, draw = Chooser(tree, None, FLOOR, LIMIT_MS, 0), at_random(tree, 0)
     tried = [Observation(draw(), ms_, {1.0: f1_}) for ms_, f1_ in [(0.02, 0.6), (0.05, 0.8), (0.15, 0.7)]]
 
     known = [Point(one.scores[1.0], one.latency_ms) for one in tried]

@@ -18,7 +18,6 @@ from whc.records import CurvePoint, StudyRecord, TrialRecord
 from whc.search.sampling.improvement import Observation
 from whc.search.sampling.searcher import (
     BEGIN_TRIALS,
-    CLEAR_MARGIN,
     EXPLORE_EVERY,
     SAMPLER_FACTORIES,
     Sampler,
@@ -71,7 +70,7 @@ def run_all(sampler: Sampler, record: Record, ends: dict[str, tuple[str, float |
     return made
 
 
-def test_each_end_is_told_apart(sampler: Sampler, journal: Path, record: Record) -> None:
+def test_each_end_is_told_apart(sampler: Sampler, study: StudyRecord, journal: Path, record: Record) -> None:
     run_all(sampler, record, ENDS)
     told = trials(journal)
     assert {name: trial.state for name, trial in told.items()} == {
@@ -92,8 +91,8 @@ def test_each_end_is_told_apart(sampler: Sampler, journal: Path, record: Record)
     assert told["infeasible"].constraints["size_bytes"] < 0
     assert all(over <= 0 for over in told["finished"].constraints.values())
     # Fast, but worse than saying yes to everything: over a limit, so that the sampler keeps away.
-    assert told["useless"].constraints["floor"] == pytest.approx(0.1 + CLEAR_MARGIN)
-    assert told["zero"].constraints["floor"] == pytest.approx(0.5 + CLEAR_MARGIN)
+    assert told["useless"].constraints["floor"] == pytest.approx(0.1 + study.min_over_floor)
+    assert told["zero"].constraints["floor"] == pytest.approx(0.5 + study.min_over_floor)
 
 
 def test_objectives_are_of_finished_trials_alone(record: Record) -> None:

@@ -67,9 +67,9 @@ def ended(record: Record) -> list[TrialRecord]:
     ]
 
 
-def test_front_table_holds_finished_trials_that_are_not_dominated(ended: list[TrialRecord]) -> None:
+def test_front_table_holds_finished_trials_that_are_not_dominated(study: StudyRecord, ended: list[TrialRecord]) -> None:
     console, out = plain()
-    console.print(*front_table(ended))
+    console.print(*front_table(study.metric, ended))
     text = out.getvalue()
     assert [trial_id for trial_id in (f"0000{i}" for i in range(6)) if trial_id in text] == ["00000", "00002"]
     assert text.index("00000") < text.index("00002")  # fastest first
@@ -78,16 +78,16 @@ def test_front_table_holds_finished_trials_that_are_not_dominated(ended: list[Tr
     assert "20" in text  # kilobytes
 
 
-def test_front_table_without_finished_trials(ended: list[TrialRecord]) -> None:
+def test_front_table_without_finished_trials(study: StudyRecord, ended: list[TrialRecord]) -> None:
     for none in ([], ended[3:]):
-        assert front_table(none) == []
+        assert front_table(study.metric, none) == []
 
 
-def test_a_long_front_shows_its_most_accurate_end(record: Record) -> None:
+def test_a_long_front_shows_its_most_accurate_end(study: StudyRecord, record: Record) -> None:
     many = [
         record(f"{i:05d}", "finished", latency_ms=0.1 + i / 100, val_score=0.5 + i / 100) for i in range(FRONT_ROWS + 3)
     ]
-    (table,) = front_table(many)
+    (table,) = front_table(study.metric, many)
     assert table.row_count == FRONT_ROWS
     assert table.caption == "and 3 faster ones"
     console, out = plain()
@@ -96,9 +96,9 @@ def test_a_long_front_shows_its_most_accurate_end(record: Record) -> None:
     assert "00002 " not in out.getvalue()
 
 
-def test_all_of_a_long_front_can_be_had(record: Record) -> None:
+def test_all_of_a_long_front_can_be_had(study: StudyRecord, record: Record) -> None:
     many = [record(f"{i:05d}", "finished", latency_ms=0.1 + i, val_score=0.5 + i / 100) for i in range(FRONT_ROWS + 3)]
-    (table,) = front_table(many, rows=len(many))
+    (table,) = front_table(study.metric, many, rows=len(many))
     assert table.row_count == len(many)
     assert table.caption is None
 
@@ -110,7 +110,7 @@ def cells(plot: str) -> list[str]:
     return [inside for _, _, inside in lines]
 
 
-def test_the_plot_puts_each_trial_in_its_place(record: Record) -> None:
+def test_the_plot_puts_each_trial_in_its_place(study: StudyRecord, record: Record) -> None:
     ended = [
         record("00000", "finished", latency_ms=0.01, val_score=0.5),
         record("00001", "finished", latency_ms=1.0, val_score=0.9),
@@ -119,32 +119,34 @@ def test_the_plot_puts_each_trial_in_its_place(record: Record) -> None:
         record("00004", "infeasible", latency_ms=100.0),
         record("00005", "failed", latency_ms=None),
     ]
-    (plot,) = front_plot(ended, floor=0.2, rows=5)
+    (plot,) = front_plot(study.model_copy(update={"floor": 0.2}), ended, rows=5)
     found = {(y, x): mark for y, line in enumerate(cells(plot.plain)) for x, mark in enumerate(line) if mark != " "}
     last = PLOT_COLUMNS - 1
     assert found == {(4, 0): "●", (0, last): "●", (4, round(last / 2)): "○", (2, last): "·"}
     legend, top, *_, bottom, axis = plot.plain.splitlines()
-    assert legend == "val_score  ● front  ○ other finished  · stopped"
+    assert legend == "val_f1  ● front  ○ other finished  · stopped"
     assert top.startswith("0.9000 |")
     assert bottom.startswith("0.5000 |")
     assert axis.split() == ["0.0100", "1.0000", "ms"]
 
 
-def test_what_is_no_better_than_the_constant_predictor_lies_on_the_lowest_line(record: Record) -> None:
+def test_what_is_no_better_than_the_constant_predictor_lies_on_the_lowest_line(
+    study: StudyRecord, record: Record
+) -> None:
     ended = [
         record("00000", "finished", latency_ms=0.1, val_score=0.01),
         record("00001", "finished", latency_ms=0.2, val_score=0.6),
         record("00002", "finished", latency_ms=0.4, val_score=0.8),
     ]
-    (plot,) = front_plot(ended, floor=0.6, rows=3)
+    (plot,) = front_plot(study.model_copy(update={"floor": 0.6}), ended, rows=3)
     top, middle, bottom = cells(plot.plain)
     assert (top.count("●"), middle.count("●"), bottom.count("●")) == (1, 0, 2)
     assert "0.6000 |" in plot.plain
 
 
-def test_nothing_is_plotted_while_none_has_finished(ended: list[TrialRecord]) -> None:
+def test_nothing_is_plotted_while_none_has_finished(study: StudyRecord, ended: list[TrialRecord]) -> None:
     for none in ([], ended[3:]):
-        assert front_plot(none, 0.5) == []
+        assert front_plot(study, none) == []
 
 
 finite = st.floats(1e-3, 1e3)
@@ -157,10 +159,10 @@ finite = st.floats(1e-3, 1e3)
     rows=st.integers(2, 12),
 )
 def test_a_plot_keeps_its_size_and_shows_the_front(
-    trials: list[tuple[str, float, float]], floor: float, rows: int, record: Record
+    trials: list[tuple[str, float, float]], floor: float, rows: int, study: StudyRecord, record: Record
 ) -> None:
     ended = [record(f"{i:05d}", state, latency_ms=ms, val_score=f1) for i, (state, ms, f1) in enumerate(trials)]
-    plots = front_plot(ended, floor, rows)
+    plots = front_plot(study.model_copy(update={"floor": floor}), ended, rows)
     assert bool(plots) == any(state == "finished" for state, _, _ in trials)
     for plot in plots:
         inside = cells(plot.plain)
@@ -173,12 +175,12 @@ def test_one_plain_line_a_trial_when_not_on_a_terminal(study: StudyRecord, ended
     with Display(console) as display:
         display.study_started(study, ended[:1])
         for record in ended[1:]:
-            display.trial_runs(record.trial_id, "epoch 1 val_score 0.500")
+            display.trial_runs(record.trial_id, "epoch 1 val_f1 0.500")
             display.trial_ended(record)
     lines = out.getvalue().splitlines()
     assert len(lines) == len(ended) - 1
     network = "baseline/avg rgb w32 d4 32px"
-    assert lines[0] == f"[2/4] 00001 finished: val_score 0.6000, 0.3000 ms, {network}"
+    assert lines[0] == f"[2/4] 00001 finished: val_f1 0.6000, 0.3000 ms, {network}"
     assert lines[2] == f"[4/4] 00003 infeasible: it infeasible, 2.0000 ms, {network}"
     assert lines[3] == f"[5/4] 00004 failed: it failed, no latency, {network}"
     assert "\x1b" not in out.getvalue()
@@ -203,15 +205,15 @@ def test_a_pause_is_a_plain_line(study: StudyRecord, record: Record, waiting: Re
     console, out = plain(40)
     with Display(console) as display:
         display.study_started(study, [])
-        display.trial_runs("00012", "epoch 4 val_score 0.812")
+        display.trial_runs("00012", "epoch 4 val_f1 0.812")
         display.trial_waits(waiting("00012", 4, 12, 0.8123))
         display.trial_runs("00012", "starts")
         display.trial_waits(waiting("00012", 8, 12, 0.9).model_copy(update={"reason": "after [8] of 12 epochs"}))
         display.trial_ended(record("00012", "stopped", latency_ms=0.0231, val_score=0.9))
     waits, again, end = out.getvalue().splitlines()
-    assert waits == "00012 waits after 4 of 12 epochs: val_score 0.8123, 0.5000 ms"
-    assert again == "00012 waits after [8] of 12 epochs: val_score 0.9000, 0.5000 ms"
-    assert end == "[1/4] 00012 stopped: val_score 0.9000, 0.0231 ms, baseline/avg rgb w32 d4 32px"
+    assert waits == "00012 waits after 4 of 12 epochs: val_f1 0.8123, 0.5000 ms"
+    assert again == "00012 waits after [8] of 12 epochs: val_f1 0.9000, 0.5000 ms"
+    assert end == "[1/4] 00012 stopped: val_f1 0.9000, 0.0231 ms, baseline/avg rgb w32 d4 32px"
 
 
 def still(display: Display) -> str:
@@ -314,7 +316,7 @@ def test_the_view_fits_the_terminal(height: int, rows: int, study: StudyRecord, 
     display = begun(terminal(height=height)[0], study)
     for i in range(FRONT_ROWS + 3):
         display.trial_ended(record(f"{i:05d}", "finished", latency_ms=0.1 + i / 100, val_score=0.5 + i / 100))
-    display.trial_runs("00099", "epoch 1 val_score 0.500")
+    display.trial_runs("00099", "epoch 1 val_f1 0.500")
     lines = view(display)
     assert len(lines) < height
     assert sum(line[7:8] == "|" for line in lines) == rows
@@ -356,10 +358,10 @@ def test_lines_fit_a_terminal(study: StudyRecord, ended: list[TrialRecord], reco
     with Display(console) as display:
         display.study_started(study.model_copy(update={"study": "a-study-of-hands-12", "trials": 200}), [])
         for one in [*ended, record("00006", "finished", widest, latency_ms=0.9, val_score=0.95)]:
-            display.trial_runs(one.trial_id, "epoch 12 val_score 0.512")
+            display.trial_runs(one.trial_id, "epoch 12 val_f1 0.512")
             display.trial_ended(one)
         for trial_id in ("00007", "00008"):
-            display.trial_runs(trial_id, "epoch 12 val_score 0.512")
+            display.trial_runs(trial_id, "epoch 12 val_f1 0.512")
         shown, still = terminal()
         shown.print(display._render())
     lines = view(display)
@@ -368,7 +370,7 @@ def test_lines_fit_a_terminal(study: StudyRecord, ended: list[TrialRecord], reco
     assert "a-study-of-hands-12" in text
     assert "7/200 trials" in text
     assert "4 finished, 1 stopped, 1 rejected, 1 failed, 2 running, 0 paused; hypervolume 0.5" in text
-    assert "00007 epoch 12 val_score 0.512; 00008 epoch 12 val_score 0.512" in text
+    assert "00007 epoch 12 val_f1 0.512; 00008 epoch 12 val_f1 0.512" in text
     assert "inverted_se/avgmax_mlp luma w128 d4 128x120px x16" in text  # on one line
     assert "\x1b" in out.getvalue()
     assert still.getvalue()

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from plotly.graph_objects import Figure
 
 from whc.errors import StudyError
-from whc.records import StudyRecord, TrialRecord
+from whc.records import Metric, StudyRecord, TrialRecord
 from whc.records.results import hypervolume_of
 from whc.search.showing import report
 from whc.search.space import space
 from whc.search.space.summary import summary
 
 Record = Callable[..., TrialRecord]
+F1 = Metric(key="f1", name="F1")
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ def test_the_front_names_its_trials(record: Record) -> None:
         record("00003", "infeasible", latency_ms=2.0),
         record("00004", "stopped", latency_ms=0.1, val_score=0.99),
     ]
-    drawn = figure(report._front(ended))
+    drawn = figure(report._front(F1, ended))
     places = {trace.name: list(zip(trace.x, trace.y, strict=True)) for trace in drawn.data}
     assert places == {
         "cut short (1)": [(0.1, 0.99)],
@@ -187,7 +188,7 @@ def test_the_front_names_its_trials(record: Record) -> None:
 
 
 def test_what_matters_is_found(tree: space.Section, trials: list[TrialRecord]) -> None:
-    section = report._importances(report._sampled(trials, space.distributions(tree), "study.yaml", whole=True))
+    section = report._importances(F1, report._sampled(F1, trials, space.distributions(tree), "study.yaml", whole=True))
     f1, latency = section.figures
     assert isinstance(f1, Figure)
     assert isinstance(latency, Figure)
@@ -206,8 +207,8 @@ def test_of_many_trials_the_best_are_drawn(record: Record) -> None:
 
 
 def test_a_parameter_is_shown_for_each_trial(tree: space.Section, trials: list[TrialRecord]) -> None:
-    drawn = figure(report._parameters(report._sampled(trials, space.distributions(tree), "study.yaml")))
-    axes = ["val_score", "latency ms", "backbone", "depth", "expansion", "head", "image_size", "lr", "width"]
+    drawn = figure(report._parameters(report._sampled(F1, trials, space.distributions(tree), "study.yaml")))
+    axes = ["val_f1", "latency ms", "backbone", "depth", "expansion", "head", "image_size", "lr", "width"]
     assert list(drawn.layout.xaxis.ticktext) == axes
     assert sum(trace.mode == "lines" for trace in drawn.data) == 30
 
