@@ -21,6 +21,7 @@ from whc.data.dataset import Corpus, load
 from whc.runtimes import onnxruntime_cpu
 from whc.search.running import study as studies
 from whc.search.space import space
+from whc.tasks.classification import Classification
 from whc.training.checkpoint import Checkpoint
 from whc.trials import cluster
 from whc.trials.artifacts import export, trainer
@@ -65,7 +66,7 @@ def main() -> None:
     """Search for so many minutes."""
     path, data, minutes, seed, out = sys.argv[1:]
     settings, tree = studies.read(Path(path))
-    corpus = load(Path(data), space.image_sizes(tree))
+    corpus = load(Path(data), space.image_sizes(tree), Classification)
     workers = settings.workers or 2
     start = time.time()  # as in ours: the cluster's start counts
     with cluster.started(workers, sum(array.nbytes for array in corpus.images.values())):

@@ -61,10 +61,10 @@ class Twin:
         chosen = slice(config.training.batch_size)
         self.images = batches.batch(rows.index[chosen])
         self.targets = torch.from_numpy(rows.targets[chosen]).to(batches.device)
-        self.weights = torch.ones(2, device=batches.device)
         self.network = deepcopy(network).train()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), fused=True)
-        self.loss = config.task_module.loss
+        task = config.task_for(batches.corpus.labels)
+        self.loss = task.objective(network, torch.ones(2, device=batches.device), 0.0)
         precision = config.training.precision
         self.arithmetic = partial(
             torch.autocast, batches.device.type, PRECISIONS[precision], enabled=precision != "fp32"
@@ -73,7 +73,7 @@ class Twin:
     def step(self, images: Tensor | None = None) -> None:
         with self.arithmetic():
             logits = self.network(self.images if images is None else images)
-        loss = self.loss(logits.float(), self.targets, self.weights)
+        loss = self.loss(logits.float(), self.targets)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
@@ -84,7 +84,7 @@ def compare(config: TrialConfig, device: torch.device, rounds: int, steps: int) 
     batch = config.training.batch_size
     data = corpus((rounds + 2) * steps * batch)
     batches = batches_of(config, data, device)
-    trainer = Trainer(untrained(config, data.labels), batches, config.task_module, config.threshold, config.training)
+    trainer = Trainer(untrained(config, data.labels), batches, config.task_for(data.labels), config.training)
     twin = Twin(config, trainer.network, batches)
     pairs: list[tuple[float, float]] = []
     done, start = 0, clock(device)
@@ -141,9 +141,9 @@ def breakdown(config: TrialConfig, steps: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(augmentation, "light", watch.around(augmentation.light, "photometric"))
     monkeypatch.setattr(Batches, "_gather", watch.around(Batches._gather, "gather"))
     change = watch.around(partial(augment, settings=config.training.augmentation, generator=generator), "augment")
-    batch, step = watch.around(batches.batch, "batch"), watch.around(twin.step, "step")
+    batch, step = watch.around(batches.changed_batch, "batch"), watch.around(twin.step, "step")
     for chosen in np.split(np.random.default_rng(0).permutation(steps * size), steps):
-        step(batch(rows.index[chosen], change))
+        step(batch(rows.index[chosen], change)[0])
     steps_of_augment = "flip", "affine", "photometric", "clahe"
     return {
         "gather": watch["gather"],

@@ -18,6 +18,7 @@ from whc.latency.bench import session
 from whc.latency.timing import Protocol
 from whc.plugins import ChoiceOf
 from whc.records import LadderTable, StudyRecord
+from whc.tasks.classification import Classification
 from whc.training import checkpoint
 from whc.training.loop import evaluate
 from whc.trials.artifacts import batches_of, restore
@@ -31,7 +32,7 @@ LEAST_VARIANTS, LEAST_BEST, LEAST_P, P_BYTES, P_MS = 4, 0.86, 0.78, 60_000, 0.1
 
 def ladder(data: Path) -> tuple[Path, LadderTable]:
     runs = Path(os.environ.get("WHC_RUNS", "runs"))
-    fingerprint = load(data, [(32, 32)]).fingerprint
+    fingerprint = load(data, [(32, 32)], Classification).fingerprint
     for path in sorted(runs.glob("*/table.json"), key=lambda path: -path.stat().st_mtime):
         table = records.load(LadderTable, path)
         if table.data_fingerprint == fingerprint:
@@ -42,10 +43,11 @@ def ladder(data: Path) -> tuple[Path, LadderTable]:
 def original_f1(path: Path, data: Path) -> float:
     saved = checkpoint.load(path)
     config, network = restore(saved, str(path))
-    corpus = load(data, [config.model.image_size], interpolation=saved.interpolation)
+    corpus = load(data, [config.model.image_size], config.task_kind, interpolation=saved.interpolation)
     batches = batches_of(config, corpus, torch.device("cpu"))
-    said = np.concatenate(list(evaluate(network, batches, "test", config.task_module)))
-    return float(config.task_module.score(said, batches.windows("test").targets, config.threshold))
+    task = config.task_for(corpus.labels)
+    outputs = np.concatenate(list(evaluate(network, batches, "test", task)))
+    return float(task.judge(outputs, batches.windows("test").targets).score())
 
 
 def test_the_ladder_against_the_originals(shared: Path) -> None:
@@ -86,7 +88,7 @@ def test_a_second_timing_after_other_work(shared: Path) -> None:
         timed = session(files, RUNTIME, Protocol(), reference_ms)
         ratios.append([file.latency.ratio for file in timed.files])
         if turn == 0:  # other work between
-            load(shared / "data" / "smile" / "dataset.parquet", [(48, 48)])
+            load(shared / "data" / "smile" / "dataset.parquet", [(48, 48)], Classification)
     apart = np.abs(np.divide(*ratios) - 1)
     print(f"\ntwo timings of {folder.name}: latencies within {apart.max():.1%} of each other (5 % asked)")
     assert np.argsort(ratios[0]).tolist() == np.argsort(ratios[1]).tolist() == list(range(len(files)))

@@ -59,11 +59,12 @@ def exported(model: dict[str, object], path: Path) -> tuple[TrialConfig, Path]:
     config = TrialConfig.model_validate({"model": model})
     height, width = config.model.image_size
     metadata = ModelMetadata(
-        task="classification", labels=["no", "yes"], positive="yes", layout=config.model.layout, frames=1,
-        frame_rate=None, height=height, width=width, resize="stretch", interpolation="area", threshold=0.5,
+        task="classification", labels=["no", "yes"], layout=config.model.layout, frames=1,
+        frame_rate=None, height=height, width=width, resize="stretch", interpolation="area",
         data_fingerprint="", code_version="",
     )  # fmt: skip
-    onnx_export.export(untrained(config, ["no", "yes"]), path, metadata, config.model.input_shape, onnx_export.Config())
+    network, task = untrained(config, metadata.labels), config.task_for(metadata.labels)
+    onnx_export.export(network, task, path, metadata, config.model.input_shape, onnx_export.Config())
     return config, path
 
 

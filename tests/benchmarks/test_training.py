@@ -21,11 +21,14 @@ from PIL import Image, ImageEnhance
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from whc.data.dataset import SPLITS, Corpus, load
-from whc.factory.front import turned
+from whc.factory.front import changed as corpus_changed
 from whc.models.assemble import ModelConfig, build
+from whc.tasks import turned
+from whc.tasks.classification import Classification
 from whc.training import checkpoint
 from whc.training.loop import evaluate
 from whc.trials.artifacts import batches_of, restore
+from whc.trials.config import TrialConfig
 
 pytestmark = pytest.mark.bench
 
@@ -120,13 +123,14 @@ def first_step(out: Path) -> float:
 def f1_of(path: Path, corpus: Corpus) -> float:
     config, network = restore(checkpoint.load(path), str(path))
     batches = batches_of(config, corpus, torch.device("cpu"))
-    said = np.concatenate(list(evaluate(network, batches, "test", config.task_module)))
-    return float(config.task_module.score(said, batches.windows("test").targets, config.threshold))
+    task = config.task_for(corpus.labels)
+    outputs = np.concatenate(list(evaluate(network, batches, "test", task)))
+    return float(task.judge(outputs, batches.windows("test").targets).score())
 
 
 def f1_told(path: Path, corpus: Corpus) -> str:
-    test = SPLITS.index("test")
-    told = {degrees: f1_of(path, turned(corpus, test, degrees)) for degrees in (0, 12, -12)}
+    test, task = SPLITS.index("test"), TrialConfig().task_for(corpus.labels)
+    told = {degrees: f1_of(path, corpus_changed(corpus, test, turned(degrees), task)) for degrees in (0, 12, -12)}
     return ", ".join(f"{f1:.4f} at {degrees:+} degrees" for degrees, f1 in told.items())
 
 
@@ -134,7 +138,7 @@ def test_start(data: Path, tmp_path: Path) -> None:
     decoding, starts = [], []
     for turn in range(3):
         start = time.perf_counter()
-        load(data, [(32, 32)])
+        load(data, [(32, 32)], Classification)
         decoding.append(time.perf_counter() - start)
         out = tmp_path / str(turn)
         starts.append(-train(data, out, "training.epochs=1") + first_step(out))
@@ -145,7 +149,7 @@ def test_start(data: Path, tmp_path: Path) -> None:
 
 
 def test_time_to_the_originals_f1(data: Path, tmp_path: Path) -> None:
-    original, corpus = OriginalTrainer(data), load(data, [(32, 32)])
+    original, corpus = OriginalTrainer(data), load(data, [(32, 32)], Classification)
     for seed in range(3):
         out = tmp_path / str(seed)
         began = train(data, out, f"training.seed={seed}")
@@ -165,7 +169,7 @@ def test_time_to_the_originals_f1(data: Path, tmp_path: Path) -> None:
 
 
 def test_what_250_seconds_reach(data: Path, tmp_path: Path) -> None:
-    corpus = load(data, [(32, 32)])
+    corpus = load(data, [(32, 32)], Classification)
     train(data, tmp_path / "short", "training.epochs=4")
     epochs = json.loads((tmp_path / "short" / "history.json").read_text())
     count = int((LONG_SECONDS - 8) / np.median([epoch["seconds"] for epoch in epochs[1:]]))
