@@ -76,10 +76,10 @@ def test_a_ladder_from_data_without_a_test_split(folder: Path) -> None:
     assert built.returncode == 0, built.stderr
     assert "no test split: nothing was scored on test" in built.stdout
     table = json.loads((folder / "runs" / "untested" / "table.json").read_text())
-    assert [row["f1"] for row in table["variants"]] == [None] * len(table["variants"])
+    assert [row["score"] for row in table["variants"]] == [None] * len(table["variants"])
     name = table["variants"][-1]["name"]
     predicted = result(folder, "predict", "--model", name, "--source", "untested.parquet", "--out", "untested.csv")
-    assert predicted["f1"].keys() == {"train", "val"}
+    assert predicted["scores"].keys() == {"train", "val"}
     assert result(folder, "demo", "--model", name, "--csv", "untested.csv", "--headless")["decisions"] > 50
 
 

@@ -11,7 +11,9 @@ import pytest
 from rich.console import Console
 
 from whc.cli.factory.build_table import _render
-from whc.records import UNTESTED, LadderTable, LeftOut, VariantRow
+from whc.records import LadderTable, LeftOut, Metric, VariantRow
+
+F1 = Metric(key="f1", name="F1")
 
 
 @pytest.mark.parametrize(
@@ -38,19 +40,19 @@ def test_what_is_left_out_is_counted(left_out: int, told: str) -> None:
 def test_scores_without_a_test_split_are_words() -> None:
     latency = {"latency_ms": 0.1, "latency_low_ms": 0.1, "latency_high_ms": 0.1, "runtime": "onnxruntime_cpu"}
     file = {"size_bytes": 1000, "params": 1, "onnx": "ladder/whc_m.onnx", "config": {}, "trial_id": "00000"}
-    scores: dict[str, Any] = {"f1": None, "score_low": None, "score_high": None, "score_changed": {}, "seeds": {}}
+    scores: dict[str, Any] = {"score": None, "score_low": None, "score_high": None, "score_changed": {}, "seeds": {}}
     row = VariantRow(name="whc_m", val_score=0.75, **scores, **latency, **file)
     lines = printed(variants=[row], test_split=False, floor=None, val_floor=0.625)
     (shown,) = [re.split(r"\s{2,}", line) for line in lines if "whc_m" in line]
     assert shown[:3] == ["whc_m", "no test split", "0.7500"]
-    assert UNTESTED in lines
+    assert F1.untested in lines
     assert "always calling 'waving' scores F1 0.6250 on validation" in lines
 
 
 def test_what_compares_with_other_studies_is_shown() -> None:
     latency = {"latency_ms": 0.1, "latency_low_ms": 0.1, "latency_high_ms": 0.1, "runtime": "onnxruntime_cpu"}
     file = {"size_bytes": 1000, "params": 1, "onnx": "ladder/whc_m.onnx", "config": {}, "trial_id": "00000"}
-    scores: dict[str, Any] = {"f1": 0.5, "score_low": 0.4, "score_high": 0.6, "score_changed": {}, "seeds": {}}
+    scores: dict[str, Any] = {"score": 0.5, "score_low": 0.4, "score_high": 0.6, "score_changed": {}, "seeds": {}}
     rows = [
         VariantRow(name=name, val_score=0.75, latency_ratio=ratio, **scores, **latency, **file)
         for name, ratio in (("whc_m", 0.381), ("whc_l", None))
@@ -63,7 +65,7 @@ def printed(**changes: Any) -> list[str]:
     """The lines that a table of no variants gives; keywords change it."""
     origin = {"data_fingerprint": "f00d", "code_version": "1", "host": "here", "noisy": False, "aa_ratio": 1.0}
     choice = {"floor": 0.25, "confidence": 0.8, "variants_at_95": 0, "variants": []}
-    about = {"study": "hands-1", "prefix": "whc", "task": "classification", "labels": ["still", "waving"]}
+    about = {"study": "hands-1", "prefix": "whc", "task": "classification", "labels": ["still", "waving"], "metric": F1}
     fields: dict[str, Any] = {**about, **origin, **choice, **changes}
     shown = io.StringIO()
     Console(file=shown, width=120).print(_render(LadderTable(**fields), Path("runs/hands-1"), ["registered"]))

@@ -88,13 +88,13 @@ def test_data_info(data: Path, result: Callable[..., Any]) -> None:
     assert list(told["splits"]) == ["train", "val", "test"]
     assert sum(split["rows"] for split in told["splits"].values()) == told["rows"]
     assert sum(split["clips"] for split in told["splits"].values()) == 12
-    assert all(min(split["classes"].values()) > 0 for split in told["splits"].values())
+    assert all(min(split["strata"].values()) > 0 for split in told["splits"].values())
     assert [leak["count"] for leak in told["leaks"].values()] == [0, 0, 0]
     assert told["unreadable"] == {"count": 0, "examples": []}
 
 
 def test_train(folder: Path, trained: Any) -> None:
-    assert 0 <= trained["f1"] <= 1
+    assert 0 <= trained["score"] <= 1
     assert 0 <= trained["val_score"] <= 1
     assert 0 < trained["floor"] < 1
     assert trained["epoch"] == 1
@@ -113,7 +113,7 @@ def test_train(folder: Path, trained: Any) -> None:
     called = sum(row["label"] == "waving_hand" for row in rows) + sum(
         row["true_label"] == "waving_hand" for row in rows
     )
-    assert trained["f1"] == pytest.approx(2 * hits / called)
+    assert trained["score"] == pytest.approx(2 * hits / called)
     assert json.loads((out / "summary.json").read_text(encoding="utf-8")) == trained
     resolved = TrialConfig.model_validate(load_yaml(out / "config.yaml"))
     assert (resolved.training.epochs, resolved.model.color, resolved.model.width) == (1, "luma", 4)
@@ -153,9 +153,9 @@ def test_demo(model: Path, home: Path, result: Callable[..., Any]) -> None:
     told = result("demo", "--model", model, "--source", pictures, "--headless", "--save", "out.mp4", "--csv", "out.csv")
     assert told["model"] == str(model)
     assert told["source"] == str(pictures)
-    assert told["positive"] == CLASS_LABELS[1]
+    assert told["headline"] == [CLASS_LABELS[1]]
     assert (told["frames"], told["decisions"]) == (6, 5)  # two frames to a decision
-    assert 0 <= told["positive_share"] <= 1
+    assert 0 <= told["shares"][CLASS_LABELS[1]] <= 1
     assert told["latency_ms_p50"] > 0
     assert told["fps"] > 0
     assert (told["save"], told["csv"]) == ("out.mp4", "out.csv")

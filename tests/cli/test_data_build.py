@@ -67,6 +67,7 @@ def test_json_is_the_report(crops: Path, whc_command: Run) -> None:
     assert told["config"] == {
         "kind": "images",
         "folder": "done",
+        "csv": None,
         "split": None,
         "group": None,
         "labels": ["yes", "no"],

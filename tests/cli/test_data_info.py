@@ -13,7 +13,7 @@ FOLDER = "/home/somebody/projects/of/last/year/smiling-faces-by-person/dataset.p
 
 
 def report(labels: list[str], people: Finding) -> DatasetReport:
-    split = SplitReport(rows=30, classes=dict.fromkeys(labels, 3), people=2, clips=30)
+    split = SplitReport(rows=30, strata=dict.fromkeys(labels, 3), people=2, clips=30)
     return DatasetReport(
         path=FOLDER,
         rows=90,

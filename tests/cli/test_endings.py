@@ -95,7 +95,7 @@ def test_an_error_of_ours_keeps_its_traceback(home: Path, monkeypatch: pytest.Mo
     def broken(path: Path) -> None:
         os.close(10_000)
 
-    monkeypatch.setattr("whc.data.report.inspect", broken)
+    monkeypatch.setattr("whc.data.parquet.column_names", broken)
     monkeypatch.setattr(sys, "argv", ["whc", "data", "info", "x.parquet"])
     with pytest.raises(OSError, match="Bad file descriptor"):
         whc.cli.main()
@@ -116,7 +116,7 @@ def test_every_signal_ends_a_command_as_ctrl_c_does(
             raise
 
     before = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)]
-    monkeypatch.setattr("whc.data.report.inspect", interrupted)
+    monkeypatch.setattr("whc.data.parquet.column_names", interrupted)
     ended = whc_command("data", "info", "x.parquet")
     assert (ended.code, ended.out, ended.err.strip()) == (128 + number, "", "interrupted")
     assert finished == [Path("x.parquet")]

@@ -385,7 +385,7 @@ def test_a_bug_keeps_its_traceback(home: Path, monkeypatch: pytest.MonkeyPatch) 
     def broken(path: Path) -> None:
         raise RuntimeError(f"a bug at {path}")
 
-    monkeypatch.setattr("whc.data.report.inspect", broken)
+    monkeypatch.setattr("whc.data.parquet.column_names", broken)
     monkeypatch.setattr(sys, "argv", ["whc", "data", "info", "x.parquet"])
     with pytest.raises(RuntimeError, match=re.escape("a bug at x.parquet")):
         whc.cli.main()
@@ -395,6 +395,6 @@ def test_ctrl_c_ends_quietly(whc_command: Callable[..., Any], monkeypatch: pytes
     def interrupted(path: Path) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("whc.data.report.inspect", interrupted)
+    monkeypatch.setattr("whc.data.parquet.column_names", interrupted)
     ended = whc_command("data", "info", "x.parquet")
     assert (ended.code, ended.out, ended.err.strip()) == (130, "", "interrupted")

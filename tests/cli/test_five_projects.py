@@ -132,7 +132,8 @@ def test_their_files_are_read(project: str, frames: pd.DataFrame, tmp_path: Path
     path = tmp_path / "dataset.parquet"
     _, labels, rule = PROJECTS[project]
     table = read(path)
-    assert (table.labels, table.clip_rule) == (labels, rule)
+    assert table.labelled is not None
+    assert (table.labelled.labels, table.clip_rule) == (tuple(labels), rule)
     expected = pictured(frames, project).set_index("file")
     names = table.rows["image_path"].str.rpartition("/")[2]
     assert sorted(names) == sorted(frames["file"])
@@ -179,7 +180,7 @@ def test_train_predict_search_and_build_table(
     assert (rule in trained.err) == takes_windows
     predict = ("predict", "--source", "dataset.parquet", "--split", "validation", "--out", "val.csv", "--model")
     predicted = result(*predict, "run/checkpoint.pt")
-    assert list(predicted["f1"]) == ["val"]
+    assert list(predicted["scores"]) == ["val"]
     assert list(predicted["called"]) == list(labels)
     assert predicted["notes"][:1] == ([rule] if takes_windows else [])
 
@@ -191,4 +192,4 @@ def test_train_predict_search_and_build_table(
     assert result("search", "--space", "space.yaml", "--data", "dataset.parquet")["complete"]
     (best, *_) = reversed(result("factory", "build-table")["variants"])
     again = result(*predict, best["name"])
-    assert again["f1"]["val"] == pytest.approx(best["val_score"], abs=0.01)
+    assert again["scores"]["val"] == pytest.approx(best["val_score"], abs=0.01)

@@ -32,9 +32,10 @@ def study(
 ) -> Path:
     """A study of one trial, all of which has ended."""
     from whc.data.dataset import load
+    from whc.tasks.classification import Classification
 
     folder = home / "runs" / "foreign"
-    facts = {"data": str(data), "data_fingerprint": load(data, [(32, 32)]).fingerprint, "trials": 1}
+    facts = {"data": str(data), "data_fingerprint": load(data, [(32, 32)], Classification).fingerprint, "trials": 1}
     make_study(study="foreign", space=SPACE, **facts).save(folder)
     curve = [CurvePoint(epoch=1, val_score=0.8, seconds=1.0)]
     ended = {"study": "foreign", "drawn": {"model.width": 32}, "val_score": 0.8, "curve": curve, "params": 10}

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from whc.data.synthetic import render
-from whc.records import UNTESTED
+from whc.tasks.classification import Classification
 
 SMALL = ("training.epochs=2", "model.width=4", "model.depth=1", "model.image_size=16")
 
@@ -38,15 +38,15 @@ def test_train_and_predict(without: Callable[..., Path], home: Path, whc_command
     assert first.startswith("run/checkpoint.pt: validation F1 0.")
     assert first.endswith("on validation")
     assert "test F1" not in trained.out
-    assert second == UNTESTED
+    assert second == Classification.metric.untested
     summary = json.loads((home / "run" / "summary.json").read_text(encoding="utf-8"))
-    assert (summary["test_split"], summary["f1"], summary["floor"]) == (False, None, None)
+    assert (summary["test_split"], summary["score"], summary["floor"]) == (False, None, None)
     assert not (home / "run" / "test_predictions.csv").exists()
 
     told = ("predict", "--model", "run/checkpoint.pt", "--source", "no_test.parquet", "--out", "out.csv")
     predicted = whc_command(*told, "--json")
     assert predicted.code == 0, predicted.err
-    f1 = json.loads(predicted.out)["f1"]
+    f1 = json.loads(predicted.out)["scores"]
     assert f1.keys() == {"train", "val"}
     assert f1["val"] == pytest.approx(summary["val_score"])
     refused = whc_command(*told, "--split", "test")

@@ -65,7 +65,7 @@ def test_checkpoint_and_file_give_the_same_table(models: Path, whc_command: Comm
         ended = whc_command("predict", "--model", model, "--source", "crops.parquet", "--out", "out/x.csv", "--json")
         assert (ended.code, ended.err) == (0, "")
         told = json.loads(ended.out)
-        assert (told["rows"], sum(told["called"].values()), list(told["f1"])) == (3, 3, ["val", "test"])
+        assert (told["rows"], sum(told["called"].values()), list(told["scores"])) == (3, 3, ["val", "test"])
         assert told["out"] == str(Path("out", "x.csv"))
         with (models / "out" / "x.csv").open(encoding="utf-8", newline="") as file:
             found.append(list(csv.DictReader(file)))

@@ -25,7 +25,7 @@ LABELS = ["dark", "bright"]
 @pytest.fixture
 def model(home: Path, make_metadata: Callable[..., ModelMetadata]) -> str:
     """model.onnx, which gives the mean of a picture, and pictures/ to run it on."""
-    described = make_metadata(labels=LABELS, positive=LABELS[1], height=8, width=8)
+    described = make_metadata(labels=LABELS, height=8, width=8)
     graph = helper.make_graph(
         [helper.make_node("ReduceMean", ["images", "axes"], ["prob_bright"], keepdims=0)],
         "brightness",

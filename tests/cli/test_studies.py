@@ -77,6 +77,7 @@ def test_the_list_has_the_newest_first(words: tuple[str, ...], runs: Path, resul
         "states": {"finished": 3, "stopped": 1, "infeasible": 3, "failed": 2},
         "ended": 9,
         "trials": 9,
+        "metric": {"key": "f1", "name": "F1", "unit": "", "error_scale": None, "digits": 4},
         "best_val_score": 0.8,
         "front": 2,
         "hypervolume": pytest.approx(0.1 * 2.302585 + 0.2 * 1.609438),

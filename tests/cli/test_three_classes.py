@@ -69,7 +69,7 @@ def test_train_export_demo_predict(shapes: Path, whc_command: Callable[..., Any]
     trained = told("train", "--data", "shapes.parquet", "--out", "run", "--config", "small.yaml")
     # Calling half of all rows right, and the others never.
     assert trained["floor"] == pytest.approx(2 * 15 / (30 + 15) / 3)
-    assert trained["f1"] > trained["floor"] + 0.5
+    assert trained["score"] > trained["floor"] + 0.5
     told("export", "--checkpoint", trained["checkpoint"], "--out", "model.onnx")
 
     summary = told("demo", "--headless", "--model", "model.onnx", "--source", "pictures", "--csv", "out.csv")
@@ -84,10 +84,10 @@ def test_train_export_demo_predict(shapes: Path, whc_command: Callable[..., Any]
     assert [called.count(label) / 30 for label in LABELS] == pytest.approx(list(summary["shares"].values()))
     hits = {label: sum(c == r == label for c, r in zip(called, real, strict=True)) for label in LABELS}
     macro = np.mean([2 * hits[label] / (called.count(label) + real.count(label)) for label in LABELS])
-    assert macro == pytest.approx(trained["f1"])  # the demo sees what the trainer scored
+    assert macro == pytest.approx(trained["score"])  # the demo sees what the trainer scored
 
     for model in (trained["checkpoint"], "model.onnx"):
         predicted = told("predict", "--model", model, "--source", "shapes.parquet", "--out", "predicted.csv")
         assert predicted["rows"] == sum(ROWS.values())
-        assert predicted["f1"]["test"] == pytest.approx(trained["f1"])
-        assert predicted["f1"]["val"] == pytest.approx(trained["val_score"])
+        assert predicted["scores"]["test"] == pytest.approx(trained["score"])
+        assert predicted["scores"]["val"] == pytest.approx(trained["val_score"])
