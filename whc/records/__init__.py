@@ -9,7 +9,7 @@ from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, L
 from whc.records.metadata import ModelMetadata, code_version
 from whc.records.metric import NO_TEST_SPLIT, Metric
 from whc.records.observers import LadderObserver, SearchObserver
-from whc.records.studies import SamplerName, StudyRecord, as_list, data_name, existing_study, study_folder
+from whc.records.studies import FileNames, SamplerName, StudyRecord, data_name, existing_study, study_folder
 from whc.records.trials import CurvePoint, State, TrialRecord, load_trial, trial_records
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "TABLE_SCHEMA",
     "CurvePoint",
     "FailedFile",
+    "FileNames",
     "Footprint",
     "IdleReference",
     "LadderObserver",
@@ -36,7 +37,6 @@ __all__ = [
     "TimedFile",
     "TrialRecord",
     "VariantRow",
-    "as_list",
     "code_version",
     "data_name",
     "existing_study",

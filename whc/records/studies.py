@@ -18,13 +18,17 @@ from whc.records.metric import Metric
 SamplerName = Literal["auto", "tpe", "nsga2", "gp", "random"]
 
 
-def as_list(value: object) -> object:
+def _as_list(value: object) -> object:
     """One name as a list of one; anything else as it is."""
     return [value] if isinstance(value, str) else value
 
 
 def _one_or_all(names: list[str]) -> str | list[str]:
     return names[0] if len(names) == 1 else names
+
+
+FileNames = Annotated[list[str], BeforeValidator(_as_list), PlainSerializer(_one_or_all)]
+"""Names of files, written as one name or a list of several."""
 
 
 class StudyRecord(Record):
@@ -42,7 +46,7 @@ class StudyRecord(Record):
     study: FolderName
     space_name: str
     space: dict[str, Any]
-    data: Annotated[list[str], BeforeValidator(as_list), PlainSerializer(_one_or_all)] = Field(min_length=1)
+    data: FileNames = Field(min_length=1)
     data_fingerprint: str
     recipe: str
     trials: int = Field(ge=1)

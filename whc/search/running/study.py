@@ -8,13 +8,13 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from whc import records
 from whc.config import Settings, shipped, validate
 from whc.errors import StudyError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf
-from whc.records import SamplerName, StudyRecord, as_list
+from whc.records import FileNames, SamplerName, StudyRecord
 from whc.search.sampling.scheduler import Halving
 from whc.search.space import include, space
 from whc.trials.run import Limits
@@ -39,7 +39,7 @@ class SearchFile(Settings):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=40)
-    data: Annotated[list[str], BeforeValidator(as_list)] = []
+    data: FileNames = []
     recipe: str
     trials: int = Field(20, ge=1, le=1_000_000)
     workers: int | None = Field(None, ge=1, le=10_000)
