@@ -57,7 +57,7 @@ def study(searched: Path, tmp_path: Path) -> Path:
 def untested(study: Path) -> Path:
     """The same study of data that have no test split."""
     about = StudyRecord.load(study)
-    rows = pq.read_table(about.data)
+    rows = pq.read_table(about.data_shown)
     data = study.parent / "untested.parquet"
     pq.write_table(rows.filter(pc.not_equal(rows["split"], "test")), data)
     fingerprint = load(data, [(16, 16)], Classification).fingerprint
@@ -298,7 +298,7 @@ def test_a_ladder_without_a_test_split(untested: Path, recipe: str, monkeypatch:
     table, _ = build_table(untested, recipe, [], steps.append)
     assert not any("test split" in step for step in steps)
     assert table == records.load(LadderTable, untested / "table.json")
-    corpus = load(Path(StudyRecord.load(untested).data), [(16, 16)], Classification)
+    corpus = load(Path(StudyRecord.load(untested).data_shown), [(16, 16)], Classification)
     constant = TrialConfig().task_for(corpus.labels).floor(windows(corpus, "val", 1).targets)
     assert table.floor_shown == (constant, "validation")
 
@@ -359,7 +359,7 @@ def test_confidence_decides_how_many_are_told_apart(study: Path, recipe: str, tm
 
 def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> None:
     trials, about = list(records.trial_records(study)), StudyRecord.load(study)
-    corpus, runtime = load(Path(about.data), [(16, 16)], Classification), ChoiceOf("runtimes").parse("onnxruntime_cpu")
+    corpus, runtime = load(Path(about.data_shown), [(16, 16)], Classification), ChoiceOf("runtimes").parse("onnxruntime_cpu")
     fitted, _ = refit(trials, about, study, corpus, Refit(seeds=0), runtime, lambda _: None)
     exported, _ = front.export_all(fitted, tmp_path, corpus, runtime, ParityLimits(), lambda _: None)
     evidence = front.score_all(exported, corpus, runtime)

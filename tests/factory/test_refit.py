@@ -29,7 +29,7 @@ def study(searched: Path, tmp_path: Path) -> Path:
 
 def test_training_again(study: Path) -> None:
     about = StudyRecord.load(study)
-    corpus = load(Path(about.data), [(16, 16)], Classification)
+    corpus = load(Path(about.data_shown), [(16, 16)], Classification)
     trials = front_trials(list(records.trial_records(study)))[:1]
     settings = Refit(seeds=2, epochs=2)
     steps: list[str] = []

@@ -17,23 +17,23 @@ def test_the_study() -> None:
     study = StudyRecord.load(STUDY)
     assert (study.study, study.trials, study.scheduler, study.seed) == ("hands-1", 16, {"eta": 3, "rungs": 2}, 3)
     assert study.limits == {"latency_ms": 50, "size_bytes": 3500}
-    assert study.constant_f1 == pytest.approx(0.5611510791366906)
+    assert study.floor == pytest.approx(0.5611510791366906)
 
 
 def test_its_trials() -> None:
     infeasible, better, faster = trial_records(STUDY)
     assert [trial.state for trial in (infeasible, better, faster)] == ["infeasible", "finished", "finished"]
-    assert infeasible.val_f1 is None
+    assert infeasible.val_score is None
     assert infeasible.reason == "size_bytes +9% over its limit"
-    assert better.val_f1 == pytest.approx(0.7933884297520661)
+    assert better.val_score == pytest.approx(0.7933884297520661)
     assert [point.epoch for point in better.curve] == [1, 2, 3, 4, 5]
-    assert better.val_f1 == max(point.val_f1 for point in better.curve)
+    assert better.val_score == max(point.val_score for point in better.curve)
 
 
 def test_a_trial_that_waits() -> None:
     waiting = load_trial(STUDY / "trials" / "00009" / "rung.json", "hands-1")
     assert (waiting.state, len(waiting.curve)) == ("waiting", 2)
-    assert waiting.val_f1 == pytest.approx(0.5842696629213483)
+    assert waiting.val_score == pytest.approx(0.5842696629213483)
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,10 @@ def test_the_table(file: Path, has_val_floor: bool) -> None:
     assert [row.name for row in table.variants] == ["hands_m", "hands_l"]
     assert [row.trial_id for row in table.variants] == ["00007", "00006"]
     assert (table.task, table.labels, table.test_split) == ("classification", ["no_waving_hand", "waving_hand"], True)
-    assert table.constant_shown == (pytest.approx(0.5808823529411765), "test")
-    assert table.constant_val_f1 == (pytest.approx(0.5611510791366906) if has_val_floor else None)
+    assert table.floor_shown == (pytest.approx(0.5808823529411765), "test")
+    assert table.val_floor == (pytest.approx(0.5611510791366906) if has_val_floor else None)
     row = table.variants[0]
-    scores = [row.f1, row.f1_low, row.f1_high, row.val_f1, *row.f1_rotated.values(), *row.seeds.values()]
+    scores = [row.score, row.score_low, row.score_high, row.val_score, *row.score_changed.values(), *row.seeds.values()]
     assert scores == pytest.approx([0.372727, 0.320755, 0.421053, 0.659218, 0.472222, 0.342593, 0.663212], abs=1e-6)
     assert (row.latency_ms, row.size_bytes, row.params) == (pytest.approx(0.008707685823014035), 2993, 125)
 
@@ -60,4 +60,4 @@ def test_latencies_of_a_device() -> None:
 
 def test_a_recipe() -> None:
     read = recipe.read(MADE / "recipe.yaml")
-    assert (read.prefix, read.min_gain, read.min_over_constant) == ("hands", 0.005, 0.01)
+    assert (read.prefix, read.min_gain, read.min_over_floor) == ("hands", 0.005, 0.01)

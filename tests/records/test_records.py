@@ -338,7 +338,7 @@ def test_a_moved_or_copied_project_has_its_own_data(
     else:
         old.rename(new)
     folder = new / "runs" / "hands"
-    assert StudyRecord.load(folder).data == "data/hands.parquet"
+    assert StudyRecord.load(folder).data == ["data/hands.parquet"]
     assert StudyRecord.load(folder).data_paths(folder) == [new / "data" / "hands.parquet"]
 
 
@@ -348,7 +348,7 @@ def test_data_of_the_current_folder_is_named_from_it(
     monkeypatch.chdir(tmp_path)
     Path("hands.parquet").touch()
     folder = project_with_study(Path(), Path("hands.parquet"), make_study)
-    assert StudyRecord.load(folder).data == "hands.parquet"
+    assert StudyRecord.load(folder).data == ["hands.parquet"]
     assert StudyRecord.load(folder).data_paths(folder) == [tmp_path / "hands.parquet"]
 
 
@@ -359,7 +359,7 @@ def test_data_elsewhere_keeps_its_whole_path(tmp_path: Path, make_study: Callabl
     for spelt in (elsewhere, tmp_path / "project" / ".." / "elsewhere" / "hands.parquet"):
         (tmp_path / "project").mkdir(exist_ok=True)
         folder = project_with_study(tmp_path / "project", spelt, make_study)
-        assert StudyRecord.load(folder).data == str(elsewhere)
+        assert StudyRecord.load(folder).data == [str(elsewhere)]
         assert StudyRecord.load(folder).data_paths(folder) == [elsewhere]
     (tmp_path / "project" / "hands.parquet").touch()  # of the same name, but not it
     assert StudyRecord.load(folder).data_paths(folder) == [elsewhere]

@@ -24,7 +24,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_read(tmp_path: Path) -> None:
     settings, tree = read(write(tmp_path, GOOD))
-    assert (settings.name, settings.recipe, settings.trials, settings.data) == ("hands", "tiny", 20, None)
+    assert (settings.name, settings.recipe, settings.trials, settings.data) == ("hands", "tiny", 20, [])
     assert settings.limits.model_dump(exclude_none=True) == {}
     assert set(tree.children) == {"model"}
 
@@ -81,7 +81,7 @@ def test_begin_keeps_the_study_as_resolved(tmp_path: Path, monkeypatch: pytest.M
     facts = {"data_fingerprint": "f00d", "reference_ms": 0.1, "host": "here", "floor": 0.5}
     study = begin(settings, "hands-1", "data.parquet", facts)
     assert (study.study, study.space_name, study.trials, study.workers, study.seed) == ("hands-1", "hands", 20, 3, 5)
-    assert study.data == "data.parquet"
+    assert study.data == ["data.parquet"]
     assert study.limits == {"latency_ms": 0.5}
     assert study.space == settings.space
     study.save(tmp_path)
