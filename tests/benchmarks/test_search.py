@@ -47,7 +47,7 @@ class Case:
         self.settings, self.tree = studies.read(RECORDED / "smile.yaml")
         self.table = TrainingTable(RECORDED / "smile.parquet", self.tree)
         facts = self.table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "floor"})
-        begun = studies.begin(self.settings, "bench", "smile", facts)
+        begun = studies.begin(self.settings, "bench", ["smile"], facts)
         self.study: StudyRecord = begun.model_copy(update={"limits": LIMITS})
         self.reference = study_reference(self.study, [])
 

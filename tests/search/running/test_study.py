@@ -79,7 +79,7 @@ def test_begin_keeps_the_study_as_resolved(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(studies.os, "cpu_count", lambda: 3)
     settings, _ = read(write(tmp_path, GOOD + "limits: {latency_ms: 0.5}\nseed: 5\n"))
     facts = {"data_fingerprint": "f00d", "reference_ms": 0.1, "host": "here", "floor": 0.5}
-    study = begin(settings, "hands-1", "data.parquet", facts)
+    study = begin(settings, "hands-1", ["data.parquet"], facts)
     assert (study.study, study.space_name, study.trials, study.workers, study.seed) == ("hands-1", "hands", 20, 3, 5)
     assert study.data == ["data.parquet"]
     assert study.limits == {"latency_ms": 0.5}

@@ -47,7 +47,7 @@ def recorded() -> tuple[space.Section, TrainingTable, StudyRecord]:
     settings, tree = studies.read(RECORDED / "smile.yaml")
     table = TrainingTable(RECORDED / "smile.parquet", tree)
     facts = table.study.model_dump(include={"data_fingerprint", "reference_ms", "host", "floor"})
-    begun = studies.begin(settings, "replayed", "smile", facts)
+    begun = studies.begin(settings, "replayed", ["smile"], facts)
     return tree, table, begun.model_copy(update={"limits": {"latency_ms": 0.2}, "drop_slower": 4.0})
 
 
