@@ -279,7 +279,12 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
     "unknown recipe": (
         "factory build-table --study old --recipe gone --no-register",
         2,
-        [("factory: no such file, got 'gone'", "shipped ones: full.yaml, sequence.yaml, smile.yaml, tiny.yaml")],
+        [
+            (
+                "factory: no such file, got 'gone'",
+                "shipped ones: full.yaml, head_pose.yaml, sequence.yaml, smile.yaml, tiny.yaml",
+            )
+        ],
     ),
     "recipe has mistakes": (
         "factory build-table --study old --recipe recipe.yaml --no-register",

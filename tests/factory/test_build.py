@@ -172,9 +172,9 @@ def test_what_fails_parity_is_left_out_and_says_why(study: Path, recipe: str, mo
     real = front.parity
 
     def spoilt(config: object, network: object, artifact: Path, *rest: object) -> object:
-        outcome = real(config, network, artifact, *rest)  # type: ignore[arg-type]
+        outcome, outputs = real(config, network, artifact, *rest)  # type: ignore[arg-type]
         last = artifact.stem == "00002"
-        return outcome.model_copy(update={"max_difference": 0.2}) if last else outcome
+        return outcome.model_copy(update={"max_difference": 0.2}) if last else outcome, outputs
 
     monkeypatch.setattr(front, "parity", spoilt)
     table, _ = build_table(study, recipe, [], lambda _: None)
@@ -275,15 +275,15 @@ def test_nothing_near_the_constant_predictor_is_named(study: Path, tmp_path: Pat
 
 
 def test_test_scores_that_disagree_are_flagged(study: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = build.decisions
+    real = build._tested
 
-    def spoilt(one: Exported, corpus: Corpus, split: str, runtime: Choice) -> Evidence:
-        seen = real(one, corpus, split, runtime)
+    def spoilt(one: Exported, corpus: Corpus, runtime: Choice) -> Evidence:
+        seen = real(one, corpus, runtime)
         judged = seen.judgement
         assert isinstance(judged, ConfusionCounts)
         return replace(seen, judgement=replace(judged, called=judged.called * 0))
 
-    monkeypatch.setattr(build, "decisions", spoilt)
+    monkeypatch.setattr(build, "_tested", spoilt)
     table, _ = build_table(study, recipe, [], lambda _: None)
     assert all(variant.score == 0 for variant in table.variants)
     assert all("test F1 is not above that of the constant predictor" in variant.notes for variant in table.variants)
@@ -359,10 +359,11 @@ def test_confidence_decides_how_many_are_told_apart(study: Path, recipe: str, tm
 
 def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> None:
     trials, about = list(records.trial_records(study)), StudyRecord.load(study)
-    corpus, runtime = load(Path(about.data_shown), [(16, 16)], Classification), ChoiceOf("runtimes").parse("onnxruntime_cpu")
+    corpus = load(Path(about.data_shown), [(16, 16)], Classification)
+    runtime = ChoiceOf("runtimes").parse("onnxruntime_cpu")
     fitted, _ = refit(trials, about, study, corpus, Refit(seeds=0), runtime, lambda _: None)
     exported, _ = front.export_all(fitted, tmp_path, corpus, runtime, ParityLimits(), lambda _: None)
-    evidence = front.score_all(exported, corpus, runtime)
+    evidence = front.score_all(exported, corpus)
     timed = session([one.artifact for one in exported], runtime, Protocol(min_rounds=5, max_rounds=5))
     seen, failed = front.candidates(exported, evidence, timed, "here")
     assert failed == []
