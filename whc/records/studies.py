@@ -19,8 +19,8 @@ SamplerName = Literal["auto", "tpe", "nsga2", "gp", "random"]
 
 
 def _as_list(value: object) -> object:
-    """One name as a list of one; anything else as it is."""
-    return [value] if isinstance(value, str) else value
+    """One name as a list of one, null as none; anything else as it is."""
+    return [value] if isinstance(value, str) else [] if value is None else value
 
 
 def _one_or_all(names: list[str]) -> str | list[str]:
