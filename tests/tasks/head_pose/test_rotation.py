@@ -15,6 +15,7 @@ from torch import Tensor
 from whc.tasks.head_pose import angles, rotation
 
 NAN = float("nan")
+SHARES = [*[rotation._POSE_SHARE] * 6, 1.0]  # of a network's numbers that count
 CORNERS = [  # noses straight to a side, up, down and back, in sixes to which a network's zeros add (nose z, up y) of 1
     [0, 0, 0, 0, 0, 0],
     [1, 0, -1, 0, 0, 0],
@@ -31,11 +32,11 @@ def raw_of(degrees: angles.Floats) -> Tensor:
     """Numbers that stand for poses (N, 3), of any length."""
     m = angles.to_matrices(degrees)
     six = np.concatenate([2.5 * m[:, :, 2] - [0, 0, 1], 0.3 * m[:, :, 1] + 0.2 * m[:, :, 2] - [0, 1, 0]], 1)
-    return torch.tensor(np.pad(six, ((0, 0), (0, 1))) / np.array(rotation._SHARES), dtype=torch.float32)
+    return torch.tensor(np.pad(six, ((0, 0), (0, 1))) / np.array(SHARES), dtype=torch.float32)
 
 
 def corners() -> Tensor:
-    return torch.nn.functional.pad(torch.tensor(CORNERS, dtype=torch.float32), (0, 1)) / torch.tensor(rotation._SHARES)
+    return torch.nn.functional.pad(torch.tensor(CORNERS, dtype=torch.float32), (0, 1)) / torch.tensor(SHARES)
 
 
 def loss_of(raw: Tensor, degrees: object, weights: object = None) -> Tensor:
