@@ -321,3 +321,20 @@ def test_fingerprint_follows_the_content(write_dataset: WriteDataset) -> None:
     first = read(write_dataset()).fingerprint
     assert read(write_dataset()).fingerprint == first
     assert read(write_dataset(put("timestamp", 0, 9))).fingerprint != first
+
+
+def test_several_files_are_one_data_set_of_different_people(write_dataset: WriteDataset) -> None:
+    path = write_dataset()
+    one, both = load(path, SIZES), load([path, path], SIZES)
+    np.testing.assert_array_equal(both.targets, np.tile(one.targets, 2))
+    np.testing.assert_array_equal(both.images[SIZES[0]][36:], one.images[SIZES[0]])
+    for array in (both.groups, both.clips):
+        assert not set(array[:36].tolist()) & set(array[36:].tolist())
+    assert both.fingerprint != one.fingerprint
+    assert load([path], SIZES).fingerprint == one.fingerprint
+
+
+def test_files_of_different_frame_rates_are_no_data_set(write_dataset: WriteDataset, tmp_path: Path) -> None:
+    (tmp_path / "slow.parquet").write_bytes(write_dataset(metadata={"whc.frame_rate": "5"}).read_bytes())
+    with pytest.raises(DataError, match="all must have the same frame rate, got"):
+        load([tmp_path / "slow.parquet", write_dataset()], SIZES)

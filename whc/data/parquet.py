@@ -99,7 +99,8 @@ def _told_apart(part: Content, number: int) -> pa.Table:
     columns = {name: part.columns[name] for name in part.columns.column_names}
     for name in ("person_id", "video_id"):
         if name in columns:
-            columns[name] = pc.binary_join_element_wise(pa.scalar(f"{number}:", pa.large_string()), columns[name], "")
+            beginning, between = (pa.scalar(text, pa.large_string()) for text in (f"{number}:", ""))
+            columns[name] = pc.binary_join_element_wise(beginning, columns[name], between)
     return pa.table(columns)
 
 
