@@ -110,7 +110,7 @@ def test_the_page_tells_the_facts(study: StudyRecord, trials: list[TrialRecord],
 
 def test_text_is_text(study: StudyRecord, tmp_path: Path) -> None:
     odd = "</dd><script>alert(1)</script> & co.parquet"
-    page = written(study.model_copy(update={"data": odd}), [], tmp_path)
+    page = written(study.model_copy(update={"data": [odd]}), [], tmp_path)
     assert odd in page.text
     assert len(page.scripts) == 1
 
