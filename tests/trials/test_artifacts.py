@@ -61,7 +61,7 @@ def test_checkpoint_to_network_to_file(
     again, restored = restore(checkpoint.load(tmp_path / "checkpoint.pt"), "checkpoint.pt")
     assert again.resolved() == config.resolved()
     export(again, restored, saved, tmp_path / "model.onnx")
-    outcome = parity(config, network, tmp_path / "model.onnx", bright_corpus, RUNTIME, ParityLimits())
+    outcome, _ = parity(config, network, tmp_path / "model.onnx", bright_corpus, RUNTIME, ParityLimits())
     assert outcome.passed
     assert outcome.rows == 6 * 2
     metadata = onnxruntime_cpu.load(tmp_path / "model.onnx", onnxruntime_cpu.Config()).metadata()
@@ -78,7 +78,7 @@ def test_parity_catches_a_file_of_another_network(tmp_path: Path, config: TrialC
     export(config, network, saved, tmp_path / "model.onnx")
     with torch.no_grad():
         next(network.parameters()).mul_(-1)
-    assert not parity(config, network, tmp_path / "model.onnx", bright_corpus, RUNTIME, ParityLimits()).passed
+    assert not parity(config, network, tmp_path / "model.onnx", bright_corpus, RUNTIME, ParityLimits())[0].passed
 
 
 def test_weights_of_another_network_are_refused(config: TrialConfig, bright_corpus: Corpus) -> None:

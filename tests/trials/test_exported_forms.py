@@ -56,7 +56,7 @@ def test_parity_and_predictions(tmp_path: Path, bright_corpus: Corpus, sequence:
     config, network = restore(origin, "c.pt")
     export(config, network, origin, tmp_path / "plain.onnx")
     export(config, network, origin, tmp_path / "other.onnx", options)
-    outcome = parity(config, network, tmp_path / "other.onnx", bright_corpus, RUNTIME, ParityLimits())
+    outcome, _ = parity(config, network, tmp_path / "other.onnx", bright_corpus, RUNTIME, ParityLimits())
     assert outcome.passed, str(outcome)
     assert outcome.rows == len(windows(bright_corpus, "val", config.model.frames).index)
     plain, other = (

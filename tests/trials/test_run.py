@@ -75,7 +75,7 @@ def test_a_failed_parity_gate_fails_the_trial(
 ) -> None:
     metric, limits = config.task_kind.metric, ParityLimits(max_difference=1e-4)
     off = Parity(rows=24, max_difference=0.3, changed=2, score_difference=0.1, limits=limits, metric=metric)
-    monkeypatch.setattr(runs, "parity", lambda *_: off)
+    monkeypatch.setattr(runs, "parity", lambda *_: (off, None))
     record = run(config, bright_corpus, assignment, lambda _: None)
     assert record.state == "failed"
     assert "2 flipped decisions" in record.reason
