@@ -122,8 +122,8 @@ def test_the_given_batch_is_not_changed(step: str, memory_format: torch.memory_f
 @pytest.mark.parametrize("settings", [Augmentation(), ALL, *map(only, STEPS[1:])])
 def test_the_seed_decides_everything(settings: Augmentation) -> None:
     images = pictures(64)
-    first, again, other = (augmented(images, settings, seeded(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
+    first, repeated, other = (augmented(images, settings, seeded(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, repeated)
     assert torch.equal(first, other) == (settings == only("clahe"))  # which draws nothing but whom it takes
 
 
@@ -139,13 +139,13 @@ def test_it_goes_on_from_the_generator_s_state(stop: int) -> None:
     """What an interrupted training needs: the state alone decides all batches that follow, to the last bit."""
     batches = [pictures(count, seed=count) for count in (5, 64, 3)]
     generator = seeded(3)
-    whole = [augmented(images, ALL, generator) for images in batches]
+    uninterrupted = [augmented(images, ALL, generator) for images in batches]
     generator = seeded(3)
     for images in batches[:stop]:
         augmented(images, ALL, generator)
     resumed = torch.Generator()
     resumed.set_state(generator.get_state())
-    for images, changed in zip(batches[stop:], whole[stop:], strict=True):
+    for images, changed in zip(batches[stop:], uninterrupted[stop:], strict=True):
         assert torch.equal(augmented(images, ALL, resumed), changed)
 
 
@@ -191,9 +191,9 @@ def test_steps_are_taken_as_often_as_asked(step: str) -> None:
 @pytest.mark.parametrize("settings", [ALL, *map(only, STEPS)])
 def test_a_gpu_computes_the_same(settings: Augmentation) -> None:
     images = pictures(64, frames=2)
-    there = augmented(images.cuda(), settings, seeded())
-    assert there.is_cuda
-    torch.testing.assert_close(there.cpu(), augmented(images, settings, seeded()), atol=1e-5, rtol=0)
+    on_gpu = augmented(images.cuda(), settings, seeded())
+    assert on_gpu.is_cuda
+    torch.testing.assert_close(on_gpu.cpu(), augmented(images, settings, seeded()), atol=1e-5, rtol=0)
     own = torch.Generator("cuda").manual_seed(0)
     assert augmented(images.cuda(), settings, own).isfinite().all()
 
@@ -287,8 +287,8 @@ def test_every_pixel_comes_from_where_it_should(
     x = np.clip(-source.real if flipped else source.real, columns[0], columns[-1])
     y = np.clip(source.imag, rows[0], rows[-1])
     images = torch.from_numpy(np.stack([plane.real, plane.imag, plane.real * 0]).astype(np.float32))[None]
-    found = move(images, np.array([flipped]), changes(angle, growth, *way))[0].numpy()
-    np.testing.assert_allclose(found[:2], [x, y], atol=2e-4)
+    pixels = move(images, np.array([flipped]), changes(angle, growth, *way))[0].numpy()
+    np.testing.assert_allclose(pixels[:2], [x, y], atol=2e-4)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 24)])
@@ -318,8 +318,8 @@ def test_the_affine_step_goes_as_far_as_asked_and_no_further() -> None:
         )
 
     level = images[0, :2, 15:17, 11:13].mean((1, 2))
-    gone = (centre(shift=0.1)[2] - level).abs().amax(0)
-    assert gone.tolist() == pytest.approx([0.1, 0.1], abs=0.002)
+    differences = (centre(shift=0.1)[2] - level).abs().amax(0)
+    assert differences.tolist() == pytest.approx([0.1, 0.1], abs=0.002)
     column, row, same = centre(rotation_degrees=30)
     angle = torch.rad2deg(torch.atan2(column[:, 1] * height, column[:, 0] * width))
     assert angle.min().item() == pytest.approx(-30, abs=0.5)
@@ -355,30 +355,34 @@ def centres(images: Tensor) -> NDArray[np.float32]:
     return torch.stack([x, y], 1).numpy()
 
 
-def taken(there: NDArray[np.float32], places: NDArray[np.float32]) -> NDArray[np.float32]:
+def moved_places(point_moves: NDArray[np.float32], places: NDArray[np.float32]) -> NDArray[np.float32]:
     """Places (N, 2) where moves (N, 2, 3) take them."""
-    return np.asarray((there[:, :, :2] @ places[:, :, None])[:, :, 0] + there[:, :, 2], np.float32)
+    return np.asarray((point_moves[:, :, :2] @ places[:, :, None])[:, :, 0] + point_moves[:, :, 2], np.float32)
 
 
 def test_moves_say_where_a_point_went() -> None:
     """Wide pictures, so that width and height cannot be mistaken for each other."""
     rng = np.random.default_rng(0)
     places, flipped = rng.uniform(-6, 6, (200, 2)).astype(np.float32), rng.random(200) < 0.5
-    drawn = rng.uniform(-1, 1, (4, 200)).astype(np.float32) * np.array([[0.6], [0.2], [0.3], [0.3]], np.float32)
+    random_changes = rng.uniform(-1, 1, (4, 200)).astype(np.float32) * np.array(
+        [[0.6], [0.2], [0.3], [0.3]], np.float32
+    )
     size = (48, 64)
-    there = moves(flipped, drawn, size)
-    assert there.shape == (200, 2, 3)
-    np.testing.assert_allclose(centres(move(spots(places, size), flipped, drawn)), taken(there, places), atol=0.05)
+    point_moves = moves(flipped, random_changes, size)
+    assert point_moves.shape == (200, 2, 3)
+    np.testing.assert_allclose(
+        centres(move(spots(places, size), flipped, random_changes)), moved_places(point_moves, places), atol=0.05
+    )
 
 
 @pytest.mark.parametrize("settings", [OFF, only("photometric"), only("flip"), only("affine"), only("flip", affine=0.5)])
 def test_augmentation_tells_its_moves(settings: Augmentation) -> None:
     places, size = np.random.default_rng(0).uniform(-6, 6, (64, 2)).astype(np.float32), (48, 64)
-    images, there = augment(spots(places, size), settings, seeded())
+    images, point_moves = augment(spots(places, size), settings, seeded())
     if not settings.flip and not settings.affine:
-        np.testing.assert_array_equal(there, np.broadcast_to(np.eye(2, 3), there.shape))
+        np.testing.assert_array_equal(point_moves, np.broadcast_to(np.eye(2, 3), point_moves.shape))
     if not settings.photometric:
-        np.testing.assert_allclose(centres(images), taken(there, places), atol=0.05)
+        np.testing.assert_allclose(centres(images), moved_places(point_moves, places), atol=0.05)
 
 
 # Light
@@ -491,16 +495,18 @@ def test_clahe_changes_luma_and_leaves_color() -> None:
     changed = even_out(images)
     levels = np.rint(luma(images).numpy() * 255).astype(np.uint8)
     expected = np.stack([[equalized(frame) for frame in window] for window in levels])
-    kept = ((changed > 0) & (changed < 1)).unflatten(1, (2, 3)).all(2)
-    assert kept.float().mean() > 0.5
-    np.testing.assert_allclose(luma(changed)[kept] * 255, expected[kept.numpy()], atol=1e-3)
+    is_unclipped = ((changed > 0) & (changed < 1)).unflatten(1, (2, 3)).all(2)
+    assert is_unclipped.float().mean() > 0.5
+    np.testing.assert_allclose(luma(changed)[is_unclipped] * 255, expected[is_unclipped.numpy()], atol=1e-3)
     before, after = (each.unflatten(1, (2, 3)) for each in (images, changed))
-    torch.testing.assert_close((after[:, :, 0] - after[:, :, 2])[kept], (before[:, :, 0] - before[:, :, 2])[kept])
+    torch.testing.assert_close(
+        (after[:, :, 0] - after[:, :, 2])[is_unclipped], (before[:, :, 0] - before[:, :, 2])[is_unclipped]
+    )
 
 
 def test_what_comes_in_from_outside_repeats_the_border_or_reflects_the_picture() -> None:
     images, right_by_half = torch.rand(1, 3, 8, 8), np.array([[0.0], [0.0], [1.0], [0.0]], np.float32)
-    kept = images[..., :4]
-    for outside, entered in (("repeat", kept[..., :1].expand(-1, -1, -1, 4)), ("reflect", kept.flip(-1))):
+    inner = images[..., :4]
+    for outside, entered in (("repeat", inner[..., :1].expand(-1, -1, -1, 4)), ("reflect", inner.flip(-1))):
         moved = move(images, np.array([False]), right_by_half, outside)  # type: ignore[arg-type]
-        torch.testing.assert_close(moved, torch.cat([entered, kept], -1))
+        torch.testing.assert_close(moved, torch.cat([entered, inner], -1))

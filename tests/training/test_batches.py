@@ -116,16 +116,16 @@ def test_networks_take_them_as_they_lie(sequence: str) -> None:
 @pytest.mark.parametrize("layout", FRAMES)
 def test_changes_see_stacked_frames(layout: str) -> None:
     index = some(layout)
-    seen: list[Tensor] = []
+    batches_seen: list[Tensor] = []
 
     def darker(frames: Tensor) -> Tensor:
-        seen.append(frames)
+        batches_seen.append(frames)
         return frames / 2
 
     batch = batch_of(batches(layout), index, darker)
     expected = to_input(CORPUS.images[SIZE][index], "frame_stack")
-    np.testing.assert_array_equal(seen[0].numpy(), expected)
-    assert seen[0].is_contiguous()
+    np.testing.assert_array_equal(batches_seen[0].numpy(), expected)
+    assert batches_seen[0].is_contiguous()
     np.testing.assert_array_equal(batch.numpy(), to_input(CORPUS.images[SIZE][index], layout) / 2)
 
 
@@ -167,10 +167,10 @@ def test_a_stream_is_one_batch_after_another(layout: str, at_once: int, monkeypa
     index = some(layout)
     monkeypatch.setitem(module.PIXELS_AT_ONCE, "cpu", at_once * index[:2].size * 8 * 12)
     indices = [index[:2], index[2:3], index[3:], index[:2], index[1:2]]
-    made: list[int] = []
+    batch_lengths: list[int] = []
 
     def count(frames: Tensor) -> tuple[Tensor, Moves]:
-        made.append(len(frames))
+        batch_lengths.append(len(frames))
         return still(frames)
 
     source = batches(layout)
@@ -180,8 +180,8 @@ def test_a_stream_is_one_batch_after_another(layout: str, at_once: int, monkeypa
         assert moves.shape == (len(rows), 2, 3)
         assert batch.movedim(2 if layout == "lstm" else 1, -1).is_contiguous()
     together = np.concatenate([moves[:, 0, 0] for _, moves in streamed]).tolist()
-    assert together == [window for windows in made for window in range(windows)]
-    assert made == {1: [2, 1, 1, 2, 1], 2: [3, 3, 1], 100: [7]}[at_once]
+    assert together == [window for windows in batch_lengths for window in range(windows)]
+    assert batch_lengths == {1: [2, 1, 1, 2, 1], 2: [3, 3, 1], 100: [7]}[at_once]
 
 
 @pytest.mark.gpu

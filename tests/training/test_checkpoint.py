@@ -14,7 +14,7 @@ import torch
 
 from whc.errors import ArtifactError
 from whc.models.assemble import ModelConfig, build
-from whc.training.checkpoint import SCHEMA, Checkpoint, load, save
+from whc.training.checkpoint import CHECKPOINT_SCHEMA, Checkpoint, load, save
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ class Bomb:
 @pytest.mark.parametrize("write", ["torch", "torch_legacy", "pickle"])
 def test_code_in_the_file_is_never_run(tmp_path: Path, checkpoint: Checkpoint, write: str) -> None:
     path, trace = tmp_path / "checkpoint.pt", tmp_path / "was_here"
-    content = {"schema": SCHEMA, **asdict(checkpoint), "study": Bomb(trace)}
+    content = {"schema": CHECKPOINT_SCHEMA, **asdict(checkpoint), "study": Bomb(trace)}
     if write == "pickle":
         path.write_bytes(pickle.dumps(content))
     else:
@@ -144,9 +144,9 @@ def test_code_in_the_file_is_never_run(tmp_path: Path, checkpoint: Checkpoint, w
         ([1, 2], "must be a checkpoint written by whc, got 'list'"),
         (torch.ones(2), "must be a checkpoint written by whc, got 'Tensor'"),
         ({"model_state": {}, "model_config": {}}, "must be a checkpoint written by whc"),
-        ({"schema": SCHEMA + 1}, "upgrade whc"),
+        ({"schema": CHECKPOINT_SCHEMA + 1}, "upgrade whc"),
         ({"schema": "one"}, "upgrade whc"),
-        ({"schema": SCHEMA, "config": {}}, "must hold all fields"),
+        ({"schema": CHECKPOINT_SCHEMA, "config": {}}, "must hold all fields"),
     ],
 )
 def test_other_content(tmp_path: Path, content: object, said: str) -> None:
@@ -156,7 +156,7 @@ def test_other_content(tmp_path: Path, content: object, said: str) -> None:
 
 def test_fields_of_a_newer_version(tmp_path: Path, checkpoint: Checkpoint) -> None:
     path = tmp_path / "checkpoint.pt"
-    torch.save({"schema": SCHEMA + 1, **asdict(checkpoint), "mood": "good"}, path)
+    torch.save({"schema": CHECKPOINT_SCHEMA + 1, **asdict(checkpoint), "mood": "good"}, path)
     assert "upgrade whc" in refusal(path)
-    torch.save({"schema": SCHEMA, **asdict(checkpoint), "mood": "good"}, path)
+    torch.save({"schema": CHECKPOINT_SCHEMA, **asdict(checkpoint), "mood": "good"}, path)
     assert "mood" in refusal(path)

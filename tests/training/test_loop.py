@@ -70,11 +70,11 @@ def trainer(data: Corpus, config: TrainingConfig, **changes: object) -> Trainer:
 
 
 def run(data: Corpus, config: TrainingConfig, **changes: object) -> tuple[Trainer, Best]:
-    made = trainer(data, config, **changes)
-    for _ in made.epochs():
+    fitted = trainer(data, config, **changes)
+    for _ in fitted.epochs():
         pass
-    assert made.best is not None
-    return made, made.best
+    assert fitted.best is not None
+    return fitted, fitted.best
 
 
 def score(trained: nn.Module, batches: Batches, split: str) -> float:
@@ -86,22 +86,22 @@ def score(trained: nn.Module, batches: Batches, split: str) -> float:
 @pytest.mark.parametrize("positives", [0.5, 0.25])
 def test_learns_what_is_easy(resampling: Resampling, positives: float) -> None:
     data = corpus(positives=positives)
-    made = trainer(data, training(resampling=resampling, augmentation=PLAIN | {"flip": 0.5}))
-    epochs = list(made.epochs())
-    assert made.best is not None
-    assert made.best.val_score == 1.0
-    assert made.curve == [epoch.point for epoch in epochs]
-    assert [point.epoch for point in made.curve] == [1, 2, 3, 4, 5, 6]
-    assert made.best.val_score == max(point.val_score for point in made.curve)
-    made.network.load_state_dict(made.best.weights)
-    assert score(made.network, batches_of(data, network()[1]), "test") > 0.9
+    fitted = trainer(data, training(resampling=resampling, augmentation=PLAIN | {"flip": 0.5}))
+    epochs = list(fitted.epochs())
+    assert fitted.best is not None
+    assert fitted.best.val_score == 1.0
+    assert fitted.curve == [epoch.point for epoch in epochs]
+    assert [point.epoch for point in fitted.curve] == [1, 2, 3, 4, 5, 6]
+    assert fitted.best.val_score == max(point.val_score for point in fitted.curve)
+    fitted.network.load_state_dict(fitted.best.weights)
+    assert score(fitted.network, batches_of(data, network()[1]), "test") > 0.9
 
 
 @pytest.mark.parametrize("name", ["frame_stack", "lstm", "cnn3d"])
 def test_learns_from_windows_of_frames(name: str) -> None:
     augmented = training(augmentation=PLAIN | {"flip": 0.5, "affine": 0.5, "photometric": 0.1}, epochs=10)
-    _, found = run(corpus(rows=24, frames=4), augmented, sequence={name: {"frames": 3}}, color="luma")
-    assert found.val_score == 1.0
+    _, best = run(corpus(rows=24, frames=4), augmented, sequence={name: {"frames": 3}}, color="luma")
+    assert best.val_score == 1.0
 
 
 @pytest.mark.parametrize("name", ["none", "frame_stack", "lstm", "cnn3d"])
@@ -124,20 +124,22 @@ def test_the_best_epoch_s_weights_are_kept(monkeypatch: pytest.MonkeyPatch) -> N
     """Scores are dictated: the third epoch is best, and the fourth only equals it."""
     scores = iter([score for val_score in (0.2, 0.1, 0.9, 0.9, 0.5) for score in (1.0, val_score)])  # train, val
     monkeypatch.setattr(ConfusionCounts, "score", lambda *_: np.array(next(scores)))
-    made = trainer(corpus(), training(epochs=5))
-    after_epoch = [{name: tensor.clone() for name, tensor in made.scored.state_dict().items()} for _ in made.epochs()]
-    assert made.best is not None
-    best, weights = made.best, made.best.weights
+    fitted = trainer(corpus(), training(epochs=5))
+    after_epoch = [
+        {name: tensor.clone() for name, tensor in fitted.scored.state_dict().items()} for _ in fitted.epochs()
+    ]
+    assert fitted.best is not None
+    best, weights = fitted.best, fitted.best.weights
     assert (best.epoch, best.val_score) == (3, 0.9)
     assert all(torch.equal(weights[name], tensor) for name, tensor in after_epoch[2].items())
     assert not all(torch.equal(weights[name], tensor) for name, tensor in after_epoch[4].items())
 
 
 def test_it_learns_in_training_mode_and_scores_in_evaluation_mode() -> None:
-    made = trainer(corpus(rows=16), training(epochs=2, ema=0))
+    fitted = trainer(corpus(rows=16), training(epochs=2, ema=0))
     modes: list[tuple[bool, bool]] = []
-    made.network.register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_grad_enabled())))
-    list(made.epochs())
+    fitted.network.register_forward_hook(lambda module, *_: modes.append((module.training, torch.is_grad_enabled())))
+    list(fitted.epochs())
     learns, scores = (True, True), (False, False)
     assert modes == [learns, learns, scores] * 2
 
@@ -148,11 +150,11 @@ def test_the_seed_decides_the_curve_and_the_weights() -> None:
     noisy = relabelled(noisy, np.where(rng.random(len(noisy.targets)) < 0.3, 1, noisy.targets))
 
     def outcome(seed: int) -> tuple[list[float], torch.Tensor]:
-        made, found = run(noisy, training(seed=seed, epochs=3, augmentation={}))
-        return [point.val_score for point in made.curve], torch.cat([w.flatten() for w in found.weights.values()])
+        fitted, best = run(noisy, training(seed=seed, epochs=3, augmentation={}))
+        return [point.val_score for point in fitted.curve], torch.cat([w.flatten() for w in best.weights.values()])
 
-    (first, weights), (again, same_weights), (_, other_weights) = (outcome(seed) for seed in (1, 1, 2))
-    assert first == again
+    (first, weights), (repeated, same_weights), (_, other_weights) = (outcome(seed) for seed in (1, 1, 2))
+    assert first == repeated
     assert torch.equal(weights, same_weights)
     assert not torch.equal(weights, other_weights)
 
@@ -164,15 +166,15 @@ def test_a_loss_that_is_no_number_ends_it_in_one_line(monkeypatch: pytest.Monkey
 
 
 def test_an_epoch_tells_what_was_said_of_which_rows() -> None:
-    made = trainer(corpus(positives=0.25), training(epochs=2, resampling="balanced"))
+    fitted = trainer(corpus(positives=0.25), training(epochs=2, resampling="balanced"))
     seen: list[int] = []
-    _, last = made.epochs(seen.append)
-    assert made.images == len(last.train.targets) == 96
-    assert sum(seen) == 2 * made.images
+    _, last = fitted.epochs(seen.append)
+    assert fitted.images == len(last.train.targets) == 96
+    assert sum(seen) == 2 * fitted.images
     assert last.train.targets.mean() == 0.5
     assert last.train_score == TASK.judge(last.train.outputs, last.train.targets).score()
     assert last.val_score == TASK.judge(last.val.outputs, last.val.targets).score()
-    assert last.val_score == score(made.network, batches_of(corpus(positives=0.25), network()[1]), "val")
+    assert last.val_score == score(fitted.network, batches_of(corpus(positives=0.25), network()[1]), "val")
     assert set(last.scalars) >= {
         "epoch",
         "train_loss",
@@ -236,11 +238,11 @@ def flat(state: object, name: str = "") -> dict[str, torch.Tensor]:
 
 
 def test_the_average_is_scored_and_kept() -> None:
-    made, best = run(corpus(), training(epochs=3, ema=0.9))
-    assert made.scored is not made.network
-    average, last = flat(made.scored.state_dict()), flat(made.network.state_dict())
+    fitted, best = run(corpus(), training(epochs=3, ema=0.9))
+    assert fitted.scored is not fitted.network
+    average, last = flat(fitted.scored.state_dict()), flat(fitted.network.state_dict())
     assert any(not torch.equal(average[name], last[name]) for name in last)
-    assert best.weights.keys() == made.network.state_dict().keys()
+    assert best.weights.keys() == fitted.network.state_dict().keys()
 
 
 @pytest.mark.parametrize(

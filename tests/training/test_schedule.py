@@ -18,31 +18,31 @@ def made(name: ScheduleName, steps: int = 20) -> tuple[torch.optim.Optimizer, Sc
 
 def rates(name: ScheduleName, losses: list[float], steps_an_epoch: int) -> list[float]:
     optimizer, schedule = made(name, len(losses) * steps_an_epoch)
-    seen = []
+    rates_seen = []
     for loss in losses:
         for _ in range(steps_an_epoch):
-            seen.append(optimizer.param_groups[0]["lr"])
+            rates_seen.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             schedule.step_ended()
         schedule.epoch_ended(loss)
-    return seen
+    return rates_seen
 
 
 def test_one_cycle_rises_over_the_warm_up_and_falls_to_nothing() -> None:
-    seen = rates("one_cycle", [1.0] * 4, 10)
-    top = seen.index(max(seen))
-    assert seen[top] == pytest.approx(PEAK)
+    rates_seen = rates("one_cycle", [1.0] * 4, 10)
+    top = rates_seen.index(max(rates_seen))
+    assert rates_seen[top] == pytest.approx(PEAK)
     assert top == pytest.approx(0.25 * 40, abs=1)
-    assert seen[: top + 1] == sorted(seen[: top + 1])
-    assert seen[top:] == sorted(seen[top:], reverse=True)
-    assert seen[-1] < PEAK / 1000
+    assert rates_seen[: top + 1] == sorted(rates_seen[: top + 1])
+    assert rates_seen[top:] == sorted(rates_seen[top:], reverse=True)
+    assert rates_seen[-1] < PEAK / 1000
 
 
 def test_cosine_falls_from_the_peak() -> None:
-    seen = rates("cosine", [1.0] * 4, 10)
-    assert seen[0] == PEAK
-    assert seen == sorted(seen, reverse=True)
-    assert seen[20] == pytest.approx(PEAK / 2)
+    rates_seen = rates("cosine", [1.0] * 4, 10)
+    assert rates_seen[0] == PEAK
+    assert rates_seen == sorted(rates_seen, reverse=True)
+    assert rates_seen[20] == pytest.approx(PEAK / 2)
 
 
 def test_plateau_halves_when_the_loss_has_not_fallen_for_more_than_two_epochs() -> None:
@@ -61,8 +61,8 @@ def test_it_goes_on_from_its_state(name: ScheduleName) -> None:
     other.load_state_dict(optimizer.state_dict())
     resumed.load_state_dict(schedule.state_dict())
     for _ in range(6):
-        for one, its in ((optimizer, schedule), (other, resumed)):
-            one.step()
-            its.step_ended()
-            its.epoch_ended(1.0)
+        for each_optimizer, each_schedule in ((optimizer, schedule), (other, resumed)):
+            each_optimizer.step()
+            each_schedule.step_ended()
+            each_schedule.epoch_ended(1.0)
         assert optimizer.param_groups[0]["lr"] == other.param_groups[0]["lr"]

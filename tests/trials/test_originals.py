@@ -249,7 +249,7 @@ def test_the_command_exports_them(tmp_path: Path) -> None:
     assert json.loads(result.stdout)["onnx"] == str(out)
     metadata = onnxruntime_cpu.load(out, onnxruntime_cpu.Config()).metadata()
     assert (metadata.layout, metadata.frames, metadata.height, metadata.width) == ("cnn3d", 3, 16, 12)
-    assert (metadata.resize, metadata.interpolation) == ("stretch", classifiers.INTERPOLATION)
+    assert (metadata.resize, metadata.interpolation) == ("stretch", classifiers.ORIGINAL_INTERPOLATION)
     assert metadata.labels == ["no_smiling", "smiling"]
 
 
@@ -267,8 +267,8 @@ def smile(shared: Path) -> Corpus:
     path = shared / "data" / "smile" / "dataset.parquet"
     if not path.is_file():
         pytest.skip(f"the smiles are not here ({path})")
-    assert classifiers.INTERPOLATION in INTERPOLATIONS
-    return load(path, [(32, 32)], Classification, interpolation=classifiers.INTERPOLATION)
+    assert classifiers.ORIGINAL_INTERPOLATION in INTERPOLATIONS
+    return load(path, [(32, 32)], Classification, interpolation=classifiers.ORIGINAL_INTERPOLATION)
 
 
 @pytest.mark.parametrize("name", ["trained_baseline.pt", "trained_inverted_se.pt"])

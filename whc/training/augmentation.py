@@ -1,7 +1,7 @@
 """Augmentation of whole batches on tensors: every sample draws its own change, all frames of a window share it.
 
-What to do is computed in numpy, a few numbers a sample, where an operation costs a fraction of torch's. What is done to
-pixels is tensor code on their device, each step one operation for all samples that take it.
+The few numbers that describe each sample's change are computed in numpy, which is faster than torch for so few. Pixels
+are changed by tensor code on their device: each step is one operation for all samples that take it.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ Outside = Literal["repeat", "reflect"]
 CLAHE_CLIP = 4.0
 CLAHE_TILES = (4, 4)  # OpenCV's own 8x8 would leave 16 pixels to a tile of 32x32
 
-# Maps of RGB to RGB: to grey of the same luma, to what is left (chroma), and that turned by 90 degrees of hue, in the
-# plane of NTSC's I and Q. Contrast, saturation and hue of any strength add a weighted sum of the three.
-_YIQ = np.array([LUMA_WEIGHTS, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
-_GREY = np.tile(_YIQ[0], (3, 1))
-_QUARTER = np.linalg.inv(_YIQ) @ np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]]) @ _YIQ
-_COLOR_MAPS = np.stack([_GREY, np.eye(3) - _GREY, _QUARTER]).reshape(3, 9).astype(np.float32)
+# Three maps of RGB to RGB: to grey of the same luma, to the rest (chroma), and to chroma turned by 90 degrees of hue in
+# the plane of NTSC's I and Q. Contrast, saturation and hue of any strength add a weighted sum of the three.
+_RGB_TO_YIQ = np.array([LUMA_WEIGHTS, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
+_GREY_MAP = np.tile(_RGB_TO_YIQ[0], (3, 1))
+_QUARTER_TURN = np.linalg.inv(_RGB_TO_YIQ) @ np.array([[0, 0, 0], [0, 0, -1], [0, 1, 0]]) @ _RGB_TO_YIQ
+_COLOR_MAPS = np.stack([_GREY_MAP, np.eye(3) - _GREY_MAP, _QUARTER_TURN]).reshape(3, 9).astype(np.float32)
 _PADDING_MODES = {"repeat": "border", "reflect": "reflection"}
-_IDENTITY = np.eye(3, dtype=np.float32).ravel()
-_LUMA = np.array(LUMA_WEIGHTS, np.float32)
+_IDENTITY_MAP = np.eye(3, dtype=np.float32).ravel()
+_LUMA_ROW = np.array(LUMA_WEIGHTS, np.float32)
 
 
 class Augmentation(Settings):
@@ -45,7 +45,7 @@ class Augmentation(Settings):
     `flip`, `affine`, `photometric` and `clahe` are the probabilities of each step. `shift` is a fraction of the side,
     `scale` of the size, `rotation_degrees` goes both ways; `brightness`, `contrast` and `saturation` are fractions of
     full range, `hue` is a fraction of a whole turn. `clahe` evens out contrast from place to place, with OpenCV.
-    What an affine step brings in from outside repeats the border, or reflects the picture.
+    `outside` is what an affine step shows beyond the border: the border repeated, or the picture reflected.
     """
 
     flip: float = Field(0.5, ge=0, le=1)
@@ -67,33 +67,33 @@ def augment(images: Tensor, settings: Augmentation, generator: torch.Generator) 
 
     Args:
         images: (N, T*3, H, W) float in 0..1, RGB frames stacked as channels; fastest when contiguous.
-        settings: what may happen.
-        generator: the only source of randomness, on any device; one on the CPU never makes a GPU wait.
+        settings: probabilities and strengths of the steps.
+        generator: the only source of randomness, on any device; a generator on the CPU never makes a GPU wait.
 
     Returns:
-        A new tensor of the same shape and range, contiguous; and where the points of each picture went, (N, 2, 3): x to
+        A new contiguous tensor of the same shape and range; and where the points of each picture moved, (N, 2, 3): x to
         the right and y down from the centre, in pixels.
     """
     chances, reaches = _limits(settings)
-    drawn = torch.rand(12, len(images), generator=generator, device=generator.device).cpu().numpy()
-    lit, flipped, moved, evened = drawn[:4] < chances
-    change = (2 * drawn[4:] - 1) * reaches
-    # The first step makes the copy that the others change in place, and leaves each channel by itself in memory: all
-    # that follows is twice as fast then, the way back included. A sample that is not lit goes through the identity:
-    # to part the batch would cost as much.
+    random_numbers = torch.rand(12, len(images), generator=generator, device=generator.device).cpu().numpy()
+    lit, flipped, moved, is_evened = random_numbers[:4] < chances
+    change = (2 * random_numbers[4:] - 1) * reaches
+    # The first step makes the copy that the others change in place, and lays out each channel separately in memory:
+    # this makes all later steps, and the backward pass, twice as fast. A sample that is not lit goes through the
+    # identity, because splitting the batch would cost as much.
     if settings.photometric:
         images = light(images, change[:4] * lit)
     else:
         images = images.clone(memory_format=torch.contiguous_format)
-    _replace(images, flipped & ~moved, lambda some: some.flip(-1))
-    _replace(images, moved, lambda some: move(some, flipped[moved], change[4:, moved], settings.outside))
-    _replace(images, evened, even_out)
+    _replace(images, flipped & ~moved, lambda pictures: pictures.flip(-1))
+    _replace(images, moved, lambda pictures: move(pictures, flipped[moved], change[4:, moved], settings.outside))
+    _replace(images, is_evened, even_out)
     return images, moves(flipped, np.where(moved, change[4:], 0), images.shape[2:])
 
 
-def _replace(images: Tensor, chosen: NDArray[np.bool_], step: Callable[[Tensor], Tensor]) -> None:
-    """Take a step with some of the samples, in place."""
-    rows = chosen.nonzero()[0]
+def _replace(images: Tensor, is_chosen: NDArray[np.bool_], step: Callable[[Tensor], Tensor]) -> None:
+    """Apply a step to some of the samples, in place."""
+    rows = is_chosen.nonzero()[0]
     if len(rows):
         index = _on(images, rows)
         images.index_copy_(0, index, step(images.index_select(0, index)))
@@ -101,7 +101,7 @@ def _replace(images: Tensor, chosen: NDArray[np.bool_], step: Callable[[Tensor],
 
 @cache
 def _limits(settings: Augmentation) -> tuple[Floats, Floats]:
-    """(4, 1) probabilities of being lit, flipped, moved, evened out; (8, 1) how far `light` and `move` may go."""
+    """(4, 1) probabilities of being lit, flipped, moved, evened out; (8, 1) largest changes."""
     chances = settings.photometric, settings.flip, settings.affine, settings.clahe
     colors = settings.brightness, settings.contrast, settings.saturation, math.tau * settings.hue
     places = math.radians(settings.rotation_degrees), settings.scale, 2 * settings.shift, 2 * settings.shift
@@ -111,12 +111,12 @@ def _limits(settings: Augmentation) -> tuple[Floats, Floats]:
 def light(images: Tensor, changes: Floats) -> Tensor:
     """Change hue and saturation at the same luma, contrast about the window's mean, and brightness.
 
-    Hue turns about grey, in the plane of NTSC's I and Q; all but brightness are one 3x3 matrix a sample.
+    Hue turns about grey, in the plane of NTSC's I and Q. All changes but brightness are one 3x3 matrix per sample.
 
     Args:
         images: (N, T*3, H, W) in 0..1.
-        changes: (4, N) fractions for brightness (added), contrast and saturation (both multiply by 1 more), and hue in
-            radians; all zero is the identity, to the last bit.
+        changes: (4, N) fractions for brightness (added), contrast and saturation (each a factor of
+            1 + fraction), and hue in radians; all zero is the identity, to the last bit.
 
     Returns:
         A new tensor of the same shape, clipped to 0..1, contiguous.
@@ -125,10 +125,10 @@ def light(images: Tensor, changes: Floats) -> Tensor:
     brightness, contrast, saturation, hue = changes
     chroma = (1 + contrast) * (1 + saturation)
     weights = np.array([contrast, chroma * np.cos(hue) - 1, chroma * np.sin(hue)])
-    matrix = _on(images, (_IDENTITY + weights.T @ _COLOR_MAPS).reshape(count, 3, 3))
+    matrix = _on(images, (_IDENTITY_MAP + weights.T @ _COLOR_MAPS).reshape(count, 3, 3))
     offset = torch.addcmul(_on(images, brightness), images.flatten(1).mean(1), _on(images, -contrast))[:, None, None]
     if (frames := channels // 3) > 1:
-        matrix, offset = (each.repeat_interleave(frames, 0) for each in (matrix, offset))
+        matrix, offset = (values.repeat_interleave(frames, 0) for values in (matrix, offset))
     pixels = images.reshape(count * frames, 3, height * width)
     return torch.baddbmm(offset, matrix, pixels).clamp_(0, 1).view(images.shape)
 
@@ -139,9 +139,9 @@ def move(images: Tensor, flipped: NDArray[np.bool_], changes: Floats, outside: O
     Args:
         images: (N, T*3, H, W).
         flipped: (N,) whether left and right are swapped first.
-        changes: (4, N) angle in radians, counterclockwise; growth (0.1 makes a tenth larger); the way to the right and
+        changes: (4, N) angle in radians, counterclockwise; growth (0.1 makes a tenth larger); shift to the right and
             down in half sides. All zero is the identity, to the last bit where both sides are powers of 2.
-        outside: what comes in from there: `repeat` the border, or `reflect` the picture.
+        outside: what is shown beyond the border: `repeat` the border, or `reflect` the picture.
 
     Returns:
         A new tensor of the same shape, sampled bilinearly, contiguous.
@@ -150,11 +150,11 @@ def move(images: Tensor, flipped: NDArray[np.bool_], changes: Floats, outside: O
     angle, growth, across, down = changes
     cos, sin = np.cos(angle) / (1 + growth), np.sin(angle) / (1 + growth)
     side = 1 - 2 * flipped
-    # Coordinates run from -1 to 1 on both axes, so that a rotation must be corrected for the aspect.
+    # Coordinates run from -1 to 1 on both axes, so a rotation must be corrected for the aspect ratio.
     to_column = side * cos, side * sin * (-height / width), -side * across
     to_row = sin * (width / height), cos, -down
     sources = np.array([*to_column, *to_row], np.float32).T.reshape(-1, 3)
-    # Where a pixel comes from is a part that its column decides and a part that its row decides.
+    # The source of a pixel is the sum of a part that depends on its column and a part that depends on its row.
     parts = _on(images, (sources @ _axes(height, width)).reshape(count, 2, -1))
     grid = parts[:, :, None, :width] + parts[:, :, width:, None]
     return grid_sample(images, grid.permute(0, 2, 3, 1), padding_mode=_PADDING_MODES[outside], align_corners=False)
@@ -169,7 +169,7 @@ def moves(flipped: NDArray[np.bool_], changes: Floats, size: Sequence[int]) -> F
         size: height and width in pixels.
 
     Returns:
-        (N, 2, 3): from x to the right and y down of the centre, in pixels, and 1, to the same of where they go.
+        (N, 2, 3): matrices from (x, y, 1) to the new (x, y); x to the right and y down from the centre, in pixels.
     """
     height, width = size
     angle, growth, across, down = changes
@@ -201,8 +201,8 @@ def even_out(images: Tensor) -> Tensor:
     """
     changed = images.cpu().clone(memory_format=torch.contiguous_format)
     frames = changed.view(-1, 3, *images.shape[2:]).numpy()
-    luma = (_LUMA @ frames.reshape(len(frames), 3, -1)).reshape(len(frames), *images.shape[2:])
-    cv2.setNumThreads(1)  # for pictures this small other threads are not worth waking, and not ours to take
+    luma = (_LUMA_ROW @ frames.reshape(len(frames), 3, -1)).reshape(len(frames), *images.shape[2:])
+    cv2.setNumThreads(1)  # for pictures this small more threads cost time, and they may belong to other trials
     clahe = cv2.createCLAHE(CLAHE_CLIP, CLAHE_TILES)
     evened = np.stack([clahe.apply(levels) for levels in np.rint(luma * 255).astype(np.uint8)])
     frames += (evened / np.float32(255) - luma)[:, None]
@@ -210,5 +210,5 @@ def even_out(images: Tensor) -> Tensor:
 
 
 def _on(images: Tensor, numbers: NDArray[np.generic]) -> Tensor:
-    """Numbers of the batch, on the device of its images."""
+    """Numbers of a batch, on the device of its images."""
     return torch.from_numpy(numbers).to(images.device)

@@ -1,4 +1,4 @@
-"""An exponential moving average of a network's weights, which scores well long before the last one does."""
+"""An exponential moving average of a network's weights. It scores well long before the latest weights do."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import nn
 class Average:
     """Follows a network: after each step every number of the average moves towards the network's by 1 - decay.
 
-    In the first steps the decay is less, (1 + step) / (10 + step), so that the drawn weights are soon forgotten.
-    PyTorch's `AveragedModel` would do, but groups all tensors anew in each step, a twentieth of a small network's time.
+    In the first steps the decay is smaller, (1 + step) / (10 + step), so that the random weights are soon forgotten.
+    PyTorch's `AveragedModel` groups all tensors again in each step, which takes a twentieth of a small network's time.
 
     Args:
-        network: which is followed, its statistics of batches included.
+        network: the network to follow, with its batch statistics.
         decay: between 0 and 1.
     """
 
@@ -29,16 +29,16 @@ class Average:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in a step."""
+        """Add the weights after a step."""
         self._steps += 1
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         torch._foreach_lerp_(self._average, self._latest, 1 - decay)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` goes on from."""
+        """The state, as `load_state_dict` takes it."""
         return {"network": self.network.state_dict(), "steps": self._steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.network.load_state_dict(state["network"])
         self._steps = state["steps"]

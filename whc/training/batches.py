@@ -1,4 +1,4 @@
-"""From decoded images to a network's input, batch by batch: bytes are gathered, then made floats, on the device."""
+"""From decoded images to a network's input, batch by batch: the device gathers bytes and converts them to floats."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from whc.data.preprocess import LAYOUTS
 from whc.data.windows import Windows, windows
 
 Moves = NDArray[np.float32]
-"""Where points of N pictures went (N, 2, 3), as `whc.training.augmentation.moves` gives it."""
+"""How the points of N pictures moved (N, 2, 3), as `whc.training.augmentation.moves` gives it."""
 
 Change = Callable[[Tensor], tuple[Tensor, Moves]]
-"""From (N, T*3, H, W), frames stacked as channels whatever the layout, to the same changed, and its moves."""
+"""From (N, T*3, H, W), frames stacked as channels in every layout, to the changed images and their moves."""
 
-# Prepared together: on a CPU what fits its cache, on a GPU what makes launches few.
+# Pixels prepared together: on a CPU as many as fit its cache, on a GPU enough for few kernel launches.
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}
 
 
 @dataclass(frozen=True)
 class Batches:
-    """Batches of one corpus, as one kind of network wants them.
+    """Batches of one corpus, in the form that one kind of network takes.
 
-    On a GPU all images of the corpus at `size` are uploaded once, as bytes, and kept as long as this is; on the CPU
+    On a GPU all images of the corpus at `size` are uploaded once, as bytes, and stay as long as this object. On the CPU
     they are not copied.
     """
 
@@ -45,33 +45,33 @@ class Batches:
         return windows(self.corpus, split, self.frames)
 
     def batch(self, index: NDArray[np.int64]) -> Tensor:
-        """Windows `index` (N, T) as the network's input, float in 0..1, laid out as convolutions are fastest."""
+        """Windows `index` (N, T) as the network's input, float in 0..1, in the fastest memory layout."""
         frames = self._gather(index).permute(0, 1, 4, 2, 3)
         return self._arranged(frames.to(torch.float32).div_(self._white))
 
     def changed_batch(self, index: NDArray[np.int64], change: Change) -> tuple[Tensor, Moves]:
-        """As `batch`, after an augmentation, and where that moved the pictures' points."""
+        """As `batch`, after an augmentation; also how it moved the points of the pictures."""
         frames = self._gather(index).permute(0, 1, 4, 2, 3)
-        # Changes want each channel by itself in memory: as bytes become floats is the cheapest moment to part them.
+        # Changes need each channel separate in memory; separating them is cheapest while bytes become floats.
         frames = frames.to(torch.float32, memory_format=torch.contiguous_format).div_(self._white)
         changed, moves = change(frames.flatten(1, 2))
         return self._arranged(changed.reshape(frames.shape)), moves
 
     def stream(self, indices: Sequence[NDArray[np.int64]], change: Change) -> Iterator[tuple[Tensor, Moves]]:
-        """One changed batch after another; small ones are made several at once, for half the cost."""
+        """Changed batches in order; several small batches are made together, for half the cost."""
         height, width = self.size
         at_once = max(1, PIXELS_AT_ONCE[self.device.type] // (indices[0].size * height * width))
         for start in range(0, len(indices), at_once):
-            some = indices[start : start + at_once]
-            lengths = [len(index) for index in some]
-            images, moves = self.changed_batch(np.concatenate(some), change)
+            group = indices[start : start + at_once]
+            lengths = [len(index) for index in group]
+            images, moves = self.changed_batch(np.concatenate(group), change)
             yield from zip(images.split(lengths), np.split(moves, np.cumsum(lengths)[:-1]), strict=True)  # type: ignore[no-untyped-call]
 
     def _arranged(self, frames: Tensor) -> Tensor:
         return _channels_last(LAYOUTS[self.layout](frames), self.layout)
 
     def _gather(self, index: NDArray[np.int64]) -> Tensor:
-        """Windows as they are kept: uint8 (N, T, H, W, 3)."""
+        """Windows as stored: uint8 (N, T, H, W, 3)."""
         rows = torch.from_numpy(index.ravel()).to(self.device)
         return self._images.index_select(0, rows).view(*index.shape, *self._images.shape[1:])
 
@@ -79,19 +79,19 @@ class Batches:
     def _images(self) -> Tensor:
         """All images at this size, uint8 (rows, H, W, 3), on the device; never written to."""
         with warnings.catch_warnings():
-            # What Ray's object store holds is read-only, which torch has no word for.
+            # Arrays in Ray's object store are read-only, and torch has no read-only tensors.
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             return torch.from_numpy(self.corpus.images[self.size]).to(self.device)
 
     @cached_property
     def _white(self) -> Tensor:
-        """A division by a plain 255 would be a multiplication on a GPU, and differ from the demo's in the last bit."""
+        """255 as a tensor; a GPU would multiply by the inverse of a plain number, and differ in the last bit."""
         return torch.full((), 255.0, device=self.device)
 
 
 def _channels_last(arranged: Tensor, layout: str) -> Tensor:
-    """The memory layout of the fast convolutions: without it a network trains a sixth slower."""
-    if layout == "lstm":  # each frame is a picture of its own to the backbone
+    """Images in the memory layout of the fast convolutions; without it a network trains a sixth slower."""
+    if layout == "lstm":  # the backbone sees each frame as a separate picture
         pictures = arranged.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         return pictures.view(arranged.shape)
     memory_format = torch.channels_last_3d if arranged.dim() == 5 else torch.channels_last

@@ -1,4 +1,4 @@
-"""Checkpoints: weights and what is needed to rebuild and export the network, loadable without running code."""
+"""Checkpoints: weights and all that rebuilding and exporting the network needs; loading runs no code."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from whc.errors import ArtifactError, problem
 from whc.records import first_schema, replacing
 from whc.training.originals import classifiers, whenet
 
-SCHEMA = 2  # 2: scores of any task
-# A file may be cut, worn or forged: each of these has been seen.
+CHECKPOINT_SCHEMA = 2  # 2: scores of any task
+# Damaged and forged files have raised each of these.
 _CANNOT_LOAD = (
     zipfile.BadZipFile,
     zlib.error,
@@ -39,11 +39,11 @@ _CANNOT_LOAD = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network at rest.
+    """A trained network in a file.
 
     `config` is what `whc train --config` reads; `labels` are those of the task; `frame_rate` in frames a second or
-    None; `interpolation` is how the images it learnt from were resized. `progress` is what training goes on from
-    (`whc.training.loop.Trainer.state`), None in a file that holds weights alone.
+    None; `interpolation` is how its training images were resized. `progress` is the state of the training
+    (`whc.training.loop.Trainer.state`), None in a file with weights alone.
     """
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -65,8 +65,8 @@ class Checkpoint:
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint, renamed into place when complete."""
     fields = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}  # asdict copies tensors
-    content = io.BytesIO()  # not a file: what cannot be written PyTorch tells as a RuntimeError about its own code
-    torch.save({"schema": SCHEMA, **fields}, content)
+    content = io.BytesIO()  # not a file: PyTorch reports a failed write as a RuntimeError about its own code
+    torch.save({"schema": CHECKPOINT_SCHEMA, **fields}, content)
     with replacing(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
@@ -78,39 +78,39 @@ def load(path: Path) -> Checkpoint:
         ArtifactError: missing, truncated, not a checkpoint, or from a newer version.
     """
     try:
-        found = TypeAdapter(Checkpoint).validate_python(_fields(path))
+        saved = TypeAdapter(Checkpoint).validate_python(_fields(path))
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise ArtifactError(f"{path}: must hold all fields of a checkpoint, got: {reason}; train it again") from error
-    # A tensor says its own shape: one number stretched over it would be copied out later.
-    if sum(weights.numel() * weights.element_size() for weights in found.weights.values()) > path.stat().st_size:
+    # A forged tensor may have a large shape over a single stored number, and later copies would fill the memory.
+    if sum(weights.numel() * weights.element_size() for weights in saved.weights.values()) > path.stat().st_size:
         raise _no_checkpoint(path, "weights of more bytes than the file has")
-    return found
+    return saved
 
 
 def _fields(path: Path) -> dict[str, Any]:
-    """The fields of a `Checkpoint` in a file, as yet unchecked; raises ArtifactError where it holds none."""
+    """The fields of a `Checkpoint` in a file, not checked yet; raises ArtifactError where the file holds none."""
     if whenet.is_hdf5(path):
         return whenet.read(path)
     content = _content(path)
     if not isinstance(content, dict):
         raise _no_checkpoint(path, type(content).__name__)
     if "schema" not in content:
-        lacking = classifiers.KEYS - content.keys()
+        lacking = classifiers.CHECKPOINT_KEYS - content.keys()
         if lacking:
             theirs = f"an original's without {', '.join(sorted(lacking))}"
-            raise _no_checkpoint(path, theirs if lacking < classifiers.KEYS else "dict")
+            raise _no_checkpoint(path, theirs if lacking < classifiers.CHECKPOINT_KEYS else "dict")
         return classifiers.translate(content, str(path))
     schema = content.pop("schema")
-    if not isinstance(schema, int) or schema > SCHEMA:
-        rule = f"checkpoint schema must be at most {SCHEMA}"
+    if not isinstance(schema, int) or schema > CHECKPOINT_SCHEMA:
+        rule = f"checkpoint schema must be at most {CHECKPOINT_SCHEMA}"
         raise ArtifactError(problem(str(path), rule, schema, "upgrade whc"))
     return first_schema.checkpoint(content) if schema == 1 else content
 
 
 def _content(path: Path) -> Any:
-    """What is in a file, as PyTorch reads it; raises ArtifactError when it cannot."""
+    """Content of a file, as PyTorch reads it; raises ArtifactError if it cannot."""
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(item.file_size for item in archive.infolist()) > path.stat().st_size:

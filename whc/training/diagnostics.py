@@ -1,4 +1,4 @@
-"""How outputs and targets agree, as one picture, drawn by another process so that training never waits for it."""
+"""Pictures of how outputs and targets agree. Another process draws them, so that training never waits."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def draw(
 
     Args:
         path: PNG to write.
-        title: above all panels.
-        task: which draws.
+        title: text above all panels.
+        task: the task, which draws the panels.
         outputs: (M, ...) of a network.
         targets: (M, ...) of the same rows.
         pictures: (K, H, W, 3) of the task's noteworthy rows.
@@ -56,22 +56,22 @@ class Artist:
     pool: ProcessPoolExecutor
     pictures: list[Future[None]] = field(default_factory=list)
 
-    def draw(self, *what: object) -> None:
+    def draw(self, *arguments: object) -> None:
         """Ask for a picture; arguments as those of `whc.training.diagnostics.draw`."""
-        self.pictures.append(self.pool.submit(draw, *what))  # type: ignore[arg-type]
+        self.pictures.append(self.pool.submit(draw, *arguments))  # type: ignore[arg-type]
 
 
-def _step_back() -> None:
+def _lower_priority() -> None:
     os.nice(_NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the training, which then ends this process
 
 
 @contextmanager
 def artist() -> Iterator[Artist]:
-    """An artist for the length of the context, which ends when all pictures are drawn."""
-    # A fresh process, started by the first picture: a fork would copy the threads' locks of PyTorch.
-    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_step_back) as pool:
-        hired = Artist(pool)
-        yield hired
-        for picture in hired.pictures:
+    """An artist for the block, which ends when all pictures are drawn."""
+    # A spawned process, started with the first picture: a fork would copy the locks of PyTorch's threads.
+    with ProcessPoolExecutor(1, get_context("spawn"), initializer=_lower_priority) as pool:
+        new_artist = Artist(pool)
+        yield new_artist
+        for picture in new_artist.pictures:
             picture.result()

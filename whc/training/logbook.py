@@ -1,4 +1,4 @@
-"""What a training run writes as it goes: history.json, TensorBoard scalars and train.log."""
+"""What a training run writes after each epoch: history.json, TensorBoard scalars and train.log."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ log = logging.getLogger(__name__)
 
 
 class Logbook:
-    """Takes epochs in order.
+    """Writes epochs in order.
 
     Args:
-        folder: of the run.
-        epochs: already trained; what is there of later ones is forgotten.
-        metric: in which people read scores.
+        folder: the run's folder.
+        epochs: number of epochs already trained; entries of later epochs are dropped.
+        metric: how people read scores.
     """
 
     def __init__(self, folder: Path, epochs: int, metric: Metric) -> None:
@@ -54,13 +54,13 @@ class Logbook:
         )
 
     def close(self) -> None:
-        """Nothing more is coming."""
+        """Close the files; no epoch follows."""
         self._board.close()
 
 
 @contextmanager
 def logged(path: Path) -> Iterator[None]:
-    """Within, what whc logs from INFO on also goes to the end of this file."""
+    """Within the block, whc's log messages from INFO on are also appended to this file."""
     root = logging.getLogger("whc")
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

@@ -1,4 +1,4 @@
-"""The training loop, an epoch at a time: what is trained, scored and remembered, and how it goes on after a stop."""
+"""The training loop, one epoch at a time: training, scoring, the best weights, and resuming after a stop."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from whc.training.schedule import Schedule, ScheduleName
 
 EVALUATION_BATCH = 256
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
-_AMP = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TrainingConfig(Settings):
     """How a network is trained: AdamW under a schedule.
 
     `lr` is the schedule's peak, reached by `one_cycle` after the fraction `warmup` of all steps. `label_smoothing` is
-    the share of a target given to all answers evenly, where a task has such. `ema` is the decay of an average of the
-    weights that is scored and kept in their place (0: none). `precision` is that of the arithmetic in training; scores
-    are always fp32.
+    the share of a target spread evenly over all answers, where a task supports it. `ema` is the decay of an average of
+    the weights, which is scored and saved in their place (0: none). `precision` is that of the arithmetic in training;
+    scores are always computed in fp32.
     """
 
     epochs: int = Field(20, ge=1, le=10_000)
@@ -62,7 +62,7 @@ class TrainingError(WhcError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a network gave for M windows (M, ...), and their targets (M, ...), both as the task has them."""
+    """Outputs of a network for M windows (M, ...), and their targets (M, ...), both in the task's form."""
 
     outputs: NDArray[np.float32]
     targets: NDArray[Any]
@@ -72,8 +72,8 @@ class Outcome:
 class Epoch:
     """One epoch, counted from 1.
 
-    `train` is what the network said while it learnt, of augmented images; `lr` is the rate of the last step;
-    `images_per_second` is of training alone, `seconds` of everything.
+    `train` holds the outputs during training, for augmented images; `lr` is the rate of the last step;
+    `images_per_second` counts training alone, `seconds` the whole epoch.
     """
 
     epoch: int
@@ -89,7 +89,7 @@ class Epoch:
 
     @property
     def point(self) -> CurvePoint:
-        """The part that a trial's record keeps."""
+        """The part that a trial's record stores."""
         return CurvePoint(epoch=self.epoch, val_score=self.val_score, seconds=self.seconds)
 
     @property
@@ -100,7 +100,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Best:
-    """The weights of the epoch with the highest validation score, the earliest of equals."""
+    """The weights of the epoch with the highest validation score; of equal epochs, the earliest."""
 
     epoch: int
     val_score: float
@@ -124,7 +124,7 @@ def evaluate(network: nn.Module, batches: Batches, split: str, task: Task) -> It
 
 
 def _channels_last(network: nn.Module) -> None:
-    """Lay convolution weights out as the fast kernels want them."""
+    """Put convolution weights into the memory layout of the fast kernels."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for weight in network.parameters():
         if weight.dim() in formats:
@@ -132,7 +132,7 @@ def _channels_last(network: nn.Module) -> None:
 
 
 def _check_precision(precision: str, device: torch.device) -> None:
-    """Refuse what this device would compute slowly or not at all."""
+    """Refuse a precision that this device computes slowly or not at all."""
     if precision == "fp16" and device.type != "cuda":
         raise TrainingError(problem("training.precision", "fp16 needs a GPU", device.type, "use fp32 or bf16"))
     fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -141,7 +141,7 @@ def _check_precision(precision: str, device: torch.device) -> None:
 
 
 def _keep_memory() -> None:
-    """Let glibc keep what a step has freed for the next one: page faults took a fifth of a small network's step."""
+    """Let glibc keep freed memory for the next step: page faults took a fifth of a small network's step."""
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # another C library
             mallopt = ctypes.CDLL(None).mallopt
@@ -150,20 +150,20 @@ def _keep_memory() -> None:
 
 
 class Trainer:
-    """Trains one network: `for epoch in trainer.epochs(): ...`, with `state` taken after any of them.
+    """Trains one network: `for epoch in trainer.epochs(): ...`, with `state` after any epoch.
 
-    `images` counts the windows of one epoch, as resampled; `curve` and `best` tell of the epochs so far.
-    Randomness is drawn anew for each epoch from the seed and the epoch's number, so that an epoch is the same whether
-    or not the process was stopped before it.
+    `images` counts the windows of one epoch after resampling; `curve` and `best` describe the epochs so far.
+    The random numbers of an epoch come from the seed and the epoch's number alone, so a process that was stopped and
+    resumed trains the same epochs.
 
     Args:
         network: on any device; trained in place on that of `batches`.
-        batches: where they come from.
+        batches: source of the batches.
         task: what is learnt.
-        config: how.
+        config: how it is learnt.
 
     Raises:
-        TrainingError: the precision is not to be had on the device.
+        TrainingError: the device does not support the precision.
         DataError: no window is long enough.
     """
 
@@ -178,7 +178,7 @@ class Trainer:
         self._rows, self._val = batches.windows("train"), batches.windows("val")
         self._loss = self._objective()
         self.images = len(epoch_order(self._rows.strata, config.resampling, np.random.default_rng(0)))
-        # No batch of one row, which has no variance for BatchNorm: rows are spread evenly over the steps.
+        # Rows are spread evenly over the steps: a batch of one row has no variance for BatchNorm.
         self._steps = max(1, min(math.ceil(self.images / config.batch_size), self.images // 2))
         self._optimizer = torch.optim.AdamW(
             network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
@@ -196,22 +196,22 @@ class Trainer:
 
     @property
     def scored(self) -> nn.Module:
-        """The network that is scored and kept: the average of the weights where there is one."""
+        """The network that is scored and saved: the average of the weights where there is one."""
         return self._average.network if self._average else self.network
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
-        """Begin with these weights instead of those drawn; raises RuntimeError when they are of another network."""
+        """Begin with these weights, not random ones; raises RuntimeError when they are of another network."""
         self.network.load_state_dict(weights)
         self.scored.load_state_dict(weights)
 
     def epochs(self, on_images: Callable[[int], None] = lambda count: None) -> Iterator[Epoch]:
-        """Train epoch by epoch, from the state at hand to the end of the configuration.
+        """Train epoch by epoch, from the current state to the configured number of epochs.
 
         Args:
-            on_images: told after each step how many windows it saw.
+            on_images: called after each step with its number of windows.
 
         Raises:
-            TrainingError: the loss is not a number; `curve` and `best` still tell of the epochs before.
+            TrainingError: the loss is not a number; `curve` and `best` still describe the epochs before.
         """
         while len(self.curve) < self._config.epochs:
             epoch = self._epoch(len(self.curve) + 1, on_images)
@@ -223,10 +223,10 @@ class Trainer:
 
     def _epoch(self, number: int, on_images: Callable[[int], None]) -> Epoch:
         start = time.perf_counter()
-        for_order, for_images, for_network = np.random.SeedSequence([self._config.seed, number]).generate_state(3)
-        order = epoch_order(self._rows.strata, self._config.resampling, np.random.default_rng(for_order))
-        generator = torch.Generator().manual_seed(int(for_images))  # on the CPU: a GPU need not be waited for
-        torch.manual_seed(int(for_network))  # dropout's
+        order_seed, image_seed, network_seed = np.random.SeedSequence([self._config.seed, number]).generate_state(3)
+        order = epoch_order(self._rows.strata, self._config.resampling, np.random.default_rng(order_seed))
+        generator = torch.Generator().manual_seed(int(image_seed))  # on the CPU: no wait for a GPU
+        torch.manual_seed(int(network_seed))  # for dropout
         self.network.train()
         losses, outputs, targets = [], [], []
         change = partial(augment, settings=self._config.augmentation, generator=generator)
@@ -262,10 +262,10 @@ class Trainer:
         )
 
     def _step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of the optimiser; the loss and what the network gave."""
+        """One step of the optimiser; returns the loss and the raw outputs."""
         config, device = self._config, self._batches.device
         targets = targets.to(device)
-        with torch.autocast(device.type, _AMP.get(config.precision), enabled=config.precision in _AMP):
+        with torch.autocast(device.type, _AMP_TYPES.get(config.precision), enabled=config.precision in _AMP_TYPES):
             raw = self.network(images)
         raw = raw.float()
         loss = self._loss(raw, targets)
@@ -288,7 +288,7 @@ class Trainer:
         return float(self._task.judge(outcome.outputs, outcome.targets).score())
 
     def state(self) -> dict[str, Any]:
-        """Everything that training goes on from: tensors, numbers, lists and mappings alone."""
+        """The complete state of the training: tensors, numbers, lists and mappings alone."""
         return {
             "network": self.network.state_dict(),
             "average": self._average.state_dict() if self._average else None,
@@ -300,7 +300,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state taken with the same configuration and data."""
+        """Continue from a state of the same configuration and data."""
         self.network.load_state_dict(state["network"])
         if self._average:
             self._average.load_state_dict(state["average"])

@@ -1,4 +1,4 @@
-"""How the learning rate moves: three schedules behind one interface that is told of every step and every epoch."""
+"""Learning-rate schedules: three of them behind one interface, which is called after each step and each epoch."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Schedule:
     """Sets an optimiser's learning rate.
 
     Args:
-        optimizer: set to the peak learning rate.
+        optimizer: its learning rate is the peak.
         name: `one_cycle` rises over the first `warmup` of all steps and falls to almost nothing (Smith and Topin 2018);
             `cosine` falls along half a cosine (Loshchilov and Hutter 2017); `plateau` halves whenever the validation
             loss has not fallen for more than 2 epochs, as the original trainers do.
         lr: peak learning rate.
-        warmup: fraction of all steps, of `one_cycle` alone.
-        steps: of the whole training.
+        warmup: fraction of all steps, used by `one_cycle` alone.
+        steps: number of steps of the whole training.
     """
 
     def __init__(self, optimizer: Optimizer, name: ScheduleName, lr: float, warmup: float, steps: int) -> None:
@@ -47,11 +47,11 @@ class Schedule:
             self._by_epoch.step(val_loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on: plain numbers and lists."""
+        """The complete state: plain numbers and lists."""
         return dict(self._running.state_dict())
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from a state."""
         self._running.load_state_dict(state)
 
     @property

@@ -81,7 +81,7 @@ def test_folded_for_export_it_is_the_same(original: nn.Module, golden: dict[str,
 
 
 def with_symmetric_padding(network: Any) -> Callable[[np.ndarray], Tensor]:
-    model = whenet._MODEL | {"backbone": {"efficientnet": {"normalize": "imagenet"}}}
+    model = whenet._MODEL_CONFIG | {"backbone": {"efficientnet": {"normalize": "imagenet"}}}
     twin = build(ModelConfig.model_validate(model), bins.LOGITS).eval()
     twin.load_state_dict(dict(zip(twin.state_dict(), network.state_dict().values(), strict=True)))
     return lambda images: logits(twin, images)
@@ -114,28 +114,28 @@ def test_a_network_that_differs_in_one_habit_is_told(
 
 def arrays() -> dict[str, np.ndarray]:
     """Random weights by Keras's names, as WHENet's file holds them."""
-    rng, made = np.random.default_rng(0), {}
+    rng, contents = np.random.default_rng(0), {}
 
     def read(layer: str, name: str, shape: tuple[int, ...]) -> Tensor:
-        made[f"{layer}/{layer}/{name}:0"] = rng.random(shape, np.float32)
+        contents[f"{layer}/{layer}/{name}:0"] = rng.random(shape, np.float32)
         return torch.zeros(shape)
 
     whenet._weights(read)
-    return made
+    return contents
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
     """Writes an HDF5 file of such arrays."""
 
-    def file(content: dict[str, Any]) -> Path:
+    def write_file(content: dict[str, Any]) -> Path:
         path = tmp_path / "weights.h5"
-        with h5py.File(path, "w") as made:
+        with h5py.File(path, "w") as file:
             for name, array in content.items():
-                made[name] = array
+                file[name] = array
         return path
 
-    return file
+    return write_file
 
 
 def test_every_array_has_its_place(write: Callable[[dict[str, Any]], Path]) -> None:
@@ -202,9 +202,9 @@ def test_data_outside_the_file_is_not_read(tmp_path: Path) -> None:
 
 def test_damaged_files_are_refused(write: Callable[[dict[str, Any]], Path]) -> None:
     path = write({KERNEL: np.zeros((1280, 120), np.float32)})
-    whole = path.read_bytes()
-    for size in (len(whenet.SIGNATURE), 100, 1000, len(whole) - 1000):
-        path.write_bytes(whole[:size])
+    content = path.read_bytes()
+    for size in (len(whenet.HDF5_SIGNATURE), 100, 1000, len(content) - 1000):
+        path.write_bytes(content[:size])
         assert "must be a readable HDF5 file" in refusal(path)
 
 

@@ -46,7 +46,7 @@ class Config(PluginConfig):
     normalize: Literal["none", "imagenet"] = "none"
 
 
-class _Normalization(nn.Module):
+class _ImageNetNormalization(nn.Module):
     """RGB frames to mean 0 and deviation 1 of ImageNet: (N, T*3, H, W) to the same shape.
 
     It is an operation of its own: the zeros that pad the first convolution stand for ImageNet's mean colour, so it
@@ -79,7 +79,7 @@ class _SamePadding(nn.Module):
         return pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
 
 
-class _SqueezeExcite(nn.Module):
+class _SiluSqueezeExcite(nn.Module):
     def __init__(self, channels: int, reduced: int) -> None:
         super().__init__()
         self.fc = nn.Sequential(
@@ -109,7 +109,7 @@ class _Block(nn.Module):
         if expansion > 1:
             layers += [*_conv(config, channels, hidden, 1), nn.SiLU(inplace=True)]
         layers += [*_conv(config, hidden, hidden, kernel, stride, hidden), nn.SiLU(inplace=True)]
-        layers.append(_SqueezeExcite(hidden, max(1, channels // 4)))
+        layers.append(_SiluSqueezeExcite(hidden, max(1, channels // 4)))
         self.block = nn.Sequential(*layers, *_conv(config, hidden, out_channels, 1))
         self.residual = stride == 1 and channels == out_channels
 
@@ -146,7 +146,7 @@ def _b0_blocks(width: int) -> Iterator[tuple[int, int, int]]:
 
 def build(config: Config, channels: int, width: int, depth: int) -> Backbone:
     """Stem 3x3 stride 2, the first `depth` of B0's blocks, and a 1x1 convolution to four times their channels."""
-    normalization = [_Normalization(channels)] if config.normalize == "imagenet" else []
+    normalization = [_ImageNetNormalization(channels)] if config.normalize == "imagenet" else []
     stem = nn.Sequential(*normalization, *_conv(config, channels, width, 3, 2), nn.SiLU(inplace=True))
     blocks, last = nn.Sequential(), width
     for (kernel, stride, out_channels), i in zip(_b0_blocks(width), range(depth), strict=False):

@@ -17,7 +17,7 @@ class Config(PluginConfig):
     se_reduction: int = Field(8, ge=0, le=64)
 
 
-class _SqueezeExcite(nn.Module):
+class _ReluSqueezeExcite(nn.Module):
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
         reduced = max(1, channels // reduction)
@@ -44,7 +44,7 @@ class _InvertedBlock(nn.Module):
             layers += [*_conv(channels, hidden, 1), nn.SiLU(inplace=True)]
         layers += [*_conv(hidden, hidden, 3, stride, hidden), nn.SiLU(inplace=True)]
         if config.se_reduction:
-            layers.append(_SqueezeExcite(hidden, config.se_reduction))
+            layers.append(_ReluSqueezeExcite(hidden, config.se_reduction))
         self.block = nn.Sequential(*layers, *_conv(hidden, out_channels, 1))
         self.residual = stride == 1 and channels == out_channels
 

@@ -1,4 +1,4 @@
-"""Checkpoints of the projects that whc replaces (WHC: waving hands, HSC: happy smiles), told in whc's words.
+"""Checkpoints of the projects that whc replaces (WHC: waving hands, HSC: happy smiles), translated into whc's names.
 
 | theirs | ours |
 |---|---|
@@ -8,7 +8,7 @@
 | `use_sequence` lstm or 3dcnn, `sequence_len` | `sequence` with its `frames` |
 | `base_channels`, `num_blocks`, `normalization.image_size` | `width`, `depth`, `image_size` |
 | state `stem`, `features` | `backbone.stem`, `backbone.features` |
-| state `head.N` | `head.layers.N`, layers with weights taken in order, since theirs counts without an absent dropout |
+| state `head.N` | `head.layers.N`, the layers with weights, in order: their numbers skip an absent dropout |
 | state `feature_extractor` (lstm) | `backbone` |
 | any other state | the same name |
 
@@ -26,18 +26,18 @@ from torch import Tensor
 
 from whc.errors import ArtifactError, problem
 
-KEYS = frozenset({"model_config", "model_state", "normalization", "label_map"})
-INTERPOLATION = "bilinear_antialias"
-_AUTO = {"baseline": "avg", "inverted_se": "avgmax_mlp", "convnext": "transformer"}
-_COLORS = {"rgb_to_yuv_to_y": "luma", "rgb_to_lab": "lab", "rgb_to_luv": "luv"}
-_PLACES = (0, 2, 5)  # of the layers with weights in `head.layers`: BatchNorm, linear, linear
+CHECKPOINT_KEYS = frozenset({"model_config", "model_state", "normalization", "label_map"})
+ORIGINAL_INTERPOLATION = "bilinear_antialias"
+_AUTO_HEADS = {"baseline": "avg", "inverted_se": "avgmax_mlp", "convnext": "transformer"}
+_COLOR_NAMES = {"rgb_to_yuv_to_y": "luma", "rgb_to_lab": "lab", "rgb_to_luv": "luv"}
+_LAYER_PLACES = (0, 2, 5)  # of the layers with weights in `head.layers`: BatchNorm, linear, linear
 
 
-class _Part(BaseModel):
+class _FileSection(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", arbitrary_types_allowed=True)
 
 
-class _Architecture(_Part):
+class _Architecture(_FileSection):
     """`model_config`, with the originals' defaults for what older files lack."""
 
     arch_variant: str = "baseline"
@@ -61,16 +61,16 @@ class _Architecture(_Part):
         return None if self.use_sequence in {"", "none"} else self.use_sequence
 
 
-class _Normalization(_Part):
+class _InputNormalization(_FileSection):
     image_size: tuple[int, int]  # height, width
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
 
 
-class _File(_Part):
+class _OriginalFile(_FileSection):
     architecture: _Architecture = Field(alias="model_config")
     state: dict[str, Tensor] = Field(alias="model_state")
-    normalization: _Normalization
+    normalization: _InputNormalization
     label_map: dict[int, str]
     epoch: int | None = None
     val_metrics: dict[str, Any] | None = None
@@ -81,29 +81,29 @@ def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
     """The fields of our `Checkpoint` from the content of one of their files.
 
     Args:
-        content: what the file holds, with at least `KEYS`.
+        content: of the file, with at least `CHECKPOINT_KEYS`.
         source: its path, for messages.
 
     Raises:
-        ArtifactError: fields are missing or contradictory, or the input is normalised, which theirs never is.
+        ArtifactError: fields are missing or contradictory, or the input is normalised, which the originals never do.
     """
 
-    def require(holds: bool, key: str, rule: str, got: object) -> None:
-        if not holds:
+    def require(is_met: bool, key: str, rule: str, got: object) -> None:
+        if not is_met:
             raise ArtifactError(problem(f"{source}: {key}", rule, got, "export it where it was trained"))
 
     try:
-        file = _File.model_validate(dict(content))
+        file = _OriginalFile.model_validate(dict(content))
     except ValidationError as error:
-        first = error.errors()[0]
-        require(False, ".".join(map(str, first["loc"])), first["msg"], first["input"])
+        first_error = error.errors()[0]
+        require(False, ".".join(map(str, first_error["loc"])), first_error["msg"], first_error["input"])
         raise
     normalization, labels = file.normalization, dict(sorted(file.label_map.items()))
-    plain = not any(normalization.mean) and set(normalization.std) == {1.0}
-    require(plain, "normalization", "must be mean 0 and std 1", (normalization.mean, normalization.std))
-    named = list(labels) == [0, 1] and len({*labels.values()} - {""}) == 2
-    require(named, "label_map", "must give the classes 0 and 1 a name each", file.label_map)
-    colors = [theirs for theirs in _COLORS if getattr(file.architecture, theirs)]
+    is_plain = not any(normalization.mean) and set(normalization.std) == {1.0}
+    require(is_plain, "normalization", "must be mean 0 and std 1", (normalization.mean, normalization.std))
+    is_named = list(labels) == [0, 1] and len({*labels.values()} - {""}) == 2
+    require(is_named, "label_map", "must give the classes 0 and 1 a name each", file.label_map)
+    colors = [theirs for theirs in _COLOR_NAMES if getattr(file.architecture, theirs)]
     require(len(colors) <= 1, "model_config", "must name at most one colour space", colors)
     resampling = (file.train_config or {}).get("train_resampling")
     f1 = (file.val_metrics or {}).get("f1")
@@ -119,12 +119,12 @@ def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
         "code_version": "",
         "epoch": file.epoch or 0,
         "val_score": float(f1) if isinstance(f1, int | float) else 0.0,
-        "interpolation": INTERPOLATION,
+        "interpolation": ORIGINAL_INTERPOLATION,
     }
 
 
 def _model(theirs: _Architecture, image_size: tuple[int, int]) -> dict[str, Any]:
-    """`ModelConfig` as a mapping; whether it can be built is for `ModelConfig` to say."""
+    """`ModelConfig` as a mapping; `ModelConfig` itself checks that it can be built."""
     ours: dict[str, Any] = {
         "width": theirs.base_channels,
         "depth": theirs.num_blocks,
@@ -134,25 +134,30 @@ def _model(theirs: _Architecture, image_size: tuple[int, int]) -> dict[str, Any]
     if theirs.sequence:
         return {**ours, "sequence": {theirs.sequence: {"frames": theirs.sequence_len}}}
     backbone = theirs.arch_variant
-    head = _AUTO.get(backbone, "avg") if theirs.head_variant == "auto" else theirs.head_variant
+    head = _AUTO_HEADS.get(backbone, "avg") if theirs.head_variant == "auto" else theirs.head_variant
     tokens = {"grid": "{}x{}".format(*theirs.token_mixer_grid), "layers": theirs.token_mixer_layers}
     blocks = {"expansion": theirs.expansion, "se_reduction": theirs.se_reduction}
-    own: dict[str, dict[str, Any]] = {"inverted_se": blocks, "transformer": tokens, "mlp_mixer": tokens}
-    color = next((ours for name, ours in _COLORS.items() if getattr(theirs, name)), "rgb")
-    return {**ours, "backbone": {backbone: own.get(backbone, {})}, "head": {head: own.get(head, {})}, "color": color}
+    parameters: dict[str, dict[str, Any]] = {"inverted_se": blocks, "transformer": tokens, "mlp_mixer": tokens}
+    color = next((ours for name, ours in _COLOR_NAMES.items() if getattr(theirs, name)), "rgb")
+    return {
+        **ours,
+        "backbone": {backbone: parameters.get(backbone, {})},
+        "head": {head: parameters.get(head, {})},
+        "color": color,
+    }
 
 
 def _renamed(state: Mapping[str, Tensor], sequence: str | None) -> dict[str, Tensor]:
     rules = {"feature_extractor.": "backbone."} if sequence else _still_rules(state)
 
     def ours(name: str) -> str:
-        found = (prefix for prefix in rules if name.startswith(prefix))
-        return next((rules[prefix] + name.removeprefix(prefix) for prefix in found), name)
+        prefixes = (prefix for prefix in rules if name.startswith(prefix))
+        return next((rules[prefix] + name.removeprefix(prefix) for prefix in prefixes), name)
 
     return {ours(name): tensor for name, tensor in state.items()}
 
 
 def _still_rules(names: Iterable[str]) -> dict[str, str]:
     numbers = sorted({int(match[1]) for name in names if (match := re.match(r"head\.(\d+)\.", name))})
-    head = {f"head.{n}.": f"head.layers.{place}." for n, place in zip(numbers, _PLACES, strict=False)}
+    head = {f"head.{n}.": f"head.layers.{place}." for n, place in zip(numbers, _LAYER_PLACES, strict=False)}
     return {"stem.": "backbone.stem.", "features.": "backbone.features.", **head}

@@ -1,4 +1,4 @@
-"""The weights of WHENet (Zhou and Gregson 2020), a Keras file, in whc's words.
+"""The weights of WHENet (Zhou and Gregson 2020), a Keras file, under whc's names.
 
 | theirs | ours |
 |---|---|
@@ -7,7 +7,8 @@
 | input normalised by ImageNet's mean and deviation | `normalize: imagenet` of the backbone |
 | OpenCV's plain linear resizing | the interpolation `bilinear` |
 
-Keras writes kernels as (height, width, in, out), of depthwise ones (height, width, channels, 1), dense ones (in, out).
+Keras writes kernels as (height, width, in, out), of depthwise layers (height, width, channels, 1), of
+dense layers (in, out).
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from whc.models.assemble import ModelConfig, shapes
 if TYPE_CHECKING:
     import h5py
 
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
-INTERPOLATION = "bilinear"
-HEADS = {"yaw_new": 120, "pitch_new": 66, "roll_new": 66}  # and their logits
-_HEAD = "head.layers.1"
-_NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-_MODEL = {
+HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+ORIGINAL_INTERPOLATION = "bilinear"
+ANGLE_LOGITS = {"yaw_new": 120, "pitch_new": 66, "roll_new": 66}  # dense layers, and their logits
+_HEAD_LAYER = "head.layers.1"
+_NORM_ARRAYS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+_MODEL_CONFIG = {
     "backbone": {"efficientnet": {"expansion": 6, "padding": "same_tensorflow", "normalize": "imagenet"}},
     "head": "linear",
     "color": "rgb",
@@ -42,16 +43,16 @@ _MODEL = {
     "image_size": 224,
     "dropout": 0.0,
 }
-_TASK = {"head_pose": {"output": "bins", "uncertainty": False}}
+_TASK_CONFIG = {"head_pose": {"output": "bins", "uncertainty": False}}
 
-Read = Callable[[str, str, tuple[int, ...]], Tensor]
+ReadArray = Callable[[str, str, tuple[int, ...]], Tensor]
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file begins as Keras's do; False for one that cannot be opened."""
+    """Whether a file begins as Keras files do; False for a file that cannot be opened."""
     try:
         with path.open("rb") as file:
-            return file.read(len(SIGNATURE)) == SIGNATURE
+            return file.read(len(HDF5_SIGNATURE)) == HDF5_SIGNATURE
     except OSError:
         return False
 
@@ -59,7 +60,7 @@ def is_hdf5(path: Path) -> bool:
 def read(path: Path) -> dict[str, Any]:
     """The fields of our `Checkpoint` from WHENet's file of weights.
 
-    Nothing in the file is run, and of it only the arrays that the network has are read, in their shapes.
+    No code in the file runs. Only the arrays that the network has are read, and their shapes are checked.
 
     Raises:
         ArtifactError: h5py is not installed, or the file is damaged or holds other weights.
@@ -75,7 +76,7 @@ def read(path: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ArtifactError(problem(str(path), "must be a readable HDF5 file", reason, "copy it again")) from error
     return {
-        "config": {"task": _TASK, "model": _MODEL},
+        "config": {"task": _TASK_CONFIG, "model": _MODEL_CONFIG},
         "weights": weights,
         "labels": [],
         "frame_rate": None,
@@ -83,12 +84,12 @@ def read(path: Path) -> dict[str, Any]:
         "code_version": "",
         "epoch": 0,
         "val_score": 0.0,
-        "interpolation": INTERPOLATION,
+        "interpolation": ORIGINAL_INTERPOLATION,
     }
 
 
 def _array(file: h5py.File, layer: str, name: str, shape: tuple[int, ...], path: Path) -> Tensor:
-    """One array; a link to another file, or data kept in one, is refused."""
+    """One array; links to other files, and data stored in other files, are refused."""
     import h5py
 
     where = f"{path}: {layer}/{name}"
@@ -106,36 +107,36 @@ def _array(file: h5py.File, layer: str, name: str, shape: tuple[int, ...], path:
     return torch.from_numpy(np.asarray(node[()]))
 
 
-def _weights(array: Read) -> dict[str, Tensor]:
-    """All weights of the network, by our names."""
+def _weights(array: ReadArray) -> dict[str, Tensor]:
+    """All weights of the network, by whc's names."""
     layers: dict[str, dict[str, tuple[int, ...]]] = {}
-    for name, shape in shapes(ModelConfig.model_validate(_MODEL), sum(HEADS.values())).items():
+    for name, shape in shapes(ModelConfig.model_validate(_MODEL_CONFIG), sum(ANGLE_LOGITS.values())).items():
         layer, _, part = name.rpartition(".")
         layers.setdefault(layer, {})[part] = shape
-    weights = _head(layers.pop(_HEAD)["weight"][1], array)
+    weights = _head(layers.pop(_HEAD_LAYER)["weight"][1], array)
     numbers = {kind: count(1) for kind in ("conv2d", "depthwise_conv2d", "batch_normalization")}
     for layer, parts in layers.items():
         is_depthwise = parts["weight"][1:2] == (1,)
         kind = "batch_normalization" if "running_mean" in parts else "depthwise_conv2d" if is_depthwise else "conv2d"
         theirs = f"{kind}_{next(numbers[kind])}"  # Keras counts the layers of each kind
-        read = _norm(theirs, parts, array) if "running_mean" in parts else _convolution(theirs, parts, array)
-        weights |= {f"{layer}.{part}": weight for part, weight in read.items()}
+        arrays = _norm(theirs, parts, array) if "running_mean" in parts else _convolution(theirs, parts, array)
+        weights |= {f"{layer}.{part}": weight for part, weight in arrays.items()}
     return weights
 
 
-def _head(features: int, array: Read) -> dict[str, Tensor]:
-    """Three dense layers as one."""
-    kernels = [array(name, "kernel", (features, size)).T for name, size in HEADS.items()]
-    biases = [array(name, "bias", (size,)) for name, size in HEADS.items()]
-    return {f"{_HEAD}.weight": torch.cat(kernels), f"{_HEAD}.bias": torch.cat(biases)}
+def _head(features: int, array: ReadArray) -> dict[str, Tensor]:
+    """Three dense layers, joined into one."""
+    kernels = [array(name, "kernel", (features, size)).T for name, size in ANGLE_LOGITS.items()]
+    biases = [array(name, "bias", (size,)) for name, size in ANGLE_LOGITS.items()]
+    return {f"{_HEAD_LAYER}.weight": torch.cat(kernels), f"{_HEAD_LAYER}.bias": torch.cat(biases)}
 
 
-def _norm(layer: str, parts: Mapping[str, tuple[int, ...]], array: Read) -> dict[str, Tensor]:
-    read = {ours: array(layer, theirs, parts[ours]) for theirs, ours in _NORM.items()}
-    return {**read, "num_batches_tracked": torch.tensor(0)}
+def _norm(layer: str, parts: Mapping[str, tuple[int, ...]], array: ReadArray) -> dict[str, Tensor]:
+    arrays = {ours: array(layer, theirs, parts[ours]) for theirs, ours in _NORM_ARRAYS.items()}
+    return {**arrays, "num_batches_tracked": torch.tensor(0)}
 
 
-def _convolution(layer: str, parts: Mapping[str, tuple[int, ...]], array: Read) -> dict[str, Tensor]:
+def _convolution(layer: str, parts: Mapping[str, tuple[int, ...]], array: ReadArray) -> dict[str, Tensor]:
     out, into, height, width = parts["weight"]
     if layer.startswith("depthwise"):
         kernel = array(layer, "depthwise_kernel", (height, width, out, into)).permute(2, 3, 0, 1)
