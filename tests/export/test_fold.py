@@ -102,8 +102,8 @@ def test_what_is_left_computes_the_same(season: Season, head: str, color: str, s
     folded = fold(network)
     assert not [module for module in folded.modules() if isinstance(module, _BatchNorm)]
     # Luma costs nothing before a convolution over one picture; over time, three channels would cost more than it does.
-    kept = [module for module in folded.modules() if isinstance(module, Luma)]
-    assert bool(kept) == (color == "luma" and sequence == "cnn3d")
+    luma_modules = [module for module in folded.modules() if isinstance(module, Luma)]
+    assert bool(luma_modules) == (color == "luma" and sequence == "cnn3d")
     images = pictures(6, config.input_shape)
     with torch.inference_mode():
         exact = network(images)

@@ -31,16 +31,16 @@ def ask(network: list[Batch], artifact: list[Batch], threshold: float = 0.5, lim
 
 def test_equal_outputs_pass() -> None:
     batches = [batch(0.1, 0.5, 0.9), batch(0.3)]
-    found = ask(batches, [b.copy() for b in batches])
-    assert (found.rows, found.max_difference, found.changed, found.passed) == (4, 0.0, 0, True)
+    result = ask(batches, [b.copy() for b in batches])
+    assert (result.rows, result.max_difference, result.changed, result.passed) == (4, 0.0, 0, True)
 
 
 @pytest.mark.parametrize(("difference", "passed"), [(5e-5, True), (9.9e-5, True), (1.1e-4, False), (0.1, False)])
 def test_the_largest_difference_of_any_batch_counts(difference: float, passed: bool) -> None:
-    found = ask([batch(0.1), batch(0.2), batch(0.3)], [batch(0.1), batch(0.2 - difference), batch(0.3)])
-    assert found.max_difference == pytest.approx(difference, rel=1e-2)
-    assert found.changed == 0
-    assert found.passed is passed
+    result = ask([batch(0.1), batch(0.2), batch(0.3)], [batch(0.1), batch(0.2 - difference), batch(0.3)])
+    assert result.max_difference == pytest.approx(difference, rel=1e-2)
+    assert result.changed == 0
+    assert result.passed is passed
 
 
 def test_limits_are_the_caller_s() -> None:
@@ -55,15 +55,15 @@ def test_a_limit_is_a_difference(limit: float) -> None:
 
 
 def test_a_flip_near_the_threshold_is_forgiven() -> None:
-    found = ask([batch(0.50003), batch(0.7)], [batch(0.49998), batch(0.7)])
-    assert found.changed == 0
-    assert found.passed
+    result = ask([batch(0.50003), batch(0.7)], [batch(0.49998), batch(0.7)])
+    assert result.changed == 0
+    assert result.passed
 
 
 def test_a_flip_further_away_is_not() -> None:
-    found = ask([batch(0.6, 0.4, 0.8)], [batch(0.4, 0.6, 0.8)])
-    assert found.changed == 2
-    assert not found.passed
+    result = ask([batch(0.6, 0.4, 0.8)], [batch(0.4, 0.6, 0.8)])
+    assert result.changed == 2
+    assert not result.passed
 
 
 def test_flips_are_at_the_given_threshold() -> None:
@@ -76,9 +76,9 @@ def test_flips_between_several_classes() -> None:
     artifact = [batch.copy() for batch in network]
     assert ask(network, artifact).passed
     artifact[0][0] = artifact[0][0, [1, 0, 2]]
-    found = ask(network, artifact)
-    assert (found.rows, found.changed) == (3, 1)
-    assert found.max_difference == pytest.approx(0.3)
+    result = ask(network, artifact)
+    assert (result.rows, result.changed) == (3, 1)
+    assert result.max_difference == pytest.approx(0.3)
 
 
 def test_a_flip_between_classes_that_are_nearly_equal_is_forgiven() -> None:
@@ -96,8 +96,8 @@ def test_differences_within_the_limit_never_count_as_flips(
     rng = np.random.default_rng(seed)
     network = rng.random((40, *classes))
     artifact = network + rng.uniform(-9e-5, 9e-5, network.shape)
-    asked = task(*(classes or (2,)), threshold)
-    assert compare([network], [artifact], np.zeros(len(network), np.int64), asked, LIMITS)[0].passed
+    random_task = task(*(classes or (2,)), threshold)
+    assert compare([network], [artifact], np.zeros(len(network), np.int64), random_task, LIMITS)[0].passed
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -106,10 +106,10 @@ def test_what_is_no_number_fails(value: float, side: str) -> None:
     good, bad = batch(0.1, 0.2), batch(0.1, value)
     network, artifact = {"network": (bad, good), "artifact": (good, bad), "both": (bad, bad)}[side]
     with np.errstate(invalid="ignore"):
-        found = ask([good, network, good], [good, artifact, good])
-    assert found.max_difference == np.inf
-    assert not found.passed
-    assert "inf" in str(found)
+        result = ask([good, network, good], [good, artifact, good])
+    assert result.max_difference == np.inf
+    assert not result.passed
+    assert "inf" in str(result)
 
 
 def test_nothing_compared_does_not_pass() -> None:
@@ -133,9 +133,9 @@ def test_batches_must_match(network: list[Batch], artifact: list[Batch]) -> None
 
 def test_reads_as_a_sentence() -> None:
     difference = "largest difference 2.0e-01 (limit 1e-04)"
-    found = ask([batch(0.6, 0.4)], [batch(0.4, 0.4)])
-    told = "1 flipped decisions (limit 0.2%), F1 off by 0.0000 (limit 0.002)"
-    assert str(found) == f"parity over 2 validation inputs: {difference}, {told}"
+    result = ask([batch(0.6, 0.4)], [batch(0.4, 0.4)])
+    expected = "1 flipped decisions (limit 0.2%), F1 off by 0.0000 (limit 0.002)"
+    assert str(result) == f"parity over 2 validation inputs: {difference}, {expected}"
 
 
 def test_every_limit_is_a_gate_of_its_own() -> None:
@@ -144,9 +144,9 @@ def test_every_limit_is_a_gate_of_its_own() -> None:
     artifact = network.copy()
     artifact[1:11:2] = 0.49
     enough = {"max_difference": 0.05, "max_changed": 0.05, "max_score_difference": 0.06}
-    found = ask([network], [artifact], limits=ParityLimits(**enough))
-    assert (found.changed, found.passed) == (5, True)
-    assert found.score_difference == pytest.approx(1 - 18 / 19)
+    result = ask([network], [artifact], limits=ParityLimits(**enough))
+    assert (result.changed, result.passed) == (5, True)
+    assert result.score_difference == pytest.approx(1 - 18 / 19)
     for name, value in (("max_difference", 0.01), ("max_changed", 0.04), ("max_score_difference", 0.05)):
         assert not ask([network], [artifact], limits=ParityLimits(**{**enough, name: value})).passed
 

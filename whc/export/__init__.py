@@ -1,7 +1,7 @@
-"""Exporters: one file an artifact kind.
+"""Exporters: one file for each kind of artifact.
 
 A file defines `Config` and `export(network, path, metadata, input_shape, config)`.
 
-`fold.py` prepares networks for all of them, `operators.py` for ONNX; `parity.py` says whether an artifact still
-computes what the network did.
+`fold.py` prepares networks for all of them, `operators.py` for ONNX; `parity.py` checks that an
+artifact computes the same as its network.
 """

@@ -1,4 +1,4 @@
-"""Linear layers merged into their neighbours, exactly and before export: what is folded costs nothing at run time."""
+"""Exact merging of linear layers into their neighbours before export: a merged layer costs nothing at run time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from whc.models.color import Luma
 
 
 def fold(network: nn.Module) -> nn.Module:
-    """A copy in evaluation mode with everything linear merged.
+    """A copy in evaluation mode with all linear layers merged.
 
     BatchNorm goes into the convolution before or the linear layer after it, luma into the stem, and modules that are
-    `Foldable` merge what they know of themselves.
+    `Foldable` merge their own layers.
     """
     folded = deepcopy(network).eval()
     for module in folded.modules():
@@ -31,7 +31,7 @@ def fold(network: nn.Module) -> nn.Module:
 
 
 def _fold_sequences(module: nn.Module) -> None:
-    """Innermost first, since a folded sequence is a new one that holds the old one's layers."""
+    """Fold inner sequences first, because a folded sequence is a new object with the layers of the old one."""
     for name, child in list(module.named_children()):
         _fold_sequences(child)
         if isinstance(child, nn.Sequential):
@@ -39,7 +39,7 @@ def _fold_sequences(module: nn.Module) -> None:
 
 
 def _fold_sequence(sequence: nn.Sequential) -> nn.Sequential:
-    """Merge neighbours; dropout does nothing in evaluation, so it goes."""
+    """Merge neighbours, and remove dropout, which does nothing in evaluation."""
     layers: list[nn.Module] = []
     for layer in sequence:
         previous = layers[-1] if layers else None
@@ -69,8 +69,8 @@ def _fold_norm_into_linear(norm: nn.BatchNorm1d, linear: nn.Linear) -> nn.Linear
 def _fold_luma(extractor: Extractor) -> None:
     """A fixed mix of three channels before a zero-padded convolution is a convolution of three channels.
 
-    It is the cheaper form for one frame alone: over T frames that convolution, of 3 T channels in place of T, costs
-    more than the mix that it saves.
+    This is cheaper for one frame only: over T frames the convolution has 3 T channels instead of T, and costs more than
+    the mix that it replaces.
     """
     stem = extractor.backbone.stem[0]
     if not isinstance(extractor.color, Luma) or extractor.color.frames > 1 or not isinstance(stem, nn.Conv2d):

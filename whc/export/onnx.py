@@ -1,4 +1,4 @@
-"""ONNX: folded, exported, simplified, with everything a runner needs in its metadata."""
+"""ONNX files: folded, exported, simplified, with all that a runner needs in their metadata."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from torch import nn
 
 from whc.errors import ArtifactError, UsageError, problem
 from whc.export.fold import fold
-from whc.export.operators import TRANSLATIONS, as_operators
+from whc.export.operators import OPERATOR_TRANSLATIONS, as_operators
 from whc.plugins import PluginConfig
 from whc.records import ModelMetadata, replacing
 from whc.tasks import Task
 
-INPUT = "images"
-# Where the input (with its batch) has its frames, in the layouts whose networks take any number of them.
+INPUT_NAME = "images"
+# Axis of the frames in the input (with its batch), for layouts whose networks take any number of frames.
 FRAMES_AXIS = {"lstm": 1, "cnn3d": 2}
 _CANNOT_SIMPLIFY = (RuntimeError, ValueError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError)
 
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 class Config(PluginConfig):
     """How the file is made.
 
-    `opset` is the version of the operator set; `static` fixes every size, the batch to 1; `dynamic_sequence` leaves the
-    number of frames open. By default the batch alone is open.
+    `opset` is the version of the operator set. `static` fixes every size, with a batch of 1. `dynamic_sequence` leaves
+    the number of frames open. By default only the batch is open.
     """
 
     opset: int = Field(18, ge=18, le=25)
@@ -40,7 +40,7 @@ class Config(PluginConfig):
     dynamic_sequence: bool = False
 
     @model_validator(mode="after")
-    def _one_or_the_other(self) -> Config:
+    def _not_both(self) -> Config:
         if self.static and self.dynamic_sequence:
             raise ValueError("static and dynamic_sequence exclude each other, got both; choose one")
         return self
@@ -51,16 +51,16 @@ def export(
 ) -> None:
     """Write `network` as an ONNX file: input `images` (N, *input_shape), output as the task names it.
 
-    The file is renamed into place when it is complete; what fails leaves nothing behind.
+    The file is renamed into place when it is complete; a failed export leaves no file.
 
     Raises:
-        UsageError: a dynamic number of frames is asked of a network that takes a fixed one.
-        ArtifactError: the network gives no numbers, or the exporter does not give the operator set asked for.
+        UsageError: `dynamic_sequence` is set for a network that takes a fixed number of frames.
+        ArtifactError: the network gives NaN or infinity, or the exporter does not support the operator set.
     """
-    whole = task.finished(as_operators(fold(network)).cpu()).eval()
-    _check_finite(whole, path, input_shape)
+    decoded_network = task.finished(as_operators(fold(network)).cpu()).eval()
+    _check_finite(decoded_network, path, input_shape)
     open_sizes = _open_sizes(metadata.layout, config)
-    plain = _trace(whole, task.output_name, input_shape, open_sizes, config.opset)
+    plain = _trace(decoded_network, task.output_name, input_shape, open_sizes, config.opset)
     model = _without_traces(_simplify(plain, path, (1, *input_shape)))
     _check(model, path, open_sizes, config.opset)
     onnx.helper.set_model_props(model, metadata.to_properties())
@@ -69,7 +69,7 @@ def export(
 
 
 def _check_finite(network: nn.Module, path: Path, input_shape: tuple[int, ...]) -> None:
-    """Refuse what a training that failed leaves; a NaN would pass for a calm negative wherever it is compared."""
+    """Refuse the network of a failed training: a comparison with NaN is False, so NaN would look like a negative."""
     for name, weights in network.state_dict().items():
         if not torch.isfinite(weights).all():
             rule = "cannot be written: every weight must be a finite number"
@@ -83,7 +83,7 @@ def _check_finite(network: nn.Module, path: Path, input_shape: tuple[int, ...]) 
 
 
 def _open_sizes(layout: str, config: Config) -> dict[int, str]:
-    """Names of the sizes of the input that are not fixed, by axis; what runs the file knows `frames` by its name."""
+    """Names of the input's open sizes, by axis; runtimes recognise `frames` by this name."""
     if config.static:
         return {}
     if not config.dynamic_sequence:
@@ -97,36 +97,38 @@ def _open_sizes(layout: str, config: Config) -> dict[int, str]:
 def _trace(
     network: nn.Module, output: str, input_shape: tuple[int, ...], open_sizes: dict[int, str], opset: int
 ) -> onnx.ModelProto:
-    """The graph as the exporter writes it."""
-    images = torch.zeros(2 if open_sizes else 1, *input_shape)  # the exporter takes a size of 1 for fixed
+    """The graph, before it is simplified."""
+    images = torch.zeros(2 if open_sizes else 1, *input_shape)  # the exporter treats a size of 1 as fixed
     dynamic = {axis: torch.export.Dim(name) for axis, name in open_sizes.items()}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it names operators of packages we do not use
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns about packages that we do not use
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # deprecations inside the exporter, nothing a caller can mend
+        warnings.simplefilter("ignore")  # deprecations inside the exporter, which a caller cannot fix
         program = torch.onnx.export(
             network,
             (images,),
             dynamo=True,
-            input_names=[INPUT],
+            input_names=[INPUT_NAME],
             output_names=[output],
             dynamic_shapes=(dynamic,) if dynamic else None,
             opset_version=opset,
-            custom_translation_table=TRANSLATIONS,
+            custom_translation_table=OPERATOR_TRANSLATIONS,
             verbose=False,
         )
-    assert program is not None  # noqa: S101 (the exporter that gives one is the one asked for)
+    assert program is not None  # noqa: S101 (with dynamo=True there is one)
     return program.model_proto
 
 
 def _simplify(plain: onnx.ModelProto, path: Path, checked_shape: tuple[int, ...]) -> onnx.ModelProto:
-    """The graph in fewer operations, if it then still computes the same on a random input of `checked_shape`."""
+    """The graph with fewer operations, if it computes the same on a random input of `checked_shape`."""
     try:
-        with redirect_stdout(None):  # it counts its checks aloud
-            simplified, same = onnxsim.simplify(plain, check_n=1, test_input_shapes={INPUT: list(checked_shape)})
+        with redirect_stdout(None):  # it prints its progress
+            simplified, is_same = onnxsim.simplify(
+                plain, check_n=1, test_input_shapes={INPUT_NAME: list(checked_shape)}
+            )
     except _CANNOT_SIMPLIFY as error:
         reason = str(error)
     else:
-        if same:
+        if is_same:
             return simplified
         reason = "what it made computes something else"
     log.warning("%s: onnxsim could not simplify the graph (%s); the plain graph is kept", path, reason)
@@ -134,10 +136,10 @@ def _simplify(plain: onnx.ModelProto, path: Path, checked_shape: tuple[int, ...]
 
 
 def _check(model: onnx.ModelProto, path: Path, open_sizes: dict[int, str], opset: int) -> None:
-    """Refuse what the exporter changed on its own: it says so in a log alone."""
-    given = {item.domain: item.version for item in model.opset_import}
-    if given != {"": opset}:
-        raise ArtifactError(problem(str(path), f"must have opset {opset}", given, "choose another opset"))
+    """Refuse a file in which the exporter ignored a setting, since it only logs that."""
+    opsets = {item.domain: item.version for item in model.opset_import}
+    if opsets != {"": opset}:
+        raise ArtifactError(problem(str(path), f"must have opset {opset}", opsets, "choose another opset"))
     shape = model.graph.input[0].type.tensor_type.shape.dim
     left_open = {axis: size.dim_param for axis, size in enumerate(shape) if size.dim_param}
     if left_open != open_sizes:
@@ -147,7 +149,7 @@ def _check(model: onnx.ModelProto, path: Path, open_sizes: dict[int, str], opset
 
 
 def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Stack traces and the paths of the machine that exported go: of no use to a runner."""
+    """Remove stack traces and paths of the exporting machine, which no runner needs."""
     graph = model.graph
     for item in (*graph.node, *graph.initializer, *graph.input, *graph.output):
         del item.metadata_props[:]

@@ -1,4 +1,4 @@
-"""ONNX operators for what PyTorch's exporter would write in a form that ONNX Runtime runs slower."""
+"""ONNX operators to replace those of PyTorch's exporter that ONNX Runtime runs slower."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from onnxscript import opset18 as op
 from torch import Tensor, nn
 
 
-# Tensors here are the exporter's symbols, of no public type.
+# Tensors here are symbols of the exporter, which have no public type.
 def _over_space(
     x: Any, dim: Sequence[int], keepdim: bool, pool: Callable[[Any], Any], reduce: Callable[..., Any]
 ) -> Any:
-    """What is taken over all of space (and time) is a pooling: it takes ONNX Runtime's blocked layout as it comes."""
+    """A reduction over all of space (and time) as pooling, which runs in ONNX Runtime's blocked layout."""
     rank = len(x.shape)
     if {axis % rank for axis in dim} != set(range(2, rank)):
         axes: Any = op.Constant(value_ints=list(dim))
@@ -32,16 +32,16 @@ def _amax(x: Any, dim: Sequence[int] = (), keepdim: bool = False) -> Any:
     return _over_space(x, dim, keepdim, op.GlobalMaxPool, op.ReduceMax)
 
 
-TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+OPERATOR_TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.mean.dim: _mean,
     torch.ops.aten.amax.default: _amax,
 }
 
 
 class _Lstm(nn.Module):
-    """An LSTM that is one ONNX operator, over any number of frames.
+    """An LSTM that is exported as one ONNX operator, over any number of frames.
 
-    PyTorch's exporter does as well or unrolls it, depending on what the process exported before (2.13).
+    PyTorch's exporter (2.13) may unroll it instead, depending on earlier exports of the process.
     """
 
     weight: Tensor
@@ -53,7 +53,7 @@ class _Lstm(nn.Module):
         self.lstm = lstm
 
         def gates(name: str) -> Tensor:
-            """ONNX has them as input, output, forget, cell; PyTorch as input, forget, cell, output."""
+            """From PyTorch's order (input, forget, cell, output) to ONNX's (input, output, forget, cell)."""
             i, f, c, o = lstm.get_parameter(name).detach().chunk(4)
             return torch.cat([i, o, f, c])[None]
 
@@ -67,7 +67,7 @@ class _Lstm(nn.Module):
             steps: tuple[Tensor, tuple[Tensor, Tensor]] = self.lstm(x)
             return steps
         count, frames, hidden = x.shape[0], x.shape[1], self.lstm.hidden_size
-        every, last, cell = torch.onnx.ops.symbolic_multi_out(
+        all_steps, last_step, cell = torch.onnx.ops.symbolic_multi_out(
             "LSTM",
             (x.transpose(0, 1), self.weight, self.recurrence, self.bias),
             {"hidden_size": hidden},
@@ -75,11 +75,11 @@ class _Lstm(nn.Module):
             shapes=((frames, 1, count, hidden), (1, count, hidden), (1, count, hidden)),
             version=18,
         )
-        return every.squeeze(1).transpose(0, 1), (last, cell)
+        return all_steps.squeeze(1).transpose(0, 1), (last_step, cell)
 
 
 def as_operators(network: nn.Module) -> nn.Module:
-    """`network` with those of its layers exchanged that the exporter might not write as the ONNX operator they are."""
+    """`network` with each plain LSTM replaced by a module that is exported as one ONNX operator."""
     for name, child in network.named_children():
         if isinstance(child, nn.LSTM) and _is_plain(child):
             setattr(network, name, _Lstm(child))

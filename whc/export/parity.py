@@ -1,4 +1,4 @@
-"""Does an exported file still compute what the trained network did? Asked on real inputs, never on noise."""
+"""Parity: whether an exported file computes the same as the trained network, on real inputs, never on noise."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from whc.tasks import Outputs, Targets, Task
 
 
 class ParityLimits(Settings):
-    """What an artifact may do otherwise than its network.
+    """Limits of the differences between an artifact and its network.
 
-    `max_difference` of one output (None: what the task tolerates); `max_changed`, the share of inputs whose answer
-    changes; `max_score_difference`, of the score. An answer that hangs on less than the task tolerates has not changed.
+    `max_difference` is of one output (None: the task's tolerance), `max_changed` the share of inputs whose answer
+    changes, `max_score_difference` of the score. A change of answer within the task's tolerance does not count.
     """
 
     max_difference: float | None = Field(None, gt=0, allow_inf_nan=False)
@@ -28,7 +28,7 @@ class ParityLimits(Settings):
 
 
 class Parity(Settings):
-    """What was seen over `rows` inputs, in the terms of its `limits`, whose `max_difference` is a number here."""
+    """Differences over `rows` inputs, and their `limits`, whose `max_difference` is never None here."""
 
     rows: int
     max_difference: float
@@ -39,7 +39,7 @@ class Parity(Settings):
 
     @property
     def passed(self) -> bool:
-        """Whether the artifact may ship."""
+        """Whether all differences are within the limits."""
         limits = self.limits
         is_close = self.max_difference <= (limits.max_difference or 0) and (
             self.score_difference <= limits.max_score_difference
@@ -62,39 +62,39 @@ def compare(
     task: Task,
     limits: ParityLimits,
 ) -> tuple[Parity, Outputs]:
-    """Compare outputs batch by batch; gives the artifact's outputs too, in the order of the rows.
+    """Compare outputs batch by batch; also returns the artifact's outputs, in the order of the rows.
 
     Args:
         network: batches (B, ...) from the trained network in PyTorch.
         artifact: the same batches from the exported file in its runtime.
         targets: of all rows, in their order.
-        task: which says what they mean.
-        limits: what is allowed.
+        task: decides whether two outputs give the same answer.
+        limits: largest differences allowed.
 
     Raises:
         ValueError: the two do not have the same batches, or not as many rows as targets.
     """
     largest, changes = 0.0, 0
-    ours_scored: list[Outputs] = []
-    theirs_scored: list[Outputs] = []
-    given: list[Outputs] = []
+    network_outputs: list[Outputs] = []
+    scored_outputs: list[Outputs] = []  # of the artifact, without forgiven changes
+    artifact_outputs: list[Outputs] = []
     for ours, theirs in zip(network, artifact, strict=True):
         if ours.shape != theirs.shape:
             raise ValueError(f"batches must have one shape, got {ours.shape} and {theirs.shape}")
         difference, changed = task.disagreement(ours, theirs)
         largest, changes = max(largest, difference), changes + int(changed.sum())
-        # A change that is forgiven above is forgiven in the score too.
+        # A change within the task's tolerance does not count in the score either.
         forgiven = theirs.copy()
         forgiven[~changed] = ours[~changed]
-        ours_scored.append(ours)
-        given.append(theirs)
-        theirs_scored.append(forgiven)
-    rows = sum(map(len, ours_scored))
+        network_outputs.append(ours)
+        artifact_outputs.append(theirs)
+        scored_outputs.append(forgiven)
+    rows = sum(map(len, network_outputs))
     if rows != len(targets):
         raise ValueError(f"there must be a target for each of {rows} rows, got {len(targets)}")
     score_difference = 0.0
     if rows:
-        scores = [task.judge(np.concatenate(outputs), targets).score() for outputs in (ours_scored, theirs_scored)]
+        scores = [task.judge(np.concatenate(outputs), targets).score() for outputs in (network_outputs, scored_outputs)]
         score_difference = float(abs(np.subtract(*scores)))
     result = Parity(
         rows=rows,
@@ -104,4 +104,6 @@ def compare(
         limits=limits.model_copy(update={"max_difference": limits.max_difference or task.tolerance}),
         metric=task.metric,
     )
-    return result, np.concatenate(given) if given else np.empty((0, *task.output_shape), np.float32)
+    return result, np.concatenate(artifact_outputs) if artifact_outputs else np.empty(
+        (0, *task.output_shape), np.float32
+    )
