@@ -58,9 +58,9 @@ def test_checkpoint_to_network_to_file(
     network, fit = train(config, bright_corpus)
     saved = to_checkpoint(config, bright_corpus, fit, "bright-1", "00007")
     checkpoint.save(saved, tmp_path / "checkpoint.pt")
-    again, restored = restore(checkpoint.load(tmp_path / "checkpoint.pt"), "checkpoint.pt")
-    assert again.resolved() == config.resolved()
-    export(again, restored, saved, tmp_path / "model.onnx")
+    restored_config, restored = restore(checkpoint.load(tmp_path / "checkpoint.pt"), "checkpoint.pt")
+    assert restored_config.resolved() == config.resolved()
+    export(restored_config, restored, saved, tmp_path / "model.onnx")
     outcome, _ = parity(config, network, tmp_path / "model.onnx", bright_corpus, RUNTIME, ParityLimits())
     assert outcome.passed
     assert outcome.rows == 6 * 2

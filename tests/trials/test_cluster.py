@@ -66,9 +66,9 @@ def test_a_ray_that_does_not_start_is_told_in_a_line(monkeypatch: pytest.MonkeyP
         raise Exception("The current node timed out during startup. This could happen because some of the raylet ...")
 
     monkeypatch.setattr(ray, "init", slow)
-    with pytest.raises(ClusterError) as told, cluster.started(1, 1, "`whc search --resume`"):
+    with pytest.raises(ClusterError) as refusal, cluster.started(1, 1, "`whc search --resume`"):
         pass
-    assert str(told.value) == (
+    assert str(refusal.value) == (
         "Ray: must start on this machine, got 'The current node timed out during startup'; "
         "wait until this machine is less busy, then `whc search --resume`"
     )
@@ -100,8 +100,8 @@ def test_a_token_that_is_missing_is_told(
     for name, value in {"HOME": str(tmp_path), **environment}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(ray, "init", refuse)
-    with pytest.raises(UsageError) as told, cluster.joined("auto"):
+    with pytest.raises(UsageError) as refusal, cluster.joined("auto"):
         pass
     expected = f"--address: must be a Ray cluster whose token is at hand ({reason.format(home=tmp_path)}), got 'auto'; "
-    assert str(told.value).startswith(f"{expected}copy the head's ~/.ray/auth_token to ")
-    assert str(told.value).endswith("and set RAY_AUTH_MODE=token")
+    assert str(refusal.value).startswith(f"{expected}copy the head's ~/.ray/auth_token to ")
+    assert str(refusal.value).endswith("and set RAY_AUTH_MODE=token")

@@ -6,7 +6,7 @@ import pytest
 
 from whc.trials.artifacts import peak_memory_bytes
 from whc.trials.config import TrialConfig
-from whc.trials.packing import CONTEXT_BYTES, MARGIN, PARTS, Packing
+from whc.trials.packing import CONTEXT_BYTES, MEMORY_MARGIN, PARTS_PER_GPU, Packing
 
 SIZES = {(32, 32): 100 << 20, (96, 96): 900 << 20}
 
@@ -23,13 +23,13 @@ def test_without_a_gpu_there_is_nothing_to_share() -> None:
 @pytest.mark.parametrize("gigabytes", [1, 2, 8, 24, 141])
 def test_what_shares_a_gpu_fits_into_it(gigabytes: int) -> None:
     packing = Packing(gigabytes << 30, SIZES)
-    one = config(backbone="inverted_se", width=32)
-    share = packing.share(one, alone=False)
-    needed = CONTEXT_BYTES + MARGIN * (peak_memory_bytes(one, 1) + SIZES[32, 32])
+    wide = config(backbone="inverted_se", width=32)
+    share = packing.share(wide, alone=False)
+    bytes_each = CONTEXT_BYTES + MEMORY_MARGIN * (peak_memory_bytes(wide, 1) + SIZES[32, 32])
     at_once = round(1 / share, 6) // 1
-    assert at_once * needed <= packing.gpu_bytes or at_once == 1
-    assert 1 / PARTS <= share <= 1
-    assert share * PARTS == pytest.approx(round(share * PARTS))
+    assert at_once * bytes_each <= packing.gpu_bytes or at_once == 1
+    assert 1 / PARTS_PER_GPU <= share <= 1
+    assert share * PARTS_PER_GPU == pytest.approx(round(share * PARTS_PER_GPU))
 
 
 def test_what_takes_more_gets_more() -> None:

@@ -26,13 +26,13 @@ from whc.trials.run import Assignment, Limits, run
 def test_a_finished_trial_leaves_record_checkpoint_and_model(
     config: TrialConfig, assignment: Assignment, bright_corpus: Corpus
 ) -> None:
-    told: list[CurvePoint] = []
-    record = run(config, bright_corpus, assignment, told.append)
+    points: list[CurvePoint] = []
+    record = run(config, bright_corpus, assignment, points.append)
     assert record.state == "finished"
     assert record == records.load(TrialRecord, assignment.folder / "record.json")
-    assert record.curve == told
-    assert [point.epoch for point in told] == [1, 2, 3, 4, 5, 6]
-    assert record.val_score == max(point.val_score for point in told) == 1.0
+    assert record.curve == points
+    assert [point.epoch for point in points] == [1, 2, 3, 4, 5, 6]
+    assert record.val_score == max(point.val_score for point in points) == 1.0
     assert record.latency is not None
     assert 0 < record.latency.low_ms <= record.latency.ms <= record.latency.high_ms
     assert record.files == {name: sha256(assignment.folder / name) for name in ("checkpoint.pt", "model.onnx")}
@@ -89,9 +89,9 @@ def test_an_architecture_is_exported_and_measured_once_before_training(
     monkeypatch.setattr(quiet_slot, "bench", lambda *_: pytest.fail("it measured again"))
     monkeypatch.setattr(runs, "export", lambda *_: pytest.fail("it exported again"))
     other_training = config.model_copy(update={"training": config.training.model_copy(update={"lr": 0.01})})
-    again = run(other_training, bright_corpus, once, lambda _: None)
-    assert (again.state, first.state) == ("infeasible", "infeasible")
-    assert (again.latency, again.size_bytes, again.params) == (first.latency, first.size_bytes, first.params)
+    second = run(other_training, bright_corpus, once, lambda _: None)
+    assert (second.state, first.state) == ("infeasible", "infeasible")
+    assert (second.latency, second.size_bytes, second.params) == (first.latency, first.size_bytes, first.params)
 
 
 def test_windows_that_the_data_cannot_give_fail_the_trial(
@@ -130,16 +130,16 @@ def test_a_trial_that_waits_goes_on_exactly(
     config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, tmp_path: Path
 ) -> None:
     through = run(config, bright_corpus, replace(assignment, folder=tmp_path / "through"), lambda _: None)
-    told: list[CurvePoint] = []
+    points: list[CurvePoint] = []
     for until in (2, 4):
-        record = run(config, bright_corpus, replace(assignment, until=until), told.append)
+        record = run(config, bright_corpus, replace(assignment, until=until), points.append)
         assert (record.state, record.reason) == ("waiting", f"after {until} of 6 epochs")
         assert record == records.load(TrialRecord, assignment.folder / "rung.json")
         assert not (assignment.folder / "record.json").exists()
         assert len(record.curve) == until
-    record = run(config, bright_corpus, replace(assignment, until=6), told.append)
+    record = run(config, bright_corpus, replace(assignment, until=6), points.append)
     assert record.state == "finished"
-    assert [point.epoch for point in told] == [1, 2, 3, 4, 5, 6]
+    assert [point.epoch for point in points] == [1, 2, 3, 4, 5, 6]
     assert [point.val_score for point in record.curve] == [point.val_score for point in through.curve]
     ours, theirs = (checkpoint.load(folder / "checkpoint.pt") for folder in (assignment.folder, tmp_path / "through"))
     assert ours.epoch == theirs.epoch
@@ -153,9 +153,9 @@ def test_a_worker_that_dies_between_its_two_files_trains_no_epoch_twice(
 ) -> None:
     first = run(config, bright_corpus, replace(assignment, until=2), lambda _: None)
     (assignment.folder / "rung.json").unlink()
-    told: list[CurvePoint] = []
-    assert run(config, bright_corpus, replace(assignment, until=2), told.append).curve == first.curve
-    assert told == []
+    points: list[CurvePoint] = []
+    assert run(config, bright_corpus, replace(assignment, until=2), points.append).curve == first.curve
+    assert points == []
 
 
 def test_what_is_hopelessly_slow_never_trains(
@@ -189,7 +189,7 @@ def test_out_of_memory_costs_a_worker_once_and_is_then_infeasible(
     with pytest.raises(torch.OutOfMemoryError):
         run(config, bright_corpus, assignment, lambda _: None)
     assert not (assignment.folder / "record.json").exists()
-    record = run(config, bright_corpus, replace(assignment, again=True), lambda _: None)
+    record = run(config, bright_corpus, replace(assignment, is_retry=True), lambda _: None)
     assert (record.state, record.reason) == ("infeasible", runs.OUT_OF_MEMORY)
     assert record == records.load(TrialRecord, assignment.folder / "record.json")
 
@@ -199,7 +199,7 @@ def test_a_bug_is_not_taken_for_want_of_memory(
 ) -> None:
     monkeypatch.setattr(runs, "trainer", lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
-        run(config, bright_corpus, replace(assignment, again=True), lambda _: None)
+        run(config, bright_corpus, replace(assignment, is_retry=True), lambda _: None)
 
 
 def test_memory_of_the_machine_counts_too() -> None:

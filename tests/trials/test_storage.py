@@ -34,11 +34,11 @@ def files(folder: Path) -> dict[str, str]:
 def test_what_a_worker_leaves_another_finds(storage: Storage, tmp_path: Path) -> None:
     assert storage.trial_ids() == []
     storage.store("00003", leave(tmp_path / "a", rung_pt="weights", rung_json="{}", **{".record_json_tmp": "half"}))
-    there = pickle.loads(pickle.dumps(storage))  # as Ray sends it
-    assert there.trial_ids() == ["00003"]
-    there.fetch("00003", ("rung.pt", "rung.json", "record.json"), tmp_path / "b")
+    unpickled = pickle.loads(pickle.dumps(storage))  # as Ray sends it
+    assert unpickled.trial_ids() == ["00003"]
+    unpickled.fetch("00003", ("rung.pt", "rung.json", "record.json"), tmp_path / "b")
     assert files(tmp_path / "b") == {"rung.pt": "weights", "rung.json": "{}"}
-    there.fetch("00004", ("record.json",), tmp_path / "none")
+    unpickled.fetch("00004", ("record.json",), tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
@@ -46,8 +46,8 @@ def test_a_trial_that_is_over_has_no_rung_left(storage: Storage, tmp_path: Path)
     storage.store("00003", leave(tmp_path / "a", rung_pt="weights", rung_json="{}"))
     storage.store("00003", leave(tmp_path / "b", record_json="{1}", model_onnx="net"))
     filesystem, path = FileSystem.from_uri(storage.uri)
-    there = filesystem.get_file_info(FileSelector(f"{path}/hands/trials/00003"))
-    assert sorted(one.base_name for one in there) == ["model.onnx", "record.json"]
+    infos = filesystem.get_file_info(FileSelector(f"{path}/hands/trials/00003"))
+    assert sorted(info.base_name for info in infos) == ["model.onnx", "record.json"]
     storage.fetch("00003", ("record.json", "model.onnx"), tmp_path / "c")
     assert files(tmp_path / "c") == {"record.json": "{1}", "model.onnx": "net"}
     for _ in range(2):  # the second time there is nothing left

@@ -1,4 +1,4 @@
-"""What a trial leaves behind and how it is read again: checkpoint, exported file, and the proof that they agree."""
+"""Files that a trial leaves: its checkpoint, its exported file, and the check that both compute the same."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 
 def device() -> torch.device:
-    """Where networks train: the GPU if there is one."""
+    """The device on which networks train: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def untrained(config: TrialConfig, labels: tuple[str, ...] | list[str]) -> nn.Module:
-    """The network before training, its weights drawn from the configuration's seed."""
+    """The network before training, with random weights from the configuration's seed."""
     torch.manual_seed(config.training.seed)
     return build(config.model, config.task_for(labels).outputs)
 
@@ -56,7 +56,7 @@ def trainer(config: TrialConfig, corpus: Corpus) -> loop.Trainer:
 
 
 def peak_memory_bytes(config: TrialConfig, outputs: int) -> int:
-    """What training a configuration takes at its peak, as estimated from its shapes; the data left out."""
+    """Peak memory of training a configuration, estimated from its shapes; without the data."""
     with torch.random.fork_rng(devices=[]):
         network = build(config.model, outputs)
     batch = (config.training.batch_size, *config.model.input_shape)
@@ -64,7 +64,7 @@ def peak_memory_bytes(config: TrialConfig, outputs: int) -> int:
 
 
 def to_checkpoint(config: TrialConfig, corpus: Corpus, best: loop.Best, study: str = "", trial: str = "") -> Checkpoint:
-    """What is kept of a trained network."""
+    """The checkpoint of a trained network."""
     return Checkpoint(
         config=config.resolved(),
         weights=best.weights,
@@ -81,17 +81,17 @@ def to_checkpoint(config: TrialConfig, corpus: Corpus, best: loop.Best, study: s
 
 
 def misfit(config: TrialConfig, labels: Sequence[str], weights: Mapping[str, torch.Tensor]) -> str:
-    """The first of some weights that a network does not have in that shape, in words; nothing where they fit.
+    """In words, the first weight that does not fit the network of a configuration; empty if all fit.
 
-    To be asked before the network is built: a configuration may speak of one that is larger than memory.
+    Call it before building the network: a checkpoint may describe a network that is larger than memory.
     """
-    wanted = shapes(config.model, config.task_for(labels).outputs)
-    for name, shape in wanted.items():
+    expected = shapes(config.model, config.task_for(labels).outputs)
+    for name, shape in expected.items():
         if name not in weights:
             return f"no {name}"
         if tuple(weights[name].shape) != shape:
             return f"{name} of {tuple(weights[name].shape)}, not {shape}"
-    return next((f"{name} too" for name in weights if name not in wanted), "")
+    return next((f"{name} too" for name in weights if name not in expected), "")
 
 
 def restore(saved: Checkpoint, source: str) -> tuple[TrialConfig, nn.Module]:
@@ -121,10 +121,10 @@ def export(
     """Write a network as ONNX with all its metadata.
 
     Raises:
-        UsageError: `options` (by default the exporter's own) ask for what this network cannot have.
-        ArtifactError: the exporter cannot give what they ask for.
+        UsageError: this network does not allow the `options` (by default the exporter's own).
+        ArtifactError: the exporter does not support the `options`.
     """
-    from whc.export import onnx as exporter  # takes a second to import, and training must not wait for it
+    from whc.export import onnx as exporter  # its import takes a second, and training must not wait
 
     shape = config.model.input_shape
     task = config.task_for(origin.labels)
@@ -132,7 +132,7 @@ def export(
 
 
 def describe(config: TrialConfig, origin: Checkpoint) -> ModelMetadata:
-    """What the exported file of a network says of itself."""
+    """The metadata of a network's exported file."""
     height, width = config.model.image_size
     return ModelMetadata(
         task=config.task.name,
@@ -153,10 +153,10 @@ def describe(config: TrialConfig, origin: Checkpoint) -> ModelMetadata:
 
 
 def predictions(artifact: Path, corpus: Corpus, split: str, runtime: Choice) -> Iterator[NDArray[np.float32]]:
-    """Batches of outputs of an exported file over a split, from pictures to numbers as the demo computes them.
+    """Batches of an exported file's outputs over a split, computed as the demo computes them.
 
     Raises:
-        ArtifactError: the file wants images resized in another way than those of `corpus`.
+        ArtifactError: the file needs another interpolation than the images of `corpus` have.
     """
     session = plugins.load("runtimes", runtime.name).load(artifact, runtime.config)
     metadata = session.metadata()
@@ -172,7 +172,7 @@ def predictions(artifact: Path, corpus: Corpus, split: str, runtime: Choice) -> 
 def parity(
     config: TrialConfig, network: nn.Module, artifact: Path, corpus: Corpus, runtime: Choice, limits: ParityLimits
 ) -> tuple[Parity, Outputs]:
-    """Compare an exported file with the network it came from, over the validation split; gives its outputs too."""
+    """Compare an exported file with the network it came from, over the validation split; also gives its outputs."""
     network.cpu()
     task = config.task_for(corpus.labels)
     batches = batches_of(config, corpus, torch.device("cpu"))

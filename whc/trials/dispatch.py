@@ -1,4 +1,4 @@
-"""Trials on Ray's workers: one core each and a part of a GPU, data mapped from the object store without a copy."""
+"""Trials on Ray's workers: each has one core and a part of a GPU, and maps the data without a copy."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from whc.trials import cluster
 from whc.trials.config import TrialConfig
 from whc.trials.packing import Packing
 from whc.trials.run import Assignment, run
-from whc.trials.storage import RUNG, RUNG_CHECKPOINT
+from whc.trials.storage import RUNG_CHECKPOINT, RUNG_FILE
 
 
 @dataclass(frozen=True)
 class TrialJob:
-    """A trial for a worker: what it trains, where and under what rules, and on what part of a GPU."""
+    """A trial for a worker: its configuration, its assignment, and its share of a GPU."""
 
     config: TrialConfig
     assignment: Assignment
@@ -39,15 +39,15 @@ def packing(corpus: Corpus) -> Packing:
 
 
 def gpu_bytes() -> int:
-    """Memory of the cluster's smallest GPU, 0 without any; one of each node is asked."""
+    """Memory of the cluster's smallest GPU, 0 without any; asks one GPU of each node."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")]
     ask = ray.remote(num_cpus=0, num_gpus=1)(_gpu_bytes)
-    there = (NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes)
-    found = ray.get([ask.options(scheduling_strategy=one).remote() for one in there])
-    return min(found, default=0)
+    strategies = [NodeAffinitySchedulingStrategy(node, soft=False) for node in nodes]
+    sizes_bytes = ray.get([ask.options(scheduling_strategy=strategy).remote() for strategy in strategies])
+    return min(sizes_bytes, default=0)
 
 
 def _gpu_bytes() -> int:
@@ -70,10 +70,10 @@ def trainable(parameters: Mapping[str, TrialJob], corpus: Corpus) -> None:
         tune.report({"epoch": point.epoch, "val_score": point.val_score})
 
     try:
-        with _at_hand(job.assignment) as here:
-            record = run(job.config, corpus, here, report)
-    except Exception:  # noqa: BLE001 (the driver tells whatever it is: a full disk, no memory left, a bug)
-        gc.collect()  # what a training out of memory still holds would be missing to the next one here
+        with _on_this_machine(job.assignment) as assignment:
+            record = run(job.config, corpus, assignment, report)
+    except Exception:  # noqa: BLE001 (the driver reports it: a full disk, no memory, or a bug)
+        gc.collect()  # frees what a training out of memory still holds, for the next trial on this worker
         torch.cuda.empty_cache()
         tune.report({"state": "failed", "val_score": 0.0, "error": traceback.format_exc()})
     else:
@@ -81,30 +81,30 @@ def trainable(parameters: Mapping[str, TrialJob], corpus: Corpus) -> None:
 
 
 @contextmanager
-def _at_hand(assignment: Assignment) -> Iterator[Assignment]:
-    """The assignment with folders of this machine: what the trial goes on from is fetched, what it leaves is stored."""
+def _on_this_machine(assignment: Assignment) -> Iterator[Assignment]:
+    """The assignment with local folders: fetches the files of a waiting trial, and stores the new ones at the end."""
     if assignment.storage is None:
         yield assignment
         return
-    own = Path(tempfile.gettempdir()) / f"whc-latency-{os.getuid()}"
+    cache = Path(tempfile.gettempdir()) / f"whc-latency-{os.getuid()}"
     with tempfile.TemporaryDirectory(prefix="whc-trial-") as folder:
-        here = Path(folder) / assignment.trial_id  # as everywhere, or a record found there is not believed
-        here.mkdir()
-        assignment.storage.fetch(assignment.trial_id, (RUNG_CHECKPOINT, RUNG), here)
-        yield replace(assignment, folder=here, cache=own)
-        assignment.storage.store(assignment.trial_id, here)
+        trial_folder = Path(folder) / assignment.trial_id  # named after the trial: reading its record checks the name
+        trial_folder.mkdir()
+        assignment.storage.fetch(assignment.trial_id, (RUNG_CHECKPOINT, RUNG_FILE), trial_folder)
+        yield replace(assignment, folder=trial_folder, cache=cache)
+        assignment.storage.store(assignment.trial_id, trial_folder)
 
 
 def run_all(jobs: Sequence[TrialJob], corpus: Corpus, workers: int) -> Iterator[tuple[int, TrialRecord | str]]:
     """Run jobs on a cluster of this machine, as many at once as there are workers.
 
     Args:
-        jobs: of which the part of a GPU is found here.
+        jobs: trials to run; their shares of a GPU are set here.
         corpus: the decoded data.
         workers: trials at once; each gets one core.
 
     Returns:
-        As they end: the place of a job in `jobs`, and its record, or why it left none.
+        As they end: the index of a job in `jobs`, and its record, or the reason why there is none.
     """
     if not jobs:
         return
@@ -117,14 +117,14 @@ def run_all(jobs: Sequence[TrialJob], corpus: Corpus, workers: int) -> Iterator[
         calls = (work.options(num_gpus=share).remote(job, shared) for job, share in zip(jobs, shares, strict=True))
         running = {call: place for place, call in enumerate(calls)}
         while running:
-            (done,), _ = ray.wait(list(running))
-            place = running.pop(done)
+            (ended_call,), _ = ray.wait(list(running))
+            place = running.pop(ended_call)
             try:
-                yield place, ray.get(done)
+                yield place, ray.get(ended_call)
             except ray.exceptions.WorkerCrashedError:
                 yield place, "the worker died twice"
             except ray.exceptions.RayTaskError as error:
-                # Ray's own class of it would lose which file the operating system refused.
+                # The cause itself, because Ray's error class loses the name of the file.
                 raise error.cause if isinstance(error.cause, OSError) else error from error
 
 
@@ -134,7 +134,7 @@ def _work(job: TrialJob, corpus: Corpus) -> TrialRecord:
 
 
 def resources(parameters: Mapping[str, TrialJob]) -> Any:
-    """What Ray Tune shall set aside for the job in its parameters."""
+    """Resources that Ray Tune reserves for the job in its parameters."""
     from ray.tune import PlacementGroupFactory
 
     gpu = parameters["job"].gpu

@@ -12,8 +12,8 @@ from whc.trials.config import TrialConfig
 # Memory of each process: the CUDA context, and the workspaces of cuDNN and cuBLAS. On an H200 (PyTorch 2.11, CUDA 13)
 # trainings took 940 to 1,040 MiB more than the estimate from their shapes.
 CONTEXT_BYTES = 1 << 30
-MARGIN = 1.25
-PARTS = 20  # shares are multiples of a part, so that a worker can be reused for a trial of similar size
+MEMORY_MARGIN = 1.25
+PARTS_PER_GPU = 20  # shares are multiples of a part, so that a worker can be reused for a trial of similar size
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Packing:
     """Memory that trainings share; `gpu_bytes` is the memory of the smallest GPU, 0 where there is none.
 
     `image_bytes` is the size of the decoded data by (height, width); every training holds its data on the GPU. `labels`
-    are those of the data, None while it is not known.
+    are those of the data, None while they are not known.
     """
 
     gpu_bytes: int
@@ -33,7 +33,7 @@ class Packing:
 
         Args:
             config: what is trained.
-            alone: whether it gets the whole GPU.
+            alone: whether the training gets the whole GPU.
         """
         if not self.gpu_bytes:
             return 0.0
@@ -41,5 +41,5 @@ class Packing:
             return 1.0
         outputs = config.task_for(self.labels).outputs
         training = peak_memory_bytes(config, outputs) + self.image_bytes[config.model.image_size]
-        parts = math.ceil((CONTEXT_BYTES + MARGIN * training) / self.gpu_bytes * PARTS)
-        return min(parts, PARTS) / PARTS
+        parts = math.ceil((CONTEXT_BYTES + MEMORY_MARGIN * training) / self.gpu_bytes * PARTS_PER_GPU)
+        return min(parts, PARTS_PER_GPU) / PARTS_PER_GPU

@@ -1,4 +1,4 @@
-"""A checkpoint that runs in PyTorch, behind the protocol that exported files have in their runtimes."""
+"""A checkpoint that runs in PyTorch, behind the same protocol as an exported file in a runtime."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ class TorchSession:
     """A `whc.runtimes.Session` of a network."""
 
     def __init__(
-        self, path: Path, network: nn.Module, task: Task, described: ModelMetadata, shape: tuple[int, ...]
+        self, path: Path, network: nn.Module, task: Task, metadata: ModelMetadata, shape: tuple[int, ...]
     ) -> None:
         self.path = path
         self.input_shape = (1, *shape)
-        self._on = device()
-        self._network, self._task, self._described = network.to(self._on), task, described
+        self._device = device()
+        self._network, self._task, self._metadata = network.to(self._device), task, metadata
 
     def metadata(self) -> ModelMetadata:
-        """What the exported file would say of itself."""
-        return self._described
+        """The metadata that the exported file would have."""
+        return self._metadata
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for a batch (N, ...)."""
         with torch.inference_mode():
-            raw = self._network(torch.from_numpy(images).to(self._on))
+            raw = self._network(torch.from_numpy(images).to(self._device))
             outputs: NDArray[np.float32] = self._task.decoded(raw).float().cpu().numpy()
         return outputs
 

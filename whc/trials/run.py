@@ -1,4 +1,4 @@
-"""Run one trial, from configuration to record, as the search's workers do."""
+"""One trial, from configuration to record, as the search's workers run it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from whc.training.checkpoint import Checkpoint
 from whc.trials import quiet_slot
 from whc.trials.artifacts import export, parity, peak_memory_bytes, restore, to_checkpoint, trainer, untrained
 from whc.trials.config import TrialConfig
-from whc.trials.storage import RECORD, RUNG, RUNG_CHECKPOINT, Storage
+from whc.trials.storage import RECORD_FILE, RUNG_CHECKPOINT, RUNG_FILE, Storage
 
 Report = Callable[[CurvePoint], None]
 OUT_OF_MEMORY = "out of memory, twice"
@@ -33,9 +33,9 @@ BEFORE_TRAINING = ("latency", "size_bytes", "params", "peak_memory_bytes", "befo
 
 
 class Limits(Settings):
-    """What a trial must keep within before it may train; None: anything. Milliseconds, bytes, weights.
+    """Limits that a trial is checked against before training; None: no limit.
 
-    `size_bytes` is of the exported file, `peak_memory_bytes` what training takes, as estimated beforehand.
+    `size_bytes` is that of the exported file, `params` counts weights, `peak_memory_bytes` is estimated.
     """
 
     latency_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
@@ -43,26 +43,26 @@ class Limits(Settings):
     params: int | None = Field(None, gt=0)
     peak_memory_bytes: int | None = Field(None, gt=0)
 
-    def exceeded(self, found: Mapping[str, float]) -> dict[str, float]:
-        """Limits that are broken, each with how far: value / limit - 1, above 0.
+    def exceeded(self, values: Mapping[str, float]) -> dict[str, float]:
+        """The limits that are exceeded, each with its excess: value / limit - 1, above 0.
 
         Args:
-            found: values by the names of the limits.
+            values: by the names of the limits.
         """
         limits = self.model_dump(exclude_none=True)
-        return {name: found[name] / limit - 1 for name, limit in limits.items() if found[name] > limit}
+        return {name: values[name] / limit - 1 for name, limit in limits.items() if values[name] > limit}
 
 
 @dataclass(frozen=True)
 class Assignment:
     """Where and under what rules a trial runs.
 
-    `folder` takes record.json, checkpoint.pt and model.onnx, and while it waits at a rung rung.json and rung.pt;
-    `cache` holds latencies; `reference_ms` is the reference network's milliseconds on this host when idle; `drawn` is
-    what the sampler drew, kept in the record. `until` is the epoch after which the trial waits (None: it trains to its
-    end); `hopeless_ms` the latency above which it is not worth training (None: any is). `began` is when the search
-    began, in seconds of the system's clock, put off by its pauses. `again` is set when a worker has died of it before;
-    `storage` where the folder is kept for the driver, None when the driver sees it as it is.
+    `folder` takes record.json, checkpoint.pt and model.onnx, and while the trial waits at a rung rung.json and rung.pt.
+    `cache` holds latencies. `reference_ms` is the reference network's milliseconds on this host when idle. `drawn` is
+    the sampler's values, for the record. `until` is the epoch after which the trial waits (None: it trains to the end).
+    Above the latency `hopeless_ms` a trial does not train (None: all train). `began` is the start of the search in
+    seconds of the system's clock, moved forward by its pauses. `is_retry` is set if a worker died in this trial.
+    `storage` is where the driver reads the folder's files, None if the driver shares the folder.
     """
 
     trial_id: str
@@ -76,7 +76,7 @@ class Assignment:
     until: int | None = None
     hopeless_ms: float | None = None
     began: float | None = None
-    again: bool = False
+    is_retry: bool = False
     storage: Storage | None = None
 
 
@@ -84,15 +84,15 @@ def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Rep
     """Run a trial to its end, or to its next rung, and put its record in place.
 
     A configuration over a limit ends before training as `infeasible`, a hopelessly slow one as `stopped`; one that
-    cannot train or whose export fails its parity gate ends as `failed`, with the reason. One that runs out of memory
-    is `infeasible` when that has cost a worker before, and raises the first time. A trial that waits leaves rung.json
-    in place of record.json, and goes on from there, exactly, when it is run again.
+    cannot train or whose export fails its parity gate ends as `failed`, with the reason. Out of memory raises the first
+    time; a retry ends as `infeasible`. A trial that waits leaves rung.json instead of record.json. Its next run
+    continues from there, with the same result as without the stop.
 
     Args:
         config: what to train.
         corpus: decoded data, with images at the configuration's size.
-        assignment: where, and under what rules.
-        report: told each epoch's validation score.
+        assignment: where and under what rules.
+        report: called with each epoch's validation score.
     """
     folder = assignment.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Rep
     except WhcError as error:
         state, reason = "failed", str(error)
     except (MemoryError, RuntimeError) as error:
-        if not (assignment.again and _out_of_memory(error)):
+        if not (assignment.is_retry and _out_of_memory(error)):
             raise
         state, reason = "infeasible", OUT_OF_MEMORY
     names = [name for name in ("checkpoint.pt", "model.onnx") if (folder / name).is_file()]
@@ -122,7 +122,7 @@ def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Rep
         **facts,
     )
     if state == "waiting":
-        records.save(record, folder / RUNG)
+        records.save(record, folder / RUNG_FILE)
     else:
         end(record, folder)
     return record
@@ -133,14 +133,14 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def end(record: TrialRecord, folder: Path) -> None:
-    """Put the record of a trial that is over in place, and clear away what it would have gone on from."""
-    records.save(record, folder / RECORD)
-    for name in (RUNG, RUNG_CHECKPOINT):
+    """Write the record of a trial that is over, and delete the files of its rung."""
+    records.save(record, folder / RECORD_FILE)
+    for name in (RUNG_FILE, RUNG_CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
 
 
 def _as_if_trained(network: nn.Module) -> nn.Module:
-    """Shake every weight: fresh biases of 0 and scales of 1 would be simplified away, and time too well."""
+    """Add noise to every weight: initial biases of 0 and scales of 1 would be simplified away, unlike trained ones."""
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.01)
@@ -150,18 +150,18 @@ def _as_if_trained(network: nn.Module) -> nn.Module:
 def _attempt(
     config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Report, facts: dict[str, Any]
 ) -> tuple[records.State, str]:
-    """The chain; what is known so far is in `facts` even when it breaks off."""
+    """All steps from latency to parity; `facts` holds the results so far, also when a step raises."""
     folder = assignment.folder
-    rung, rung_checkpoint = folder / RUNG, folder / RUNG_CHECKPOINT
+    rung, rung_checkpoint = folder / RUNG_FILE, folder / RUNG_CHECKPOINT
     if rung.is_file():
-        before = records.load_trial(rung, assignment.study)
-        facts.update({name: getattr(before, name) for name in BEFORE_TRAINING})
+        waiting = records.load_trial(rung, assignment.study)
+        facts.update({name: getattr(waiting, name) for name in BEFORE_TRAINING})
     else:
         state, reason = _before_training(config, corpus, assignment, facts)
         if state:
             return state, reason
     training = trainer(config, corpus)
-    with suppress(ArtifactError):  # what it would go on from is gone or damaged: it trains from its beginning
+    with suppress(ArtifactError):  # without a readable checkpoint it trains from its beginning
         training.restore(checkpoint.load(rung_checkpoint).progress or {})
     facts["curve"] = training.curve
     epochs, until = training.epochs(), assignment.until or config.training.epochs
@@ -186,7 +186,7 @@ def _attempt(
 def _before_training(
     config: TrialConfig, corpus: Corpus, assignment: Assignment, facts: dict[str, Any]
 ) -> tuple[records.State | None, str]:
-    """What is known without training; a state and a reason if that is the end of it."""
+    """Fill in the facts that need no training; returns a state and a reason if the trial ends here."""
     start = time.perf_counter()
     artifact, outputs = assignment.folder / "model.onnx", config.task_for(corpus.labels).outputs
     network = untrained(config, corpus.labels)
@@ -200,14 +200,14 @@ def _before_training(
 
     runtime, reference_ms = assignment.runtime, assignment.reference_ms
     key = quiet_slot.cache_key(config, corpus.labels, runtime)
-    found = quiet_slot.measured(key, exported, runtime, reference_ms, assignment.cache)
-    facts["latency"], facts["size_bytes"] = found.latency, found.size_bytes
+    footprint = quiet_slot.measured(key, exported, runtime, reference_ms, assignment.cache)
+    facts["latency"], facts["size_bytes"] = footprint.latency, footprint.size_bytes
     facts["peak_memory_bytes"] = peak_memory_bytes(config, outputs)
     facts["before_s"] = time.perf_counter() - start
     artifact.unlink(missing_ok=True)
-    exceeded = assignment.limits.exceeded({**facts, "latency_ms": found.latency.ms})
+    exceeded = assignment.limits.exceeded({**facts, "latency_ms": footprint.latency.ms})
     if exceeded:
         return "infeasible", ", ".join(f"{name} {over:+.0%} over its limit" for name, over in exceeded.items())
-    if assignment.hopeless_ms and found.latency.ms > assignment.hopeless_ms:
+    if assignment.hopeless_ms and footprint.latency.ms > assignment.hopeless_ms:
         return "stopped", f"slower than {assignment.hopeless_ms:.4f} ms, the space's drop_slower times the best trial's"
     return None, ""

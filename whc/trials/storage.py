@@ -13,8 +13,8 @@ from whc.errors import StudyError, UsageError, problem
 from whc.records import replacing
 
 # The first is of a trial that has ended; the others are of a trial that waits at a rung.
-RECORD, RUNG, RUNG_CHECKPOINT = "record.json", "rung.json", "rung.pt"
-_PROGRESS_FILES = (RUNG, RECORD)  # these show how far a trial is, and so are written last
+RECORD_FILE, RUNG_FILE, RUNG_CHECKPOINT = "record.json", "rung.json", "rung.pt"
+_PROGRESS_FILES = (RUNG_FILE, RECORD_FILE)  # these show how far a trial is, and so are written last
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,8 @@ class Storage:
                 with filesystem.open_output_stream(f"{target}/.{path.name}.tmp") as stream:
                     stream.write(path.read_bytes())
                 filesystem.move(f"{target}/.{path.name}.tmp", f"{target}/{path.name}")
-            if (folder / RECORD).is_file():
-                rung_files = filesystem.get_file_info([f"{target}/{name}" for name in (RUNG, RUNG_CHECKPOINT)])
+            if (folder / RECORD_FILE).is_file():
+                rung_files = filesystem.get_file_info([f"{target}/{name}" for name in (RUNG_FILE, RUNG_CHECKPOINT)])
                 for entry in rung_files:
                     if entry.type == FileType.File:
                         filesystem.delete_file(entry.path)

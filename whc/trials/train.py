@@ -27,18 +27,18 @@ from whc.training.loop import Best, Epoch, Outcome, Trainer, TrainingConfig, Tra
 from whc.trials import artifacts
 from whc.trials.config import TrialConfig
 
-KEPT_CHECKPOINTS = 10  # of the latest checkpoints, and of the best
+KEPT_CHECKPOINTS = 10  # so many of the latest checkpoints, and so many of the best
 CHECKPOINTS = "checkpoints"
-RARE_SHARE = 0.1  # of the training rows, for a class that a network may learn never to answer
+RARE_SHARE = 0.1  # of the training rows; a network may learn never to answer a class with a smaller share
 
 log = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
-    """Told how training goes."""
+    """Follows a training."""
 
     def started(self, epochs: int, of_epochs: int, images: int) -> None:
-        """Called once: epochs already trained, of all, and images in each."""
+        """Called once with the epochs already trained, all epochs, and the images in an epoch."""
 
     def trained(self, images: int) -> None:
         """Called after each step."""
@@ -51,8 +51,8 @@ class Watcher(Protocol):
 class Start:
     """What training begins with.
 
-    `weights` are those of the checkpoint named `init`, None to draw them; `saved` is the checkpoint of an interrupted
-    run to go on from. `interpolation` is how images are resized.
+    `weights` are those of the checkpoint named `init`, None for random ones. `saved` is the checkpoint from which an
+    interrupted run continues. `interpolation` is how images are resized.
     """
 
     config: TrialConfig
@@ -66,10 +66,10 @@ def begin(content: dict[str, Any], source: str, out: Path, init: Path | None) ->
     """Begin a new run.
 
     Args:
-        content: the configuration as written; what it leaves out of `model` is as in `init`.
-        source: what errors call it.
+        content: the configuration as written; fields of `model` that it omits are taken from `init`.
+        source: name of the configuration in errors.
         out: the run's folder.
-        init: checkpoint whose weights to start from, ours or one of the original projects'.
+        init: checkpoint with the first weights, ours or one of the original projects'.
 
     Raises:
         UsageError: the configuration is wrong, or the folder holds a run already.
@@ -87,11 +87,11 @@ def begin(content: dict[str, Any], source: str, out: Path, init: Path | None) ->
 
 
 def resume(content: dict[str, Any], source: str, out: Path) -> Start:
-    """Go on with an interrupted run, from its latest checkpoint.
+    """Continue an interrupted run from its latest checkpoint.
 
     Args:
-        content: the configuration as written again; empty to take the run's own.
-        source: what errors call it.
+        content: the configuration, if it is given once more; empty to use the run's own.
+        source: name of the configuration in errors.
         out: the run's folder.
 
     Raises:
@@ -104,22 +104,22 @@ def resume(content: dict[str, Any], source: str, out: Path) -> Start:
     config = validate(TrialConfig, load_yaml(path), str(path))
     if content:
         _refuse_changes(config.resolved(), validate(TrialConfig, content, source).resolved(), out)
-    found = sorted((out / CHECKPOINTS).glob("epoch_*.pt"))
-    if not found:
+    checkpoints = sorted((out / CHECKPOINTS).glob("epoch_*.pt"))
+    if not checkpoints:
         rule = "must hold a checkpoint to go on from"
         raise UsageError(problem(str(out / CHECKPOINTS), rule, "none", f"delete {out} and train again"))
     try:
-        saved = checkpoint.load(found[-1])
+        saved = checkpoint.load(checkpoints[-1])
     except ArtifactError as error:
         raise ArtifactError(f"{error}, or delete this file to go on from the one before") from error
     return Start(config, saved.interpolation, saved=saved)
 
 
-def _refuse_changes(run: dict[str, Any], given: dict[str, Any], out: Path) -> None:
-    for section, values in run.items():
+def _refuse_changes(begun: dict[str, Any], changed: dict[str, Any], out: Path) -> None:
+    for section, values in begun.items():
         pairs = values.items() if isinstance(values, dict) else [("", values)]
         for key, value in pairs:
-            new = given[section].get(key) if isinstance(values, dict) else given[section]
+            new = changed[section].get(key) if isinstance(values, dict) else changed[section]
             if new != value:
                 name = f"{section}.{key}".rstrip(".")
                 rule = f"--resume: {name} must be {value!r} as in the run"
@@ -127,23 +127,23 @@ def _refuse_changes(run: dict[str, Any], given: dict[str, Any], out: Path) -> No
 
 
 def train_and_save(start: Start, corpus: Corpus, out: Path, draw_every: int | None, watcher: Watcher) -> dict[str, Any]:
-    """Train in a folder: config.yaml, checkpoint.pt (the best epoch), checkpoints/, and all that shows how it went.
+    """Train in a folder: config.yaml, checkpoint.pt (the best epoch), checkpoints/, the logs and diagnostics.
 
     Args:
         start: what to begin with.
         corpus: decoded data.
         out: folder of the run.
-        draw_every: epochs between two pictures of train and val (0: of the last epoch alone); None: none at all.
-        watcher: told how it goes.
+        draw_every: epochs between two pictures of train and val; 0 draws the last epoch alone, None draws nothing.
+        watcher: follows the training.
 
     Returns:
-        The summary, also in summary.json: metric, score, details, floor and the score with the parameters `tuned` on
-        validation (test, scored once; None without a test split), val_score, val_floor, a remark where nothing was
-        learnt, epoch, params, the curve, and where the checkpoint lies.
+        The summary, as written to summary.json. Score, details, floor and the score with the parameters `tuned` on
+        validation are of the test split, which is scored once; they are None without one. `remark` is not empty if
+        nothing was learnt.
 
     Raises:
         TrainingError: the loss is not a number; names the last good checkpoint.
-        UsageError: the weights or the run to go on from do not fit the data or the configuration.
+        UsageError: the weights or the interrupted run do not fit the data or the configuration.
     """
     out.mkdir(parents=True, exist_ok=True)
     trainer = _trainer(start, corpus, out)
@@ -170,7 +170,7 @@ def _trainer(start: Start, corpus: Corpus, out: Path) -> Trainer:
 
 
 class _Pictures:
-    """Asks for pictures when they are due."""
+    """Orders the diagnostic pictures after the epochs that need them."""
 
     def __init__(
         self, config: TrialConfig, corpus: Corpus, out: Path, every: int | None, artist: diagnostics.Artist
@@ -182,10 +182,10 @@ class _Pictures:
     def epoch_ended(self, epoch: Epoch) -> None:
         if self._every is None:
             return
-        last = epoch.epoch == self._config.training.epochs
-        if last or (self._every and epoch.epoch % self._every == 0):
+        is_last = epoch.epoch == self._config.training.epochs
+        if is_last or (self._every and epoch.epoch % self._every == 0):
             name, title = f"epoch_{epoch.epoch:04}", f"epoch {epoch.epoch}"
-            self._draw(f"train_{name}", f"train, {title}", epoch.train, None)  # of pictures changed at random
+            self._draw(f"train_{name}", f"train, {title}", epoch.train, None)  # no pictures: augmentation changed them
             self._draw(f"val_{name}", f"val, {title}", epoch.val, self._noteworthy(epoch.val, "val"))
 
     def tested(self, outcome: Outcome, epoch: int) -> None:
@@ -194,8 +194,9 @@ class _Pictures:
 
     def _noteworthy(self, outcome: Outcome, split: str) -> Image:
         model, rows = self._config.model, self._task.noteworthy(outcome.outputs, outcome.targets)
-        shown: Image = self._corpus.images[model.image_size][windows(self._corpus, split, model.frames).index[rows, -1]]
-        return shown
+        ends = windows(self._corpus, split, model.frames).index[rows, -1]
+        pictures: Image = self._corpus.images[model.image_size][ends]
+        return pictures
 
     def _draw(self, name: str, title: str, outcome: Outcome, pictures: Image | None) -> None:
         task = self._task
@@ -209,21 +210,21 @@ def _train(
 ) -> None:
     folder = out / CHECKPOINTS
     folder.mkdir(exist_ok=True)
-    done = len(trainer.curve)
-    watcher.started(done, config.training.epochs, trainer.images)
-    log.info("%s after %d of %d epochs, data %s", out, done, config.training.epochs, corpus.fingerprint)
-    logbook = Logbook(out, done, config.task_kind.metric)
+    epochs_done = len(trainer.curve)
+    watcher.started(epochs_done, config.training.epochs, trainer.images)
+    log.info("%s after %d of %d epochs, data %s", out, epochs_done, config.training.epochs, corpus.fingerprint)
+    logbook = Logbook(out, epochs_done, config.task_kind.metric)
     try:
         for epoch in trainer.epochs(_logging_the_first(watcher.trained)):
-            _keep(trainer, config, corpus, folder)
+            _save_epoch(trainer, config, corpus, folder)
             logbook.write(epoch)
             pictures.epoch_ended(epoch)
             watcher.epoch_ended(epoch)
     except TrainingError as error:
-        good = sorted(folder.glob("epoch_*.pt"))
-        named = f"the last good checkpoint is {good[-1]}" if good else "there is no good checkpoint yet"
+        checkpoints = sorted(folder.glob("epoch_*.pt"))
+        where = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no good checkpoint yet"
         log.error("%s", error)
-        raise TrainingError(f"{error}; {named}") from error
+        raise TrainingError(f"{error}; {where}") from error
     finally:
         logbook.close()
 
@@ -231,24 +232,24 @@ def _train(
 def _logging_the_first(trained: Callable[[int], None]) -> Callable[[int], None]:
     steps = itertools.count()
 
-    def told(images: int) -> None:
+    def trained_and_logged(images: int) -> None:
         if next(steps) == 0:
             log.info("first step taken")
         trained(images)
 
-    return told
+    return trained_and_logged
 
 
-def _keep(trainer: Trainer, config: TrialConfig, corpus: Corpus, folder: Path) -> None:
-    """Save the epoch, and drop what is neither among the latest nor among the best."""
+def _save_epoch(trainer: Trainer, config: TrialConfig, corpus: Corpus, folder: Path) -> None:
+    """Save the epoch, and delete checkpoints that are neither among the latest nor among the best."""
     point = trainer.curve[-1]
-    now = Best(point.epoch, point.val_score, trainer.scored.state_dict())
-    saved = replace(artifacts.to_checkpoint(config, corpus, now), progress=trainer.state())
+    latest = Best(point.epoch, point.val_score, trainer.scored.state_dict())
+    saved = replace(artifacts.to_checkpoint(config, corpus, latest), progress=trainer.state())
     checkpoint.save(saved, folder / f"epoch_{point.epoch:05}.pt")
     best = sorted(trainer.curve, key=lambda past: past.val_score, reverse=True)[:KEPT_CHECKPOINTS]
-    kept = {f"epoch_{past.epoch:05}.pt" for past in (*trainer.curve[-KEPT_CHECKPOINTS:], *best)}
+    kept_names = {f"epoch_{past.epoch:05}.pt" for past in (*trainer.curve[-KEPT_CHECKPOINTS:], *best)}
     for path in folder.glob("epoch_*.pt"):
-        if path.name not in kept:
+        if path.name not in kept_names:
             path.unlink()
 
 
@@ -260,7 +261,7 @@ def _outcome(network: nn.Module, start: Start, corpus: Corpus, split: str) -> Ou
 
 
 def _floor_remark(config: TrialConfig, corpus: Corpus, val_score: float, val_floor: float) -> str:
-    """What to say of a training that has learnt nothing, and the likely reasons; empty for one that has."""
+    """Message with likely reasons for a training that has learnt nothing; empty for any other."""
     if val_score > val_floor:
         return ""
     training, defaults, metric = config.training, TrainingConfig(), config.task_kind.metric
@@ -284,7 +285,7 @@ def _floor_remark(config: TrialConfig, corpus: Corpus, val_score: float, val_flo
 
 
 def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures: _Pictures) -> dict[str, Any]:
-    """Save the best epoch and score it on the test split, once, if there is one."""
+    """Save the best epoch, and score it once on the test split if there is one."""
     best, config, task = trainer.best, start.config, start.config.task_for(corpus.labels)
     assert best is not None  # noqa: S101 (there is at least one epoch)
     checkpoint.save(artifacts.to_checkpoint(config, corpus, best), out / "checkpoint.pt")
@@ -320,7 +321,7 @@ def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures:
 
 
 def _test_scores(test: Outcome | None, task: Task, tuned: Task | None) -> dict[str, Any]:
-    """All that the summary tells of the test split; each of it None where there is none."""
+    """Fields of the summary about the test split; each is None if there is no test split."""
     if test is None:
         return dict.fromkeys(("score", "details", "score_when_tuned", "floor"))
     when_tuned = None if tuned is None else float(tuned.judge(test.outputs, test.targets).score())

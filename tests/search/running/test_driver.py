@@ -64,7 +64,7 @@ def test_a_worker_that_died_leaves_a_failed_trial(begin: Begin, folder: Path, ca
     driver.ended("00000", "the worker died")
     driver.ended("00001")
     retried = [driver.next_job() for _ in range(2)]
-    assert retried == [replace(job, assignment=replace(job.assignment, again=True)) for job in jobs]
+    assert retried == [replace(job, assignment=replace(job.assignment, is_retry=True)) for job in jobs]
     driver.ended("00000", "the worker died")
     driver.ended("00001")
     on_disk = {one.trial_id: one for one in records.trial_records(folder)}
@@ -215,7 +215,7 @@ def test_a_worker_that_died_is_tried_again_before_anything_else(halved: Begin, w
     job = driver.next_job()
     driver.ended("00000", "the worker died")
     assert not driver.over
-    assert driver.next_job() == replace(job, assignment=replace(job.assignment, again=True))
+    assert driver.next_job() == replace(job, assignment=replace(job.assignment, is_retry=True))
     driver.ended(wait(job, 0.6))
     assert driver.next_job().assignment.trial_id == "00001"
 

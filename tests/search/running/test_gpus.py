@@ -41,7 +41,7 @@ def sleeping(parameters: dict[str, TrialJob], corpus: Corpus) -> None:
     time.sleep(0.7)
     note = {"start": start, "end": time.time(), "share": job.gpu, "gpus": ray.get_gpu_ids()}
     (assignment.folder.parent / f"{assignment.trial_id}-{start}.json").write_text(json.dumps(note))
-    if assignment.trial_id == "00001" and not assignment.again:
+    if assignment.trial_id == "00001" and not assignment.is_retry:
         raise RuntimeError("CUDA out of memory")
     fixed = {"p90_ms": 1, "p99_ms": 1, "runtime": "", "threads": 1, "host": "", "ratio": 1}
     record = TrialRecord(

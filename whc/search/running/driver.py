@@ -24,9 +24,9 @@ from whc.trials.config import TrialConfig
 from whc.trials.dispatch import TrialJob
 from whc.trials.packing import Packing
 from whc.trials.run import Assignment, Limits, end
-from whc.trials.storage import RECORD, RUNG, Storage
+from whc.trials.storage import RECORD_FILE, RUNG_FILE, Storage
 
-FETCHED_FILES = ("checkpoint.pt", "model.onnx", RUNG, RECORD)  # of a trial, from where workers leave it
+FETCHED_FILES = ("checkpoint.pt", "model.onnx", RUNG_FILE, RECORD_FILE)  # of a trial, from where workers leave it
 MEND_STEP = "delete its record and use --resume"
 MIN_FREE_BYTES = 4 << 20  # of a disk: with less, workers die
 
@@ -82,7 +82,7 @@ class Driver:
 
     def _left(self, folder: Path) -> TrialRecord | None:
         """The record of a trial that is over or waits at a rung; None of a trial that broke off."""
-        for name in (RECORD, RUNG):
+        for name in (RECORD_FILE, RUNG_FILE):
             if (folder / name).is_file():
                 return records.load_trial(folder / name, self.study.study)
         return None
@@ -107,11 +107,11 @@ class Driver:
     def _fetch(self, trial_id: str) -> None:
         """Fetch a trial from the storage, unless its last record is here."""
         folder = self.folder / "trials" / trial_id
-        if self._storage and not (folder / RECORD).is_file():
+        if self._storage and not (folder / RECORD_FILE).is_file():
             folder.mkdir(parents=True, exist_ok=True)
             self._storage.fetch(trial_id, FETCHED_FILES, folder)
-            if (folder / RECORD).is_file():
-                (folder / RUNG).unlink(missing_ok=True)
+            if (folder / RECORD_FILE).is_file():
+                (folder / RUNG_FILE).unlink(missing_ok=True)
 
     def _end(self, record: TrialRecord) -> None:
         """Write a record that no worker wrote."""
@@ -181,7 +181,7 @@ class Driver:
             until=stretch.until,
             hopeless_ms=stretch.hopeless_ms,
             began=self._began,
-            again=stretch.is_retry,
+            is_retry=stretch.is_retry,
             storage=self._storage,
         )
         job = TrialJob(stretch.config, assignment, self.packing.share(stretch.config, alone=stretch.is_retry))
