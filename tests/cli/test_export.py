@@ -17,7 +17,7 @@ import onnx
 import pytest
 import torch
 
-from whc.training.checkpoint import SCHEMA, Checkpoint, save
+from whc.training.checkpoint import CHECKPOINT_SCHEMA, Checkpoint, save
 from whc.trials.artifacts import untrained
 from whc.trials.config import TrialConfig
 
@@ -166,7 +166,11 @@ class Bomb:
 
 def ours(**changes: object) -> dict[str, Any]:
     plain = checkpoint()
-    return {"schema": SCHEMA, **{name: getattr(plain, name) for name in plain.__dataclass_fields__}, **changes}
+    return {
+        "schema": CHECKPOINT_SCHEMA,
+        **{name: getattr(plain, name) for name in plain.__dataclass_fields__},
+        **changes,
+    }
 
 
 def theirs(key: str, **changes: object) -> dict[str, Any]:
@@ -254,7 +258,11 @@ BAD: dict[str, tuple[dict[str, Any] | Callable[[Path], object], str, str]] = {
         "train it again",
     ),
     "a whole network": (lambda path: torch.save(torch.nn.Linear(1, 1), path), ALONE, "train it again"),
-    "newer": (ours(schema=SCHEMA + 1), f"x.pt: checkpoint schema must be at most {SCHEMA}, got ", "upgrade whc"),
+    "newer": (
+        ours(schema=CHECKPOINT_SCHEMA + 1),
+        f"x.pt: checkpoint schema must be at most {CHECKPOINT_SCHEMA}, got ",
+        "upgrade whc",
+    ),
     "newer fields": (ours(mood="good"), f"{WHOLE}mood: ", "train it again"),
     "no labels": (without(ours(), "labels"), f"{WHOLE}labels: Field required", "train it again"),
     "labels of numbers": (ours(labels=[0, 1]), f"{WHOLE}labels.0: ", "train it again"),

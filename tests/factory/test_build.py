@@ -30,10 +30,11 @@ from whc.factory.refit import refit
 from whc.factory.table import markdown, plot
 from whc.latency.bench import session
 from whc.latency.timing import Protocol
-from whc.plugins import Choice, ChoiceOf
+from whc.plugins import ChoiceOf
 from whc.records import LadderTable, LatencySession, StudyRecord, TrialRecord
 from whc.records.results import front_trials
 from whc.runtimes import onnxruntime_cpu
+from whc.tasks import Outputs
 from whc.tasks.classification import Classification, ConfusionCounts
 from whc.trials.config import TrialConfig
 
@@ -146,8 +147,8 @@ def test_the_widest_legend_is_within_the_picture(study: Path, recipe: str, tmp_p
 
 def test_the_constant_predictor_is_told_in_words(study: Path, recipe: str) -> None:
     table, _ = build_table(study, recipe, [], lambda _: None)
-    told = f'\n\nAlways calling "{table.labels[1]}" scores F1 {table.floor:.4f} on the test split.\nLatency: '
-    assert told in markdown(table)
+    line = f'\n\nAlways calling "{table.labels[1]}" scores F1 {table.floor:.4f} on the test split.\nLatency: '
+    assert line in markdown(table)
     three = markdown(table.model_copy(update={"labels": ["left", "right", "none"], "floor": 0.25}))
     assert "\nF1 is the mean over the 3 classes; the best constant predictor scores 0.2500 on the test split" in three
     assert "Always calling" not in three
@@ -173,8 +174,8 @@ def test_what_fails_parity_is_left_out_and_says_why(study: Path, recipe: str, mo
 
     def spoilt(config: object, network: object, artifact: Path, *rest: object) -> object:
         outcome, outputs = real(config, network, artifact, *rest)  # type: ignore[arg-type]
-        last = artifact.stem == "00002"
-        return outcome.model_copy(update={"max_difference": 0.2}) if last else outcome, outputs
+        is_spoilt = artifact.stem == "00002"
+        return (outcome.model_copy(update={"max_difference": 0.2}) if is_spoilt else outcome), outputs
 
     monkeypatch.setattr(front, "parity", spoilt)
     table, _ = build_table(study, recipe, [], lambda _: None)
@@ -275,15 +276,15 @@ def test_nothing_near_the_constant_predictor_is_named(study: Path, tmp_path: Pat
 
 
 def test_test_scores_that_disagree_are_flagged(study: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = build._tested
+    real = build.judged
 
-    def spoilt(one: Exported, corpus: Corpus, runtime: Choice) -> Evidence:
-        seen = real(one, corpus, runtime)
-        judged = seen.judgement
-        assert isinstance(judged, ConfusionCounts)
-        return replace(seen, judgement=replace(judged, called=judged.called * 0))
+    def spoilt(exported: Exported, corpus: Corpus, split: str, outputs: Outputs) -> Evidence:
+        evidence = real(exported, corpus, split, outputs)
+        counts = evidence.judgement
+        assert isinstance(counts, ConfusionCounts)
+        return replace(evidence, judgement=replace(counts, called=counts.called * 0))
 
-    monkeypatch.setattr(build, "_tested", spoilt)
+    monkeypatch.setattr(build, "judged", spoilt)
     table, _ = build_table(study, recipe, [], lambda _: None)
     assert all(variant.score == 0 for variant in table.variants)
     assert all("test F1 is not above that of the constant predictor" in variant.notes for variant in table.variants)
@@ -346,9 +347,9 @@ def test_every_score_has_its_evidence(study: Path, recipe: str) -> None:
 
 def test_confidence_decides_how_many_are_told_apart(study: Path, recipe: str, tmp_path: Path) -> None:
     loose, _ = build_table(study, recipe, [], lambda _: None)
-    sure = tmp_path / "sure.yaml"
-    sure.write_text(QUICK.replace("confidence: 0.01", "confidence: 1").replace("min_gain: 0", "min_gain: 0.3"))
-    table, _ = build_table(study, str(sure), [], lambda _: None)
+    sure_recipe = tmp_path / "sure.yaml"
+    sure_recipe.write_text(QUICK.replace("confidence: 0.01", "confidence: 1").replace("min_gain: 0", "min_gain: 0.3"))
+    table, _ = build_table(study, str(sure_recipe), [], lambda _: None)
     assert len(table.variants) == 1 <= len(loose.variants)
     merged = [row.reason for row in table.left_out if "not told apart" in row.reason]
     # Which trials reach the front is the timing's to say; what keeps each of the others out is not.
@@ -359,18 +360,20 @@ def test_confidence_decides_how_many_are_told_apart(study: Path, recipe: str, tm
 
 def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> None:
     trials, about = list(records.trial_records(study)), StudyRecord.load(study)
-    corpus = load(Path(about.data_shown), [(16, 16)], Classification)
-    runtime = ChoiceOf("runtimes").parse("onnxruntime_cpu")
+    corpus, runtime = (
+        load(Path(about.data_shown), [(16, 16)], Classification),
+        ChoiceOf("runtimes").parse("onnxruntime_cpu"),
+    )
     fitted, _ = refit(trials, about, study, corpus, Refit(seeds=0), runtime, lambda _: None)
     exported, _ = front.export_all(fitted, tmp_path, corpus, runtime, ParityLimits(), lambda _: None)
     evidence = front.score_all(exported, corpus)
     timed = session([one.artifact for one in exported], runtime, Protocol(min_rounds=5, max_rounds=5))
-    seen, failed = front.candidates(exported, evidence, timed, "here")
+    judged_candidates, failed = front.candidates(exported, evidence, timed, "here")
     assert failed == []
-    frames = [candidate.exported.config.model.frames for candidate in seen]
+    frames = [candidate.exported.config.model.frames for candidate in judged_candidates]
     assert sorted(frames) == [2, 4, 6]
     longest = windows(corpus, "val", 6).targets
-    for candidate, alone in zip(seen, frames, strict=True):
+    for candidate, alone in zip(judged_candidates, frames, strict=True):
         judged = candidate.evidence.judgement
         assert isinstance(judged, ConfusionCounts)
         assert judged.real.tolist() == longest.tolist()
@@ -427,19 +430,19 @@ def test_latencies_from_another_device(study: Path, recipe: str, tmp_path: Path)
     runtime = ChoiceOf("runtimes").parse("onnxruntime_cpu")
     files = sorted((study / "candidates").glob("*.onnx"))
     measured = session(files, runtime, Protocol(min_rounds=5, max_rounds=5), reference_ms=5.0)
-    there = measured.model_copy(update={"host": "a device"})
-    records.save(there, tmp_path / "device.json")
+    device_session = measured.model_copy(update={"host": "a device"})
+    records.save(device_session, tmp_path / "device.json")
     table, _ = build_table(study, recipe, [], lambda _: None, tmp_path / "device.json")
     assert table.host == "a device"
-    assert {row.latency_ms for row in table.variants} <= {file.latency.ms for file in there.files}
+    assert {row.latency_ms for row in table.variants} <= {file.latency.ms for file in device_session.files}
 
-    records.save(there.model_copy(update={"files": []}), tmp_path / "other.json")
+    records.save(device_session.model_copy(update={"files": []}), tmp_path / "other.json")
     with pytest.raises(ArtifactError, match=r"other\.json: must hold latencies of this ladder's \d candidates, got"):
         build_table(study, recipe, [], lambda _: None, tmp_path / "other.json")
     shipped = records.sha256(study / table.variants[0].onnx)
-    known = [file for file in there.files if file.sha256 == shipped]
-    records.save(measured.model_copy(update={"files": known, "failed": []}), tmp_path / "some.json")
-    some, _ = build_table(study, recipe, [], lambda _: None, tmp_path / "some.json")
-    assert len(some.variants) == 1
-    missing = [row.reason for row in some.left_out if "holds no latency of" in row.reason]
+    timed_files = [file for file in device_session.files if file.sha256 == shipped]
+    records.save(measured.model_copy(update={"files": timed_files, "failed": []}), tmp_path / "some.json")
+    device_table, _ = build_table(study, recipe, [], lambda _: None, tmp_path / "some.json")
+    assert len(device_table.variants) == 1
+    missing = [row.reason for row in device_table.left_out if "holds no latency of" in row.reason]
     assert len(missing) == len(files) - 1

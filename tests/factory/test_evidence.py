@@ -43,9 +43,9 @@ def test_every_resample_has_as_many_groups() -> None:
 def test_the_interval_holds_the_score_and_narrows_with_rows(classes: int) -> None:
     widths = []
     for rows in (200, 5000):
-        some = evidence(rows, 0.8, classes=classes)
-        low, high = interval_of(some)
-        assert low < some.score < high
+        sample = evidence(rows, 0.8, classes=classes)
+        low, high = interval_of(sample)
+        assert low < sample.score < high
         widths.append(high - low)
     assert widths[1] < widths[0] / 3
 
@@ -53,20 +53,20 @@ def test_the_interval_holds_the_score_and_narrows_with_rows(classes: int) -> Non
 def test_rows_of_one_group_are_not_worth_as_much() -> None:
     together = evidence(1000, 0.8, group=20)
     alone = replace(together, groups=np.arange(1000))
-    (low, high), (wide_low, wide_high) = (interval_of(some) for some in (alone, together))
+    (low, high), (wide_low, wide_high) = (interval_of(sample) for sample in (alone, together))
     assert wide_high - wide_low > 2 * (high - low)
 
 
 def test_its_coverage() -> None:
     """Of many data sets, about 95 % of the intervals hold the F1 of endless data."""
-    held = 0
+    covered = 0
     for seed in range(100):
         rng = np.random.default_rng(seed)
         real = rng.integers(0, 2, 400)
         called = np.where(rng.random(400) < 0.8, real, 1 - real)
         low, high = interval_of(of(called, real, np.arange(400)))
-        held += low <= 0.8 <= high  # hits 0.4 of rows, misses and false alarms 0.1 each: 2 * 0.4 / (0.8 + 0.2)
-    assert 88 <= held <= 99
+        covered += low <= 0.8 <= high  # hits 0.4 of rows, misses and false alarms 0.1 each: 2 * 0.4 / (0.8 + 0.2)
+    assert 88 <= covered <= 99
 
 
 def test_a_gain_is_sure_when_it_is_large_and_even_when_there_is_none() -> None:
@@ -93,16 +93,16 @@ def test_it_is_paired() -> None:
 
 def test_the_probability_falls_as_the_gain_asked_for_grows() -> None:
     good, better = evidence(500, 0.8, 1), evidence(500, 0.85, 2)
-    asked = [probability_of_gain(better, good, gain) for gain in (0.0, 0.02, 0.04, 0.08)]
-    assert asked == sorted(asked, reverse=True)
+    probabilities = [probability_of_gain(better, good, gain) for gain in (0.0, 0.02, 0.04, 0.08)]
+    assert probabilities == sorted(probabilities, reverse=True)
     assert scores(better).std() > 0
 
 
 def test_other_rows_cannot_be_compared() -> None:
-    some = evidence(100, 0.8)
-    for other in (evidence(100, 0.8, group=2), replace(some, rows=some.rows + 1)):
+    sample = evidence(100, 0.8)
+    for other in (evidence(100, 0.8, group=2), replace(sample, rows=sample.rows + 1)):
         with pytest.raises(ValueError, match="same rows"):
-            probability_of_gain(some, other, 0)
+            probability_of_gain(sample, other, 0)
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,15 @@ def test_parts_have_intervals_of_their_own_and_those_without_rows_are_left_out()
     values = np.random.default_rng(0).uniform(0.4, 0.8, 10)
     rare = np.where(np.arange(10) % 5 == 0, values, np.nan)
     parts = {"all": MeanOf(values), "rare": MeanOf(rare), "none": MeanOf(np.full(10, np.nan))}
-    some = Evidence(MeanOf(values), parts, np.arange(10), np.arange(10))
+    whole_evidence = Evidence(MeanOf(values), parts, np.arange(10), np.arange(10))
     metric = Metric(key="mae", name="MAE", unit="degrees", error_scale=45, digits=2)
-    found = part_scores(some, metric)
-    assert list(found) == ["all", "rare"]
-    assert (found["all"].score, (found["all"].low, found["all"].high)) == (some.score, interval(scores(some)))
-    for part in found.values():
+    parts_shown = part_scores(whole_evidence, metric)
+    assert list(parts_shown) == ["all", "rare"]
+    assert (parts_shown["all"].score, (parts_shown["all"].low, parts_shown["all"].high)) == (
+        whole_evidence.score,
+        interval(scores(whole_evidence)),
+    )
+    for part in parts_shown.values():
         assert 0.4 <= part.low < part.score < part.high <= 0.8
-    low, high = (45 * (1 - found["all"].high), 45 * (1 - found["all"].low))
-    assert found["all"].shown == f"MAE {45 * (1 - some.score):.2f} degrees ({low:.1f} to {high:.1f})"
+    low, high = (45 * (1 - parts_shown["all"].high), 45 * (1 - parts_shown["all"].low))
+    assert parts_shown["all"].shown == f"MAE {45 * (1 - whole_evidence.score):.2f} degrees ({low:.1f} to {high:.1f})"

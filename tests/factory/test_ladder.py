@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whc.factory.ladder import NAMES, Beats, choose, names, separate
+from whc.factory.ladder import LADDER_LETTERS, Beats, choose, names, separate
 from whc.pareto import Point, dominates
 
 points = st.lists(st.builds(Point, st.floats(0, 1, allow_nan=False), st.floats(0.01, 10, allow_nan=False)), max_size=25)
@@ -79,9 +79,9 @@ def test_a_dominated_candidate_changes_nothing(candidates: list[Point], most: in
 def test_published_tables_lose_their_dominated_rows() -> None:
     for table, dropped in ((HSC, "C"), (WHC, "M")):
         rows = [Point(*row) for row in table.values()]
-        kept = "".join(list(table)[i] for i in choose(rows, 7, by(rows, 0.0), Point(0.0, 2.0)))
-        assert dropped not in kept
-        assert len(kept) == len(table) - 1
+        letters = "".join(list(table)[i] for i in choose(rows, 7, by(rows, 0.0), Point(0.0, 2.0)))
+        assert dropped not in letters
+        assert len(letters) == len(table) - 1
 
 
 def test_nothing_at_or_below_the_constant_predictor_is_named() -> None:
@@ -97,7 +97,9 @@ def test_a_step_smaller_than_the_gain_is_merged_away() -> None:
 
 @pytest.mark.parametrize("count", range(1, 8))
 def test_names_by_count(count: int) -> None:
-    assert len(names(count, "whc")) == count == len(NAMES[count])
+    assert len(names(count, "whc")) == count == len(LADDER_LETTERS[count])
     order = "PNTSCML"
-    assert [order.index(letter) for letter in NAMES[count]] == sorted(order.index(letter) for letter in NAMES[count])
+    assert [order.index(letter) for letter in LADDER_LETTERS[count]] == sorted(
+        order.index(letter) for letter in LADDER_LETTERS[count]
+    )
     assert names(4, "smile") == ["smile_p", "smile_s", "smile_m", "smile_l"]

@@ -10,7 +10,7 @@ import pytest
 from whc import records
 from whc.data.dataset import load
 from whc.factory.recipe import Refit
-from whc.factory.refit import FOLDER, is_whole, refit, shortlist
+from whc.factory.refit import REFIT_FOLDER, is_whole, refit, shortlist
 from whc.pareto import Point
 from whc.plugins import ChoiceOf
 from whc.records import StudyRecord, TrialRecord
@@ -35,24 +35,24 @@ def test_training_again(study: Path) -> None:
     steps: list[str] = []
     fitted, failed = refit(trials, about, study, corpus, settings, RUNTIME, steps.append)
     assert not failed
-    (one,) = fitted
-    assert one.trial == trials[0]
-    assert list(one.seeds) == ["0", "1"]
-    assert one.record.val_score == max(one.seeds.values()) == one.seeds[str(one.record.seed)]
-    assert len(one.record.curve) == 2
-    assert one.folder == study / FOLDER / one.record.trial_id
-    assert (one.folder / "checkpoint.pt").is_file()
+    (candidate,) = fitted
+    assert candidate.trial == trials[0]
+    assert list(candidate.seeds) == ["0", "1"]
+    assert candidate.record.val_score == max(candidate.seeds.values()) == candidate.seeds[str(candidate.record.seed)]
+    assert len(candidate.record.curve) == 2
+    assert candidate.folder == study / REFIT_FOLDER / candidate.record.trial_id
+    assert (candidate.folder / "checkpoint.pt").is_file()
     assert "training again: 2 of 2 trainings to do" in steps
 
     # One of the two broke off: only that one is trained again.
-    paths = sorted((study / FOLDER).glob("*/record.json"))
+    paths = sorted((study / REFIT_FOLDER).glob("*/record.json"))
     before = paths[1].stat().st_mtime_ns
     paths[0].unlink()
     steps.clear()
-    again, _ = refit(trials, about, study, corpus, settings, RUNTIME, steps.append)
+    repeated, _ = refit(trials, about, study, corpus, settings, RUNTIME, steps.append)
     assert "training again: 1 of 2 trainings to do" in steps
     assert paths[1].stat().st_mtime_ns == before
-    assert again[0].seeds == one.seeds
+    assert repeated[0].seeds == candidate.seeds
 
     # A checkpoint that is not what its training wrote.
     (paths[1].parent / "checkpoint.pt").write_bytes(b"damaged")
@@ -89,7 +89,7 @@ def test_the_shortlist_keeps_both_ends(study: Path) -> None:
         return trial.model_copy(update={"latency": latency, "val_score": 0.5 + number / 20})
 
     front = [like(number) for number in range(8)]
-    kept = shortlist(front, 3, Point(0.4, 10))
-    assert len(kept) == 3
-    assert (kept[0], kept[-1]) == (front[0], front[-1])
+    short = shortlist(front, 3, Point(0.4, 10))
+    assert len(short) == 3
+    assert (short[0], short[-1]) == (front[0], front[-1])
     assert shortlist(front, 20, Point(0.4, 10)) == front

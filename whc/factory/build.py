@@ -1,4 +1,4 @@
-"""Build a ladder: front -> refit -> export -> parity -> timing -> choice -> test score -> table -> whoever listens."""
+"""Build a ladder: front -> refit -> export -> parity -> timing -> choice -> test score -> table -> observers."""
 
 from __future__ import annotations
 
@@ -62,17 +62,17 @@ def build_table(
     on_step: Callable[[str], None],
     latency_from: Path | None = None,
 ) -> tuple[LadderTable, list[str]]:
-    """Build the ladder of a study, replacing an earlier one only when the new one is complete.
+    """Build the ladder of a study; it replaces an earlier ladder only when it is complete.
 
     Args:
         folder: the study's folder.
-        recipe_file: name or path of a recipe; the one the study names when None.
-        observers: told about the finished ladder.
-        on_step: told what happens, for a progress display.
-        latency_from: what `whc bench --out` wrote of the study's candidates on another device; None to time them here.
+        recipe_file: name or path of a recipe; None for the study's recipe.
+        observers: called with the finished ladder.
+        on_step: called with a line at each step, for a progress display.
+        latency_from: result of `whc bench --out` for the study's candidates on another device; None to time them here.
 
     Returns:
-        The table, and the lines that the observers gave.
+        The table, and the lines that the observers return.
 
     Raises:
         StudyError: no finished trials, no candidate passed its gates, or the study is in use.
@@ -98,13 +98,13 @@ def build_table(
         on_step("decoding the data")
         corpus = _load(study, folder, front)
         scratch, former = folder / f".{LADDER_FOLDER}.tmp", folder / f".{LADDER_FOLDER}.old"
-        for left in (scratch, former):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in (scratch, former):
+            shutil.rmtree(leftover, ignore_errors=True)
         scratch.mkdir()
         work = _Work(study, recipe, folder, corpus, study.chosen_runtime, on_step)
         built = work.table(front, measured, str(latency_from), scratch)
         with table.written(built, trials, folder):
-            # Whoever is killed from here on leaves no table.json: never one that speaks of another ladder's files.
+            # A process killed from here on leaves no table.json, rather than a table of another ladder's files.
             (folder / "table.json").unlink(missing_ok=True)
             with suppress(FileNotFoundError):
                 (folder / LADDER_FOLDER).rename(former)
@@ -128,7 +128,7 @@ def _load(study: StudyRecord, folder: Path, front: Sequence[TrialRecord]) -> Cor
 
 @dataclass(frozen=True)
 class _Work:
-    """One build: what all its steps need."""
+    """One build, with all that its steps need."""
 
     study: StudyRecord
     recipe: Recipe
@@ -140,23 +140,24 @@ class _Work:
     def table(
         self, front: Sequence[TrialRecord], measured: LatencySession | None, source: str, scratch: Path
     ) -> LadderTable:
-        """Choose among the front's trials, and score the chosen; their files go to `scratch`."""
+        """Choose among the front's trials, and score the chosen trials; their files go to `scratch`."""
         recipe = self.recipe
         task = TrialConfig.model_validate(front[0].config).task_for(self.corpus.labels)
         val_floor = self._floor(task, "val")
-        least = val_floor + recipe.min_over_floor
+        min_score = val_floor + recipe.min_over_floor
         limit_ms = self.study.limits.get("latency_ms")
-        searched = reference_point(least, limit_ms, [point_of(trial).cost for trial in front])
-        trials = shortlist(front, recipe.refit.candidates, searched)
+        search_reference = reference_point(min_score, limit_ms, [point_of(trial).cost for trial in front])
+        trials = shortlist(front, recipe.refit.candidates, search_reference)
         exported, rejected = self._export(trials)
         rejected += [left_out(trial, recipe.refit.beyond) for trial in front if trial not in trials]
         timed = measured or self._time(exported)
         evidence = score_all(exported, self.corpus)
-        seen, untimed = candidates(exported, evidence, timed, source)
-        reference = reference_point(least, limit_ms, [one.latency.ms for one in seen])
-        chosen = choose(seen, recipe, reference, recipe.confidence)
-        rejected += untimed + [why_not(one, seen, chosen, recipe, reference) for one in seen if one not in chosen]
-        if not chosen:
+        judged, untimed = candidates(exported, evidence, timed, source)
+        reference = reference_point(min_score, limit_ms, [candidate.latency.ms for candidate in judged])
+        variants = choose(judged, recipe, reference, recipe.confidence)
+        others = [candidate for candidate in judged if candidate not in variants]
+        rejected += untimed + [why_not(candidate, judged, variants, recipe, reference) for candidate in others]
+        if not variants:
             reasons = "; ".join(f"trial {row.trial_id}: {row.reason}" for row in rejected)
             raise StudyError(
                 f"{self.folder}: no candidate passed the recipe's gates, got {reasons}; search on, or change the recipe"
@@ -165,7 +166,7 @@ class _Work:
         return LadderTable(
             study=self.study.study,
             prefix=recipe.prefix,
-            task=chosen[0].exported.config.task.name,
+            task=variants[0].exported.config.task.name,
             labels=list(self.corpus.labels),
             metric=task.metric,
             data_fingerprint=self.corpus.fingerprint,
@@ -177,13 +178,13 @@ class _Work:
             floor=floor,
             val_floor=val_floor,
             confidence=recipe.confidence,
-            variants_at_95=len(choose(seen, recipe, reference, 0.95)),
-            variants=_flag_test_scores(self._score(task, chosen, scratch), floor, task.metric),
+            variants_at_95=len(choose(judged, recipe, reference, 0.95)),
+            variants=_flag_test_scores(self._score(task, variants, scratch), floor, task.metric),
             left_out=sorted(rejected, key=lambda row: row.latency_ms),
         )
 
     def _export(self, trials: Sequence[TrialRecord]) -> tuple[list[Exported], list[LeftOut]]:
-        """Train again, export into the study's candidates/ and hold against the networks."""
+        """Train again, export into the study's candidates/, and compare the files with their networks."""
         fitted, failed = refit(
             trials, self.study, self.folder, self.corpus, self.recipe.refit, self.runtime, self.on_step
         )
@@ -199,15 +200,15 @@ class _Work:
 
     def _time(self, exported: Sequence[Exported]) -> LatencySession:
         self.on_step(f"timing {quantity(len(exported), 'candidate')}, interleaved")
-        # On the host of the search, milliseconds mean what they meant there; on another, what its own reference says.
+        # On the host of the search, latencies refer to the study's reference; on another host, to that host's own.
         reference_ms = self.study.reference_ms if self.study.host == host() else None
-        return session([one.artifact for one in exported], self.runtime, self.recipe.timing, reference_ms)
+        return session([candidate.artifact for candidate in exported], self.runtime, self.recipe.timing, reference_ms)
 
     def _floor(self, task: Task, split: str) -> float:
-        """What the best constant answer scores on a split."""
+        """The score of the best constant answer on a split."""
         return task.floor(windows(self.corpus, split, 1).targets)
 
-    def _score(self, task: Task, chosen: Sequence[Candidate], scratch: Path) -> list[VariantRow]:
+    def _score(self, task: Task, variants: Sequence[Candidate], scratch: Path) -> list[VariantRow]:
         """Name the chosen candidates and score them on the test split, if there is one."""
         tests: dict[str, Corpus] = {}
         if self.corpus.has_test:
@@ -215,17 +216,18 @@ class _Work:
             code = SPLITS.index("test")
             conditions = task.conditions.items()
             tests = {"": self.corpus} | {name: changed(self.corpus, code, how, task) for name, how in conditions}
-        names = ladder.names(len(chosen), self.recipe.prefix)
-        return [_variant(name, one, tests, self.runtime, scratch) for name, one in zip(names, chosen, strict=True)]
+        names = ladder.names(len(variants), self.recipe.prefix)
+        pairs = zip(names, variants, strict=True)
+        return [_variant(name, variant, tests, self.runtime, scratch) for name, variant in pairs]
 
 
 def _variant(
     name: str, candidate: Candidate, tests: Mapping[str, Corpus], runtime: Choice, scratch: Path
 ) -> VariantRow:
-    """Name a candidate, and score its final file on the test split: the only time that split is used.
+    """Name a candidate, and score its final file on the test split, which nothing else uses.
 
-    `tests` holds the corpus as it is under "", and with test pictures changed under the name of each condition; nothing
-    where there is no test split.
+    `tests` holds the unchanged corpus under "", and the corpus with changed test pictures under the name of each
+    condition. It is empty without a test split.
     """
     final = Path(shutil.copyfile(candidate.exported.artifact, scratch / f"{name}.onnx"))
     exported = replace(candidate.exported, artifact=final)
@@ -233,7 +235,7 @@ def _variant(
     evidence = {condition: _tested(exported, corpus, runtime) for condition, corpus in tests.items()}
     metric, plain = kind.metric, evidence.get("")
     ends = interval(scores(plain)) if plain else None
-    changed_scores = {condition: seen.score for condition, seen in evidence.items()}
+    changed_scores = {condition: changed.score for condition, changed in evidence.items()}
     return VariantRow(
         name=name,
         score=plain.score if plain else None,
@@ -264,7 +266,7 @@ def _tested(exported: Exported, corpus: Corpus, runtime: Choice) -> Evidence:
 
 
 def _flag_test_scores(rows: Sequence[VariantRow], floor: float | None, metric: Metric) -> list[VariantRow]:
-    """Validation chose; where the test split would have it otherwise, say so and change nothing."""
+    """Add notes where the test split contradicts the choice, which validation made; change nothing else."""
     side = "below" if metric.is_error else "above"
     flagged = []
     for faster, row in zip([None, *rows], rows, strict=False):
@@ -277,5 +279,5 @@ def _flag_test_scores(rows: Sequence[VariantRow], floor: float | None, metric: M
     return flagged
 
 
-def _at_most(score: float | None, other: float | None) -> bool:
-    return score is not None and other is not None and score <= other
+def _at_most(score: float | None, limit: float | None) -> bool:
+    return score is not None and limit is not None and score <= limit

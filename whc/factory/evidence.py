@@ -1,4 +1,4 @@
-"""How sure a score is: bootstraps over groups (people, clips), since the rows of one group are not independent."""
+"""Confidence of scores, by bootstraps over groups (people, clips): the rows of a group are not independent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BOOTSTRAP_DRAWS, BOOTSTRAP_PARTS = 2000, 20
 class Evidence:
     """One model's outputs on M rows, judged, and the groups (M,) of the rows, numbered from 0.
 
-    Two can be compared when they are of the same `rows` (numbers in the data set) in the same order.
+    Two models can be compared if `rows` (row numbers in the data set) are the same, in the same order.
     """
 
     judgement: Judgement
@@ -28,7 +28,7 @@ class Evidence:
 
     @property
     def score(self) -> float:
-        """Of all rows."""
+        """The score over all rows."""
         return float(self.judgement.score())
 
 
@@ -39,7 +39,7 @@ def resamples(groups: int, draws: int = BOOTSTRAP_DRAWS, seed: int = 0) -> NDArr
 
 def _drawn_scores(judgement: Judgement, groups: NDArray[np.int64]) -> NDArray[np.float64]:
     """The score (draws,) on each resample of the rows' groups (M,); the same resamples for the same groups."""
-    # In parts: weights of all draws on all rows of a large data set would fill the memory.
+    # In parts: the weights of all draws on all rows of a large data set would not fit into memory.
     parts = np.array_split(resamples(int(groups.max()) + 1), BOOTSTRAP_PARTS)
     return np.concatenate([judgement.score(draws[:, groups]) for draws in parts])
 
@@ -49,14 +49,14 @@ def scores(evidence: Evidence) -> NDArray[np.float64]:
     return _drawn_scores(evidence.judgement, evidence.groups)
 
 
-def interval(drawn: NDArray[np.float64]) -> tuple[float, float]:
+def interval(resampled: NDArray[np.float64]) -> tuple[float, float]:
     """95 % percentile interval of scores (draws,); draws without a row to score are left out."""
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
     return float(low), float(high)
 
 
 def part_scores(evidence: Evidence, metric: Metric) -> dict[str, Part]:
-    """What the score is made of, each part with its interval; parts without rows are left out."""
+    """The parts of the score, each with its interval; parts without rows are left out."""
     shown_parts = {}
     for name, judgement in evidence.parts.items():
         score = float(judgement.score())
@@ -67,13 +67,13 @@ def part_scores(evidence: Evidence, metric: Metric) -> dict[str, Part]:
     return shown_parts
 
 
-def probability_of_gain(better: Evidence, other: Evidence, gain: float) -> float:
-    """Share of resamples, the same for both, in which `better` scores at least `gain` more: one-sided and paired.
+def probability_of_gain(better: Evidence, baseline: Evidence, gain: float) -> float:
+    """Share of resamples, the same for both, in which `better` scores at least `gain` more; one-sided and paired.
 
     Raises:
         ValueError: the two are not of the same rows.
     """
-    if not (np.array_equal(better.rows, other.rows) and np.array_equal(better.groups, other.groups)):
+    if not (np.array_equal(better.rows, baseline.rows) and np.array_equal(better.groups, baseline.groups)):
         raise ValueError("both must be of the same rows")
-    # Half of a millionth, since differences of fractions that are equal to the gain may come out just below it.
-    return float(np.mean(scores(better) - scores(other) >= gain - 5e-7))
+    # Less half a millionth: rounding may put a difference that equals the gain just below it.
+    return float(np.mean(scores(better) - scores(baseline) >= gain - 5e-7))

@@ -1,4 +1,4 @@
-"""Candidates: the study's front, exported afresh, past the parity gate, scored on the same rows, and timed."""
+"""Candidates: the study's front, exported again, checked for parity, scored on the same rows, and timed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from whc.data.windows import windows
 from whc.errors import ArtifactError, problem
 from whc.export.parity import Parity, ParityLimits
 from whc.factory.evidence import Evidence
-from whc.factory.refit import ARTIFACT, CHECKPOINT, Fitted, is_whole
+from whc.factory.refit import ARTIFACT_FILE, CHECKPOINT_FILE, Fitted, is_whole
 from whc.pareto import Point
 from whc.plugins import Choice
 from whc.records import SCHEMA, Latency, LatencySession, LeftOut, TrialRecord, sha256
@@ -41,13 +41,13 @@ class Exported:
 
     @property
     def trial_id(self) -> str:
-        """Of the search's trial."""
+        """The id of the search's trial."""
         return self.fitted.trial.trial_id
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What selection sees: `val_score` and `evidence` are of the artifact, on the rows that all decide on."""
+    """A candidate for selection; `val_score` and `evidence` are of the artifact, on the rows common to all."""
 
     exported: Exported
     evidence: Evidence
@@ -63,11 +63,11 @@ class Candidate:
 def left_out(
     trial: TrialRecord, reason: str, val_score: float | None = None, latency: Latency | None = None
 ) -> LeftOut:
-    """A candidate that will not be named, and why; with the search's own numbers where there are no better ones."""
-    shown = latency or trial.latency
-    assert shown is not None  # noqa: S101 (a finished trial has one)
+    """A rejected candidate with the reason; the search's numbers stand in for missing ones."""
+    latency = latency or trial.latency
+    assert latency is not None  # noqa: S101 (a finished trial has one)
     score = trial.val_score or 0.0 if val_score is None else val_score
-    return LeftOut(trial_id=trial.trial_id, val_score=score, latency_ms=shown.ms, reason=reason)
+    return LeftOut(trial_id=trial.trial_id, val_score=score, latency_ms=latency.ms, reason=reason)
 
 
 def export_all(
@@ -78,50 +78,52 @@ def export_all(
     limits: ParityLimits,
     on_step: Callable[[str], None],
 ) -> tuple[list[Exported], list[LeftOut]]:
-    """Export each checkpoint into `target` and hold it against its network on the whole validation split.
+    """Export each checkpoint into `target`, and compare it with its network on the whole validation split.
 
     Returns:
-        What passed, and what did not.
+        The candidates that passed, and those that failed.
     """
     passed: list[Exported] = []
     failed: list[LeftOut] = []
-    for one in fitted:
-        on_step(f"export and parity of trial {one.record.trial_id}")
-        source = one.folder / CHECKPOINT
+    for candidate in fitted:
+        on_step(f"export and parity of trial {candidate.record.trial_id}")
+        source = candidate.folder / CHECKPOINT_FILE
         try:
-            if not is_whole(one.record, one.folder, CHECKPOINT):
+            if not is_whole(candidate.record, candidate.folder, CHECKPOINT_FILE):
                 rule = "must be the file its trial wrote, got another or none"
                 raise ArtifactError(f"{source}: {rule}; let the recipe's refit train it again")
             saved = checkpoint.load(source)
             config, network = restore(saved, str(source))
-            artifact = target / f"{one.record.trial_id}.onnx"
-            if is_whole(one.record, one.folder, ARTIFACT) and _is_current(one.folder / ARTIFACT):
-                shutil.copyfile(one.folder / ARTIFACT, artifact)
+            artifact = target / f"{candidate.record.trial_id}.onnx"
+            if is_whole(candidate.record, candidate.folder, ARTIFACT_FILE) and _is_current(
+                candidate.folder / ARTIFACT_FILE
+            ):
+                shutil.copyfile(candidate.folder / ARTIFACT_FILE, artifact)
             else:
                 export(config, network, saved, artifact)
             outcome, outputs = parity(config, network, artifact, corpus, runtime, limits)
         except ArtifactError as error:
-            failed.append(left_out(one.trial, str(error)))
+            failed.append(left_out(candidate.trial, str(error)))
             continue
         if outcome.passed:
-            passed.append(Exported(one, config, artifact, outcome, outputs))
+            passed.append(Exported(candidate, config, artifact, outcome, outputs))
         else:
-            failed.append(left_out(one.trial, str(outcome)))
+            failed.append(left_out(candidate.trial, str(outcome)))
     return passed, failed
 
 
 def _is_current(artifact: Path) -> bool:
-    """Whether an exported file says of itself what files of today say."""
+    """Whether the metadata of an exported file have the current schema."""
     file, _ = onnx_file.read(artifact)
     return file.metadata().schema_version == SCHEMA
 
 
 def score_all(exported: Sequence[Exported], corpus: Corpus) -> list[Evidence]:
-    """What each exported file is worth on the validation rows that all of them decide on."""
-    frames = max(one.config.model.frames for one in exported)
-    # A window's row is its last frame: those with room for the longest window have a window of every length.
+    """Evidence of each exported file on the validation rows that are common to all."""
+    frames = max(candidate.config.model.frames for candidate in exported)
+    # A window's row is its last frame. A row with room for the longest window has a window of every length.
     rows = windows(corpus, "val", frames).index[:, -1]
-    return [judged(one, corpus, "val", one.val_outputs, rows) for one in exported]
+    return [judged(candidate, corpus, "val", candidate.val_outputs, rows) for candidate in exported]
 
 
 def candidates(
@@ -130,40 +132,41 @@ def candidates(
     """Join scores and latencies, the latter by hash of the file.
 
     Args:
-        exported: what passed the gates.
-        evidence: of each.
+        exported: files that passed parity.
+        evidence: of each file.
         timed: their latencies, measured here or on a device.
-        source: what errors call the latencies.
+        source: name of the latencies in errors.
 
     Returns:
-        The candidates, and what has no latency.
+        The candidates, and the files without a latency.
 
     Raises:
-        ArtifactError: the latencies are of other files altogether.
+        ArtifactError: none of the latencies is of these files.
     """
     latencies = {file.sha256: file.latency for file in timed.files}
     reasons = {file.sha256: file.reason for file in timed.failed}
-    seen, missing = [], []
-    for one, calls in zip(exported, evidence, strict=True):
-        content = sha256(one.artifact)
-        if content in latencies:
-            seen.append(Candidate(one, calls, calls.score, latencies[content]))
+    with_latency, missing = [], []
+    for candidate, judgement in zip(exported, evidence, strict=True):
+        digest = sha256(candidate.artifact)
+        if digest in latencies:
+            with_latency.append(Candidate(candidate, judgement, judgement.score, latencies[digest]))
         else:
-            reason = reasons.get(content, f"{source} holds no latency of {one.artifact.name} ({content[:12]})")
-            missing.append(left_out(one.fitted.trial, reason))
-    if not seen and not reasons:
+            reason = reasons.get(digest, f"{source} holds no latency of {candidate.artifact.name} ({digest[:12]})")
+            missing.append(left_out(candidate.fitted.trial, reason))
+    if not with_latency and not reasons:
         rule = f"must hold latencies of this ladder's {quantity(len(exported), 'candidate')}"
         next_step = "time the files in the study's candidates/ with `whc bench --out`"
         raise ArtifactError(problem(source, rule, quantity(len(timed.files), "other file"), next_step))
-    return seen, missing
+    return with_latency, missing
 
 
 def judged(
-    one: Exported, corpus: Corpus, split: str, outputs: Outputs, rows: NDArray[np.int64] | None = None
+    exported: Exported, corpus: Corpus, split: str, outputs: Outputs, rows: NDArray[np.int64] | None = None
 ) -> Evidence:
-    """An artifact's outputs on the windows of a split, judged in the order of `rows`, those they end at (None: all)."""
-    task, taken = one.config.task_for(corpus.labels), windows(corpus, split, one.config.model.frames)
-    ends, targets = taken.index[:, -1], taken.targets
+    """Judge an artifact's outputs on the windows of a split that end at `rows`, in this order (None: on all)."""
+    task = exported.config.task_for(corpus.labels)
+    split_windows = windows(corpus, split, exported.config.model.frames)
+    ends, targets = split_windows.index[:, -1], split_windows.targets
     if rows is not None:
         order = np.argsort(ends)
         places = order[np.searchsorted(ends, rows, sorter=order)]
@@ -173,7 +176,7 @@ def judged(
 
 
 def changed(corpus: Corpus, split_code: int, condition: Condition, task: Task) -> Corpus:
-    """The corpus with the pictures of one split changed, and their targets with them."""
+    """The corpus with changed pictures in one split, and with targets changed accordingly."""
     rows = np.flatnonzero(corpus.splits == split_code)
     images = {}
     for size, pictures in corpus.images.items():

@@ -14,8 +14,8 @@ from whc.latency.timing import Protocol
 class Refit(Settings):
     """Training the front's candidates again.
 
-    `candidates` of the search's front, the best by hypervolume, are trained `seeds` times each (0: not at all, the
-    search's own weights ship) for `epochs` (None: as many as in the search).
+    `candidates` of the search's front, the best by hypervolume, are trained `seeds` times each (0: never, the
+    weights of the search are used) for `epochs` (None: as many as in the search).
     """
 
     seeds: int = Field(2, ge=0, le=20)
@@ -24,7 +24,7 @@ class Refit(Settings):
 
     @property
     def beyond(self) -> str:
-        """Why a trial of the front is not a candidate."""
+        """The reason why a trial of the front is not a candidate."""
         return f"beyond the {self.candidates} best of the front by hypervolume, which are the recipe's candidates"
 
 
@@ -33,8 +33,8 @@ class Recipe(Settings):
 
     `prefix` begins every registered name; at most `max_variants` are named. A slower variant must beat the next faster
     one by `min_gain` of the validation score, in a share `confidence` of the paired resamples of the validation groups.
-    Every variant must beat the best constant answer by `min_over_floor`. `refit`, `parity` and `timing` say how
-    candidates are trained again, the gate's limits and the final timing's length.
+    Every variant must beat the best constant answer by `min_over_floor`. `refit` says how
+    candidates are trained again, `parity` holds the limits of that gate, `timing` the length of the final timing.
     """
 
     prefix: str = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=40)
@@ -53,6 +53,6 @@ def read(path: Path) -> Recipe:
     """Read and check a recipe.
 
     Raises:
-        UsageError: every error in the file, one a line.
+        UsageError: all errors in the file, each on its own line.
     """
     return validate(Recipe, load_yaml(path), str(path))

@@ -1,4 +1,4 @@
-"""Which candidates become variants under a recipe, and which gate stopped each of the others."""
+"""Which candidates become variants under a recipe, and which gate rejected each other candidate."""
 
 from __future__ import annotations
 
@@ -12,40 +12,44 @@ from whc.pareto import Point, dominates
 from whc.records import LeftOut
 
 
-def choose(seen: Sequence[Candidate], recipe: Recipe, reference: Point, confidence: float) -> list[Candidate]:
-    """The ladder, fastest first: `whc.factory.ladder.choose` with candidates told apart by `confidence`."""
+def choose(candidates: Sequence[Candidate], recipe: Recipe, reference: Point, confidence: float) -> list[Candidate]:
+    """The ladder, fastest first: `whc.factory.ladder.choose` with comparisons at `confidence`."""
 
     def beats(slower: int, faster: int) -> bool:
-        return _sure(seen[slower], seen[faster], recipe) >= confidence
+        return _confidence(candidates[slower], candidates[faster], recipe) >= confidence
 
-    points = [candidate.point for candidate in seen]
-    return [seen[i] for i in ladder.choose(points, recipe.max_variants, beats, reference)]
+    points = [candidate.point for candidate in candidates]
+    return [candidates[i] for i in ladder.choose(points, recipe.max_variants, beats, reference)]
 
 
-def _sure(slower: Candidate, faster: Candidate, recipe: Recipe) -> float:
-    """How sure the slower of two candidates adds the recipe's gain; 0 where it does not even on the rows themselves."""
+def _confidence(slower: Candidate, faster: Candidate, recipe: Recipe) -> float:
+    """Confidence that the slower of two candidates adds the recipe's gain; 0 if its own score does not."""
     if slower.val_score - faster.val_score < recipe.min_gain:
         return 0.0
     return probability_of_gain(slower.evidence, faster.evidence, recipe.min_gain)
 
 
 def why_not(
-    candidate: Candidate, seen: Sequence[Candidate], chosen: Sequence[Candidate], recipe: Recipe, reference: Point
+    candidate: Candidate,
+    candidates: Sequence[Candidate],
+    variants: Sequence[Candidate],
+    recipe: Recipe,
+    reference: Point,
 ) -> LeftOut:
-    """Which gate stopped a candidate."""
+    """The gate that rejected a candidate."""
     point, metric = candidate.point, candidate.exported.config.task_kind.metric
-    better = [other for other in seen if dominates(other.point, point)]
-    faster = [other for other in chosen if other.latency.ms < candidate.latency.ms]
+    better = [rival for rival in candidates if dominates(rival.point, point)]
+    faster = [variant for variant in variants if variant.latency.ms < candidate.latency.ms]
     if point.quality <= reference.quality:
         floor = metric.number(reference.quality - recipe.min_over_floor)
         margin = metric.shown_gain(recipe.min_over_floor)
         reason = f"not better than the constant predictor ({floor}) by {margin}"
     elif better:
         reason = f"dominated by trial {better[0].exported.trial_id}"
-    elif faster and _sure(candidate, faster[-1], recipe) < recipe.confidence:
-        sure = _sure(candidate, faster[-1], recipe)
+    elif faster and _confidence(candidate, faster[-1], recipe) < recipe.confidence:
+        confidence = _confidence(candidate, faster[-1], recipe)
         gain = f"{metric.shown_gain(recipe.min_gain)} over trial {faster[-1].exported.trial_id}, which is faster"
-        reason = f"not told apart: a gain of {gain}, is {sure:.0%} sure (must be {recipe.confidence:.0%})"
+        reason = f"not told apart: a gain of {gain}, is {confidence:.0%} sure (must be {recipe.confidence:.0%})"
     else:
         reason = f"others of the front are worth more hypervolume among {recipe.max_variants} variants"
     return left_out(candidate.exported.fitted.trial, reason, candidate.val_score, candidate.latency)

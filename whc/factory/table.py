@@ -1,4 +1,4 @@
-"""The ladder as people and programs read it: table.json, table.csv, table.md and front.png."""
+"""The files of a ladder: table.json, table.csv, table.md and front.png."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ CSV_COLUMNS = (
 
 @contextmanager
 def written(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> Iterator[None]:
-    """Write all four files into a study's folder, where they are put in place when the block has succeeded.
+    """Write all four files of a study's folder; they are renamed into place when the block has succeeded.
 
-    By then nothing can be refused for want of room. table.json comes last: where it is, the others are too.
+    A full disk is noticed before the block. table.json is renamed last: if it exists, the other files do too.
     """
-    with ExitStack() as files:  # entered one by one: what is refused names the last one
+    with ExitStack() as files:  # an error of the disk names the last file entered
 
-        def begun(name: str) -> Path:
+        def temporary(name: str) -> Path:
             return files.enter_context(replacing(folder / name))
 
-        records.save(table, begun("table.json"))
-        plot(table, trials, begun("front.png"))
-        begun("table.csv").write_text(as_csv(table), encoding="utf-8")
-        begun("table.md").write_text(markdown(table), encoding="utf-8")
+        records.save(table, temporary("table.json"))
+        plot(table, trials, temporary("front.png"))
+        temporary("table.csv").write_text(as_csv(table), encoding="utf-8")
+        temporary("table.md").write_text(markdown(table), encoding="utf-8")
         yield
 
 
@@ -60,7 +60,7 @@ def markdown(table: LadderTable) -> str:
 
 
 def as_csv(table: LadderTable) -> str:
-    """The table as CSV, one variant a row, scores in the metric and under its key."""
+    """The table as CSV: a row for each variant, scores in the metric's unit under its key."""
     columns = [name.format(metric=table.metric.key) for name in CSV_COLUMNS]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
@@ -110,16 +110,18 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     axes.set_ylabel(" in ".join(filter(None, (metric.name, metric.unit))))
     axes.set_title(f"{table.study} on {table.host.split(',')[0]}")
     axes.grid(alpha=0.25, which="both")
-    figure.legend(loc="outside lower center", ncols=2)  # within, it would hide trials; in one row, leave the picture
+    figure.legend(
+        loc="outside lower center", ncols=2
+    )  # inside the axes it would hide trials, in one row it would be too wide
     figure.savefig(path)
 
 
 def _plot_floor(table: LadderTable, axes: Axes) -> None:
-    """A line at the constant predictor, where it lies within what is drawn."""
+    """A line at the constant predictor if it is within the plot, else a note in the legend."""
     score, split = table.floor_shown
     floor, (bottom, top) = table.metric.value(score), axes.get_ylim()
-    shown = f"constant predictor: {floor:.3f}" + ("" if table.test_split else f" on {split}")
+    label = f"constant predictor: {floor:.3f}" + ("" if table.test_split else f" on {split}")
     if bottom < floor < top or (floor > bottom and not table.metric.is_error):
-        axes.axhline(floor, color="#808080", linestyle=":", linewidth=1, label=shown)
+        axes.axhline(floor, color="#808080", linestyle=":", linewidth=1, label=label)
     else:
-        axes.plot([], [], " ", label=f"{shown} ({'above' if floor >= top else 'below'} this plot)")
+        axes.plot([], [], " ", label=f"{label} ({'above' if floor >= top else 'below'} this plot)")
