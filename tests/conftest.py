@@ -115,6 +115,7 @@ def bright_corpus() -> Corpus:
         clips=clips.astype(np.int64),
         groups=clips.astype(np.int64),
         timestamps=np.tile(np.arange(4), 24).astype(np.int64),
+        row_numbers=np.arange(96),
         frame_rate=10.0,
         fingerprint="bright",
     )

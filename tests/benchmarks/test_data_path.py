@@ -39,7 +39,7 @@ def corpus(rows: int) -> Corpus:
     images = {(32, 32): rng.integers(0, 256, (len(ids), 32, 32, 3), np.uint8)}
     splits = (ids >= rows).astype(np.int64)
     labelled = RowLabels(ids % 2, ("no", "yes"), ids % 2, ("no", "yes"))
-    return Corpus(images, labelled, True, splits, ids, ids, ids * 0, None, "noise")
+    return Corpus(images, labelled, True, splits, ids, ids, ids * 0, ids, None, "noise")
 
 
 def configuration(backbone: str, batch: int, precision: str) -> TrialConfig:

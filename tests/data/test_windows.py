@@ -29,6 +29,7 @@ def corpus(clips: list[tuple[int, int]], seed: int) -> Corpus:
         clips=numbers,
         groups=numbers,
         timestamps=times,
+        row_numbers=np.arange(len(times)),
         frame_rate=None,
         fingerprint="",
     )

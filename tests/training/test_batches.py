@@ -39,6 +39,7 @@ def corpus(clips: int = 6, frames: int = 4) -> Corpus:
         clips=clip_ids,
         groups=clip_ids,
         timestamps=ids % frames,
+        row_numbers=ids,
         frame_rate=None,
         fingerprint="noise",
     )

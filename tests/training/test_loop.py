@@ -41,6 +41,7 @@ def corpus(rows: int = 64, positives: float = 0.5, frames: int = 1) -> Corpus:
         clips=clip_ids,
         groups=clip_ids,
         timestamps=np.tile(np.arange(frames), 3 * rows),
+        row_numbers=np.arange(3 * rows * frames),
         frame_rate=None,
         fingerprint="f",
     )

@@ -45,7 +45,7 @@ class Watcher:
 
 
 def do(start: Start, corpus: Corpus, out: Path, stop_after: int = 0, draw_every: int | None = None) -> dict[str, Any]:
-    return train_and_save(start, corpus, out, draw_every, Watcher(stop_after))
+    return train_and_save(start, corpus, out, draw_every, Watcher(stop_after)).summary
 
 
 @pytest.fixture
@@ -62,7 +62,9 @@ def relabelled(corpus: Corpus, class_ids: NDArray[np.int64]) -> Corpus:
 
 def test_what_a_run_leaves(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:
     out, watcher = tmp_path / "out", Watcher()
-    summary = train_and_save(Start(config), bright_corpus, out, 3, watcher)
+    trained = train_and_save(Start(config), bright_corpus, out, 3, watcher)
+    summary = trained.summary
+    assert sorted(trained.test_outputs) == list(range(72, 96))
     assert summary["metric"]["key"] == "f1"
     assert summary["score"] > 0.9
     assert summary["score_when_tuned"] > 0.9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,7 @@ def command(
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     start = _start(config, assignments, out, init, resume)
     from whc.data.dataset import load
+    from whc.demo.predict import write_outputs
     from whc.trials.train import train_and_save
     from whc.words import quantity
 
@@ -82,31 +83,17 @@ def command(
         console.print(corpus.clip_rule, soft_wrap=True)
     try:
         with _watched(console, start.config.task_kind.metric) as watcher:
-            summary = train_and_save(start, corpus, out, diagnostics, watcher)
+            trained = train_and_save(start, corpus, out, diagnostics, watcher)
+        summary, trial = trained.summary, start.config
         if summary["test_split"]:
-            _write_predictions(data, out)
+            predictions, task = out / "test_predictions.csv", trial.task_for(corpus.labels)
+            write_outputs(trained.test_outputs, data, task, trial.model.frames, "test", predictions)
     except KeyboardInterrupt:
         console.print(f"stopped; the same command with --resume goes on from {out / 'checkpoints'}")
         raise
     _options.emit(summary, as_json, _shown(summary))
     if summary["remark"]:
         console.print(summary["remark"], soft_wrap=True, markup=False)
-
-
-def _write_predictions(data: tuple[Path, ...], out: Path) -> None:
-    """Write the same table as `whc predict` for the best checkpoint on the test split: one for each file of data."""
-    from whc.demo import model as models
-    from whc.demo.predict import predict as write
-    from whc.errors import DataError
-    from whc.trials import predict
-
-    model = models.checked(predict.load(out / "checkpoint.pt"))
-    if len(data) == 1:
-        write(model, data[0], out / "test_predictions.csv", split="test")
-        return
-    for number, file in enumerate(data, 1):
-        with suppress(DataError):  # not all of several need to have a test split
-            write(model, file, out / f"test_predictions_{number}.csv", split="test")
 
 
 def _shown(summary: dict[str, Any]) -> str:

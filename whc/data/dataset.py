@@ -57,8 +57,9 @@ class Corpus:
 
     `images[(H, W)]` is uint8 (N, H, W, 3) RGB. `labelled` is what the rows say (`RowLabels`); with
     `needs_every_stratum` every split has rows of every stratum. `splits` indexes SPLITS, `clips` and `groups` number
-    the clips and the people (a video where people are unknown), `timestamps` orders the frames of a clip. `unreadable`
-    names the rows left out; `interpolation` is how images were resized, `clip_rule` how clips were found.
+    the clips and the people (a video where people are unknown), `timestamps` orders the frames of a clip. `row_numbers`
+    are those of the file. `unreadable` names the rows left out; `interpolation` is how images were resized,
+    `clip_rule` how clips were found.
     """
 
     images: Mapping[Size, Image]
@@ -68,6 +69,7 @@ class Corpus:
     clips: NDArray[np.int64]
     groups: NDArray[np.int64]
     timestamps: NDArray[np.int64]
+    row_numbers: NDArray[np.int64]
     frame_rate: float | None
     fingerprint: str
     unreadable: tuple[str, ...] = ()
@@ -218,6 +220,7 @@ def load(
         clips=rows["clip"].to_numpy(np.int64)[keep],
         groups=pd.factorize(rows["person_id"])[0].astype(np.int64)[keep],
         timestamps=rows["place"].to_numpy(np.int64)[keep],
+        row_numbers=np.arange(count)[keep],
         frame_rate=table.frame_rate,
         fingerprint=table.fingerprint,
         unreadable=tuple(rows["image_path"][~readable]),

@@ -80,7 +80,7 @@ def open_crops(source: Path, prepare: Prepare, task: Task, frames: int, split: s
     if split is not None and not is_parquet:
         raise UsageError(problem("--split", f"must come with a Parquet file, not {source}", split, "leave it out"))
     if is_parquet:
-        yield _parquet(source, prepare, task, frames, split)
+        yield parquet_crops([source], prepare, task, frames, split)
     elif source.is_dir():
         yield _files(str(source), source, pictures_below(source)[0], prepare)
     elif not source.is_file():
@@ -112,14 +112,21 @@ def _look(encoded: bytes, prepare: Prepare) -> Image:
     return prepare(read_image(encoded))
 
 
-def _parquet(path: Path, prepare: Prepare, task: Task, frames: int, split: str | None) -> Crops:
-    """Rows in their order; clip by clip in order of time for a model of several frames."""
+def parquet_crops(paths: Sequence[Path], prepare: Prepare, task: Task, frames: int, split: str | None) -> Crops:
+    """Rows of Parquet files in their order; clip by clip in order of time for a model of several frames.
+
+    The arguments are those of `open_crops`. Several files are one data set, as `whc.data.dataset.read` reads them.
+
+    Raises:
+        DataError: as `open_crops`.
+    """
     import pandas as pd  # folders and videos can do without
 
     from whc.data.clips import BY_TIME
     from whc.data.dataset import read
 
-    table = read(path, type(task), is_labelled=False)
+    path = paths[0]
+    table = read(paths, type(task), is_labelled=False)
     asked = None if split is None else split_named(split) or split
     rows = table.rows if asked is None else table.rows[table.rows["split"] == asked]
     if rows.empty:

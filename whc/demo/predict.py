@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from whc.data.preprocess import Image, Unreadable
-from whc.demo.crops import Crop, Crops, Target, open_crops
+from whc.demo.crops import Crop, Crops, Target, open_crops, parquet_crops
 from whc.demo.ending import Ending, ends_on_signal
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import table
@@ -23,7 +23,7 @@ from whc.demo.regions import WHOLE, Region
 from whc.demo.window import Window
 from whc.errors import DataError
 from whc.records import Metric
-from whc.tasks import Outputs
+from whc.tasks import Outputs, Task
 
 BATCH = 32  # what a network keeps of more does not fit into a core's cache
 EXAMPLES = 5
@@ -122,6 +122,35 @@ def predict(
             write(row)
         run.require_rows()
     return run.summary(out, time.perf_counter() - started)
+
+
+def write_outputs(
+    outputs: Mapping[int, Outputs], source: Sequence[Path], task: Task, frames: int, split: str, out: Path
+) -> None:
+    """Write the table that `predict` writes for a split of Parquet files, of outputs that a network gave before.
+
+    Args:
+        outputs: one output by the number of its row; of a window the row of its last frame.
+        source: Parquet files, one data set together.
+        task: of the outputs.
+        frames: of one input.
+        split: whose rows to write.
+        out: CSV file to write.
+
+    Raises:
+        UsageError: `out` cannot be written.
+    """
+    crops = parquet_crops(source, _as_it_is, task, frames, split)
+    with table(out) as write:
+        write((*crops.columns, *task.columns))
+        for crop in crops.pictures:
+            number, *_ = crop.told
+            if isinstance(number, int) and number in outputs:
+                write((*crop.told, *task.cells(outputs[number])))
+
+
+def _as_it_is(picture: Image) -> Image:
+    return picture
 
 
 class _Run:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from whc import records
@@ -19,7 +20,7 @@ from whc.data.dataset import Corpus
 from whc.data.preprocess import INTERPOLATION, Image
 from whc.data.windows import windows
 from whc.errors import ArtifactError, UsageError, problem
-from whc.tasks import Task
+from whc.tasks import Outputs, Task
 from whc.training import checkpoint, diagnostics
 from whc.training.checkpoint import Checkpoint
 from whc.training.logbook import Logbook, logged
@@ -60,6 +61,14 @@ class Start:
     init: str = ""
     weights: dict[str, Tensor] | None = None
     saved: Checkpoint | None = None
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a training gave: the summary, as written to summary.json, and outputs of the test split by row number."""
+
+    summary: dict[str, Any]
+    test_outputs: dict[int, Outputs]
 
 
 def begin(content: dict[str, Any], source: str, out: Path, init: Path | None) -> Start:
@@ -126,7 +135,7 @@ def _refuse_changes(begun: dict[str, Any], changed: dict[str, Any], out: Path) -
                 raise UsageError(problem(str(out), rule, new, "leave the change out, or train into another folder"))
 
 
-def train_and_save(start: Start, corpus: Corpus, out: Path, draw_every: int | None, watcher: Watcher) -> dict[str, Any]:
+def train_and_save(start: Start, corpus: Corpus, out: Path, draw_every: int | None, watcher: Watcher) -> TrainedRun:
     """Train in a folder: config.yaml, checkpoint.pt (the best epoch), checkpoints/, the logs and diagnostics.
 
     Args:
@@ -137,9 +146,9 @@ def train_and_save(start: Start, corpus: Corpus, out: Path, draw_every: int | No
         watcher: follows the training.
 
     Returns:
-        The summary, as written to summary.json. Score, details, floor and the score with the parameters `tuned` on
-        validation are of the test split, which is scored once; they are None without one. `remark` is not empty if
-        nothing was learnt.
+        The summary, and outputs of the test split. In the summary, score, details, floor and the score with the
+        parameters `tuned` on validation are of the test split, which is scored once; they are None without one.
+        `remark` is not empty if nothing was learnt.
 
     Raises:
         TrainingError: the loss is not a number; names the last good checkpoint.
@@ -253,11 +262,13 @@ def _save_epoch(trainer: Trainer, config: TrialConfig, corpus: Corpus, folder: P
             path.unlink()
 
 
-def _outcome(network: nn.Module, start: Start, corpus: Corpus, split: str) -> Outcome:
+def _outcome(network: nn.Module, start: Start, corpus: Corpus, split: str) -> tuple[Outcome, NDArray[np.int64]]:
+    """Outputs and targets of a split, and the row numbers that they belong to."""
     task = start.config.task_for(corpus.labels)
     batches = artifacts.batches_of(start.config, corpus, next(network.parameters()).device)
     outputs = np.concatenate(list(evaluate(network, batches, split, task)))
-    return Outcome(outputs, batches.windows(split).targets)
+    split_windows = batches.windows(split)
+    return Outcome(outputs, split_windows.targets), corpus.row_numbers[split_windows.index[:, -1]]
 
 
 def _floor_remark(config: TrialConfig, corpus: Corpus, val_score: float, val_floor: float) -> str:
@@ -284,15 +295,15 @@ def _floor_remark(config: TrialConfig, corpus: Corpus, val_score: float, val_flo
     return f"nothing was learnt: {rule}; likely because {', or '.join(reasons)}"
 
 
-def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures: _Pictures) -> dict[str, Any]:
+def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures: _Pictures) -> TrainedRun:
     """Save the best epoch, and score it once on the test split if there is one."""
     best, config, task = trainer.best, start.config, start.config.task_for(corpus.labels)
     assert best is not None  # noqa: S101 (there is at least one epoch)
     checkpoint.save(artifacts.to_checkpoint(config, corpus, best), out / "checkpoint.pt")
     network = trainer.scored
     network.load_state_dict(best.weights)
-    val = _outcome(network, start, corpus, "val")
-    test = _outcome(network, start, corpus, "test") if corpus.has_test else None
+    val, _ = _outcome(network, start, corpus, "val")
+    test, test_rows = _outcome(network, start, corpus, "test") if corpus.has_test else (None, ())
     if test:
         pictures.tested(test, best.epoch)
     else:
@@ -317,7 +328,7 @@ def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures:
         "curve": [point.model_dump() for point in trainer.curve],
     }
     records.write_atomic(out / "summary.json", json.dumps(summary, indent=1) + "\n")
-    return summary
+    return TrainedRun(summary, dict(zip(map(int, test_rows), test.outputs, strict=True)) if test else {})
 
 
 def _test_scores(test: Outcome | None, task: Task, tuned: Task | None) -> dict[str, Any]:
