@@ -69,7 +69,7 @@ def test_training_again(study: Path) -> None:
 
 def test_one_that_cannot_be_trained_says_why(study: Path) -> None:
     about = StudyRecord.load(study)
-    corpus = load(Path(about.data), [(16, 16)], Classification)
+    corpus = load(about.data_paths(study), [(16, 16)], Classification)
     (trial, *_) = front_trials(list(records.trial_records(study)))
     config = {**trial.config, "training": {**trial.config["training"], "precision": "fp16"}}
     spoilt = trial.model_copy(update={"config": config})
