@@ -74,3 +74,33 @@ def test_a_split_that_nobody_gives(whc_command: Callable[..., Any], folder: Path
     assert "line 3: split: must be one of train, val, test, got 'holdout'" in build(whc_command, folder, rows).err
     gone = build(whc_command, folder, "image,label,split\nx.png,no,train\n")
     assert "x.png" in gone.err
+
+
+BOTH = "\n".join(["image,label,yaw,pitch,roll", *(f"{number}.png,no,{number - 12},5.5,-3" for number in range(24))])
+
+
+def test_labels_of_several_tasks_are_asked_back(whc_command: Callable[..., Any], folder: Path) -> None:
+    ended = build(whc_command, folder, BOTH, "--split", "50/25/25")
+    assert ended.code == 1
+    got = "'label of classification; yaw, pitch, roll of head_pose'"
+    assert f"labels.csv: must have labels of one task, got {got}; name the task with --task" in ended.err
+    ended = build(whc_command, folder, BOTH, "--split", "50/25/25", "--task", "head_pose")
+    assert ended.code == 0, ended.err
+    table = pq.read_table(folder / "out" / "dataset.parquet")
+    assert sorted(table["yaw"].to_pylist()) == [number - 12 for number in range(24)]
+    assert "label" not in table.column_names
+
+
+def test_data_info_asks_which_task_too(whc_command: Callable[..., Any], folder: Path) -> None:
+    assert build(whc_command, folder, BOTH, "--split", "50/25/25", "--task", "head_pose").code == 0
+    table = pq.read_table(folder / "out" / "dataset.parquet")
+    pq.write_table(table.append_column("label", [["no"] * 24]), folder / "both.parquet")
+    ended = whc_command("data", "info", folder / "both.parquet")
+    assert ended.code == 1
+    assert "must have labels of one task" in ended.err
+    ended = whc_command("data", "info", folder / "both.parquet", "--task", "head_pose")
+    assert ended.code == 0, ended.err
+    assert "front" in ended.out
+    ended = whc_command("data", "info", folder / "both.parquet", "--task", "head_pse")
+    assert ended.code == 2
+    assert "--task: must be one of classification, head_pose, multi_label, got 'head_pse'; did you mean" in ended.err

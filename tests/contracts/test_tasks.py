@@ -88,7 +88,7 @@ def test_columns_of_labels_have_readers(name: str) -> None:
     readers = kind.label_readers()
     assert set(kind.example_rows) <= readers.keys()
     assert set(kind.required_columns) <= readers.keys()
-    assert tasks.recognised(("split", "image_bytes", *kind.example_rows)) is kind
+    assert tasks.recognised(("split", "image_bytes", *kind.example_rows), "example") is kind
     for column, (words, reader) in readers.items():
         assert words
         with pytest.raises(Exception, match=r".*"):  # Arrow's own, which parquet.read tells with file and column

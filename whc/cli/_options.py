@@ -16,6 +16,8 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from whc.tasks import Task
+
 Function = TypeVar("Function", bound=Callable[..., object])
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, and nothing else, on stdout.")
@@ -103,26 +105,49 @@ def printable(text: str) -> str:
     return text.translate(_CONTROL_CODES)
 
 
-class _RuntimeName(click.types.StringParamType):
-    """A runtime's name; the folder is listed only when help is shown, and `choose` reports a wrong name."""
+class _PluginName(click.types.StringParamType):
+    """Name of a plug-in of a kind; the folder is listed only when help is shown. The command reports a wrong name."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         """All the names."""
         from whc.plugins import names
 
-        return f"[{'|'.join(names('runtimes'))}]"
+        return f"[{'|'.join(names(self._kind))}]"
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """All the names."""
         from whc.plugins import names
 
-        return _matching(names("runtimes"), incomplete)
+        return _matching(names(self._kind), incomplete)
 
 
 DEFAULT_RUNTIME = "onnxruntime_cpu"
 runtime = click.option(
-    "--runtime", type=_RuntimeName(), default=DEFAULT_RUNTIME, show_default=True, help="What runs an .onnx file."
+    "--runtime",
+    type=_PluginName("runtimes"),
+    default=DEFAULT_RUNTIME,
+    show_default=True,
+    help="What runs an .onnx file.",
 )
+task = click.option("--task", type=_PluginName("tasks"), help="What the labels are for.  [default: as the columns say]")
+
+
+def task_named(name: str) -> type[Task]:
+    """The task that `--task` names.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    from whc import tasks
+    from whc.errors import UsageError
+
+    try:
+        return tasks.kind(name)
+    except ValueError as error:
+        raise UsageError(f"--task: {error}") from None
 
 
 def file(*names: str, **settings: Any) -> Callable[[Function], Function]:

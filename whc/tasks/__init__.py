@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from whc import plugins
 from whc.data.preprocess import Image, rotate
 from whc.data.row_labels import RowLabels
-from whc.errors import UsageError, problem
+from whc.errors import DataError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf, PluginConfig
 from whc.records import Metric, ModelMetadata
 
@@ -358,10 +358,19 @@ def kind(name: str) -> type[Task]:
     return cast("type[Task]", plugins.load(TASKS.kind, name).TASK)
 
 
-def recognised(columns: Sequence[str]) -> type[Task]:
-    """The task whose labels a data set has, by the names of its columns; classification where there are none."""
-    every = [kind(name) for name in plugins.names(TASKS.kind)]
-    return next((task for task in every if task.label_readers().keys() & set(columns)), kind(DEFAULT_TASK))
+def recognised(columns: Sequence[str], source: str) -> type[Task]:
+    """The task whose labels a data set has, by the names of its columns; classification where there are none.
+
+    Raises:
+        DataError: `source` has labels of several tasks.
+    """
+    readers = {name: kind(name).label_readers() for name in plugins.names(TASKS.kind)}
+    labels = {name: [column for column in columns if column in readers[name]] for name in readers}
+    matches = {name: label_columns for name, label_columns in labels.items() if label_columns}
+    if len(matches) > 1:
+        got = "; ".join(f"{', '.join(label_columns)} of {name}" for name, label_columns in matches.items())
+        raise DataError(problem(source, "must have labels of one task", got, "name the task with --task"))
+    return kind(next(iter(matches), DEFAULT_TASK))
 
 
 def metric_of(config: Mapping[str, Any]) -> Metric:

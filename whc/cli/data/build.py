@@ -56,8 +56,9 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
     "--min-frames", type=int, help=f"Leave out clips that give fewer frames.  [default: {DEFAULT_MIN_FRAMES}]"
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed splits the same way.")
+@_options.task
 @_options.as_json
-def command(out: Path, as_json: bool, **options: Any) -> None:
+def command(out: Path, task: str | None, as_json: bool, **options: Any) -> None:
     """Build a data set from folders of pictures or clips, or from a table that names pictures.
 
     Of exact copies within a class, only one is kept. Pictures that are in two classes are left out. Near-duplicates
@@ -68,11 +69,13 @@ def command(out: Path, as_json: bool, **options: Any) -> None:
     from whc.data import labels_csv
     from whc.data.building import build
 
-    task = tasks.recognised(labels_csv.read_header(config.csv)) if config.csv else tasks.kind(tasks.DEFAULT_TASK)
-
+    if config.csv and not task:
+        kind = tasks.recognised(labels_csv.read_header(config.csv), str(config.csv))
+    else:
+        kind = _options.task_named(task or tasks.DEFAULT_TASK)
     console = _options.messages()
     with _options.progress(console, "reading") as on_progress:
-        report = build(config, task, out, on_progress)
+        report = build(config, kind, out, on_progress)
     _options.emit(report.model_dump(mode="json"), as_json, _render(report, out))
 
 

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@_options.task
 @_options.as_json
-def command(file: Path, as_json: bool) -> None:
+def command(file: Path, task: str | None, as_json: bool) -> None:
     """Rows, classes, people, leaks and image sizes of a data set FILE, which may be a folder of Parquet shards."""
     from whc import tasks
     from whc.data.parquet import column_names
     from whc.data.report import inspect
 
-    report = inspect(file, tasks.recognised(column_names(file)))
+    report = inspect(file, _options.task_named(task) if task else tasks.recognised(column_names(file), str(file)))
     _options.emit(report.model_dump(mode="json"), as_json, _render(report))
 
 
