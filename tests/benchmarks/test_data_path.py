@@ -64,7 +64,7 @@ class Twin:
         self.network = deepcopy(network).train()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), fused=True)
         task = config.task_for(batches.corpus.labels)
-        self.loss = task.objective(network, torch.ones(2, device=batches.device), 0.0)
+        self.loss = task.objective(network, batches.windows("train").targets, torch.ones(2, device=batches.device), 0.0)
         precision = config.training.precision
         self.arithmetic = partial(
             torch.autocast, batches.device.type, PRECISIONS[precision], enabled=precision != "fp32"

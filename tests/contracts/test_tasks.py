@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 from whc import plugins, tasks
 from whc.data import parquet
+from whc.models.assemble import ModelConfig, build
 from whc.tasks import Outputs, Targets, Task
 
 KIND = "tasks"
@@ -44,14 +46,26 @@ def task(name: str) -> Task:
     return tasks.build(tasks.TASKS.parse(name), labels)
 
 
-def raw_outputs(task: Task, seed: int = 0) -> torch.Tensor:
-    """What an untrained network may give."""
-    return 3 * torch.randn(ROWS, task.outputs, generator=torch.Generator().manual_seed(seed))
+@pytest.fixture
+def network(task: Task) -> nn.Module:
+    """A network that gives what the task needs."""
+    heads = plugins.names("models.heads")
+    head = next(name for name in heads if task.head_gives == plugins.load("models.heads", name).GIVES)
+    config = ModelConfig.model_validate({"head": head, "width": 4, "depth": 1, "image_size": 16})
+    return build(config, task.outputs).eval()
+
+
+def raw_outputs(network: nn.Module, seed: int = 0) -> torch.Tensor:
+    """What a network may give that has learnt something else."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        shape = network(torch.zeros(2, 3, 16, 16)).shape[1:]
+    return 3 * torch.randn(ROWS, *shape, generator=generator)
 
 
 @pytest.fixture
-def outputs(task: Task) -> Outputs:
-    decoded: Outputs = task.decoded(raw_outputs(task)).numpy()
+def outputs(task: Task, network: nn.Module) -> Outputs:
+    decoded: Outputs = task.decoder(network)(raw_outputs(network)).numpy()
     return decoded
 
 
@@ -106,13 +120,14 @@ def test_rows_tell_their_truth(name: str, task: Task, targets: Targets) -> None:
     assert task.read_truth(empty, "rows") is None
 
 
-def test_loss_falls_towards_the_truth(name: str, task: Task, targets: Targets) -> None:
+def test_loss_falls_towards_the_truth(name: str, task: Task, network: nn.Module, targets: Targets) -> None:
     labelled = task.read_rows(labelled_rows(name), tasks.kind(name).example_metadata, "rows")
     weights = torch.ones(len(labelled.strata_names))
-    raw = raw_outputs(task).requires_grad_()
-    loss = task.objective(torch.nn.Identity(), weights, 0.0)
+    raw = raw_outputs(network).requires_grad_()
+    loss = task.objective(network, targets, weights, 0.0)
+    decode = task.decoder(network)
     optimizer = torch.optim.Adam([raw], lr=0.3)
-    before, score = None, float(task.judge(task.decoded(raw).detach().numpy(), targets).score())
+    before, score = None, float(task.judge(decode(raw).detach().numpy(), targets).score())
     for _ in range(200):
         value = loss(raw, torch.tensor(targets))
         assert value.shape == ()
@@ -124,17 +139,17 @@ def test_loss_falls_towards_the_truth(name: str, task: Task, targets: Targets) -
         optimizer.step()
     assert before is not None
     assert float(value.detach()) < before
-    learnt = float(task.judge(task.decoded(raw).detach().numpy(), targets).score())
+    learnt = float(task.judge(decode(raw).detach().numpy(), targets).score())
     assert learnt > max(score, 0.9, task.floor(targets))
 
 
-def test_decoding_does_not_hang_on_the_batch(name: str, task: Task) -> None:
-    raw = raw_outputs(task)
-    whole = task.decoded(raw)
+def test_decoding_does_not_hang_on_the_batch(name: str, task: Task, network: nn.Module) -> None:
+    raw, decode = raw_outputs(network), task.decoder(network)
+    whole = decode(raw)
     assert whole.shape == (ROWS, *task.output_shape)
-    torch.testing.assert_close(torch.cat([task.decoded(row) for row in raw.split(1)]), whole)
-    network = task.finished(torch.nn.Identity())
-    torch.testing.assert_close(network(raw), whole)
+    torch.testing.assert_close(torch.cat([decode(row) for row in raw.split(1)]), whole)
+    images = torch.rand(3, 3, 16, 16)
+    torch.testing.assert_close(task.finished(network)(images), decode(network(images)))
 
 
 def test_the_output_s_name_fits_onnx(name: str, task: Task) -> None:
@@ -144,9 +159,9 @@ def test_the_output_s_name_fits_onnx(name: str, task: Task) -> None:
 def test_pictures_left_as_they_are_keep_their_targets(name: str, task: Task, targets: Targets) -> None:
     still = torch.eye(2, 3).expand(ROWS, 2, 3)
     mirror = torch.tensor([[-1.0, 0, 0], [0, 1, 0]]).expand(ROWS, 2, 3)
-    moved = task.moved(torch.tensor(targets), still)
+    moved = task.moved(torch.tensor(targets), still, (8, 6))
     np.testing.assert_allclose(moved.numpy(), targets, atol=1e-4)
-    twice = task.moved(task.moved(torch.tensor(targets), mirror), mirror)
+    twice = task.moved(task.moved(torch.tensor(targets), mirror, (8, 6)), mirror, (8, 6))
     np.testing.assert_allclose(twice.numpy(), targets, atol=1e-4)
 
 
@@ -175,12 +190,14 @@ def test_tuning_never_costs_anything(name: str, task: Task, outputs: Outputs, ta
         assert tuned.judge(outputs, targets).score() >= task.judge(outputs, targets).score()
 
 
-def test_what_is_equal_agrees_and_what_is_broken_does_not(name: str, task: Task, outputs: Outputs) -> None:
+def test_what_is_equal_agrees_and_what_is_broken_does_not(
+    name: str, task: Task, network: nn.Module, outputs: Outputs
+) -> None:
     largest, changed = task.disagreement(outputs, outputs.copy())
     assert largest == 0
     assert changed.shape == (ROWS,)
     assert not changed.any()
-    other: Outputs = task.decoded(raw_outputs(task, seed=1)).numpy()
+    other: Outputs = task.decoder(network)(raw_outputs(network, seed=1)).numpy()
     largest, changed = task.disagreement(outputs, other)
     assert largest > task.tolerance
     assert changed.any()
@@ -192,7 +209,7 @@ def test_what_is_equal_agrees_and_what_is_broken_does_not(name: str, task: Task,
 
 def test_every_output_can_be_shown(name: str, task: Task, outputs: Outputs, targets: Targets) -> None:
     for output in (outputs[row, ...] for row in range(ROWS)):
-        assert len(task.cells(output)) == len(task.columns)
+        assert all(len(cells) == len(task.columns) for cells in task.table_rows(output))
         assert len(task.frame_cells(output)) == len(task.frame_columns)
         reading = task.reading(output)
         assert reading.title

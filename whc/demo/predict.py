@@ -146,7 +146,8 @@ def write_outputs(
         for crop in crops.pictures:
             number, *_ = crop.told
             if isinstance(number, int) and number in outputs:
-                write((*crop.told, *task.cells(outputs[number])))
+                for cells in task.table_rows(outputs[number]):
+                    write((*crop.told, *cells))
 
 
 def _as_it_is(picture: Image) -> Image:
@@ -176,7 +177,8 @@ class _Run:
                 output = outputs[place, ...]
                 if crop.target is not None:
                     self._scored[crop.split or "all"].append((output, crop.target))
-                yield (*crop.told, *task.cells(output))
+                for cells in task.table_rows(output):
+                    yield (*crop.told, *cells)
 
     def _windows(self) -> Iterator[tuple[Image, Crop]]:
         """Full windows (T, H, W, 3), each with its last picture."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from whc.data.dataset import Corpus
+from whc.data.dataset import Corpus, Size
 from whc.data.row_labels import RowLabels
 from whc.data.windows import windows
 from whc.errors import ArtifactError, problem
@@ -182,11 +182,12 @@ def changed(corpus: Corpus, split_code: int, condition: Condition, task: Task) -
     for size, pictures in corpus.images.items():
         images[size] = pictures.copy()
         images[size][rows] = np.stack([condition.change(picture) for picture in pictures[rows]])
-    return replace(corpus, images=images, labelled=_moved(corpus.labelled, rows, condition, task))
+    size = next(iter(corpus.images))  # a move that is right for one size is right for all of this shape
+    return replace(corpus, images=images, labelled=_moved(corpus.labelled, rows, condition, task, size))
 
 
-def _moved(labelled: RowLabels, rows: NDArray[np.int64], condition: Condition, task: Task) -> RowLabels:
+def _moved(labelled: RowLabels, rows: NDArray[np.int64], condition: Condition, task: Task, size: Size) -> RowLabels:
     targets = labelled.targets.copy()
     moves = torch.from_numpy(condition.move).float().expand(len(rows), 2, 3)
-    targets[rows] = task.moved(torch.from_numpy(targets[rows]), moves).numpy()
+    targets[rows] = task.moved(torch.from_numpy(targets[rows]), moves, size).numpy()
     return replace(labelled, targets=targets)

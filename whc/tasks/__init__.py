@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from whc.data.parquet import Reader
     from whc.data.sources import BuildConfig, SourceScan
+    from whc.models.heads import Gives
 
 TASKS = ChoiceOf("tasks")
 DEFAULT_TASK = "classification"
@@ -100,6 +101,10 @@ Loss = Callable[["Tensor", "Tensor"], "Tensor"]
 """From what a network gives (N, ...) and the targets (N, ...) to a number to be made small."""
 
 
+Decoder = Callable[["Tensor"], "Tensor"]
+"""From what a network gives (N, ...) to outputs (N, ...), as they are exported."""
+
+
 @dataclass(frozen=True)
 class Task(ABC):
     """What is predicted, for some labels (none where a task has none) and parameters."""
@@ -113,6 +118,8 @@ class Task(ABC):
     example_metadata: ClassVar[Mapping[str, str]] = {}
     tolerance: ClassVar[float]
     """Largest difference of one output between two runtimes that compute the same."""
+    head_gives: ClassVar[Gives] = "numbers"
+    """What a network's head must give (`whc.models.heads`)."""
     required_columns: ClassVar[tuple[str, ...]] = ()
     """Columns of labels that a labelled data set must have, without an empty value."""
     needs_every_stratum: ClassVar[bool] = False
@@ -191,32 +198,36 @@ class Task(ABC):
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """How many numbers a network gives for each input."""
+        """How many numbers a network gives for each input; of a head that finds boxes, how many classes they have."""
 
     @abstractmethod
-    def objective(self, network: nn.Module, stratum_weights: Tensor, label_smoothing: float) -> Loss:
+    def objective(self, network: nn.Module, targets: Targets, stratum_weights: Tensor, label_smoothing: float) -> Loss:
         """What training makes small.
 
         Args:
             network: the one that learns.
+            targets: (N, ...) those of the training split.
             stratum_weights: (S,) weight of each stratum, inverse to its rows in an epoch.
             label_smoothing: share of a target that goes to all answers evenly, where that makes sense.
         """
 
-    def moved(self, targets: Tensor, moves: Tensor) -> Tensor:
-        """Targets (N, ...) of pictures whose pixels were moved by `moves` (N, 2, 3), as `Condition.move`."""
-        del moves
+    def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
+        """Targets (N, ...) of pictures of a size (H, W) whose pixels were moved by `moves` (N, 2, 3).
+
+        `moves` are as `Condition.move`.
+        """
+        del moves, size
         return targets
 
     @abstractmethod
-    def decoded(self, raw: Tensor) -> Tensor:
-        """What a network gives (N, ...) as the exported output: no step of it may depend on the batch."""
+    def decoder(self, network: nn.Module) -> Decoder:
+        """How what a network gives becomes the exported output: no step of it may depend on the batch."""
 
     def finished(self, network: nn.Module) -> nn.Module:
         """The network with its decoding, as it is exported."""
         from whc.tasks.decoding import Decoded
 
-        return Decoded(network, self.decoded)
+        return Decoded(network, self.decoder(network))
 
     @property
     def graph_parameters(self) -> dict[str, Any]:
@@ -274,6 +285,10 @@ class Task(ABC):
     @abstractmethod
     def cells(self, output: Outputs) -> tuple[str, ...]:
         """One output as a row of that table."""
+
+    def table_rows(self, output: Outputs) -> Sequence[tuple[str, ...]]:
+        """One output as rows of that table, at least one."""
+        return (self.cells(output),)
 
     @property
     def frame_columns(self) -> tuple[str, ...]:

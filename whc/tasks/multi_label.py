@@ -20,7 +20,7 @@ from whc.data.row_labels import RowLabels
 from whc.errors import DataError, problem
 from whc.plugins import PluginConfig
 from whc.records import Metric
-from whc.tasks import BLUE, GREEN, Bar, Judgement, Loss, Outputs, Reading, Targets, Task, TaskWords, Truth
+from whc.tasks import BLUE, GREEN, Bar, Decoder, Judgement, Loss, Outputs, Reading, Targets, Task, TaskWords, Truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,11 +129,11 @@ class MultiLabel(Task):
         """A logit for each label."""
         return len(self.labels)
 
-    def objective(self, network: nn.Module, stratum_weights: Tensor, label_smoothing: float) -> Loss:
+    def objective(self, network: nn.Module, targets: Targets, stratum_weights: Tensor, label_smoothing: float) -> Loss:
         """Binary cross-entropy of each label, a row weighted by its rarest label's stratum."""
         from torch.nn.functional import binary_cross_entropy_with_logits
 
-        del network
+        del network, targets
         of_label, of_none = stratum_weights[:-1], stratum_weights[-1]
 
         def loss(raw: Tensor, targets: Tensor) -> Tensor:
@@ -143,6 +143,11 @@ class MultiLabel(Task):
             return (weights * losses).sum() / weights.sum()
 
         return loss
+
+    def decoder(self, network: nn.Module) -> Decoder:
+        """`decoded`, whatever the network."""
+        del network
+        return self.decoded
 
     def decoded(self, raw: Tensor) -> Tensor:
         """Logits to independent probabilities."""

@@ -118,8 +118,10 @@ def _raw_outputs(network: nn.Module, batches: Batches, split: str) -> Iterator[T
 
 def evaluate(network: nn.Module, batches: Batches, split: str, task: Task) -> Iterator[NDArray[np.float32]]:
     """Batches of decoded outputs over a split, in the order of its windows."""
+    decode = task.decoder(network)
     for raw in _raw_outputs(network, batches, split):
-        outputs: NDArray[np.float32] = task.decoded(raw).cpu().numpy()
+        with torch.inference_mode():
+            outputs: NDArray[np.float32] = decode(raw).cpu().numpy()
         yield outputs
 
 
@@ -192,7 +194,8 @@ class Trainer:
     def _objective(self) -> Loss:
         count = len(self._batches.corpus.labelled.strata_names)
         weights = torch.from_numpy(stratum_weights(self._rows.strata, self._config.resampling, count))
-        return self._task.objective(self.network, weights.to(self._batches.device), self._config.label_smoothing)
+        weights = weights.to(self._batches.device)
+        return self._task.objective(self.network, self._rows.targets, weights, self._config.label_smoothing)
 
     @property
     def scored(self) -> nn.Module:
@@ -233,7 +236,8 @@ class Trainer:
         steps = np.array_split(order, self._steps)
         stream = self._batches.stream([self._rows.index[rows] for rows in steps], change)
         for rows, (images, moves) in zip(steps, stream, strict=True):
-            moved = self._task.moved(torch.from_numpy(self._rows.targets[rows]), torch.from_numpy(moves))
+            targets_here = torch.from_numpy(self._rows.targets[rows])
+            moved = self._task.moved(targets_here, torch.from_numpy(moves), self._batches.size)
             loss, raw = self._step(images, moved)
             losses.append(loss)
             outputs.append(raw)
@@ -244,7 +248,7 @@ class Trainer:
             raise TrainingError(f"epoch {number}: loss must be a number, got {train_loss}; lower training.lr")
         trained = time.perf_counter()
         lr = float(self._optimizer.param_groups[0]["lr"])
-        decoded = self._task.decoded(torch.cat(outputs)).float().cpu().numpy()
+        decoded = self._decoded(torch.cat(outputs))
         train = Outcome(decoded, torch.cat(targets).numpy())
         val_loss, val = self._validate()
         self._schedule.epoch_ended(val_loss)
@@ -282,7 +286,12 @@ class Trainer:
         raw = torch.cat(list(_raw_outputs(self.scored, self._batches, "val")))
         targets = torch.from_numpy(self._val.targets).to(raw.device)
         loss = float(self._loss(raw, targets))
-        return loss, Outcome(self._task.decoded(raw).cpu().numpy(), self._val.targets)
+        return loss, Outcome(self._decoded(raw), self._val.targets)
+
+    def _decoded(self, raw: Tensor) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            outputs: NDArray[np.float32] = self._task.decoder(self.scored)(raw).float().cpu().numpy()
+        return outputs
 
     def _score(self, outcome: Outcome) -> float:
         return float(self._task.judge(outcome.outputs, outcome.targets).score())

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from whc import tasks
+from pydantic import model_validator
+
+from whc import plugins, tasks
 from whc.config import Settings, fingerprint
-from whc.models.assemble import ModelConfig
+from whc.errors import problem
+from whc.models.assemble import HEAD_CHOICE, ModelConfig
 from whc.plugins import Choice
 from whc.tasks import DEFAULT_TASK, TASKS, Task
 from whc.training.loop import TrainingConfig
+
+BOX_LAYOUTS = ("still", "frame_stack")  # of networks that give what their head gives
+
+
+def _head_gives(name: str) -> str:
+    return str(plugins.load(HEAD_CHOICE.kind, name).GIVES)
 
 
 class TrialConfig(Settings):
@@ -19,6 +28,18 @@ class TrialConfig(Settings):
     task: Annotated[Choice, TASKS] = TASKS.default(DEFAULT_TASK)
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _head_serves_the_task(self) -> TrialConfig:
+        wanted, model = self.task_kind.head_gives, self.model
+        serving = [name for name in plugins.names(HEAD_CHOICE.kind) if _head_gives(name) == wanted]
+        if model.head.name not in serving:
+            rule = f"must give {wanted} for task {self.task.name}"
+            raise ValueError(problem("model.head", rule, model.head.name, f"choose one of: {', '.join(serving)}"))
+        if wanted == "boxes" and model.layout not in BOX_LAYOUTS:
+            rule = f"must keep the head, as task {self.task.name} needs it"
+            raise ValueError(problem("model.sequence", rule, model.sequence.name, "leave it out"))
+        return self
 
     def resolved(self) -> dict[str, Any]:
         """Every value spelt out, as JSON and YAML hold it."""

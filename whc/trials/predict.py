@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from whc.records import ModelMetadata
-from whc.tasks import Task
 from whc.training import checkpoint
 from whc.trials.artifacts import describe, device, restore
 
@@ -18,13 +17,11 @@ from whc.trials.artifacts import describe, device, restore
 class TorchSession:
     """A `whc.runtimes.Session` of a network."""
 
-    def __init__(
-        self, path: Path, network: nn.Module, task: Task, metadata: ModelMetadata, shape: tuple[int, ...]
-    ) -> None:
+    def __init__(self, path: Path, network: nn.Module, metadata: ModelMetadata, shape: tuple[int, ...]) -> None:
         self.path = path
         self.input_shape = (1, *shape)
         self._device = device()
-        self._network, self._task, self._metadata = network.to(self._device), task, metadata
+        self._network, self._metadata = network.to(self._device).eval(), metadata
 
     def metadata(self) -> ModelMetadata:
         """The metadata that the exported file would have."""
@@ -33,8 +30,9 @@ class TorchSession:
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for a batch (N, ...)."""
         with torch.inference_mode():
-            raw = self._network(torch.from_numpy(images).to(self._device))
-            outputs: NDArray[np.float32] = self._task.decoded(raw).float().cpu().numpy()
+            outputs: NDArray[np.float32] = (
+                self._network(torch.from_numpy(images).to(self._device)).float().cpu().numpy()
+            )
         return outputs
 
 
@@ -52,4 +50,4 @@ def load(path: Path, threads: int = 1) -> TorchSession:
     config, network = restore(saved, str(path))
     torch.set_num_threads(threads)
     task = config.task_for(saved.labels)
-    return TorchSession(path, network, task, describe(config, saved), config.model.input_shape)
+    return TorchSession(path, task.finished(network), describe(config, saved), config.model.input_shape)

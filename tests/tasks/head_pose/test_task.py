@@ -72,7 +72,7 @@ def test_targets_follow_the_pixels(pose: tuple[float, float, float], flipped: bo
     change = np.zeros((4, 1), np.float32)
     change[0] = np.radians(-clockwise)
     where = moves(np.array([flipped]), change, (64, 64))
-    moved = TASK.moved(torch.tensor([pose]), torch.from_numpy(where)).numpy()
+    moved = TASK.moved(torch.tensor([pose]), torch.from_numpy(where), (48, 48)).numpy()
     ends = angles.axes(np.array([pose]))[0] @ where[0, :, :2].astype(float).T
     ends[0] *= -1 if flipped else 1  # the head's own right is its left in a mirror
     np.testing.assert_allclose(angles.axes(moved)[0], ends, atol=1e-3)

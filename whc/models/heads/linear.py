@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from whc.plugins import PluginConfig
 
+GIVES = "numbers"
+
 
 class Config(PluginConfig):
     """No parameters of its own."""

@@ -8,6 +8,8 @@ from torch.nn.functional import gelu, linear
 
 from whc.models.tokens import TokenConfig, TokenHead
 
+GIVES = "numbers"
+
 
 class Config(TokenConfig):
     """A grid and a number of layers, nothing else."""

@@ -20,7 +20,7 @@ from whc.data.row_labels import RowLabels
 from whc.errors import DataError, problem
 from whc.plugins import PluginConfig
 from whc.records import Metric
-from whc.tasks import BLUE, GREEN, Bar, Loss, Outputs, Reading, Targets, Task, TaskWords, Truth
+from whc.tasks import BLUE, GREEN, Bar, Decoder, Loss, Outputs, Reading, Targets, Task, TaskWords, Truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -176,7 +176,7 @@ class Classification(Task):
         """Number of logits: one for two classes, else one a class."""
         return 1 if self.is_binary else len(self.labels)
 
-    def objective(self, network: nn.Module, stratum_weights: Tensor, label_smoothing: float) -> Loss:
+    def objective(self, network: nn.Module, targets: Targets, stratum_weights: Tensor, label_smoothing: float) -> Loss:
         """Cross-entropy of logits (N, 1) or (N, C) against class ids (N,), weighted by class.
 
         Two classes weigh their positives by the ratio of the two weights, negatives by 1. `label_smoothing` moves that
@@ -184,11 +184,16 @@ class Classification(Task):
         """
         from torch.nn.functional import cross_entropy
 
-        del network
+        del network, targets
         if self.is_binary:
             weight = stratum_weights[POSITIVE_CLASS] / stratum_weights[1 - POSITIVE_CLASS]
             return partial(_binary_loss, weight, label_smoothing)
         return lambda raw, targets: cross_entropy(raw, targets, stratum_weights, label_smoothing=label_smoothing)
+
+    def decoder(self, network: nn.Module) -> Decoder:
+        """`decoded`, whatever the network."""
+        del network
+        return self.decoded
 
     def decoded(self, raw: Tensor) -> Tensor:
         """Logits to probabilities: (N, 1) to (N,) of the positive class, (N, C) to (N, C)."""

@@ -19,7 +19,21 @@ from whc.data.preprocess import Image, with_margin
 from whc.data.row_labels import RowLabels
 from whc.plugins import PluginConfig
 from whc.records import Metric
-from whc.tasks import BLUE, GREEN, Condition, Judgement, Line, Loss, Outputs, Reading, Targets, Task, TaskWords, Truth
+from whc.tasks import (
+    BLUE,
+    GREEN,
+    Condition,
+    Decoder,
+    Judgement,
+    Line,
+    Loss,
+    Outputs,
+    Reading,
+    Targets,
+    Task,
+    TaskWords,
+    Truth,
+)
 from whc.tasks import turned as turned_condition
 from whc.tasks.head_pose import angles
 from whc.tasks.head_pose import rows as row_angles
@@ -151,21 +165,22 @@ class HeadPose(Task):
             return rotation.OUTPUTS
         return bins.OUTPUTS if self._config.uncertainty else bins.LOGITS
 
-    def objective(self, network: nn.Module, stratum_weights: Tensor, label_smoothing: float) -> Loss:
+    def objective(self, network: nn.Module, targets: Targets, stratum_weights: Tensor, label_smoothing: float) -> Loss:
         """The loss of the chosen output. The score is a mean over rows, so each row weighs the same."""
         from whc.tasks.head_pose import bins, rotation
 
-        del network, stratum_weights, label_smoothing
+        del network, targets, stratum_weights, label_smoothing
         loss = rotation.loss if self._config.output == "rotation" else bins.loss
         return lambda raw, degrees: loss(raw, degrees.to(raw.dtype), raw.new_ones(len(raw)))
 
-    def moved(self, targets: Tensor, moves: Tensor) -> Tensor:
+    def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
         """A flip mirrors yaw and roll, a turn of the picture turns the whole rotation; shifts and sizes change nothing.
 
         A crop that is moved aside or enlarged shows a head as before, but for the perspective.
         """
         import torch
 
+        del size
         (a, b), (c, d) = np.moveaxis(moves[:, :, :2].numpy().astype(np.float64), 0, 2)
         is_mirrored = a * d < b * c
         side = np.where(is_mirrored, -1, 1)  # mirrored first, then turned
@@ -173,6 +188,11 @@ class HeadPose(Task):
         before = targets.numpy()
         mirrored = np.where(is_mirrored[:, None], angles.mirror(before), before)
         return torch.from_numpy(angles.turn(mirrored, clockwise).astype(before.dtype))
+
+    def decoder(self, network: nn.Module) -> Decoder:
+        """`decoded`, whatever the network."""
+        del network
+        return self.decoded
 
     def decoded(self, raw: Tensor) -> Tensor:
         """Raw numbers to yaw, pitch, roll and uncertainty (N, 4) in degrees."""
