@@ -67,7 +67,7 @@ import numpy as np
 from whc import tasks
 task = tasks.build(tasks.TASKS.parse({name!r}), {tasks.build(tasks.TASKS.parse(name), None).labels!r})
 output = np.full((2, *task.output_shape), 0.5, np.float32)
-task.check_outputs(output), task.counted(output), task.disagreement(output, output)
+task.check_outputs(output), task.answer_counts(output), task.disagreement(output, output)
 task.cells(output[0, ...]), task.frame_cells(output[0, ...]), task.reading(output[0, ...])
 assert not {{"torch", "pandas", "pyarrow"}} & sys.modules.keys()
 """
@@ -197,7 +197,7 @@ def test_every_output_can_be_shown(name: str, task: Task, outputs: Outputs, targ
         reading = task.reading(output)
         assert reading.title
         assert reading.bar is None or 0 <= reading.bar.share <= 1
-    counts = task.counted(outputs)
+    counts = task.answer_counts(outputs)
     assert sum(counts.values()) >= ROWS
     assert set(task.headline_answers) <= counts.keys()
     json.dumps(task.details(outputs, targets), allow_nan=False)

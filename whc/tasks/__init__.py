@@ -290,7 +290,7 @@ class Task(ABC):
         return ()
 
     @abstractmethod
-    def counted(self, outputs: Outputs) -> dict[str, int]:
+    def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """How often each kind of answer was given, by its name."""
 
     @abstractmethod

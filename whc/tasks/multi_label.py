@@ -210,7 +210,7 @@ class MultiLabel(Task):
         """Labels with `;` between them, probabilities with six digits."""
         return (";".join(self._called(output)), *(f"{value:.6f}" for value in output.tolist()))
 
-    def counted(self, outputs: Outputs) -> dict[str, int]:
+    def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """Rows for which each label is called, and rows without any."""
         called = outputs >= self.threshold
         return dict(zip((*self.labels, NO_LABEL), [*called.sum(0).tolist(), int((~called.any(1)).sum())], strict=True))

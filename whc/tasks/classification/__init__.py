@@ -307,7 +307,7 @@ class Classification(Task):
         """The positive label of two."""
         return self.labels[POSITIVE_CLASS:] if self.is_binary else ()
 
-    def counted(self, outputs: Outputs) -> dict[str, int]:
+    def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """Rows by the label called."""
         counts = np.bincount(self.called(outputs), minlength=len(self.labels))
         return dict(zip(self.labels, counts.tolist(), strict=True))

@@ -235,7 +235,7 @@ class HeadPose(Task):
         """Degrees with two digits."""
         return tuple(f"{value:.2f}" for value in output[: len(self.columns)].tolist())
 
-    def counted(self, outputs: Outputs) -> dict[str, int]:
+    def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """Answers by yaw."""
         counts = np.bincount(_bands(outputs[:, :3]), minlength=len(BANDS))
         return dict(zip(BANDS, counts.tolist(), strict=True))
