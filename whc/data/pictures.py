@@ -1,4 +1,4 @@
-"""Finding, listing and reading picture files: the same for predict, the demo and `whc data build`."""
+"""Finds, lists and reads picture files, in the same way for predict, the demo and `whc data build`."""
 
 from __future__ import annotations
 

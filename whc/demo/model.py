@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whc import plugins, tasks
-from whc.data.preprocess import INTERPOLATIONS, LAYOUTS, RESIZE, Image, resize, to_input
+from whc.data.preprocess import INTERPOLATION_METHODS, LAYOUTS, RESIZE_MODE, Image, resize, to_input
 from whc.errors import ArtifactError, problem
 from whc.latency import first_pass
 from whc.plugins import NestedErrors
@@ -133,9 +133,9 @@ def _check(metadata: ModelMetadata, task: Task, input_shape: tuple[int, ...], pa
             raise ArtifactError(problem(f"{path}: whc.{key}", rule, value, "export the model again, or upgrade whc"))
 
     require(metadata.layout in LAYOUTS, "layout", f"must be one of {', '.join(LAYOUTS)}", metadata.layout)
-    require(metadata.resize == RESIZE, "resize", f"must be {RESIZE!r}", metadata.resize)
-    is_known = metadata.interpolation in INTERPOLATIONS
-    require(is_known, "interpolation", f"must be one of {', '.join(INTERPOLATIONS)}", metadata.interpolation)
+    require(metadata.resize == RESIZE_MODE, "resize", f"must be {RESIZE_MODE!r}", metadata.resize)
+    is_known = metadata.interpolation in INTERPOLATION_METHODS
+    require(is_known, "interpolation", f"must be one of {', '.join(INTERPOLATION_METHODS)}", metadata.interpolation)
     sizes = (metadata.frames, metadata.height, metadata.width)
     require(min(sizes) > 0, "frames, height, width", "must be positive", sizes)
     rate = metadata.frame_rate

@@ -392,4 +392,4 @@ def _read_labels(name: str, column: Any, metadata: Mapping[bytes, bytes]) -> dic
     if not types.is_integer(column.type):
         return parquet.text(name, column, metadata)
     numbers = parquet.integers(name, column, metadata)[name]
-    return {"class_id": numbers, name: parquet.named(numbers, parquet.class_names(metadata))}
+    return {"class_id": numbers, name: parquet.class_labels(numbers, parquet.class_names(metadata))}

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from whc.data.pictures import is_picture, is_text, is_video, shown
 from whc.data.sources import BuildConfig, SkippedFile, SourceFile, SourceScan
-from whc.data.split_names import SPLITS, split_named
+from whc.data.split_names import SPLIT_NAMES, split_named
 from whc.errors import DataError, UsageError, problem
 
 
@@ -45,7 +45,7 @@ def scan(config: BuildConfig) -> SourceScan:
 def _splits(config: BuildConfig, tops: list[str], contents: SourceScan) -> dict[str, str | None]:
     """The split of each split folder, None if all are split again; empty if the top folders are class folders."""
     root, split_of = str(config.folder), {top: split for top in tops if (split := split_named(top))}
-    missing = [split for split in SPLITS if split not in split_of.values()]
+    missing = [split for split in SPLIT_NAMES if split not in split_of.values()]
     if config.split is None:
         if set(missing) - {"test"}:
             is_split = "splits again what is there" if split_of else "splits these when they are the class folders"
