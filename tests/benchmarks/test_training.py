@@ -23,7 +23,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from whc.data.dataset import SPLIT_NAMES, Corpus, load
 from whc.factory.front import changed as corpus_changed
 from whc.models.assemble import ModelConfig, build
-from whc.tasks import turned
+from whc.tasks import turned_condition
 from whc.tasks.classification import Classification
 from whc.training import checkpoint
 from whc.training.loop import evaluate
@@ -130,7 +130,9 @@ def f1_of(path: Path, corpus: Corpus) -> float:
 
 def f1_told(path: Path, corpus: Corpus) -> str:
     test, task = SPLIT_NAMES.index("test"), TrialConfig().task_for(corpus.labels)
-    told = {degrees: f1_of(path, corpus_changed(corpus, test, turned(degrees), task)) for degrees in (0, 12, -12)}
+    told = {
+        degrees: f1_of(path, corpus_changed(corpus, test, turned_condition(degrees), task)) for degrees in (0, 12, -12)
+    }
     return ", ".join(f"{f1:.4f} at {degrees:+} degrees" for degrees, f1 in told.items())
 
 

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Pillow
 
-from whc.data.pictures import pictures_below, shown
+from whc.data.pictures import pictures_below, printable
 from whc.data.preprocess import Image
 from whc.data.sources import BuildConfig
 from whc.demo import crops
@@ -421,8 +421,8 @@ def test_predict_demo_and_build_take_the_same_files(brightness_model: Build, tmp
         for name in (*pictures, b"d.mp4", b"e.svg", b"notes.txt"):
             path = Path(os.fsdecode(os.fsencode(folder / label) + b"/" + name))
             path.write_bytes(b"\x89PNG\r\n\x1a\n" if name in pictures else b"<svg/>")
-    taken = {shown(path.name) for path in pictures_below(folder)[0]}
-    assert taken == {shown(os.fsdecode(name)) for name in pictures}
+    taken = {printable(path.name) for path in pictures_below(folder)[0]}
+    assert taken == {printable(os.fsdecode(name)) for name in pictures}
     with pytest.raises(DataError, match="got none of 14"):
         predict(brightness_model(), folder, out)
     with pytest.raises(DataError, match="got none of 14"):

@@ -122,8 +122,8 @@ def _united(items: Sequence[Item], near: Sequence[int]) -> list[Item]:
     """Items whose groups also contain their near-duplicates; a united group has the name of its first item's group."""
     keys: list[list[list[Hashable]]] = [[[cluster] for cluster in near], [[item.group] for item in items]]
     return [
-        replace(item, group=items[first].group)
-        for item, first in zip(items, duplicates.join(len(items), keys), strict=True)
+        replace(item, group=items[representative].group)
+        for item, representative in zip(items, duplicates.join(len(items), keys), strict=True)
     ]
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whc.data.pictures import is_still, pictures_below, read_picture, shown
+from whc.data.pictures import is_still, pictures_below, printable, read_picture
 from whc.data.preprocess import Image, read_image
 from whc.data.shards import is_folder_of_shards
 from whc.data.split_names import split_named
@@ -86,7 +86,7 @@ def open_crops(source: Path, prepare: Prepare, task: Task, frames: int, split: s
         yield _file_crops(str(source), source, pictures_below(source)[0], prepare)
     elif not source.is_file():
         rule = "must be a folder of images, an image, a Parquet file or a video"
-        raise DataError(f"{shown(str(source))}: {rule}, got nothing there; check the path")
+        raise DataError(f"{printable(str(source))}: {rule}, got nothing there; check the path")
     elif is_still(source):
         yield _file_crops(str(source), source.parent, [source], prepare)
     else:
@@ -99,8 +99,8 @@ def _file_crops(source: str, top: Path, images: Sequence[Path], prepare: Prepare
 
     def crops() -> Iterator[Crop]:
         for path in images:
-            cells = (shown(path.relative_to(top).as_posix()),)
-            yield Crop(shown(str(path)), cells, partial(_load_file, path, prepare), str(path.parent), 0.0)
+            cells = (printable(path.relative_to(top).as_posix()),)
+            yield Crop(printable(str(path)), cells, partial(_load_file, path, prepare), str(path.parent), 0.0)
 
     return Crops(source, ("path",), len(images), None, crops())
 

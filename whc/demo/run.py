@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from whc.data.pictures import shown
+from whc.data.pictures import printable
 from whc.demo import model as models
 from whc.demo import outputs, overlay
 from whc.demo.ending import Ending, ends_on_signal
@@ -111,7 +111,9 @@ def run(
         if csv:
             writes.append(stack.enter_context(outputs.csv_file(csv, loaded.task)))
         if display:
-            writes.append(stack.enter_context(outputs.screen(f"whc: {shown(model.name)}", is_paced=not stream.is_live)))
+            writes.append(
+                stack.enter_context(outputs.screen(f"whc: {printable(model.name)}", is_paced=not stream.is_live))
+            )
         tally.follow(_results(loaded, stream, region, canvas), writes)
         return _summary(tally, stream, loaded, save, csv)
 

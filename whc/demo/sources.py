@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from whc.data.pictures import is_still, pictures_below, read_picture, shown
+from whc.data.pictures import is_still, pictures_below, printable, read_picture
 from whc.data.preprocess import Image, Unreadable
 from whc.data.video import Frame, Size, capture, constant_rate, frame_rate, open_video, read_rgb
 from whc.errors import DataError, problem
@@ -67,8 +67,8 @@ def open_source(spec: str | None) -> Iterator[Source]:
         yield _pictures(spec, *pictures_below(Path(spec)))
     elif not Path(spec).is_file():
         raise DataError(
-            f"{shown(spec)}: must be a camera's number, a video, a picture or a folder of pictures, got nothing there; "
-            "check the path"
+            f"{printable(spec)}: must be a camera's number, a video, a picture or a folder of pictures, "
+            "got nothing there; check the path"
         )
     elif is_still(Path(spec)):
         yield _pictures(spec, [Path(spec)], 0)
@@ -120,7 +120,7 @@ def _pictures(name: str, files: list[Path], skipped: int) -> Source:
     first_picture = next(pictures, None)
     if first_picture is None:
         raise DataError(
-            f"{shown(name)}: must hold images that can be decoded, got none of {len(files)}; "
+            f"{printable(name)}: must hold images that can be decoded, got none of {len(files)}; "
             f"check the first, {source.unreadable[0]}"
         )
     source.size = _size(first_picture)
@@ -133,7 +133,7 @@ def _readable(files: list[Path], source: Source) -> Iterator[Image]:
         try:
             yield read_picture(path)
         except Unreadable as error:
-            source.unreadable.append(f"{shown(str(path))}: {error}")
+            source.unreadable.append(f"{printable(str(path))}: {error}")
 
 
 def _numbered(first_picture: Image, later: Iterator[Image]) -> Iterator[Frame]:

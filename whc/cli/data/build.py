@@ -68,7 +68,7 @@ def command(out: Path, as_json: bool, **options: Any) -> None:
     from whc.data import labels_csv
     from whc.data.building import build
 
-    task = tasks.recognised(labels_csv.read_header(config.csv)) if config.csv else tasks.kind(tasks.DEFAULT_TASK)
+    task = tasks.of_columns(labels_csv.read_header(config.csv)) if config.csv else tasks.kind(tasks.DEFAULT_TASK)
 
     console = _options.messages()
     with _options.progress(console, "reading") as on_progress:

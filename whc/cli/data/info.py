@@ -24,7 +24,7 @@ def command(file: Path, as_json: bool) -> None:
     from whc.data.parquet import column_names
     from whc.data.report import inspect
 
-    report = inspect(file, tasks.recognised(column_names(file)))
+    report = inspect(file, tasks.of_columns(column_names(file)))
     _options.emit(report.model_dump(mode="json"), as_json, _render(report))
 
 
