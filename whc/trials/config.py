@@ -9,14 +9,14 @@ from whc import tasks
 from whc.config import Settings, fingerprint
 from whc.models.assemble import ModelConfig
 from whc.plugins import Choice
-from whc.tasks import DEFAULT_TASK, TASKS, Task
+from whc.tasks import DEFAULT_TASK, TASK_CHOICES, Task
 from whc.training.loop import TrainingConfig
 
 
 class TrialConfig(Settings):
     """What is predicted, by which network, trained how."""
 
-    task: Annotated[Choice, TASKS] = TASKS.default(DEFAULT_TASK)
+    task: Annotated[Choice, TASK_CHOICES] = TASK_CHOICES.default(DEFAULT_TASK)
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
 
