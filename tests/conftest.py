@@ -15,7 +15,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from whc.data.dataset import Corpus
-from whc.data.preprocess import INTERPOLATION, RESIZE
+from whc.data.preprocess import INTERPOLATION, RESIZE_MODE
 from whc.data.row_labels import RowLabels
 from whc.records import Latency, ModelMetadata, StudyRecord, TrialRecord
 
@@ -140,7 +140,7 @@ def make_metadata() -> Callable[..., ModelMetadata]:
     def make(**changes: Any) -> ModelMetadata:
         answer = {"task": "classification", "labels": ["still", "waving"], "task_config": {"threshold": 0.5}}
         windows = {"layout": "still", "frames": 1, "frame_rate": None}
-        pictures = {"height": 8, "width": 8, "resize": RESIZE, "interpolation": INTERPOLATION}
+        pictures = {"height": 8, "width": 8, "resize": RESIZE_MODE, "interpolation": INTERPOLATION}
         origin = {"data_fingerprint": "f00d", "code_version": "test"}
         fields: dict[str, Any] = {**answer, **windows, **pictures, **origin}
         return ModelMetadata(**(fields | changes))

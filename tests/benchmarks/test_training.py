@@ -20,10 +20,10 @@ import torch
 from PIL import Image, ImageEnhance
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from whc.data.dataset import SPLITS, Corpus, load
+from whc.data.dataset import SPLIT_NAMES, Corpus, load
 from whc.factory.front import changed as corpus_changed
 from whc.models.assemble import ModelConfig, build
-from whc.tasks import turned
+from whc.tasks import turned_condition
 from whc.tasks.classification import Classification
 from whc.training import checkpoint
 from whc.training.loop import evaluate
@@ -129,8 +129,10 @@ def f1_of(path: Path, corpus: Corpus) -> float:
 
 
 def f1_told(path: Path, corpus: Corpus) -> str:
-    test, task = SPLITS.index("test"), TrialConfig().task_for(corpus.labels)
-    told = {degrees: f1_of(path, corpus_changed(corpus, test, turned(degrees), task)) for degrees in (0, 12, -12)}
+    test, task = SPLIT_NAMES.index("test"), TrialConfig().task_for(corpus.labels)
+    told = {
+        degrees: f1_of(path, corpus_changed(corpus, test, turned_condition(degrees), task)) for degrees in (0, 12, -12)
+    }
     return ", ".join(f"{f1:.4f} at {degrees:+} degrees" for degrees, f1 in told.items())
 
 

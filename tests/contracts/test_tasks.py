@@ -43,7 +43,7 @@ def targets(name: str) -> Targets:
 @pytest.fixture
 def task(name: str) -> Task:
     labels = tasks.kind(name).read_rows(labelled_rows(name), tasks.kind(name).example_metadata, "rows").labels
-    return tasks.build(tasks.TASKS.parse(name), labels)
+    return tasks.build(tasks.TASK_CHOICES.parse(name), labels)
 
 
 @pytest.fixture
@@ -79,9 +79,9 @@ def test_no_torch_is_needed_to_judge_and_show(name: str) -> None:
 import sys
 import numpy as np
 from whc import tasks
-task = tasks.build(tasks.TASKS.parse({name!r}), {tasks.build(tasks.TASKS.parse(name), None).labels!r})
+task = tasks.build(tasks.TASK_CHOICES.parse({name!r}), {tasks.build(tasks.TASK_CHOICES.parse(name), None).labels!r})
 output = np.full((2, *task.output_shape), 0.5, np.float32)
-task.check_outputs(output), task.counted(output), task.disagreement(output, output)
+task.check_outputs(output), task.answer_counts(output), task.disagreement(output, output)
 task.cells(output[0, ...]), task.frame_cells(output[0, ...]), task.reading(output[0, ...])
 assert not {{"torch", "pandas", "pyarrow"}} & sys.modules.keys()
 """
@@ -102,7 +102,7 @@ def test_columns_of_labels_have_readers(name: str) -> None:
     readers = kind.label_readers()
     assert set(kind.example_rows) <= readers.keys()
     assert set(kind.required_columns) <= readers.keys()
-    assert tasks.recognised(("split", "image_bytes", *kind.example_rows), "example") is kind
+    assert tasks.of_columns(("split", "image_bytes", *kind.example_rows), "example") is kind
     for column, (words, reader) in readers.items():
         assert words
         with pytest.raises(Exception, match=r".*"):  # Arrow's own, which parquet.read tells with file and column
@@ -214,7 +214,7 @@ def test_every_output_can_be_shown(name: str, task: Task, outputs: Outputs, targ
         reading = task.reading(output)
         assert reading.title
         assert reading.bar is None or 0 <= reading.bar.share <= 1
-    counts = task.counted(outputs)
+    counts = task.answer_counts(outputs)
     assert sum(counts.values()) >= ROWS
     assert set(task.headline_answers) <= counts.keys()
     json.dumps(task.details(outputs, targets), allow_nan=False)

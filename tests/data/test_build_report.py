@@ -8,7 +8,7 @@ import cv2
 import pytest
 
 from whc.data.build_report import BuildReport, draw
-from whc.data.dataset import SPLITS
+from whc.data.dataset import SPLIT_NAMES
 from whc.data.report import SplitReport
 from whc.data.sources import BuildConfig
 
@@ -23,7 +23,7 @@ def test_draw(labels: list[str], tmp_path: Path) -> None:
         rows=3 * split.rows,
         labels=labels,
         frame_rate=None,
-        splits=dict.fromkeys(SPLITS, split),
+        splits=dict.fromkeys(SPLIT_NAMES, split),
         left_out=[],
         near_duplicates=[],
         leaks=[],

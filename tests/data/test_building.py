@@ -18,7 +18,7 @@ import pytest
 
 from whc.data import dataset, report
 from whc.data.build_report import BuildReport
-from whc.data.building import PARQUET, PIE, REPORT, build
+from whc.data.building import PARQUET_FILE, PIE_FILE, REPORT_FILE, build
 from whc.data.preprocess import Image
 from whc.data.sources import BuildConfig
 from whc.errors import DataError, UsageError
@@ -58,9 +58,13 @@ def built(folder: Path, **settings: Any) -> Built:
     config = {"kind": "images", "folder": folder, "split": SHARES} | settings
     out = folder.parent / "out"
     result = build(BuildConfig.model_validate(config), Classification, out)
-    assert sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file()) == [PARQUET, PIE, REPORT]
-    assert json.loads((out / REPORT).read_text(encoding="utf-8")) == result.model_dump(mode="json")
-    return result, pq.read_table(out / PARQUET).to_pandas()
+    assert sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file()) == [
+        PARQUET_FILE,
+        PIE_FILE,
+        REPORT_FILE,
+    ]
+    assert json.loads((out / REPORT_FILE).read_text(encoding="utf-8")) == result.model_dump(mode="json")
+    return result, pq.read_table(out / PARQUET_FILE).to_pandas()
 
 
 def refusal(kind: type[Exception], folder: Path, **settings: Any) -> str:
@@ -83,7 +87,7 @@ def splits_of(rows: pd.DataFrame, column: str) -> dict[str, set[str]]:
 
 def test_it_loads_and_no_person_is_in_two_splits(folder: Path) -> None:
     told, rows = built(folder, group="person")
-    corpus = load(folder.parent / "out" / PARQUET, [(16, 16)])
+    corpus = load(folder.parent / "out" / PARQUET_FILE, [(16, 16)])
     assert corpus.labels == ("no", "yes")
     assert told.fingerprint == corpus.fingerprint
     assert sorted(rows["person_id"].unique()) == [f"p{person:02d}" for person in range(20)]
@@ -94,18 +98,18 @@ def test_it_loads_and_no_person_is_in_two_splits(folder: Path) -> None:
         "val": {"no": 6, "yes": 6},
         "test": {"no": 6, "yes": 6},
     }
-    assert rows["split"].tolist() == sorted(rows["split"], key=dataset.SPLITS.index)
+    assert rows["split"].tolist() == sorted(rows["split"], key=dataset.SPLIT_NAMES.index)
     for row in rows.itertuples():
         assert row.image_bytes == (folder / str(row.image_path)).read_bytes()
         assert row.label == str(row.image_path).split("/", maxsplit=1)[0] == ("no", "yes")[row.class_id]
-    looked = inspect(folder.parent / "out" / PARQUET)
+    looked = inspect(folder.parent / "out" / PARQUET_FILE)
     assert looked.leaks.people.count == looked.leaks.images.count == 0
 
 
 def test_the_same_seed_gives_the_same_bytes(folder: Path) -> None:
     def content(seed: int) -> bytes:
         built(folder, group="person", seed=seed)
-        return (folder.parent / "out" / PARQUET).read_bytes()
+        return (folder.parent / "out" / PARQUET_FILE).read_bytes()
 
     first = content(0)
     assert content(0) == first
@@ -120,7 +124,7 @@ def test_labels_in_an_order_of_one_s_own_and_three_classes(folder: Path) -> None
     assert told.labels == ["maybe", "no", "yes"]
     assert all(split.strata["maybe"] >= 1 for split in told.splits.values())
     assert set(zip(rows["class_id"], rows["label"], strict=True)) == {(0, "maybe"), (1, "no"), (2, "yes")}
-    assert read(folder.parent / "out" / PARQUET).labelled.labels == ("maybe", "no", "yes")
+    assert read(folder.parent / "out" / PARQUET_FILE).labelled.labels == ("maybe", "no", "yes")
 
 
 def test_one_of_exact_copies_stays_whatever_it_is_encoded_as(folder: Path) -> None:
@@ -160,7 +164,7 @@ def test_near_duplicates_share_a_split_and_unite_their_people(folder: Path) -> N
 
 
 def split_folder(root: Path) -> None:
-    for number, split in enumerate(dataset.SPLITS):
+    for number, split in enumerate(dataset.SPLIT_NAMES):
         for label in ("no", "yes"):
             for i in range(3):
                 name = f"{split}/{label}/p{number}{i}_{i}.png"
@@ -174,14 +178,14 @@ def test_a_folder_that_is_split_already(tmp_path: Path) -> None:
     told, rows = built(tmp_path / "crops", split=None)
     assert [split.rows for split in told.splits.values()] == [7, 6, 6]
     assert {(row.split, row.label) for row in rows.itertuples()} == {
-        (s, c) for s in dataset.SPLITS for c in ("no", "yes")
+        (s, c) for s in dataset.SPLIT_NAMES for c in ("no", "yes")
     }
     assert all(row.image_path.startswith(f"{row.split}/{row.label}/") for row in rows.itertuples())
     assert [(left.name, left.detail) for left in told.left_out] == [
         ("train/no/again.png", "exact copy of test/no/p20_0.png")
     ]
     assert told.leaks == told.near_duplicates == [["test/no/p21_1.png", "train/no/nearly.jpg"]]
-    assert inspect(tmp_path / "out" / PARQUET).leaks.people.count == 1
+    assert inspect(tmp_path / "out" / PARQUET_FILE).leaks.people.count == 1
 
 
 def test_a_folder_without_a_test_split(tmp_path: Path) -> None:
@@ -195,7 +199,7 @@ def test_a_folder_without_a_test_split(tmp_path: Path) -> None:
     assert renamed == "folder validation read as val"
     assert missing.startswith("no test split: nothing can be scored on test; --split 70/15/15")
     told, rows = built(tmp_path / "crops", split=(0.4, 0.3, 0.3), group="person")
-    assert set(rows["split"]) == set(dataset.SPLITS)
+    assert set(rows["split"]) == set(dataset.SPLIT_NAMES)
     assert all(len(splits) == 1 for splits in splits_of(rows, "person_id").values())
     assert told.notes == ["train and validation taken together and split again"]
 
@@ -224,7 +228,7 @@ def test_clips(tmp_path: Path, make_video: MakeVideo) -> None:
             make_video(frames, fps=10, name=f"crops/{label}/{clip}.mp4")
     told, rows = built(tmp_path / "crops", kind="videos", fps=5.0, min_frames=2)
     assert told.frame_rate == 5
-    assert read(tmp_path / "out" / PARQUET).frame_rate == 5
+    assert read(tmp_path / "out" / PARQUET_FILE).frame_rate == 5
     assert len(rows) == 16 * 5
     assert all(len(splits) == 1 for splits in splits_of(rows, "video_id").values())
     for name, clip_rows in rows.groupby("video_id"):
@@ -232,7 +236,7 @@ def test_clips(tmp_path: Path, make_video: MakeVideo) -> None:
         assert clip_rows["image_path"].tolist() == [f"{name}/{number:05d}.jpg" for number in range(5)]
         assert set(clip_rows["person_id"]) == {name}
     assert {split.clips for split in told.splits.values()} == {12, 2}
-    assert load(tmp_path / "out" / PARQUET, [(16, 16)]).frame_rate == 5
+    assert load(tmp_path / "out" / PARQUET_FILE, [(16, 16)]).frame_rate == 5
 
 
 def test_copied_clips_and_clips_that_share_scenes(tmp_path: Path, make_video: MakeVideo) -> None:
@@ -291,8 +295,8 @@ def test_out_must_be_a_folder_elsewhere(folder: Path) -> None:
         build(config, Classification, folder / "no" / "out")
     with pytest.raises(UsageError, match="--out: must be a folder"):
         build(config, Classification, Path(__file__) / "out")
-    (folder.parent / "out" / PARQUET).mkdir(parents=True)
-    with pytest.raises(IsADirectoryError, match=str(PARQUET)):
+    (folder.parent / "out" / PARQUET_FILE).mkdir(parents=True)
+    with pytest.raises(IsADirectoryError, match=str(PARQUET_FILE)):
         build(config, Classification, folder.parent / "out")
     assert [path for path in (folder.parent / "out").rglob("*") if path.is_file() and path.suffix == ".tmp"] == []
 

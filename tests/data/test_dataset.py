@@ -269,7 +269,7 @@ def test_rows_keep_their_order_and_images(write_dataset: WriteDataset) -> None:
     expected = resize(decode(table.encoded[0].as_py()), *SIZES[0], "bilinear_antialias")  # type: ignore[arg-type]
     np.testing.assert_array_equal(other.images[SIZES[0]][0], expected)
     assert corpus.labels == ("no", "yes")
-    assert [dataset.SPLITS[i] for i in corpus.splits] == table.rows["split"].tolist()
+    assert [dataset.SPLIT_NAMES[i] for i in corpus.splits] == table.rows["split"].tolist()
     assert corpus.targets.tolist() == table.rows["class_id"].tolist()
     assert corpus.unreadable == ()
     assert seen[-1] == (36, 36)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from whc.data import pictures
-from whc.data.pictures import MAX_FILE_BYTES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_picture, is_still, is_text, shown
+from whc.data.pictures import MAX_FILE_BYTES, PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_picture, is_still, is_text, printable
 from whc.data.preprocess import Unreadable
 from whc.errors import DataError
 
@@ -103,9 +103,9 @@ def test_a_folder_without_pictures(tmp_path: Path) -> None:
 
 @given(st.text(st.characters()) | st.binary().map(os.fsdecode))
 def test_a_name_is_shown_as_one_line_of_text(name: str) -> None:
-    line = shown(name)
+    line = printable(name)
     assert is_text(line)
     assert len(line.encode().splitlines()) <= 1
-    assert shown(line) == line
+    assert printable(line) == line
     if is_text(name):
         assert line == name

@@ -240,7 +240,7 @@ def test_bilinear_antialias_is_pillow_s(height: int, width: int, new_height: int
     np.testing.assert_array_equal(resized, np.asarray(expected))
 
 
-@pytest.mark.parametrize("interpolation", preprocess.INTERPOLATIONS)
+@pytest.mark.parametrize("interpolation", preprocess.INTERPOLATION_METHODS)
 def test_every_interpolation_leaves_the_right_size_and_one_colour_alone(interpolation: str) -> None:
     source = picture(4, 6)
     assert preprocess.resize(source, 4, 6, interpolation) is source

@@ -14,7 +14,7 @@ import pytest
 
 from whc.data import dataset
 from whc.data import report as reports
-from whc.data.report import EXAMPLES
+from whc.data.report import MAX_EXAMPLES
 from whc.errors import DataError
 from whc.tasks.classification import Classification
 
@@ -33,7 +33,7 @@ def test_a_sound_data_set(write_dataset: Callable[..., Path]) -> None:
     assert report.frame_rate == 10
     assert report.sizes == {"10x12": 36}
     assert report.unreadable.count == 0
-    for split in dataset.SPLITS:
+    for split in dataset.SPLIT_NAMES:
         found = report.splits[split]
         assert (found.rows, found.people, found.clips) == (12, 4, 4)
         assert found.strata == {"no": 6, "yes": 6}
@@ -77,7 +77,7 @@ def test_only_the_first_few_are_named(write_dataset: Callable[..., Path]) -> Non
         "train1/1.png: cannot be decoded",
     ]
     assert report.leaks.people.count == 12
-    assert len(report.leaks.people.examples) == EXAMPLES
+    assert len(report.leaks.people.examples) == MAX_EXAMPLES
     # Unreadable images equal each other only in being unreadable.
     assert report.leaks.images.count == 0
     assert report.sizes == {"10x12": 16}
@@ -107,7 +107,7 @@ def test_any_channels_and_the_commonest_sizes(write_dataset: Callable[..., Path]
 
     report = inspect(write_dataset(vary))
     assert report.unreadable.count == 0
-    assert len(report.sizes) == EXAMPLES
+    assert len(report.sizes) == MAX_EXAMPLES
     assert next(iter(report.sizes.items())) == ("9x4", 6)
 
 

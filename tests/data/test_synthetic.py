@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from whc.data import dataset, synthetic
 from whc.data import report as reports
-from whc.data.dataset import SPLITS
+from whc.data.dataset import SPLIT_NAMES
 from whc.data.windows import windows
 from whc.errors import UsageError
 from whc.tasks.classification import Classification, Config
@@ -58,7 +58,7 @@ def test_the_default_has_all_motions_in_all_splits_and_leaks_nothing(rendered: P
     assert report.frame_rate == synthetic.FRAME_RATE
     assert report.sizes == {"48x48": report.rows}
     assert report.unreadable.count == 0
-    assert [report.splits[split].clips for split in SPLITS] == [196, 42, 42]
+    assert [report.splits[split].clips for split in SPLIT_NAMES] == [196, 42, 42]
     assert report.leaks.people.count == report.leaks.clips.count == report.leaks.images.count == 0
     rows = pq.read_table(rendered).to_pandas()
     for _, split in rows.groupby("split"):
@@ -156,7 +156,7 @@ def flows(images: NDArray[np.uint8]) -> Floats:
 def test_several_frames_tell_waving(corpus: dataset.Corpus) -> None:
     motion = flows(corpus.images[24, 24])
     fits, scores, truth = [], [], []
-    for split in SPLITS:
+    for split in SPLIT_NAMES:
         result = windows(corpus, split, 5)
         # Frames of a clip follow each other in the file, so row i of `motion` leads from frame i to i + 1.
         steps = motion[result.index[:, :-1]]

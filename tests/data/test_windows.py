@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whc.data.dataset import SPLITS, Corpus
+from whc.data.dataset import SPLIT_NAMES, Corpus
 from whc.data.row_labels import RowLabels
 from whc.data.windows import windows
 from whc.errors import DataError
@@ -40,9 +40,9 @@ CORPORA = st.builds(
 )
 
 
-@given(CORPORA, st.sampled_from(SPLITS), st.integers(1, 6))
+@given(CORPORA, st.sampled_from(SPLIT_NAMES), st.integers(1, 6))
 def test_windows_stay_in_their_clip_follow_time_and_are_complete(data: Corpus, split: str, frames: int) -> None:
-    code = SPLITS.index(split)
+    code = SPLIT_NAMES.index(split)
     lengths = np.bincount(data.clips[data.splits == code])
     expected = int(np.maximum(lengths - frames + 1, 0).sum())
     if expected == 0 and frames > 1:

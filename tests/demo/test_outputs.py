@@ -39,9 +39,9 @@ def reel(seconds: list[float]) -> list[int]:
     writer = FakeWriter()
     filled = outputs._Reel(writer, FPS)
     for number, moment in enumerate(seconds):
-        assert filled.take(Result(number, moment, np.full((2, 2, 3), number, np.uint8), None, False))
+        assert filled.add(Result(number, moment, np.full((2, 2, 3), number, np.uint8), None, False))
     filled.end()
-    assert filled.written == len(writer.shades)
+    assert filled.frames == len(writer.shades)
     return writer.shades
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from whc.demo.overlay import Caption, canvas_size, draw, fit, placement
-from whc.tasks import BLUE, GREEN, Bar, Line, Reading
+from whc.tasks import BLUE_COLOUR, GREEN_COLOUR, Bar, Line, Reading
 
-READING = Reading("calm", BLUE, Bar("moved", 0.25, 0.5))
+READING = Reading("calm", BLUE_COLOUR, Bar("moved", 0.25, 0.5))
 CAPTION = Caption(READING, fps=24.0)
 
 
@@ -87,13 +87,13 @@ def test_bar_grows_with_the_probability() -> None:
         Caption(READING, 9.0),
         Caption(None, 24.0),
         Caption(replace(READING, title="other"), 24.0),
-        Caption(replace(READING, colour=GREEN), 24.0),
+        Caption(replace(READING, colour=GREEN_COLOUR), 24.0),
         Caption(replace(READING, bar=None), 24.0),
         *(
             Caption(with_bar(**{name: value}), 24.0)
             for name, value in (("name", "other"), ("share", 0.75), ("tick", 0.9))
         ),
-        Caption(replace(READING, lines=(Line((0.5, 0.2), (0.7, 0.4), GREEN),)), 24.0),
+        Caption(replace(READING, lines=(Line((0.5, 0.2), (0.7, 0.4), GREEN_COLOUR),)), 24.0),
     ],
 )
 def test_each_thing_said_shows(other: Caption) -> None:
@@ -135,7 +135,7 @@ def test_box_is_drawn_where_the_region_is() -> None:
 
 def test_lines_lie_in_the_region_looked_at() -> None:
     """From the middle of the region to its right edge, and of the whole picture where there is no region."""
-    picture, line = np.full((200, 400, 3), 255, np.uint8), Line((0.5, 0.5), (1.0, 0.5), GREEN)
+    picture, line = np.full((200, 400, 3), 255, np.uint8), Line((0.5, 0.5), (1.0, 0.5), GREEN_COLOUR)
     for box, (left, right, middle) in ((None, (200, 400, 100)), ((100, 20, 200, 100), (150, 200, 60))):
         marked, plain = (
             draw(picture, Caption(replace(READING, lines=lines), None), (200, 400), box) for lines in ((line,), ())
@@ -146,6 +146,6 @@ def test_lines_lie_in_the_region_looked_at() -> None:
 
 
 def test_a_label_of_any_length_is_cut() -> None:
-    told, short = (Caption(Reading(name, GREEN, Bar(name, 0.5, 0.5)), 30) for name in ("a" * 10**6, "a" * 200))
+    told, short = (Caption(Reading(name, GREEN_COLOUR, Bar(name, 0.5, 0.5)), 30) for name in ("a" * 10**6, "a" * 200))
     picture = np.zeros((180, 320, 3), np.uint8)
     np.testing.assert_array_equal(draw(picture, told, (180, 320)), draw(picture, short, (180, 320)))

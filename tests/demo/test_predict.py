@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Pillow
 
-from whc.data.pictures import pictures_below, shown
+from whc.data.pictures import pictures_below, printable
 from whc.data.preprocess import Image
 from whc.data.sources import BuildConfig
 from whc.demo import crops
 from whc.demo import model as models
-from whc.demo.predict import BATCH, PredictSummary
+from whc.demo.predict import BATCH_WINDOWS, PredictSummary
 from whc.demo.predict import predict as predict_with
 from whc.demo.regions import Region
 from whc.demo.run import run
@@ -121,7 +121,7 @@ def test_three_classes(colour_model: Build, image_folder: Build, grey: Grey, out
 
 def test_many_pictures_keep_their_order(brightness_model: Build, parquet: WriteParquet, out: Path) -> None:
     """Whatever threads and batches do."""
-    shades = np.random.default_rng(0).integers(0, 256, 5 * BATCH + 3).tolist()
+    shades = np.random.default_rng(0).integers(0, 256, 5 * BATCH_WINDOWS + 3).tolist()
     seen: list[tuple[int, int]] = []
     summary = predict(brightness_model(), parquet(shades), out, on_progress=lambda *told: seen.append(told))
     assert summary.rows == len(shades)
@@ -421,8 +421,8 @@ def test_predict_demo_and_build_take_the_same_files(brightness_model: Build, tmp
         for name in (*pictures, b"d.mp4", b"e.svg", b"notes.txt"):
             path = Path(os.fsdecode(os.fsencode(folder / label) + b"/" + name))
             path.write_bytes(b"\x89PNG\r\n\x1a\n" if name in pictures else b"<svg/>")
-    taken = {shown(path.name) for path in pictures_below(folder)[0]}
-    assert taken == {shown(os.fsdecode(name)) for name in pictures}
+    taken = {printable(path.name) for path in pictures_below(folder)[0]}
+    assert taken == {printable(os.fsdecode(name)) for name in pictures}
     with pytest.raises(DataError, match="got none of 14"):
         predict(brightness_model(), folder, out)
     with pytest.raises(DataError, match="got none of 14"):
@@ -458,11 +458,11 @@ def test_an_error_of_the_source_is_not_blamed_on_the_table(
 def test_a_signal_keeps_the_rows_so_far(
     brightness_model: Build, parquet: WriteParquet, out: Path, number: signal.Signals
 ) -> None:
-    source = parquet([0] * 30 * BATCH)
+    source = parquet([0] * 30 * BATCH_WINDOWS)
     done_before: list[int] = []
 
     def interrupt(done: int, _: int) -> None:
-        if not done_before and done > 4 * BATCH:
+        if not done_before and done > 4 * BATCH_WINDOWS:
             done_before.append(done)
             signal.raise_signal(number)
 

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from whc.demo.regions import WHOLE, Region, parse
+from whc.demo.regions import WHOLE_FRAME, Region, parse
 from whc.errors import UsageError
 
 
 def test_parse_reads_four_fractions() -> None:
     assert parse("0.25, 0.5,0.5,0.25") == Region(0.25, 0.5, 0.5, 0.25)
-    assert parse("0,0,1,1") == WHOLE
+    assert parse("0,0,1,1") == WHOLE_FRAME
 
 
 def test_parse_allows_thirds_that_add_up_to_one() -> None:
@@ -27,7 +27,7 @@ def test_parse_refuses_in_one_line(text: str) -> None:
 def test_crop_cuts_the_box_out() -> None:
     picture = np.arange(10 * 20 * 3, dtype=np.uint16).astype(np.uint8).reshape(10, 20, 3)
     assert np.array_equal(Region(0.5, 0.2, 0.25, 0.5).crop(picture), picture[2:7, 10:15])
-    assert np.array_equal(WHOLE.crop(picture), picture)
+    assert np.array_equal(WHOLE_FRAME.crop(picture), picture)
 
 
 @pytest.mark.parametrize("region", [Region(0, 0, 1e-6, 1e-6), Region(0.999999, 0.999999, 1e-6, 1e-6)])

@@ -36,7 +36,7 @@ def refusal(spec: str) -> str:
 def test_video_tells_rate_size_count_and_times(video: Build, grey: Grey) -> None:
     path = video([grey(shade, 32, 64) for shade in range(0, 250, 25)], fps=12.5)
     with open_source(str(path)) as source:
-        assert (source.fps, source.size, source.count, source.live) == (12.5, (32, 64), 10, False)
+        assert (source.fps, source.size, source.count, source.is_live) == (12.5, (32, 64), 10, False)
         frames = list(source)
     assert [frame.seconds for frame in frames] == pytest.approx([number * 0.08 for number in range(10)])
     assert frames[0].picture.shape == (32, 64, 3)
@@ -182,7 +182,7 @@ def test_camera_runs_on_the_clock(monkeypatch: pytest.MonkeyPatch, grey: Grey) -
     asked: list[tuple[object, ...]] = []
     monkeypatch.setattr(cv2, "VideoCapture", lambda *what: asked.append(what) or capture)
     with open_source("0") as source:
-        assert (source.fps, source.count, source.live) == (ASSUMED_FPS, None, True)
+        assert (source.fps, source.count, source.is_live) == (ASSUMED_FPS, None, True)
         seconds = [frame.seconds for frame in source]
     assert asked == [(0, cv2.CAP_ANY)]
     assert len(seconds) == 3

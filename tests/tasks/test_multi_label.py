@@ -42,7 +42,7 @@ def test_an_answer_as_people_see_it() -> None:
     assert TASK.reading(output).title == "cat, dog"
     assert TASK.reading(output).bar == Bar("cat", 0.75, 0.5)
     assert TASK.reading(np.zeros(3, np.float32)).title == "no label"
-    assert TASK.counted(np.stack([output, 0 * output])) == {"cat": 1, "dog": 1, "bird": 0, "no label": 1}
+    assert TASK.answer_counts(np.stack([output, 0 * output])) == {"cat": 1, "dog": 1, "bird": 0, "no label": 1}
 
 
 def test_rows_are_of_their_rarest_label() -> None:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from whc.data.dataset import SPLITS, Corpus
+from whc.data.dataset import SPLIT_NAMES, Corpus
 from whc.data.resampling import Resampling
 from whc.data.row_labels import RowLabels
 from whc.errors import DataError
@@ -37,7 +37,7 @@ def corpus(rows: int = 64, positives: float = 0.5, frames: int = 1) -> Corpus:
         images={SIZE: images.astype(np.uint8)},
         labelled=RowLabels(class_ids, ("dark", "bright"), class_ids, ("dark", "bright")),
         needs_every_stratum=True,
-        splits=np.repeat(np.arange(len(SPLITS)), rows)[clip_ids],
+        splits=np.repeat(np.arange(len(SPLIT_NAMES)), rows)[clip_ids],
         clips=clip_ids,
         groups=clip_ids,
         timestamps=np.tile(np.arange(frames), 3 * rows),

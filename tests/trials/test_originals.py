@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from whc.data.dataset import Corpus, load
-from whc.data.preprocess import INTERPOLATIONS
+from whc.data.preprocess import INTERPOLATION_METHODS
 from whc.data.windows import windows
 from whc.errors import ArtifactError
 from whc.models.assemble import ModelConfig, build
@@ -267,7 +267,7 @@ def smile(shared: Path) -> Corpus:
     path = shared / "data" / "smile" / "dataset.parquet"
     if not path.is_file():
         pytest.skip(f"the smiles are not here ({path})")
-    assert classifiers.ORIGINAL_INTERPOLATION in INTERPOLATIONS
+    assert classifiers.ORIGINAL_INTERPOLATION in INTERPOLATION_METHODS
     return load(path, [(32, 32)], Classification, interpolation=classifiers.ORIGINAL_INTERPOLATION)
 
 

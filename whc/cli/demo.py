@@ -40,10 +40,10 @@ def command(
     **runtime_options: Any,
 ) -> None:
     """Run a model on a camera, a video or pictures. Ctrl-C ends it; the files that it writes are finished."""
-    from whc.demo.regions import WHOLE, parse
+    from whc.demo.regions import WHOLE_FRAME, parse
     from whc.demo.run import run
 
-    picture_region = parse(region) if region else WHOLE
+    picture_region = parse(region) if region else WHOLE_FRAME
     summary = run(
         _exported(_options.model_file(model)),
         source,

@@ -51,9 +51,9 @@ def command(
     far.
     """
     from whc.demo.predict import predict
-    from whc.demo.regions import WHOLE, parse
+    from whc.demo.regions import WHOLE_FRAME, parse
 
-    picture_region = parse(region) if region else WHOLE
+    picture_region = parse(region) if region else WHOLE_FRAME
     loaded = _load(_options.model_file(model), runtime, threads, wait_s)
     with _options.progress(_options.messages(), "predicting") as on_progress:
         summary = predict(loaded, source, out, split=split, region=picture_region, on_progress=on_progress)
@@ -63,11 +63,11 @@ def command(
 
 def _load(path: Path, runtime: str, threads: int, wait_s: float) -> LoadedModel:
     from whc.demo import model as models
-    from whc.demo.predict import BATCH
+    from whc.demo.predict import BATCH_WINDOWS
     from whc.errors import UsageError, problem
 
     if path.suffix == ".onnx":
-        return models.load(path, runtime, threads, wait_s, BATCH)
+        return models.load(path, runtime, threads, wait_s, BATCH_WINDOWS)
     if runtime != _options.DEFAULT_RUNTIME:
         advice = "export it first, or leave --runtime out"
         raise UsageError(problem("--runtime", f"needs an .onnx file, as PyTorch runs {path}", runtime, advice))

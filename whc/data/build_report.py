@@ -1,4 +1,4 @@
-"""What `whc data build` did: counts, what was left out and why, near-duplicates, and a pie of the classes."""
+"""The report of `whc data build`: counts, files left out with reasons, near-duplicates, and pies of the classes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from whc.data.dataset import SPLITS
+from whc.data.dataset import SPLIT_NAMES
 from whc.data.reading import Item
 from whc.data.report import SplitReport
 from whc.data.sources import BuildConfig, SkippedFile, SourceScan
 
-_LEAST_PERCENT = 6.0  # of a pie that text has room in
+_MIN_TEXT_PERCENT = 6.0  # of a pie: smaller wedges have no room for text
 _LEGEND_COLUMNS = 4
 
 
 class BuildReport(BaseModel):
     """report.json.
 
-    `near_duplicates` lists pictures (clips) that show nearly the same, those of one cluster together; `leaks` those
-    clusters that lie in more than one split, which happens only where the folder was split already. `notes` are what
-    the user should know besides. People are counted by group.
+    `near_duplicates` lists clusters of pictures (clips) that look nearly the same. `leaks` lists the clusters that lie
+    in more than one split, which happens only if the folder was split already. `notes` are further messages for the
+    user. People are counted by group.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -46,7 +46,7 @@ class BuildReport(BaseModel):
 def summarize(
     items: Sequence[Item],
     near: Sequence[Sequence[Item]],
-    found: SourceScan,
+    contents: SourceScan,
     config: BuildConfig,
     path: Path,
     file: Path,
@@ -54,14 +54,14 @@ def summarize(
     """Report on a build.
 
     Args:
-        items: what is in the data set.
-        near: its near-duplicates, those of a cluster together.
-        found: what was in the folder.
-        config: what was to be built.
-        path: of the Parquet file, once it is in place.
-        file: where it lies now.
+        items: pictures or clips of the data set.
+        near: clusters of near-duplicates.
+        contents: files of the folder.
+        config: settings of the build.
+        path: final path of the Parquet file.
+        file: present path of the Parquet file.
     """
-    notes = [*found.notes, *(f"{item.source.name}: {item.note}" for item in items if item.note)]
+    notes = [*contents.notes, *(f"{item.source.name}: {item.note}" for item in items if item.note)]
     if all(item.split != "test" for item in items):
         notes.append("no test split: nothing can be scored on test; --split 70/15/15 splits again what is there")
     has_groups = config.group or any(item.source.group for item in items)
@@ -71,10 +71,13 @@ def summarize(
         path=str(path),
         fingerprint=hashlib.sha256(file.read_bytes()).hexdigest()[:16],
         rows=sum(len(item.frames) for item in items),
-        labels=list(found.labels),
+        labels=list(contents.labels),
         frame_rate=config.fps,
-        splits={split: _split([item for item in items if item.split == split], found.strata_names) for split in SPLITS},
-        left_out=sorted(found.left_out, key=lambda left: left.name),
+        splits={
+            split: _split_report([item for item in items if item.split == split], contents.strata_names)
+            for split in SPLIT_NAMES
+        },
+        left_out=sorted(contents.left_out, key=lambda skipped: skipped.name),
         near_duplicates=[_names(cluster) for cluster in near],
         leaks=[_names(cluster) for cluster in near if len({item.split for item in cluster}) > 1],
         notes=notes,
@@ -82,7 +85,7 @@ def summarize(
     )
 
 
-def _split(items: Sequence[Item], strata_names: Sequence[str]) -> SplitReport:
+def _split_report(items: Sequence[Item], strata_names: Sequence[str]) -> SplitReport:
     rows = dict.fromkeys(strata_names, 0)
     for item in items:
         rows[item.source.stratum] += len(item.frames)
@@ -101,15 +104,15 @@ def draw(report: BuildReport, path: Path) -> None:
     from matplotlib.figure import Figure
 
     names = list(next(iter(report.splits.values())).strata)
-    # The pale half of the map first: numbers are written on it.
+    # The pale colours of the map come first, because numbers are written on them.
     colours = [colormaps["tab20"]((2 * i + 1 - i // 10) % 20) for i in range(len(names))]
-    # Names of folders are text, not formulas, and in any script: the font may lack some of it.
+    # Folder names are text, not formulas. They may be in any script, and the font may lack letters.
     with warnings.catch_warnings(), rc_context({"text.parse_math": False}):
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         legend_rows = math.ceil(len(names) / _LEGEND_COLUMNS)
         figure = Figure(figsize=(9, 3.5 + 0.25 * legend_rows), dpi=120, layout="constrained")
-        shown = {name: split for name, split in report.splits.items() if split.rows}
-        for axes, (name, split) in zip(figure.subplots(1, len(shown)), shown.items(), strict=True):
+        filled = {name: split for name, split in report.splits.items() if split.rows}
+        for axes, (name, split) in zip(figure.subplots(1, len(filled)), filled.items(), strict=True):
             counts = list(split.strata.values())
             texts = partial(_wedge_text, split.rows)
             shape = {"startangle": 90, "counterclock": False, "wedgeprops": {"edgecolor": "white"}}
@@ -123,4 +126,4 @@ def draw(report: BuildReport, path: Path) -> None:
 
 
 def _wedge_text(rows: int, percent: float) -> str:
-    return f"{percent / 100 * rows:.0f}\n{percent:.0f} %" if percent >= _LEAST_PERCENT else ""
+    return f"{percent / 100 * rows:.0f}\n{percent:.0f} %" if percent >= _MIN_TEXT_PERCENT else ""

@@ -1,4 +1,4 @@
-"""From folders of pictures or clips to the project's Parquet file, with a report beside it."""
+"""Builds the project's Parquet file from folders of pictures or clips, and a report."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 
 from whc.data import build_report, duplicates, splitting
 from whc.data.build_report import BuildReport
-from whc.data.dataset import SPLITS
+from whc.data.dataset import SPLIT_NAMES
 from whc.data.pictures import require_utf8
 from whc.data.reading import Item, read
 from whc.data.sources import BuildConfig, FileSource, SourceScan
 from whc.errors import DataError, UsageError, problem
 from whc.records import replacing
 
-PARQUET = Path("dataset.parquet")
-REPORT = Path("report", "report.json")
-PIE = Path("report", "classes.png")
+PARQUET_FILE = Path("dataset.parquet")
+REPORT_FILE = Path("report", "report.json")
+PIE_FILE = Path("report", "classes.png")
 
 _CHUNK_ROWS = 1000
 
@@ -37,56 +37,56 @@ def build(
 ) -> BuildReport:
     """Build `out/dataset.parquet`, `out/report/report.json` and `out/report/classes.png`.
 
-    All three appear when all is done; nothing is left behind when it fails or is interrupted. The same folder and
-    seed give the same bytes. Encoded frames are held in memory, as they are when a data set is read.
+    All three files appear together at the end; a failed or interrupted build leaves no file. The same folder and seed
+    give the same bytes. Encoded frames stay in memory, as when a data set is read.
 
     Args:
-        config: what to build.
-        task: whose labels the files have.
-        out: folder, made when missing; must lie outside the folder that is read.
-        on_progress: called with files read and files in all.
+        config: settings of the build.
+        task: the task of the labels.
+        out: output folder, created if missing; must lie outside the folder that is read.
+        on_progress: called with the number of files read and of all files.
 
     Raises:
-        DataError: the folder is not laid out as it should be, too much of it cannot be read, it cannot be split so
-            that every split has every class, or the result cannot be written.
+        DataError: the layout of the folder is wrong, too many files cannot be read, the groups cannot be
+            split so that every split has every class, or the result cannot be written.
         UsageError: an option does not fit the folder.
     """
     _check_out(out, config)
-    found = task.scan_files(config)
-    groups = _groups(found, config)
-    items = _without_copies(read(found, config, on_progress), found)
+    contents = task.scan_files(config)
+    groups = _groups(contents, config)
+    items = _without_copies(read(contents, config, on_progress), contents)
     items = [replace(item, group=groups[item.source.name]) for item in items]
     near = duplicates.clusters([item.appearances for item in items])
-    items = _split(_united(items, near), found, config, task.needs_every_stratum)
+    items = _split(_united(items, near), contents, config, task.needs_every_stratum)
     if task.needs_every_stratum:
-        _check_strata(items, found, config)
-    return _write(items, _clusters(items, near), found, config, out)
+        _check_strata(items, contents, config)
+    return _write(items, _clusters(items, near), contents, config, out)
 
 
 def _check_out(out: Path, config: BuildConfig) -> None:
-    """Refuse now what would fail when all has been read."""
+    """Refuse an output folder that would fail after all files are read."""
     for path in (out, config.folder):
         require_utf8(path, UsageError)
     is_inside = Path(os.path.realpath(out)).is_relative_to(os.path.realpath(config.folder))  # resolve() fails on loops
     if is_inside and config.csv is None:
         rule = f"must lie outside {config.folder}, where it would be taken for data"
         raise UsageError(problem("--out", rule, str(out), "choose another folder"))
-    there = next(path for path in (out, *out.absolute().parents) if path.exists() or path.is_symlink())
-    if not there.is_dir():
-        raise UsageError(problem("--out", "must be a folder", str(there), "choose another path"))
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists() or path.is_symlink())
+    if not existing.is_dir():
+        raise UsageError(problem("--out", "must be a folder", str(existing), "choose another path"))
 
 
-def _groups(found: SourceScan, config: BuildConfig) -> dict[str, str]:
-    """Each file's group by the file's name; without --group every file is one of its own."""
-    names = [source.name for source in found.sources]
-    if config.group is None and any(source.group for source in found.sources):
-        return {source.name: source.group or source.name for source in found.sources}
+def _groups(contents: SourceScan, config: BuildConfig) -> dict[str, str]:
+    """Each file's group, by the file's name; without --group every file has a group of its own."""
+    names = [source.name for source in contents.sources]
+    if config.group is None and any(source.group for source in contents.sources):
+        return {source.name: source.group or source.name for source in contents.sources}
     if config.group is None or (config.group, config.kind) == ("video", "videos"):
         return {name: name for name in names}
-    keys = splitting.group_names([source.inner for source in found.sources], config.group)
-    homes: dict[str, tuple[str | None, str]] = {}
-    for source, key in zip(found.sources, keys, strict=True):
-        split, name = homes.setdefault(key, (source.split, source.name))
+    keys = splitting.group_names([source.inner for source in contents.sources], config.group)
+    first_members: dict[str, tuple[str | None, str]] = {}  # split and name of each group's first file
+    for source, key in zip(contents.sources, keys, strict=True):
+        split, name = first_members.setdefault(key, (source.split, source.name))
         if split != source.split:
             rule = f"group {key!r} must lie in one split"
             next_step = "move its files together, or give the class folders unsplit with --split"
@@ -94,82 +94,83 @@ def _groups(found: SourceScan, config: BuildConfig) -> dict[str, str]:
     return dict(zip(names, keys, strict=True))
 
 
-def _without_copies(items: Sequence[Item], found: SourceScan) -> list[Item]:
-    """Items that show nothing twice: one of exact copies stays, none of those that lie in two classes.
+def _without_copies(items: Sequence[Item], contents: SourceScan) -> list[Item]:
+    """Items without exact copies: one of several copies stays, and none if their labels differ.
 
-    Of copies in several splits the one in test, or else val, stays: held-out data keeps its rows, training loses some.
+    Of copies in several splits, the one in test stays, or else the one in val, so that only training loses rows.
     """
-    alike: defaultdict[tuple[bytes, ...], list[Item]] = defaultdict(list)
+    copies_by_digest: defaultdict[tuple[bytes, ...], list[Item]] = defaultdict(list)
     for item in items:
-        alike[tuple(one.digest for one in item.appearances)].append(item)
-    kept = []
-    for same in alike.values():
-        first = max(same, key=lambda item: SPLITS.index(item.source.split or SPLITS[0]))
-        others = [item.source for item in same if item is not first]
-        contrary = next((source for source in others if source.cells != first.source.cells), None)
+        copies_by_digest[tuple(frame.digest for frame in item.appearances)].append(item)
+    remaining = []
+    for copies in copies_by_digest.values():
+        original = max(copies, key=lambda item: SPLIT_NAMES.index(item.source.split or SPLIT_NAMES[0]))
+        duplicate_sources = [item.source for item in copies if item is not original]
+        contrary = next((source for source in duplicate_sources if source.cells != original.source.cells), None)
         if contrary is None:
-            kept.append(first)
-            for source in others:
-                found.leave_out(source, "copy", f"exact copy of {first.source.name}")
+            remaining.append(original)
+            for source in duplicate_sources:
+                contents.leave_out(source, "copy", f"exact copy of {original.source.name}")
         else:
-            for item in same:
-                found.leave_out(item.source, "conflict", f"labelled in two ways: {first.source.name} = {contrary.name}")
-    return sorted(kept, key=lambda item: item.source.name)
+            for item in copies:
+                detail = f"labelled in two ways: {original.source.name} = {contrary.name}"
+                contents.leave_out(item.source, "conflict", detail)
+    return sorted(remaining, key=lambda item: item.source.name)
 
 
 def _united(items: Sequence[Item], near: Sequence[int]) -> list[Item]:
-    """Items whose groups also hold their near-duplicates, named after the first of what was united."""
+    """Items whose groups also contain their near-duplicates; a united group has the name of its first item's group."""
     keys: list[list[list[Hashable]]] = [[[cluster] for cluster in near], [[item.group] for item in items]]
     return [
-        replace(item, group=items[first].group)
-        for item, first in zip(items, duplicates.join(len(items), keys), strict=True)
+        replace(item, group=items[representative].group)
+        for item, representative in zip(items, duplicates.join(len(items), keys), strict=True)
     ]
 
 
-def _split(items: Sequence[Item], found: SourceScan, config: BuildConfig, needs_every_stratum: bool) -> list[Item]:
-    """Items with their splits: as the folder has them, or whole groups dealt out."""
+def _split(items: Sequence[Item], contents: SourceScan, config: BuildConfig, needs_every_stratum: bool) -> list[Item]:
+    """Items with their splits: those of the folder, or new ones that keep groups together."""
     if config.split is None:
         return [replace(item, split=item.source.split or "") for item in items]
     names = sorted({item.group for item in items})
-    counts = np.zeros((len(names), len(found.strata_names)), np.int64)
+    counts = np.zeros((len(names), len(contents.strata_names)), np.int64)
     number = {name: i for i, name in enumerate(names)}
     for item in items:
-        counts[number[item.group], found.strata_names.index(item.source.stratum)] += len(item.frames)
+        counts[number[item.group], contents.strata_names.index(item.source.stratum)] += len(item.frames)
     groups_of = (counts > 0).sum(0)
-    for name, groups in zip(found.strata_names, groups_of, strict=True):
-        if needs_every_stratum and groups < len(SPLITS):
-            _refuse(f"{groups} groups of {name!r} for {len(SPLITS)} splits", found, config)
-    # A stratum in fewer groups than there are splits cannot be shared out; its rows count with the others.
-    shared = counts[:, groups_of >= len(SPLITS)] if needs_every_stratum else _with_all(counts, groups_of)
+    for name, groups in zip(contents.strata_names, groups_of, strict=True):
+        if needs_every_stratum and groups < len(SPLIT_NAMES):
+            _refuse(f"{groups} groups of {name!r} for {len(SPLIT_NAMES)} splits", contents, config)
+    # A stratum with fewer groups than splits cannot be in every split; its rows only count in the total.
+    shared = counts[:, groups_of >= len(SPLIT_NAMES)] if needs_every_stratum else _with_all(counts, groups_of)
     splits = splitting.assign(shared, config.split, config.seed)
     if splits is None:
-        _refuse("groups that hold several classes and cannot be dealt out so", found, config)
-    return [replace(item, split=SPLITS[splits[number[item.group]]]) for item in items]
+        _refuse("groups that hold several classes and cannot be dealt out so", contents, config)
+    return [replace(item, split=SPLIT_NAMES[splits[number[item.group]]]) for item in items]
 
 
 def _with_all(counts: NDArray[np.int64], groups_of: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Counts of the strata that can be shared out, and of all rows."""
-    return np.column_stack([counts[:, groups_of >= len(SPLITS)], counts.sum(1)])
+    """Counts of the strata that can be in every split, and of all rows."""
+    return np.column_stack([counts[:, groups_of >= len(SPLIT_NAMES)], counts.sum(1)])
 
 
-def _check_strata(items: Sequence[Item], found: SourceScan, config: BuildConfig) -> None:
+def _check_strata(items: Sequence[Item], contents: SourceScan, config: BuildConfig) -> None:
     present = {(item.split, item.source.stratum) for item in items}
-    is_test_absent = config.split is None and all(source.split != "test" for source in found.sources)
-    for split in SPLITS[:-1] if is_test_absent else SPLITS:
-        for name in found.strata_names:
+    is_test_absent = config.split is None and all(source.split != "test" for source in contents.sources)
+    for split in SPLIT_NAMES[:-1] if is_test_absent else SPLIT_NAMES:
+        for name in contents.strata_names:
             if (split, name) not in present:
-                _refuse(f"none of {name!r} in {split}", found, config)
+                _refuse(f"none of {name!r} in {split}", contents, config)
 
 
-def _refuse(got: str, found: SourceScan, config: BuildConfig) -> NoReturn:
-    left = [left for left in found.left_out if left.reason in ("unreadable", "short", "copy", "conflict")]
-    why = f" (left out: {len(left)}, such as {left[0].name}: {left[0].detail})" if left else ""
+def _refuse(problem_text: str, contents: SourceScan, config: BuildConfig) -> NoReturn:
+    skipped = [file for file in contents.left_out if file.reason in ("unreadable", "short", "copy", "conflict")]
+    why = f" (left out: {len(skipped)}, such as {skipped[0].name}: {skipped[0].detail})" if skipped else ""
     next_step = "add people or clips of that class, or make groups smaller (near-duplicates are one group)"
-    raise DataError(f"{config.folder}: every split must have rows of every class, got {got}{why}; {next_step}")
+    raise DataError(f"{config.folder}: every split must have rows of every class, got {problem_text}{why}; {next_step}")
 
 
 def _clusters(items: Sequence[Item], near: Sequence[int]) -> list[list[Item]]:
-    """The near-duplicates, those of a cluster together."""
+    """The clusters of two or more near-duplicates."""
     members: defaultdict[int, list[Item]] = defaultdict(list)
     for item, cluster in zip(items, near, strict=True):
         members[cluster].append(item)
@@ -177,22 +178,22 @@ def _clusters(items: Sequence[Item], near: Sequence[int]) -> list[list[Item]]:
 
 
 def _write(
-    items: Sequence[Item], near: Sequence[Sequence[Item]], found: SourceScan, config: BuildConfig, out: Path
+    items: Sequence[Item], near: Sequence[Sequence[Item]], contents: SourceScan, config: BuildConfig, out: Path
 ) -> BuildReport:
-    with ExitStack() as files:  # entered one by one: what is refused names the last one
-        parquet = files.enter_context(replacing(out / PARQUET))
-        _write_rows(items, found, config, parquet)
-        report = build_report.summarize(items, near, found, config, out / PARQUET, parquet)
-        build_report.draw(report, files.enter_context(replacing(out / PIE)))
-        text = files.enter_context(replacing(out / REPORT))
+    with ExitStack() as files:  # entered one after another, so that an error names the right file
+        parquet = files.enter_context(replacing(out / PARQUET_FILE))
+        _write_rows(items, contents, config, parquet)
+        report = build_report.summarize(items, near, contents, config, out / PARQUET_FILE, parquet)
+        build_report.draw(report, files.enter_context(replacing(out / PIE_FILE)))
+        text = files.enter_context(replacing(out / REPORT_FILE))
         text.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return report
 
 
-def _write_rows(items: Sequence[Item], found: SourceScan, config: BuildConfig, path: Path) -> None:
-    ordered = sorted(items, key=lambda item: SPLITS.index(item.split))
+def _write_rows(items: Sequence[Item], contents: SourceScan, config: BuildConfig, path: Path) -> None:
+    ordered = sorted(items, key=lambda item: SPLIT_NAMES.index(item.split))
     rows = [(item, number) for item in ordered for number in item.frames]
-    schema = _schema(found, config)
+    schema = _schema(contents, config)
     is_clip = config.kind == "videos"
     with pq.ParquetWriter(path, schema) as writer:
         for start in range(0, len(rows), _CHUNK_ROWS):
@@ -201,7 +202,7 @@ def _write_rows(items: Sequence[Item], found: SourceScan, config: BuildConfig, p
                 "split": [item.split for item, _ in chunk],
                 "image_path": [item.source.name + (f"/{n:05d}.jpg" if is_clip else "") for item, n in chunk],
                 "image_bytes": [item.frames[number] for item, number in chunk],
-                **{name: [item.source.cells[name] for item, _ in chunk] for name in found.columns},
+                **{name: [item.source.cells[name] for item, _ in chunk] for name in contents.columns},
                 "video_id": [item.source.name for item, _ in chunk],
                 "timestamp": [number for _, number in chunk],
                 "person_id": [item.group for item, _ in chunk],
@@ -209,15 +210,15 @@ def _write_rows(items: Sequence[Item], found: SourceScan, config: BuildConfig, p
             writer.write_table(pa.table(columns, schema))
 
 
-def _schema(found: SourceScan, config: BuildConfig) -> pa.Schema:
+def _schema(contents: SourceScan, config: BuildConfig) -> pa.Schema:
     columns = {
         "split": pa.string(),
         "image_path": pa.string(),
         "image_bytes": pa.binary(),
-        **found.columns,
+        **contents.columns,
         "video_id": pa.string(),
         "timestamp": pa.int64(),
         "person_id": pa.string(),
     }
     frame_rate = {"whc.frame_rate": json.dumps(config.fps)} if config.fps else {}
-    return pa.schema(columns).with_metadata({**frame_rate, **found.metadata} or None)
+    return pa.schema(columns).with_metadata({**frame_rate, **contents.metadata} or None)

@@ -1,4 +1,4 @@
-"""Which rows are the frames of a clip, and in which order: by video and time, or by the rule of WHC and HSC."""
+"""The clips of a data set and the order of their frames: by video and time, or by the rule of WHC and HSC."""
 
 from __future__ import annotations
 

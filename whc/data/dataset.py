@@ -1,4 +1,4 @@
-"""A labelled data set: read from Parquet, checked, decoded once into plain arrays that every trial shares."""
+"""A labelled data set: read from Parquet, checked, and decoded once into arrays that all trials share."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from whc.data.clips import find_clips
 from whc.data.parquet import Content
 from whc.data.preprocess import INTERPOLATION, Image, decode, fault, resize
 from whc.data.row_labels import LabelSource, RowLabels
-from whc.data.split_names import ALIASES, split_named
+from whc.data.split_names import SPLIT_ALIASES, split_named
 from whc.errors import DataError, problem
 
-SPLITS = split_names.SPLITS
+SPLIT_NAMES = split_names.SPLIT_NAMES
 REQUIRED_COLUMNS = ("split", "image_bytes")
 OPTIONAL_COLUMNS = ("image_path", "video_id", "timestamp", "person_id", "source")
 MAX_UNREADABLE = 0.01
+_CHUNK_ROWS = 256
 
 Size = tuple[int, int]
 
@@ -34,11 +35,11 @@ Size = tuple[int, int]
 class Table:
     """A checked Parquet file, images still encoded.
 
-    `rows` has the columns split, image_path, video_id and person_id (the last three filled in where the file lacks
-    them), those of labels (empty where the file lacks them), and `clip`, `clip_name` and `place`, the clip that a frame
-    belongs to, by number and by name, and what orders it there. `encoded` holds the image files, row by row. `labelled`
-    is what the task reads from the rows, None where nobody asked. `clip_rule` and `split_aliases` say how clips and
-    splits were read, the latter where their names are not ours.
+    `rows` has the columns split, image_path, video_id and person_id (the last three are filled in if the file lacks
+    them), and those of labels (empty if the file lacks them). Its columns `clip` and `clip_name` are the number and the
+    name of a frame's clip; `place` orders the frames of a clip. `encoded` holds the image files, row by row. `labelled`
+    is what the task reads from the rows, None if labels were not requested. `clip_rule` says how clips were found,
+    `split_aliases` which other names of splits the file has.
     """
 
     path: Path
@@ -55,11 +56,11 @@ class Table:
 class Corpus:
     """A decoded data set of N rows; arrays only, so that Ray's object store maps it without a copy.
 
-    `images[(H, W)]` is uint8 (N, H, W, 3) RGB. `labelled` is what the rows say (`RowLabels`); with
-    `needs_every_stratum` every split has rows of every stratum. `splits` indexes SPLITS, `clips` and `groups` number
-    the clips and the people (a video where people are unknown), `timestamps` orders the frames of a clip. `row_numbers`
-    are those of the file. `unreadable` names the rows left out; `interpolation` is how images were resized,
-    `clip_rule` how clips were found.
+    `images[(H, W)]` is uint8 (N, H, W, 3) RGB. `labelled` holds the labels of the rows. With `needs_every_stratum`
+    every split has rows of every stratum. `splits` indexes SPLIT_NAMES. `clips` and `groups` number the clips and the
+    people (the videos if people are unknown), `timestamps` orders the frames of a clip. `row_numbers` are those
+    of the file. `unreadable` names the rows left out; `interpolation` is how images were resized, `clip_rule` how
+    clips were found.
     """
 
     images: Mapping[Size, Image]
@@ -78,7 +79,7 @@ class Corpus:
 
     @property
     def targets(self) -> NDArray[Any]:
-        """What a network learns of each row (N, ...)."""
+        """What a network learns for each row (N, ...)."""
         return self.labelled.targets
 
     @property
@@ -88,24 +89,24 @@ class Corpus:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Names of what targets count."""
+        """Names of the classes or labels in the targets; empty if there are none."""
         return self.labelled.labels
 
     @property
     def has_test(self) -> bool:
         """Whether there is a test split; without it nothing can be scored on test."""
-        return SPLITS.index("test") in self.splits
+        return SPLIT_NAMES.index("test") in self.splits
 
 
 def read(path: Path | Sequence[Path], task: LabelSource, is_labelled: bool = True) -> Table:
     """Read and check a Parquet file of crops, or a folder of shards.
 
     Args:
-        path: Parquet file, or a folder of them, in any of the forms that `whc.data.parquet.read` takes. Several such
-            become one data set: people and clips of one are no people and clips of another.
-        task: whose labels to read.
-        is_labelled: whether every row must have split and labels. Otherwise images are enough, and nobody asks whether
-            labels agree.
+        path: Parquet file or folder of shards, in any form that `whc.data.parquet.read` supports. Several of them
+            become one data set, in which each file has people and clips of its own.
+        task: the task of the labels.
+        is_labelled: whether every row must have a split and labels. Otherwise images are enough, and labels are not
+            checked.
 
     Raises:
         DataError: missing or corrupt file, missing columns, wrong types, unknown splits, contradictory labels.
@@ -117,11 +118,13 @@ def read(path: Path | Sequence[Path], task: LabelSource, is_labelled: bool = Tru
     rows = content.columns.to_pandas()
     for column in {*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS, *readers} - set(rows) - {"image_bytes"}:
         rows[column] = None
-    written = rows["split"].fillna("")
-    rows["split"] = written.map(lambda split: split_named(split) or split)
-    unknown = sorted(set(rows["split"]) - set(SPLITS))
+    file_splits = rows["split"].fillna("")
+    rows["split"] = file_splits.map(lambda split: split_named(split) or split)
+    unknown = sorted(set(rows["split"]) - set(SPLIT_NAMES))
     if is_labelled and unknown:
-        rule = f"must be one of {', '.join(SPLITS)} (or {', '.join(sorted(set(ALIASES) - set(SPLITS)))})"
+        rule = (
+            f"must be one of {', '.join(SPLIT_NAMES)} (or {', '.join(sorted(set(SPLIT_ALIASES) - set(SPLIT_NAMES)))})"
+        )
         raise DataError(problem(f"{name}: split", rule, unknown[0], "rename the split"))
     clips = find_clips(rows)
     frame = _filled(rows.assign(clip=clips.numbers, clip_name=clips.names, place=clips.places))
@@ -133,20 +136,20 @@ def read(path: Path | Sequence[Path], task: LabelSource, is_labelled: bool = Tru
         frame_rate=content.frame_rate,
         fingerprint=content.fingerprint,
         clip_rule=clips.rule,
-        split_aliases=_aliases(written),
+        split_aliases=_aliases(file_splits),
     )
 
 
-def _aliases(written: pd.Series[str]) -> str:
-    """Which names of splits are read as others, in words; nothing where none is."""
-    others = [name for name in sorted(set(written)) if split_named(name) not in (None, name)]
-    return ", ".join(f"{name} as {split_named(name)}" for name in others)
+def _aliases(file_splits: pd.Series[str]) -> str:
+    """The names of splits that stand for other names, in words; empty if there are none."""
+    aliases = [name for name in sorted(set(file_splits)) if split_named(name) not in (None, name)]
+    return ", ".join(f"{name} as {split_named(name)}" for name in aliases)
 
 
 def _check_columns(content: Content, path: Path, required: tuple[str, ...]) -> None:
     columns = content.columns
-    there = {*columns.column_names, *(() if content.encoded is None else ("image_bytes",))}
-    missing = [name for name in required if name not in there]
+    present = {*columns.column_names, *(() if content.encoded is None else ("image_bytes",))}
+    missing = [name for name in required if name not in present]
     if missing:
         rule = f"must have the columns {', '.join(required)}"
         raise DataError(problem(str(path), rule, list(content.names), f"add {', '.join(missing)}"))
@@ -159,10 +162,12 @@ def _check_columns(content: Content, path: Path, required: tuple[str, ...]) -> N
 
 
 def _filled(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows in which every column has a value: a row without a name is called after its number."""
-    own_row = pd.Series([f"row {i}" for i in range(len(rows))])
-    for name, instead in (("image_path", own_row), ("video_id", own_row), ("person_id", None)):
-        rows[name] = rows[name].astype(object).fillna(rows["video_id"] if instead is None else instead).astype(str)
+    """Rows in which every column has a value; a row without a name gets its number as a name."""
+    row_names = pd.Series([f"row {i}" for i in range(len(rows))])
+    for name, substitute in (("image_path", row_names), ("video_id", row_names), ("person_id", None)):
+        rows[name] = (
+            rows[name].astype(object).fillna(rows["video_id"] if substitute is None else substitute).astype(str)
+        )
     return rows
 
 
@@ -173,42 +178,22 @@ def load(
     on_progress: Callable[[int, int], None] | None = None,
     interpolation: str = INTERPOLATION,
 ) -> Corpus:
-    """Read a data set and decode every image once, at every size asked for.
+    """Read a data set and decode every image once, at all requested sizes.
 
     Args:
-        path: Parquet file, or a folder of shards; or several of them.
-        sizes: (height, width) of the inputs that will be needed.
-        task: whose labels to read.
-        on_progress: called with rows done and rows in all.
-        interpolation: how images are resized, a key of `whc.data.preprocess.INTERPOLATIONS`.
+        path: Parquet file or folder of shards; or several of them.
+        sizes: (height, width) of the networks' inputs.
+        task: the task of the labels.
+        on_progress: called with the number of rows decoded and of all rows.
+        interpolation: how images are resized, a key of `whc.data.preprocess.INTERPOLATION_METHODS`.
 
     Raises:
-        DataError: as `read`; also more than 1 % of the images unreadable, a split that lacks a stratum which the task
-            needs, or no rows of train or val (test may be absent).
+        DataError: as `read`; also if more than 1 % of the images are unreadable, a split lacks a stratum that the task
+            needs, or train or val has no rows (test may be absent).
     """
     table = read(path, task)
-    assert table.labelled is not None  # noqa: S101 (it was asked for)
-    count = len(table.rows)
-    images = {size: np.zeros((count, *size, 3), np.uint8) for size in sorted(set(sizes))}
-    readable = np.ones(count, bool)
-
-    def work(start: int) -> int:
-        stop = min(start + 256, count)
-        for i, scalar in enumerate(table.encoded.slice(start, stop - start), start):
-            picture = decode(scalar.as_py() or b"")
-            if picture is None:
-                readable[i] = False
-                continue
-            for size, target in images.items():
-                target[i] = resize(picture, *size, interpolation)
-        return stop - start
-
-    done = 0
-    with ThreadPoolExecutor() as pool:
-        for finished in pool.map(work, range(0, count, 256)):
-            done += finished
-            if on_progress:
-                on_progress(done, count)
+    assert table.labelled is not None  # noqa: S101 (labels are read by default)
+    images, readable = _decode_all(table.encoded, sizes, interpolation, on_progress)
     _check_readable(table, readable)
     keep = slice(None) if readable.all() else np.flatnonzero(readable)
     rows = table.rows
@@ -216,11 +201,11 @@ def load(
         images={size: array[keep] for size, array in images.items()},
         labelled=replace(table.labelled, targets=table.labelled.targets[keep], strata=table.labelled.strata[keep]),
         needs_every_stratum=task.needs_every_stratum,
-        splits=pd.Categorical(rows["split"], SPLITS).codes.astype(np.int64)[keep],
+        splits=pd.Categorical(rows["split"], SPLIT_NAMES).codes.astype(np.int64)[keep],
         clips=rows["clip"].to_numpy(np.int64)[keep],
         groups=pd.factorize(rows["person_id"])[0].astype(np.int64)[keep],
         timestamps=rows["place"].to_numpy(np.int64)[keep],
-        row_numbers=np.arange(count)[keep],
+        row_numbers=np.arange(len(rows))[keep],
         frame_rate=table.frame_rate,
         fingerprint=table.fingerprint,
         unreadable=tuple(rows["image_path"][~readable]),
@@ -231,17 +216,48 @@ def load(
     return corpus
 
 
+def _decode_all(
+    encoded: pa.ChunkedArray,
+    sizes: Iterable[Size],
+    interpolation: str,
+    on_progress: Callable[[int, int], None] | None,
+) -> tuple[dict[Size, Image], NDArray[np.bool_]]:
+    """Images of all rows by size, uint8 (N, H, W, 3), and whether each row is readable (N,); others are black."""
+    count = len(encoded)
+    images: dict[Size, Image] = {size: np.zeros((count, *size, 3), np.uint8) for size in sorted(set(sizes))}
+    readable = np.ones(count, bool)
+
+    def decode_chunk(start: int) -> int:
+        stop = min(start + _CHUNK_ROWS, count)
+        for i, scalar in enumerate(encoded.slice(start, stop - start), start):
+            picture = decode(scalar.as_py() or b"")
+            if picture is None:
+                readable[i] = False
+                continue
+            for size, resized in images.items():
+                resized[i] = resize(picture, *size, interpolation)
+        return stop - start
+
+    decoded = 0
+    with ThreadPoolExecutor() as pool:
+        for rows in pool.map(decode_chunk, range(0, count, _CHUNK_ROWS)):
+            decoded += rows
+            if on_progress:
+                on_progress(decoded, count)
+    return images, readable
+
+
 def _check_readable(table: Table, readable: NDArray[np.bool_]) -> None:
-    bad = int((~readable).sum())
-    if bad > MAX_UNREADABLE * len(readable):
-        first = int(np.flatnonzero(~readable)[0])
-        why = fault(table.encoded[first].as_py() or b"")
+    unreadable = int((~readable).sum())
+    if unreadable > MAX_UNREADABLE * len(readable):
+        first_row = int(np.flatnonzero(~readable)[0])
+        why = fault(table.encoded[first_row].as_py() or b"")
         rule = f"at most {MAX_UNREADABLE:.0%} of the images may be unreadable (this one: {why})"
         raise DataError(
             problem(
-                f"{table.path}: {table.rows['image_path'][first]}",
+                f"{table.path}: {table.rows['image_path'][first_row]}",
                 rule,
-                f"{bad} of {len(readable)}",
+                f"{unreadable} of {len(readable)}",
                 f"list them with `whc data info {table.path}`",
             )
         )
@@ -252,7 +268,7 @@ def _check_strata(corpus: Corpus, table: Table) -> None:
     if corpus.needs_every_stratum and len(names) < 2:
         rule = "must have at least two classes"
         raise DataError(problem(f"{table.path}: label", rule, list(names), "add rows of another"))
-    for code, split in enumerate(SPLITS):
+    for code, split in enumerate(SPLIT_NAMES):
         if split not in rows:
             _check_absent(split, rows, table.path)
             continue
@@ -271,7 +287,7 @@ def _check_strata(corpus: Corpus, table: Table) -> None:
 
 def _check_absent(split: str, rows: Counter[str], path: Path) -> None:
     if split == "test":
-        return  # nothing is trained or chosen on it
+        return  # training and selection do not use it
     rule = "must have rows (only test may be absent)"
     (largest, _), *_ = rows.most_common()
     next_step = f"give a part of {largest}, whole people or clips, the split {split!r}"

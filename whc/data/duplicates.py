@@ -131,6 +131,6 @@ def _unite(
         alike = np.asarray(differing) <= allowed
         candidates = np.flatnonzero(alike.sum(1) > 1)  # every row is like itself
         near = alike[candidates] & (thumbnails[start + candidates] @ thumbnails[start:].T >= NEAR_CORRELATION)
-        for i, others in zip(rows[start + candidates], near, strict=True):
-            for label in set(labels[rows[start:][others]].tolist()) - {int(labels[i])}:
+        for i, is_near in zip(rows[start + candidates], near, strict=True):
+            for label in set(labels[rows[start:][is_near]].tolist()) - {int(labels[i])}:
                 labels[labels == label] = labels[i]

@@ -1,4 +1,4 @@
-"""Pictures with their labels in a CSV file: one row a picture."""
+"""Pictures with their labels in a CSV file, one row for each picture."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ PICTURE_COLUMN = "image"
 
 
 class TextLabels(LabelSource, Protocol):
-    """A task (`whc.tasks.Task`), as reading a CSV needs it."""
+    """A task (`whc.tasks.Task`), with the methods that reading a CSV needs."""
 
     def parse_text(
         self, rows: pd.DataFrame, labels: Sequence[str] | None, source: str
     ) -> tuple[pa.Table, Mapping[str, str]]:
-        """Columns of labels as a data set holds them, from text, and the metadata that they need."""
+        """Label columns of a data set, converted from text, and the metadata that they need."""
 
 
 def read_header(csv: Path) -> tuple[str, ...]:
@@ -40,29 +40,19 @@ def read_header(csv: Path) -> tuple[str, ...]:
 def scan(config: BuildConfig, task: TextLabels) -> SourceScan:
     """The pictures that a CSV names.
 
-    Column `image` is the path of a picture below the folder. `split` gives its split (leave it out with `--split`), and
-    `person_id` what must not lie in two splits; both may be missing. Labels are in the columns of the task.
+    Column `image` is the path of a picture below the folder. `split` is its split; it is not used with `--split`. All
+    pictures of one `person_id` are in the same split; this column may be missing. Labels are in the task's columns.
 
     Raises:
         DataError: the file cannot be read, lacks a column or a picture, or its labels are wrong.
     """
     csv = config.csv
-    assert csv is not None  # noqa: S101 (the caller asks for it)
+    assert csv is not None  # noqa: S101 (the caller checks it)
     rows = _read(csv)
-    if PICTURE_COLUMN not in rows:
-        raise DataError(problem(str(csv), f"must have a column {PICTURE_COLUMN}", list(rows), "name it so"))
-    if rows.empty:
-        raise DataError(f"{csv}: must have rows, got none; add a row for each picture")
+    _check_pictures(rows, csv)
     names = [_name(text, line, csv) for line, text in enumerate(rows[PICTURE_COLUMN], 2)]
-    repeated = rows[PICTURE_COLUMN][rows[PICTURE_COLUMN].duplicated()]
-    if len(repeated):
-        raise DataError(problem(f"{csv}: {PICTURE_COLUMN}", "must name a picture once", repeated.iloc[0], "merge them"))
-    table, metadata = task.parse_text(
-        rows[[name for name in rows if name in task.label_readers()]], config.labels, str(csv)
-    )
-    lacking = [name for name in task.required_columns if name not in table.column_names]
-    if lacking:
-        raise DataError(problem(str(csv), f"must have the columns {', '.join(lacking)}", list(rows), "add them"))
+    _check_distinct(rows, csv)
+    table, metadata = _label_table(rows, config, task, csv)
     frame = table.to_pandas()
     for name in task.label_readers().keys() - set(frame):
         frame[name] = None
@@ -91,6 +81,31 @@ def scan(config: BuildConfig, task: TextLabels) -> SourceScan:
     )
 
 
+def _check_pictures(rows: pd.DataFrame, csv: Path) -> None:
+    if PICTURE_COLUMN not in rows:
+        raise DataError(problem(str(csv), f"must have a column {PICTURE_COLUMN}", list(rows), "name it so"))
+    if rows.empty:
+        raise DataError(f"{csv}: must have rows, got none; add a row for each picture")
+
+
+def _check_distinct(rows: pd.DataFrame, csv: Path) -> None:
+    repeated = rows[PICTURE_COLUMN][rows[PICTURE_COLUMN].duplicated()]
+    if len(repeated):
+        raise DataError(problem(f"{csv}: {PICTURE_COLUMN}", "must name a picture once", repeated.iloc[0], "merge them"))
+
+
+def _label_table(
+    rows: pd.DataFrame, config: BuildConfig, task: TextLabels, csv: Path
+) -> tuple[pa.Table, Mapping[str, str]]:
+    """Label columns of all rows, and their metadata."""
+    text_columns = [name for name in rows if name in task.label_readers()]
+    table, metadata = task.parse_text(rows[text_columns], config.labels, str(csv))
+    lacking = [name for name in task.required_columns if name not in table.column_names]
+    if lacking:
+        raise DataError(problem(str(csv), f"must have the columns {', '.join(lacking)}", list(rows), "add them"))
+    return table, metadata
+
+
 def _read(csv: Path, rows: int | None = None) -> pd.DataFrame:
     import pandas as pd
 
@@ -106,7 +121,7 @@ def _read(csv: Path, rows: int | None = None) -> pd.DataFrame:
 
 
 def _name(text: str, line: int, csv: Path) -> str:
-    """The path of a picture below the folder, as on every system."""
+    """The path of a picture below the folder, with `/` between its parts."""
     path = PurePosixPath(text.replace("\\", "/"))
     if not text or path.is_absolute() or ".." in path.parts:
         rule = "must be the path of a picture below the folder"

@@ -1,4 +1,4 @@
-"""Parquet files as they come, of any writer, as columns that each have one type."""
+"""Reads Parquet files of any writer into columns that each have a fixed type."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ import pyarrow.parquet as pq
 from whc.data import shards
 from whc.errors import DataError, problem
 
-IMAGES = ("image_bytes", "image")  # ours, and Hugging Face's
+IMAGE_COLUMNS = ("image_bytes", "image")  # of whc, and of Hugging Face
 
-# What text that tells times may be, tried in this order: numbers, then ISO 8601.
-_TIMES = (pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
+# Types of times written as text, in the order of the attempts: numbers, then ISO 8601.
+_TIME_TYPES = (pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 _CHUNK_BYTES = 1 << 20
 
-MAX_UNPACKED_BYTES = 1 << 30  # of any file; of a large one _MAX_RATIO times its own size
+MAX_UNPACKED_BYTES = 1 << 30  # of a small file; large files may unpack to _MAX_RATIO times their size
 _MAX_RATIO = 100
-_LEAST_BYTES = 8  # of a row in a column
+_MIN_CELL_BYTES = 8  # of a row in a column
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Content:
     """All rows of a data set.
 
     `columns` has those of split, image_path, video_id, person_id, source (large_string), timestamp (numbers in order of
-    time; empty throughout where text tells no times) and labels (as their readers give them) that the files have.
-    `encoded` has the image files (large_binary), None where no column holds or names any. `names` are the columns as
-    they are in the file, `frame_rate` is in frames a second. `fingerprint` changes with the files and the pictures that
-    they name. `metadata` are those whose names begin with `whc.`.
+    time; all empty if the text holds no times) and labels (of the readers' types) that the files have. `encoded` has
+    the image files (large_binary), None if no column holds or names images. `names` are the columns of the first file,
+    `frame_rate` is in frames a second. `fingerprint` changes with the files and the pictures that they name. `metadata`
+    are those whose names begin with `whc.`.
     """
 
     columns: pa.Table
@@ -52,9 +52,9 @@ class Content:
 
 Columns = dict[str, pa.ChunkedArray]
 Reader = Callable[[str, pa.ChunkedArray, Mapping[bytes, bytes]], Columns]
-"""From a column's name, the column without dictionaries, and the file's metadata to columns of one type.
+"""Converts a column to columns of fixed types, from its name, its values, and the file's metadata.
 
-Raises pa.ArrowException where the column is none of this kind.
+Raises pa.ArrowException if the column is of another kind.
 """
 Readers = Mapping[str, tuple[str, Reader]]
 
@@ -63,19 +63,20 @@ def read(paths: Sequence[Path], label_readers: Readers) -> Content:
     """Read Parquet files or folders of shards as one data set.
 
     Columns may be dictionaries, or large or view types; images may be bytes, lists of bytes, or structs of bytes and
-    path as Hugging Face's `datasets` writes them, whose metadata also name an integer label. Where a row has no bytes,
-    image_path is read, relative to the folder of the file. A file without split takes it from its own name.
+    path as Hugging Face's `datasets` writes them; their metadata also name integer labels. If a row has no bytes, the
+    file of image_path is read, relative to the folder of the Parquet file. A file without a column split takes the
+    split from its own name.
 
-    Several files or folders are data sets of their own: their people and clips get different names.
+    Several files or folders have people and clips of their own, which get different names.
 
     Args:
-        paths: Parquet files or folders, one at least.
-        label_readers: columns that hold labels, with what they must be, in words, and what reads them.
+        paths: Parquet files or folders, at least one.
+        label_readers: for each label column, the required type in words, and its reader.
 
     Raises:
-        DataError: nothing there, corrupt, a column of another type, or no picture where image_path says.
+        DataError: a file is missing or corrupt, a column has another type, or the pictures of image_path are missing.
     """
-    readers = _READERS | dict(label_readers)
+    readers = _COLUMN_READERS | dict(label_readers)
     parts = [_read_source(path, readers) for path in paths]
     if len(parts) == 1:
         return parts[0]
@@ -85,7 +86,9 @@ def read(paths: Sequence[Path], label_readers: Readers) -> Content:
         next_step = "build them again with the same --fps"
         raise DataError(problem(f"{paths[0]}, {paths[1]}", rule, sorted(map(str, rates)), next_step))
     return Content(
-        columns=pa.concat_tables([_told_apart(part, i) for i, part in enumerate(parts)], promote_options="permissive"),
+        columns=pa.concat_tables(
+            [_with_distinct_names(part, i) for i, part in enumerate(parts)], promote_options="permissive"
+        ),
         encoded=_all_encoded(parts),
         names=tuple(dict.fromkeys(name for part in parts for name in part.names)),
         frame_rate=rates.pop(),
@@ -94,8 +97,8 @@ def read(paths: Sequence[Path], label_readers: Readers) -> Content:
     )
 
 
-def _told_apart(part: Content, number: int) -> pa.Table:
-    """A part's columns, with names of people and clips that no other part has."""
+def _with_distinct_names(part: Content, number: int) -> pa.Table:
+    """The columns of a part, with its number in the names of people and clips."""
     columns = {name: part.columns[name] for name in part.columns.column_names}
     for name in ("person_id", "video_id"):
         if name in columns:
@@ -112,20 +115,20 @@ def _all_encoded(parts: Sequence[Content]) -> pa.ChunkedArray | None:
 
 
 def _read_source(path: Path, readers: Readers) -> Content:
-    """One Parquet file or folder of shards."""
+    """Read a Parquet file or a folder of shards."""
     files, digest = shards.data_files(path), hashlib.sha256()
     tables, names = zip(*(_read_file(file, readers) for file in files), strict=True)
     cleaned = [_cleaned(table, readers, file) for table, file in zip(tables, files, strict=True)]
     for file in files:
         _add_file(digest, file, is_shard=len(files) > 1)
     # A column that some shards lack is empty in them.
-    whole = pa.concat_tables(cleaned, promote_options="permissive")
-    encoded = whole["image_bytes"] if "image_bytes" in whole.column_names else None
-    if "image_path" in whole.column_names:
-        encoded = _with_files(path, files[0].parent, whole["image_path"], encoded, digest)
+    combined = pa.concat_tables(cleaned, promote_options="permissive")
+    encoded = combined["image_bytes"] if "image_bytes" in combined.column_names else None
+    if "image_path" in combined.column_names:
+        encoded = _with_files(path, files[0].parent, combined["image_path"], encoded, digest)
     metadata = tables[0].schema.metadata or {}
     return Content(
-        columns=whole.select([name for name in whole.column_names if name != "image_bytes"]),
+        columns=combined.select([name for name in combined.column_names if name != "image_bytes"]),
         encoded=encoded,
         names=tuple(names[0]),
         frame_rate=_frame_rate(tables[0].schema, files[0]),
@@ -142,7 +145,7 @@ def column_names(path: Path) -> tuple[str, ...]:
     """Names of the columns of a data set, as they are in its first file.
 
     Raises:
-        DataError: nothing there, or corrupt.
+        DataError: the data set is missing or corrupt.
     """
     file = shards.data_files(path)[0]
     with _readable(file):
@@ -159,25 +162,26 @@ def _readable(file: Path) -> Iterator[None]:
 
 
 def _read_file(file: Path, readers: Readers) -> tuple[pa.Table, list[str]]:
-    """The columns that data sets use, as they are, and the names of all."""
+    """The columns that data sets use, not yet converted, and the names of all columns."""
     with _readable(file):
         with pq.ParquetFile(file) as opened:
             names = opened.schema_arrow.names
-            image = next((name for name in IMAGES if name in names), None)
-            wanted = [name for name in names if name in readers or name == image]
-            _check_size(opened.metadata, len(wanted), file)
-            table = opened.read(wanted)
+            image = next((name for name in IMAGE_COLUMNS if name in names), None)
+            used_names = [name for name in names if name in readers or name == image]
+            _check_size(opened.metadata, len(used_names), file)
+            table = opened.read(used_names)
         table.validate(full=True)
-    twice = next((name for name in wanted if wanted.count(name) > 1), None)
-    if twice:
-        raise DataError(problem(f"{file}: {twice}", "must be one column", wanted.count(twice), "drop the others"))
+    repeated = next((name for name in used_names if used_names.count(name) > 1), None)
+    if repeated:
+        count = used_names.count(repeated)
+        raise DataError(problem(f"{file}: {repeated}", "must be one column", count, "drop the others"))
     return table, names
 
 
 def _check_size(metadata: pq.FileMetaData, columns: int, file: Path) -> None:
-    """Refuse a small file that says that it unpacks to more than memory may hold: pictures hardly shrink."""
+    """Refuse a small file that unpacks to very many bytes; real pictures are compressed already."""
     groups = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
-    unpacked_bytes = max(sum(groups), metadata.num_rows * columns * _LEAST_BYTES)
+    unpacked_bytes = max(sum(groups), metadata.num_rows * columns * _MIN_CELL_BYTES)
     limit_bytes = max(MAX_UNPACKED_BYTES, _MAX_RATIO * file.stat().st_size)
     if unpacked_bytes > limit_bytes:
         rule = f"must not unpack to more than {limit_bytes} bytes"
@@ -185,7 +189,7 @@ def _check_size(metadata: pq.FileMetaData, columns: int, file: Path) -> None:
 
 
 def _add_file(digest: Any, file: Path, is_shard: bool) -> None:
-    if is_shard:  # which may take its split from its name
+    if is_shard:  # its split may come from its name
         digest.update(file.name.encode("utf-8", "surrogateescape"))
     with file.open("rb") as content:
         while chunk := content.read(_CHUNK_BYTES):
@@ -193,16 +197,16 @@ def _add_file(digest: Any, file: Path, is_shard: bool) -> None:
 
 
 def _cleaned(table: pa.Table, readers: Readers, file: Path) -> pa.Table:
-    """The columns that data sets use, each of its one type."""
+    """The columns that data sets use, each converted to its type."""
     columns: Columns = {}
     for name in table.column_names:
-        kind, reader = ("bytes", _images) if name in IMAGES else readers[name]
+        kind, reader = ("bytes", _images) if name in IMAGE_COLUMNS else readers[name]
         try:
             parts = reader(name, _plain(table[name]), table.schema.metadata or {})
         except pa.ArrowException as error:
             rule = f"must be a column of {kind}"
             raise DataError(problem(f"{file}: {name}", rule, str(table[name].type), "convert the column")) from error
-        # A column of its own goes before what another one holds beside its own values.
+        # A column of the file has priority over a column that the reader of another column adds.
         columns |= {part: values for part, values in parts.items() if part == name or part not in table.column_names}
     split = shards.split_in_name(file)
     if "split" not in columns and split:
@@ -211,7 +215,7 @@ def _cleaned(table: pa.Table, readers: Readers, file: Path) -> pa.Table:
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A dictionary's values in place of their numbers; any other column as it is."""
+    """A dictionary column as its values; any other column unchanged."""
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
@@ -221,11 +225,11 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _required(is_right: bool) -> None:
     if not is_right:
-        raise pa.ArrowTypeError  # as where there is no way to convert
+        raise pa.ArrowTypeError  # as for a column that Arrow cannot convert
 
 
 def text(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> Columns:
-    """Text alone."""
+    """Read a column of text."""
     del metadata
     _required(_is_text(column.type) or pa.types.is_null(column.type))
     return {name: column.cast(pa.large_string())}
@@ -237,14 +241,14 @@ def _names(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) 
 
 
 def integers(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> Columns:
-    """Integers alone, as int64."""
+    """Read a column of integers, as int64."""
     del metadata
     _required(pa.types.is_integer(column.type) or pa.types.is_null(column.type))
     return {name: column.cast(pa.int64())}
 
 
 def numbers(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> Columns:
-    """Numbers of any kind, as float64; empty ones stay empty."""
+    """Read a column of numbers of any kind, as float64; empty cells stay empty."""
     del metadata
     kind = column.type
     is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind)
@@ -268,7 +272,7 @@ def _times(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) 
 
 def _read_times(text: pa.ChunkedArray) -> pa.ChunkedArray:
     text = pc.utf8_trim_whitespace(text.cast(pa.large_string()))
-    for kind in _TIMES:
+    for kind in _TIME_TYPES:
         try:
             return text.cast(kind)
         except pa.ArrowInvalid:
@@ -277,23 +281,23 @@ def _read_times(text: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _images(name: str, column: pa.ChunkedArray, metadata: Mapping[bytes, bytes]) -> Columns:
-    """Image files, and their paths where a struct has them."""
+    """Read image files, and their paths if a struct has them."""
     del name
-    found: Columns = {}
+    paths: Columns = {}
     if pa.types.is_struct(column.type):
         fields = {field.name: field.type for field in column.type}
         _required("bytes" in fields)
         if "path" in fields:
-            found = _names("image_path", pc.struct_field(column, "path"), metadata)
+            paths = _names("image_path", pc.struct_field(column, "path"), metadata)
         column = _plain(pc.struct_field(column, "bytes"))
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type) or pa.types.is_fixed_size_list(column.type):
         column = pa.chunked_array([_joined(chunk) for chunk in column.chunks], pa.large_binary())
     _required(not _is_text(column.type))
-    return found | {"image_bytes": column.cast(pa.large_binary())}
+    return paths | {"image_bytes": column.cast(pa.large_binary())}
 
 
 def _joined(lists: pa.Array) -> pa.Array:
-    """Lists of numbers 0..255 as bytes, without a copy where they are bytes already."""
+    """Lists of numbers 0..255 as bytes; lists of bytes are not copied."""
     lists = lists.cast(pa.large_list(pa.uint8()))
     _required(lists.values.null_count == 0)
     buffers = [*lists.buffers()[:2], lists.values.buffers()[1]]
@@ -302,7 +306,7 @@ def _joined(lists: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(pa.large_binary(), len(lists), buffers, offset=lists.offset)
 
 
-_READERS: dict[str, tuple[str, Reader]] = {
+_COLUMN_READERS: dict[str, tuple[str, Reader]] = {
     "split": ("text", text),
     "image_path": ("text", _names),
     "video_id": ("text or numbers", _names),
@@ -313,7 +317,7 @@ _READERS: dict[str, tuple[str, Reader]] = {
 
 
 def class_names(metadata: Mapping[bytes, bytes]) -> list[str]:
-    """The names of `label`, as Hugging Face's `datasets` leaves them in the metadata; none where there are none."""
+    """The class names of `label` in the metadata of Hugging Face's `datasets`; empty if there are none."""
     try:
         node = json.loads(metadata.get(b"huggingface", b"{}"))
     except (ValueError, RecursionError):
@@ -323,8 +327,8 @@ def class_names(metadata: Mapping[bytes, bytes]) -> list[str]:
     return [str(name) for name in node] if isinstance(node, list) else []
 
 
-def named(numbers: pa.ChunkedArray, names: list[str]) -> pa.ChunkedArray:
-    """Names of class numbers; a number without one names itself, and below 0 nobody has labelled the row."""
+def class_labels(numbers: pa.ChunkedArray, names: list[str]) -> pa.ChunkedArray:
+    """Names of class numbers; a number without a name becomes its own name, and a negative number is an empty cell."""
 
     def name(number: int | None) -> str | None:
         if number is None or number < 0:
@@ -351,34 +355,34 @@ def _frame_rate(schema: pa.Schema, file: Path) -> float | None:
 def _with_files(
     path: Path, folder: Path, names: pa.ChunkedArray, encoded: pa.ChunkedArray | None, digest: Any
 ) -> pa.ChunkedArray:
-    """Image files, with those that image_path names where a row has no bytes."""
+    """Image files; rows without bytes get the content of the file in image_path."""
     if encoded is None:
         encoded = pa.chunked_array([pa.nulls(len(names), pa.large_binary())])
     is_empty = pc.equal(pc.fill_null(pc.binary_length(encoded), 0), 0).to_numpy()
     rows = np.flatnonzero(is_empty & pc.is_valid(names).to_numpy())
     if not len(rows):
         return encoded
-    wanted = [folder / name for name in names.take(rows).to_pylist()]
+    paths = [folder / name for name in names.take(rows).to_pylist()]
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(_file_content, wanted))
-    if not any(found):
+        new_contents = list(pool.map(_file_content, paths))
+    if not any(new_contents):
         if is_empty.all():
-            rule = f"must name pictures that are there, got none of {len(rows)}, the first {str(wanted[0])!r}"
+            rule = f"must name pictures that are there, got none of {len(rows)}, the first {str(paths[0])!r}"
             raise DataError(f"{path}: image_path: {rule}; put the pictures there, or build the file with image_bytes")
         return encoded
     contents = encoded.to_pylist()
-    for row, content in zip(rows.tolist(), found, strict=True):
+    for row, content in zip(rows.tolist(), new_contents, strict=True):
         digest.update(hashlib.sha256(content).digest())
         contents[row] = content
     return pa.chunked_array([pa.array(contents, pa.large_binary())])
 
 
 def _file_content(path: Path) -> bytes:
-    """What a picture's file holds, nothing where it cannot be read; paths may be written as on Windows."""
+    """The content of a picture's file, empty if it cannot be read; paths may have Windows separators."""
     for spelling in (path, Path(str(path).replace("\\", "/"))):
         try:
             if spelling.is_file():
                 return spelling.read_bytes()
-        except (OSError, ValueError):  # also a name that no file system takes
+        except (OSError, ValueError):  # ValueError: a name that no file system allows
             continue
     return b""

@@ -1,4 +1,4 @@
-"""Finding, listing and reading picture files: the same for predict, the demo and `whc data build`."""
+"""Finds, lists and reads picture files, in the same way for predict, the demo and `whc data build`."""
 
 from __future__ import annotations
 
@@ -149,9 +149,9 @@ def require_utf8(path: Path | str, error: type[WhcError]) -> None:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise error(f"{shown(str(path))}: must have a name in UTF-8, got other bytes; rename it") from None
+        raise error(f"{printable(str(path))}: must have a name in UTF-8, got other bytes; rename it") from None
 
 
-def shown(name: str) -> str:
+def printable(name: str) -> str:
     """A name as one line of printable text: other characters are escaped."""
     return "".join(c if is_text(c) else c.encode("unicode_escape").decode() for c in name)

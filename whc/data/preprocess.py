@@ -1,4 +1,4 @@
-"""From a picture to a network's input: functions that the trainer and the demo share.
+"""Conversion of pictures to a network's input, shared by the trainer and the demo.
 
 Pictures are RGB uint8 (height, width, 3) throughout; the network takes float32 in 0..1.
 """
@@ -17,7 +17,7 @@ from whc.environment import MAX_PIXELS
 
 Image = NDArray[np.uint8]
 
-RESIZE = "stretch"
+RESIZE_MODE = "stretch"
 INTERPOLATION = "area"
 TOO_LARGE = f"{MAX_PIXELS // 10**6} megapixels"
 
@@ -33,7 +33,7 @@ class Unreadable(Exception):
 
 
 def decode(encoded: bytes) -> Image | None:
-    """The picture that `read_image` gives, or None where it raises."""
+    """The picture that `read_image` returns, or None if it raises."""
     try:
         return read_image(encoded)
     except Unreadable:
@@ -41,7 +41,7 @@ def decode(encoded: bytes) -> Image | None:
 
 
 def fault(encoded: bytes) -> str:
-    """Why `decode` gives None."""
+    """The reason why `decode` returns None."""
     try:
         read_image(encoded)
     except Unreadable as error:
@@ -78,8 +78,8 @@ def _is_whole_png(encoded: bytes) -> bool:
     start = len(_PNG_SIGNATURE)
     while start + 12 <= len(encoded):
         kind, stop = encoded[start + 4 : start + 8], start + 8 + int.from_bytes(encoded[start : start + 4])
-        needed = kind[:1].isupper()
-        if needed and zlib.crc32(encoded[start + 4 : stop]) != int.from_bytes(encoded[stop : stop + 4]):
+        is_critical = kind[:1].isupper()
+        if is_critical and zlib.crc32(encoded[start + 4 : stop]) != int.from_bytes(encoded[stop : stop + 4]):
             return False
         if kind == b"IEND":
             return True
@@ -94,13 +94,13 @@ def resize(picture: Image, height: int, width: int, interpolation: str = INTERPO
         picture: of any size.
         height: in pixels.
         width: in pixels.
-        interpolation: a key of `INTERPOLATIONS`. `area` averages areas to shrink a picture, and is bilinear to enlarge
-            it. `bilinear` takes the four nearest pixels, however much it shrinks. `bilinear_antialias` is Pillow's
-            bilinear filter, which is wider the more it shrinks.
+        interpolation: a key of `INTERPOLATION_METHODS`. `area` averages areas to shrink a picture, and is bilinear to
+            enlarge it. `bilinear` takes the four nearest pixels at every size. `bilinear_antialias` is Pillow's
+            bilinear filter, which becomes wider as it shrinks more.
     """
     if picture.shape[:2] == (height, width):
         return picture
-    return INTERPOLATIONS[interpolation](picture, height, width)
+    return INTERPOLATION_METHODS[interpolation](picture, height, width)
 
 
 def _area(picture: Image, height: int, width: int) -> Image:
@@ -119,7 +119,7 @@ def _bilinear_antialias(picture: Image, height: int, width: int) -> Image:
     return np.asarray(Pillow.fromarray(picture).resize((width, height), Pillow.Resampling.BILINEAR))
 
 
-INTERPOLATIONS: dict[str, Callable[[Image, int, int], Image]] = {
+INTERPOLATION_METHODS: dict[str, Callable[[Image, int, int], Image]] = {
     "area": _area,
     "bilinear": _bilinear,
     "bilinear_antialias": _bilinear_antialias,
@@ -135,9 +135,10 @@ def rotate(picture: Image, degrees: float) -> Image:
 
 
 def with_margin(picture: Image, share: float) -> Image:
-    """A crop (height, width, 3) with a share of its sides more on each side, at the size that it has.
+    """A crop (height, width, 3) with margins of a share of its sides, resized to its own size.
 
-    More shows the crop mirrored at its edges (cv2.BORDER_REFLECT_101); below 0, so much is cut off on each side.
+    A margin shows the crop mirrored at its edges (cv2.BORDER_REFLECT_101). With a negative share, the crop loses that
+    share on each side.
     """
     height, width = picture.shape[:2]
     down, across = round(abs(share) * height), round(abs(share) * width)

@@ -49,10 +49,10 @@ class _UnusableFile:
 
 
 def read(contents: SourceScan, config: BuildConfig, on_progress: Callable[[int, int], None] | None) -> list[Item]:
-    """Read all files, in order; those that give no rows go to `found.left_out`.
+    """Read all files, in order; those that give no rows go to `contents.left_out`.
 
     Raises:
-        DataError: too many of them are unreadable.
+        DataError: too many files are unreadable.
     """
     stop = Event()
 

@@ -1,4 +1,4 @@
-"""What a data set holds and what is wrong with it, also where training would refuse it."""
+"""The content and the faults of a data set, even if training would refuse it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from whc.data.dataset import SPLITS, Table, read
+from whc.data.dataset import SPLIT_NAMES, Table, read
 from whc.data.preprocess import decode, fault
 from whc.data.row_labels import LabelSource
 
-EXAMPLES = 5
+MAX_EXAMPLES = 5
 _CHUNK_ROWS = 256
 
 
@@ -26,7 +26,7 @@ class _Part(BaseModel):
 
 
 class SplitReport(_Part):
-    """One split: `strata` counts rows by their kind (by label, say), kinds without rows included."""
+    """One split; `strata` counts rows by their kind (such as their label), with 0 for kinds without rows."""
 
     rows: int
     strata: dict[str, int]
@@ -35,14 +35,14 @@ class SplitReport(_Part):
 
 
 class Finding(_Part):
-    """How many there are, and the names of the first few."""
+    """The number of cases, and the names of the first few."""
 
     count: int
     examples: list[str]
 
 
 class Leaks(_Part):
-    """What lies in more than one split. An image is named by the first row of each split that shows the same pixels."""
+    """People, clips and images in more than one split; an image has the name of its first row in each split."""
 
     people: Finding
     clips: Finding
@@ -50,11 +50,11 @@ class Leaks(_Part):
 
 
 class DatasetReport(_Part):
-    """Everything `inspect` finds.
+    """The result of `inspect`.
 
-    `sizes` counts images by "WIDTHxHEIGHT" in pixels, the commonest EXAMPLES only; `frame_rate` is in frames a second.
-    Where the file does not name people, videos stand for them. `clip_rule` says how clips were found, `split_aliases`
-    which names of splits were read as ours.
+    `sizes` counts images by "WIDTHxHEIGHT" in pixels, only the MAX_EXAMPLES most common. `frame_rate` is in frames a
+    second. If the file does not name people, videos count as people. `clip_rule` says how clips were found,
+    `split_aliases` which other names of splits the file has.
     """
 
     path: str
@@ -75,15 +75,16 @@ def inspect(path: Path, task: LabelSource) -> DatasetReport:
 
     Args:
         path: Parquet file, or a folder of shards.
-        task: whose labels to read.
+        task: the task of the labels.
 
-    Goes on where `dataset.load` would refuse: splits that lack a stratum or rows, and any number of unreadable images.
+    It accepts faults that `dataset.load` refuses: splits without rows or without a stratum, and any number of
+    unreadable images.
 
     Raises:
-        DataError: as `dataset.read`, the file cannot be read as a labelled data set at all.
+        DataError: as `dataset.read`, if the file is no labelled data set.
     """
     table = read(path, task)
-    assert table.labelled is not None  # noqa: S101 (it was asked for)
+    assert table.labelled is not None  # noqa: S101 (labels are read by default)
     names = table.labelled.strata_names
     sizes, pixels = _pictures(table)
     kinds = np.array([*names, ""], object)[table.labelled.strata]
@@ -97,14 +98,14 @@ def inspect(path: Path, task: LabelSource) -> DatasetReport:
         frame_rate=table.frame_rate,
         clip_rule=table.clip_rule,
         split_aliases=table.split_aliases,
-        splits={split: _split(rows[rows["split"] == split], names) for split in SPLITS},
+        splits={split: _split(rows[rows["split"] == split], names) for split in SPLIT_NAMES},
         leaks=Leaks(
             people=_shared(rows, "person_id"),
             clips=_shared(rows, "clip_name"),
-            images=_shared(readable, "pixels", shown="image_path"),
+            images=_shared(readable, "pixels", name_column="image_path"),
         ),
         unreadable=_unreadable(table, rows["image_path"][rows["size"].isna()]),
-        sizes=dict(Counter(readable["size"]).most_common(EXAMPLES)),
+        sizes=dict(Counter(readable["size"]).most_common(MAX_EXAMPLES)),
     )
 
 
@@ -126,7 +127,7 @@ def _pictures(table: Table) -> tuple[pd.Series[str], pd.Series[str]]:
 
     with ThreadPoolExecutor() as pool:
         parts = pool.map(chunk, range(0, len(table.rows), _CHUNK_ROWS))
-        sizes, pixels = zip(*(found for part in parts for found in part), strict=True)
+        sizes, pixels = zip(*(size_and_hash for part in parts for size_and_hash in part), strict=True)
     return pd.Series(sizes, dtype="str"), pd.Series(pixels, dtype="str")
 
 
@@ -139,16 +140,16 @@ def _split(rows: pd.DataFrame, strata_names: Iterable[str]) -> SplitReport:
     )
 
 
-def _shared(rows: pd.DataFrame, key: str, shown: str = "") -> Finding:
-    """Values of `key` in more than one split, each as `value (its splits)` or by one `shown` name of each split."""
-    places: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for value, split, name in zip(rows[key], rows["split"], rows[shown or key], strict=True):
-        places[value].setdefault(split, name)
+def _shared(rows: pd.DataFrame, key: str, name_column: str = "") -> Finding:
+    """Values of `key` in more than one split: each as `value (its splits)`, or as a name from each split."""
+    names_by_split: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for value, split, name in zip(rows[key], rows["split"], rows[name_column or key], strict=True):
+        names_by_split[value].setdefault(split, name)
     leaks = []
-    for value, found in places.items():
-        if len(found) > 1:
-            by_split = [(split, found[split]) for split in SPLITS if split in found]
-            if shown:
+    for value, names in names_by_split.items():
+        if len(names) > 1:
+            by_split = [(split, names[split]) for split in SPLIT_NAMES if split in names]
+            if name_column:
                 leaks.append(" = ".join(f"{name} ({split})" for split, name in by_split))
             else:
                 leaks.append(f"{value} ({', '.join(split for split, _ in by_split)})")
@@ -156,13 +157,13 @@ def _shared(rows: pd.DataFrame, key: str, shown: str = "") -> Finding:
 
 
 def _unreadable(table: Table, names: pd.Series[str]) -> Finding:
-    """Each as `name: why it cannot be decoded`."""
-    some = names.iloc[:EXAMPLES].items()
+    """The unreadable images, each as `name: why it cannot be decoded`."""
+    examples = names.iloc[:MAX_EXAMPLES].items()
     return Finding(
-        count=len(names), examples=[f"{name}: {fault(table.encoded[row].as_py() or b'')}" for row, name in some]
+        count=len(names), examples=[f"{name}: {fault(table.encoded[row].as_py() or b'')}" for row, name in examples]
     )
 
 
 def _finding(names: Iterable[str]) -> Finding:
-    every = list(names)
-    return Finding(count=len(every), examples=every[:EXAMPLES])
+    all_names = list(names)
+    return Finding(count=len(all_names), examples=all_names[:MAX_EXAMPLES])

@@ -1,4 +1,4 @@
-"""Which rows an epoch sees, and in what order."""
+"""The rows of an epoch, and their order."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def epoch_order(strata: NDArray[np.int64], resampling: Resampling, rng: np.rando
 
 
 def stratum_weights(strata: NDArray[np.int64], resampling: Resampling, count: int) -> NDArray[np.float32]:
-    """Weight of each stratum (S,) in the loss, inverse to its rows in an epoch as resampled: 1 for equal ones.
+    """Weight of each stratum (S,) in the loss, inverse to its rows in an epoch; 1 if all strata are equal.
 
-    Where rows are drawn by `weighted`, strata are equal in expectation: 1. So is one without rows.
+    All weights are 1 with `weighted` and `balanced`, which make the strata equal. A stratum without rows weighs 1.
 
     Args:
         strata: (M,) kind of each row.
-        resampling: of the epoch.
-        count: of all strata.
+        resampling: resampling of the epoch.
+        count: number of strata S.
     """
     counts = np.bincount(strata, minlength=count)
     if resampling != "none":

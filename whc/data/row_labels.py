@@ -1,4 +1,4 @@
-"""What a task reads from the rows of a data set, and what `whc.data` asks of a task for it."""
+"""The labels of a data set's rows, and the methods of a task that read them."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class RowLabels:
     """Labels of N rows as numbers.
 
-    `targets` (N, ...) are what a network learns; `labels` name what they count, if they count anything. `strata` (N,)
-    is the kind of each row, an index of `strata_names`: splits and resampling keep the kinds in balance.
+    `targets` (N, ...) are what a network learns; `labels` names their classes or labels, if there are any. `strata`
+    (N,) is the kind of each row, an index of `strata_names`: splits and resampling keep the kinds in balance.
     """
 
     targets: NDArray[Any]
@@ -30,7 +30,7 @@ class RowLabels:
 
 
 class LabelSource(Protocol):
-    """A task (`whc.tasks.Task`), as reading needs it."""
+    """A task (`whc.tasks.Task`), with the methods that reading needs."""
 
     @property
     def required_columns(self) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ class LabelSource(Protocol):
         """Whether every split must have rows of every stratum."""
 
     def label_readers(self) -> Mapping[str, tuple[str, Reader]]:
-        """Columns of a data set that hold labels: what each must be, in words, and how it is read."""
+        """Columns of a data set that hold labels, each with its type in words and its reader."""
 
     def read_rows(self, rows: pd.DataFrame, metadata: Mapping[str, str], source: str) -> RowLabels:
-        """What the rows of a data set say; raises DataError where labels are missing or contradict each other."""
+        """Labels of the rows of a data set; raises DataError if labels are missing or contradict each other."""

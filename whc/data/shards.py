@@ -37,7 +37,7 @@ def data_files(path: Path) -> list[Path]:
     """The files of a data set, in order of their names.
 
     Raises:
-        DataError: nothing is there, or the folder is not one of shards, or a shard is missing.
+        DataError: nothing exists at the path, the folder does not hold shards, or a shard is missing.
     """
     if is_folder_of_shards(path):
         files = _parquet_files(path)
@@ -61,9 +61,9 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 def _check_complete(files: list[Path]) -> None:
     """Refuse shards that were copied in part: they would silently give a smaller data set."""
-    counted = [match for file in files if (match := _COUNTED_NAME.fullmatch(file.stem))]
-    for name, count in {(match["name"], match["count"]) for match in counted}:
-        present = sum((match["name"], match["count"]) == (name, count) for match in counted)
+    complete_names = [match for file in files if (match := _COUNTED_NAME.fullmatch(file.stem))]
+    for name, count in {(match["name"], match["count"]) for match in complete_names}:
+        present = sum((match["name"], match["count"]) == (name, count) for match in complete_names)
         if present != int(count):
             rule = f"must hold all {int(count)} shards of {name!r}"
             raise DataError(problem(str(files[0].parent), rule, present, "copy the missing ones"))

@@ -1,4 +1,4 @@
-"""What `whc data build` is asked to build, and the files that it reads."""
+"""The settings of `whc data build`, and the files that it reads."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class SourceFile:
     """A picture or clip; `name` is its path below the given folder, with `/` between the parts.
 
     `inner` is the part of the name that `--group` looks at; `split` is None while the files are not split. `stratum`
-    names its kind (`RowLabels`), `cells` are its labels by column. `group` is what must not lie in two splits, where
-    the source tells it.
+    names its kind (`RowLabels`), `cells` are its labels by column. Files of one `group` are in the same split; None if
+    the source has no groups.
     """
 
     path: Path
@@ -71,7 +71,7 @@ class SourceScan:
     """Files to read in order of their names, and files left out.
 
     `labels` and `strata_names` are as in `RowLabels`; `columns` are those of labels, with their types; `metadata` are
-    added to the data set's. `notes` are what the user should know besides.
+    added to the data set's. `notes` are further messages for the user.
     """
 
     sources: list[SourceFile] = field(default_factory=list)
@@ -88,11 +88,11 @@ class SourceScan:
 
 
 class FileSource(Protocol):
-    """A task (`whc.tasks.Task`), as building needs it."""
+    """A task (`whc.tasks.Task`), with the methods that building needs."""
 
     @property
     def needs_every_stratum(self) -> bool:
         """Whether every split must have rows of every stratum."""
 
     def scan_files(self, config: BuildConfig) -> SourceScan:
-        """The files to read with their labels; raises DataError or UsageError where they are not as they must be."""
+        """The files to read with their labels; raises DataError or UsageError if they are wrong."""

@@ -1,8 +1,8 @@
-"""The three splits, and what else they are called."""
+"""The three splits, and other names for them."""
 
 from __future__ import annotations
 
-ALIASES = {
+SPLIT_ALIASES = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -12,9 +12,9 @@ ALIASES = {
     "test": "test",
     "testing": "test",
 }
-SPLITS = tuple(dict.fromkeys(ALIASES.values()))
+SPLIT_NAMES = tuple(dict.fromkeys(SPLIT_ALIASES.values()))
 
 
 def split_named(name: str) -> str | None:
-    """The split that a name stands for, whatever its case; None when it stands for none."""
-    return ALIASES.get(name.strip().casefold())
+    """The split of a name in any case; None if the name is not that of a split."""
+    return SPLIT_ALIASES.get(name.strip().casefold())

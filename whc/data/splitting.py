@@ -1,4 +1,4 @@
-"""Whole groups (people, clips) to train, val and test: near the shares asked for, every class in each."""
+"""Assigns groups (people, clips) to train, val and test, close to given shares, with every class in each split."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from whc.data.dataset import SPLITS
+from whc.data.dataset import SPLIT_NAMES
 from whc.errors import DataError, UsageError, problem
 
 Shares = tuple[float, float, float]
 
-_ABSENT = 10.0  # what a class without rows in a split costs; shares cost less than 3 a class
-_ATTEMPTS = 8
-_LARGE = 0.01  # share of a class from which a group is dealt before the others, which come in random order
+_ABSENT_COST = 10.0  # of a class without rows in a split; wrong shares cost less than 3 a class
+_MAX_ATTEMPTS = 8
+_LARGE_SHARE = 0.01  # of a class: larger groups are assigned first, and then the others in random order
 _FRAME_NUMBER = re.compile(r"[_.-]?\d+$")
 
 
@@ -23,7 +23,7 @@ def shares(text: str) -> Shares:
     """Read `70/15/15`: the shares of train, val and test, in hundredths.
 
     Raises:
-        UsageError: not three positive numbers that add up to 100.
+        UsageError: the text is not three positive numbers that add up to 100.
     """
     try:
         train, val, test = (float(part) for part in text.split("/"))
@@ -36,17 +36,17 @@ def shares(text: str) -> Shares:
 
 
 def grouping(text: str) -> Callable[[str], str | None]:
-    """What `--group` means: a function from a file's name, class folder first, to its group (None: it has none).
+    """The function for `--group`: from a file's name, which begins with its class folder, to its group or None.
 
     `person` is the first folder below the class, or else the file's name up to its first `_`. `video` is the folders
-    below the class, or else the file's name less its number. Anything else is a regular expression, searched in the
+    below the class, or else the file's name without its number. Anything else is a regular expression, searched in the
     name, whose first group in parentheses is the key.
 
     Raises:
-        UsageError: not a regular expression, or one without a group.
+        UsageError: the text is no regular expression, or has no group.
     """
-    if text in _NAMED:
-        return _NAMED[text]
+    if text in _NAMED_GROUPINGS:
+        return _NAMED_GROUPINGS[text]
     rule = "must be person, video or a regular expression with a group in parentheses"
     try:
         pattern = re.compile(text)
@@ -77,82 +77,86 @@ def _video(name: str) -> str | None:
     return _FRAME_NUMBER.sub("", file.rpartition(".")[0]) or None
 
 
-_NAMED: dict[str, Callable[[str], str | None]] = {"person": _person, "video": _video}
+_NAMED_GROUPINGS: dict[str, Callable[[str], str | None]] = {"person": _person, "video": _video}
 
 
 def group_names(names: Sequence[str], group: str) -> list[str]:
     """The group of each file.
 
     Raises:
-        UsageError: `group` cannot be understood.
-        DataError: a file belongs to none.
+        UsageError: as `grouping`.
+        DataError: a file belongs to no group.
     """
     group_of = grouping(group)
-    found = [group_of(name) for name in names]
-    for name, key in zip(names, found, strict=True):
+    keys = [group_of(name) for name in names]
+    for name, key in zip(names, keys, strict=True):
         if key is None:
             next_step = "rename the file, put it in a folder below its class, or give another pattern"
             raise DataError(problem(f"--group {group}", "every file must belong to a group", name, next_step))
-    return [key for key in found if key]
+    return [key for key in keys if key]
 
 
-def assign(counts: NDArray[np.int64], wanted: Shares, seed: int) -> NDArray[np.int64] | None:
-    """Deal groups to the splits so that each class is shared out as wanted, as nearly as whole groups allow.
+def assign(counts: NDArray[np.int64], target_shares: Shares, seed: int) -> NDArray[np.int64] | None:
+    """Assign groups to the splits, so that the shares of each class come close to `target_shares`.
 
-    Large groups are dealt first and the others in random order, each to the split that lacks its classes most; then
-    single groups move for as long as that improves the shares. A class that lies in three groups or more by itself
-    reaches every split.
+    Large groups are assigned first and the others in random order, each to the split that lacks its classes most. Then
+    single groups move to other splits as long as that improves the shares. A class that is alone in three groups or
+    more reaches every split.
 
     Args:
         counts: (G, C) rows of each class in each group, each class in some group.
-        wanted: shares of train, val and test, 1 in all.
-        seed: of the order in which groups are dealt.
+        target_shares: shares of train, val and test; their sum is 1.
+        seed: seed of the random order.
 
     Returns:
-        (G,) an index of SPLITS for each group; None when some split would lack a class.
+        (G,) an index of SPLIT_NAMES for each group; None if no attempt gives every class to every split.
     """
     rows = counts / counts.sum(0)
     rng = np.random.default_rng(seed)
-    for _ in range(_ATTEMPTS):
-        splits = _dealt(rows, np.array(wanted), rng)
-        _improve(rows, np.array(wanted), splits)
-        if _held(rows, splits).min() > 0:
+    for _ in range(_MAX_ATTEMPTS):
+        splits = _initial_splits(rows, np.array(target_shares), rng)
+        _improve(rows, np.array(target_shares), splits)
+        if _shares_of_classes(rows, splits).min() > 0:
             return splits
     return None
 
 
-def _held(rows: NDArray[np.float64], splits: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(splits, C) share of each class that each split holds."""
-    return np.stack([rows[splits == split].sum(0) for split in range(len(SPLITS))])
+def _shares_of_classes(rows: NDArray[np.float64], splits: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Share of each class in each split, (splits, C)."""
+    return np.stack([rows[splits == split].sum(0) for split in range(len(SPLIT_NAMES))])
 
 
-def _dealt(rows: NDArray[np.float64], wanted: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+def _initial_splits(
+    rows: NDArray[np.float64], target_shares: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.int64]:
     splits = np.zeros(len(rows), np.int64)
-    lacking = np.repeat(wanted[:, None], rows.shape[1], 1)
+    lacking = np.repeat(target_shares[:, None], rows.shape[1], 1)
     shuffled = rng.permutation(len(rows))
     size = rows.sum(1)[shuffled]
-    for group in shuffled[np.argsort(np.where(size > _LARGE, -size, 0), kind="stable")]:
+    for group in shuffled[np.argsort(np.where(size > _LARGE_SHARE, -size, 0), kind="stable")]:
         split = int(np.argmax(lacking @ rows[group]))
         splits[group] = split
         lacking[split] -= rows[group]
     return splits
 
 
-def _improve(rows: NDArray[np.float64], wanted: NDArray[np.float64], splits: NDArray[np.int64]) -> None:
-    """Move the group that helps most to where it helps most, in place, until none helps."""
+def _improve(rows: NDArray[np.float64], target_shares: NDArray[np.float64], splits: NDArray[np.int64]) -> None:
+    """Repeat the single move of a group that improves the shares most, in place, until no move improves them."""
 
-    def cost(held: NDArray[np.float64]) -> NDArray[np.float64]:
-        # A class that has left a split leaves the rounding errors of a sum behind.
-        return np.asarray(((held - wanted[:, None]) ** 2 + _ABSENT * (held < 1e-9)).sum(-1))
+    def cost(share_of_class: NDArray[np.float64]) -> NDArray[np.float64]:
+        # Below 1e-9 is a rounding error, not a row: sums and differences of shares are not exact.
+        return np.asarray(
+            ((share_of_class - target_shares[:, None]) ** 2 + _ABSENT_COST * (share_of_class < 1e-9)).sum(-1)
+        )
 
-    everyone = np.arange(len(rows))
+    all_groups = np.arange(len(rows))
     for _ in rows:
-        held = _held(rows, splits)
-        now = cost(held)
-        grown = cost(held + rows[:, None]) - now
-        shrunk = cost(held - rows[:, None]) - now
-        change = grown + shrunk[everyone, splits][:, None]
-        change[everyone, splits] = 0
+        class_shares = _shares_of_classes(rows, splits)
+        present_cost = cost(class_shares)
+        grown = cost(class_shares + rows[:, None]) - present_cost
+        shrunk = cost(class_shares - rows[:, None]) - present_cost
+        change = grown + shrunk[all_groups, splits][:, None]
+        change[all_groups, splits] = 0
         group, split = np.unravel_index(np.argmin(change), change.shape)
         if change[group, split] > -1e-9:
             return

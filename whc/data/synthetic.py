@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from whc.data.dataset import SPLITS, Size
+from whc.data.dataset import SPLIT_NAMES, Size
 from whc.data.preprocess import Image
 from whc.errors import UsageError, problem
 from whc.records import replacing
@@ -75,7 +75,7 @@ _DARK_SKIN, _LIGHT_SKIN = np.array((86.0, 54.0, 40.0)), np.array((240.0, 196.0, 
 
 @dataclass(frozen=True)
 class _Person:
-    """Who waves: RGB skin, and proportions as factors of the average hand's."""
+    """A person: RGB skin colour, and proportions as factors of the average hand's."""
 
     skin: NDArray[np.float64]
     finger_length: float
@@ -102,21 +102,21 @@ def render(
     than 18 clips some kinds of negatives are left out.
 
     Args:
-        out: folder, made when missing.
+        out: output folder, created if missing.
         clips: number of clips.
         seed: 0 or more.
-        on_progress: called with clips done and clips in all.
+        on_progress: called with the number of clips rendered and of all clips.
 
     Raises:
         UsageError: too few clips to give every split both classes, or a negative seed.
         DataError: the folder cannot be written.
     """
-    if clips < 2 * len(SPLITS):
-        rule = f"must be at least {2 * len(SPLITS)} to give every split both classes"
+    if clips < 2 * len(SPLIT_NAMES):
+        rule = f"must be at least {2 * len(SPLIT_NAMES)} to give every split both classes"
         raise UsageError(problem("--clips", rule, clips, "ask for more clips"))
     if seed < 0:
         raise UsageError(problem("--seed", "must be 0 or more", seed, "choose another seed"))
-    people = max(len(SPLITS), clips // len(_SESSION_MOTIONS))
+    people = max(len(SPLIT_NAMES), clips // len(_SESSION_MOTIONS))
     columns: dict[str, list[object]] = {name: [] for name in _PARQUET_SCHEMA.names}
     for index in range(clips):
         for row in _rows_of_clip(seed, index, people):
@@ -203,8 +203,8 @@ def _film(person: _Person, motion: Motion, frames: int, size: Size, rng: np.rand
         picture = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
         if blur > 0.2:
             picture = cv2.GaussianBlur(picture, (0, 0), blur)
-        shown = picture * light * rng.normal(1, 0.01) + rng.normal(0, noise, picture.shape)
-        yield np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+        noisy = picture * light * rng.normal(1, 0.01) + rng.normal(0, noise, picture.shape)
+        yield np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
 def _poses(motion: Motion, frames: int, rng: np.random.Generator) -> Iterator[_Pose]:

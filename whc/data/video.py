@@ -62,7 +62,7 @@ def open_video(path: Path | str) -> Iterator[Video]:
     no longer be decoded: compare `count`.
 
     Raises:
-        DataError: nothing there, or nothing in it that can be decoded.
+        DataError: the file does not exist, or has no frame that can be decoded.
     """
     if not Path(path).is_file():
         raise DataError(f"{path}: must be a video, got nothing there; check the path")
@@ -75,13 +75,13 @@ def open_video(path: Path | str) -> Iterator[Video]:
         if width * height > MAX_PIXELS:
             rule = f"must have frames of at most {TOO_LARGE}"
             raise DataError(problem(str(path), rule, f"{width}x{height}", "make it smaller"))
-        first = read_rgb(reader)
-        if first is None:
+        first_picture = read_rgb(reader)
+        if first_picture is None:
             raise DataError(f"{path}: must have frames that can be decoded, got none; convert or download it again")
         count = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
         fps = frame_rate(reader)
-        size = (first.shape[0], first.shape[1])
-        yield Video(str(path), fps, size, count if count > 0 else None, _decoded(reader, first, fps))
+        size = (first_picture.shape[0], first_picture.shape[1])
+        yield Video(str(path), fps, size, count if count > 0 else None, _decoded(reader, first_picture, fps))
 
 
 @contextmanager
@@ -107,9 +107,9 @@ def frame_rate(reader: cv2.VideoCapture) -> float:
     return fps if math.isfinite(fps) and fps > 0 else ASSUMED_FPS
 
 
-def _decoded(reader: cv2.VideoCapture, first: Image, fps: float) -> Iterator[Frame]:
+def _decoded(reader: cv2.VideoCapture, first_picture: Image, fps: float) -> Iterator[Frame]:
     start = seconds = reader.get(cv2.CAP_PROP_POS_MSEC) / 1000
-    yield Frame(first, 0.0)
+    yield Frame(first_picture, 0.0)
     while (picture := read_rgb(reader)) is not None:
         seconds = _frame_time(reader, seconds, fps)
         yield Frame(picture, seconds - start)

@@ -1,4 +1,4 @@
-"""Windows of consecutive frames, as index arrays into a corpus: never copies of images."""
+"""Windows of consecutive frames, as index arrays into a corpus, without copies of images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whc.data.dataset import SPLITS, Corpus
+from whc.data.dataset import SPLIT_NAMES, Corpus
 from whc.errors import DataError, problem
 
 
@@ -30,7 +30,7 @@ def windows(corpus: Corpus, split: str, frames: int) -> Windows:
     Raises:
         DataError: no clip of some stratum that the task needs is long enough, or the frames of a clip have no order.
     """
-    rows = np.flatnonzero(corpus.splits == SPLITS.index(split))
+    rows = np.flatnonzero(corpus.splits == SPLIT_NAMES.index(split))
     if frames == 1:
         return Windows(rows[:, None], corpus.targets[rows], corpus.strata[rows])
     order = rows[np.lexsort((corpus.timestamps[rows], corpus.clips[rows]))]
@@ -44,10 +44,10 @@ def windows(corpus: Corpus, split: str, frames: int) -> Windows:
         raise DataError(f"split {split!r}: must have a clip of at least {frames} frames, got none; use fewer frames")
     index = order[starts[:, None] + np.arange(frames)]
     ends = index[:, -1]
-    taken = Windows(index, corpus.targets[ends], corpus.strata[ends])
-    present = set(taken.strata.tolist())
+    result = Windows(index, corpus.targets[ends], corpus.strata[ends])
+    present = set(result.strata.tolist())
     for stratum, name in enumerate(corpus.labelled.strata_names if corpus.needs_every_stratum else ()):
         if stratum not in present:
             rule = f"every class must have a clip of at least {frames} frames, {name!r} has none"
             raise DataError(problem(f"split {split!r}", rule, sorted(present), "use fewer frames"))
-    return taken
+    return result

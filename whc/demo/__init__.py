@@ -1,1 +1,1 @@
-"""Run a model on a camera, a video, a folder or a rendered clip, or over many pictures; never imports torch."""
+"""Models on a camera, a video, a folder or a rendered clip, or over many pictures; without torch."""

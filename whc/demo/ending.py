@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP end a run early, with its files finished."""
+"""Ctrl-C, SIGTERM and SIGHUP end a run early; its files are still completed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from contextlib import contextmanager
 
 
 class Ending:
-    """Which signal has asked to end, 0 while none has."""
+    """The number of the signal that ended the run, 0 before any signal."""
 
     def __init__(self) -> None:
         self.signal = 0
 
     def ask(self, number: int, _: object) -> None:
-        """Note the first signal; the second one ends at once."""
+        """Record the first signal; the second signal ends the process immediately."""
         if self.signal:
             raise KeyboardInterrupt
         self.signal = number
@@ -23,22 +23,22 @@ class Ending:
 
 @contextmanager
 def ends_on_signal() -> Iterator[Ending]:
-    """Within, the first signal is noted only: the run ends where all its outputs hold the same.
+    """In the block the first signal is only recorded, so that the run ends where all its outputs agree.
 
-    SIGTERM and SIGHUP stay ignored where they are from the start, as `nohup` does.
+    SIGTERM and SIGHUP stay ignored if they were ignored before, as with `nohup`.
     """
     ending = Ending()
     if threading.current_thread() is not threading.main_thread():
-        yield ending  # only the main thread hears signals
+        yield ending  # only the main thread receives signals
         return
     names = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
     numbers = [number for name in names if (number := getattr(signal, name, None))]
-    before = {number: signal.getsignal(number) for number in numbers}
-    heard = [number for number in numbers if number == signal.SIGINT or before[number] != signal.SIG_IGN]
-    for number in heard:
+    previous_handlers = {number: signal.getsignal(number) for number in numbers}
+    handled = [number for number in numbers if number == signal.SIGINT or previous_handlers[number] != signal.SIG_IGN]
+    for number in handled:
         signal.signal(number, ending.ask)
     try:
         yield ending
     finally:
-        for number in heard:
-            signal.signal(number, before[number])
+        for number in handled:
+            signal.signal(number, previous_handlers[number])

@@ -1,4 +1,4 @@
-"""A loaded model, checked against what its file says of itself."""
+"""A loaded model, checked against the metadata of its file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whc import plugins, tasks
-from whc.data.preprocess import INTERPOLATIONS, LAYOUTS, RESIZE, Image, resize, to_input
+from whc.data.preprocess import INTERPOLATION_METHODS, LAYOUTS, RESIZE_MODE, Image, resize, to_input
 from whc.errors import ArtifactError, problem
 from whc.latency import first_pass
 from whc.plugins import NestedErrors
@@ -22,7 +22,7 @@ from whc.tasks import Outputs, Task
 
 
 class Verdict(NamedTuple):
-    """The outcome for one window: the model's output, as its task reads it, and the time it took."""
+    """The result for one window: the model's output, and the time of its forward pass in milliseconds."""
 
     output: Outputs
     latency_ms: float
@@ -43,7 +43,7 @@ class LoadedModel:
         """The model's outputs (N, ...) for windows of prepared frames (N, T, H, W, 3).
 
         Raises:
-            ArtifactError: the model gives something else than its task asks for.
+            ArtifactError: the model's outputs do not fit its task.
         """
         return self._checked(self._run(windows), len(windows))
 
@@ -56,14 +56,14 @@ class LoadedModel:
         started = perf_counter()
         raw = self._run(window[None])
         latency_ms = (perf_counter() - started) * 1000
-        # Of one number it is an array without dimensions, as a row of many is.
+        # A single number becomes an array without dimensions, like a row of several outputs.
         return Verdict(self._checked(raw, 1)[0, ...], latency_ms)
 
     def _run(self, windows: Image) -> NDArray[np.float32]:
         return self._session.run(to_input(windows, self.metadata.layout))
 
     def _checked(self, output: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
-        """The output as it is, if it is what the task says that it should be."""
+        """The output unchanged, if the task accepts it."""
         shape = self.task.output_shape
         if output.shape != (rows, *shape):
             rule = f"must give {f'numbers of shape {shape}' if shape else 'one number'} for each input"
@@ -85,13 +85,13 @@ def load(
     Args:
         path: an ONNX file exported by whc.
         runtime: name of a runtime plug-in.
-        threads: threads of one forward pass, where the runtime lets one choose.
-        wait_s: for its first pass, in a process of its own.
-        batch: windows of a pass, as many as will be run at once.
+        threads: threads of one forward pass, if the runtime supports a choice.
+        wait_s: time limit in seconds of the first pass, which runs in a separate process.
+        batch: number of windows in one pass.
 
     Raises:
-        UsageError: no such runtime, or not on this machine.
-        ArtifactError: the file cannot be loaded, its first pass gives no answer, or as `checked`.
+        UsageError: the runtime does not exist, or does not run on this machine.
+        ArtifactError: the file cannot be loaded, its first pass gives no output, or `checked` refuses it.
     """
     choice = choose(runtime, threads)
     first_pass.check(path, choice, wait_s, batch)
@@ -99,10 +99,10 @@ def load(
 
 
 def checked(session: Session) -> LoadedModel:
-    """A loaded model, run once on black frames, so that what is wrong shows before a source is opened.
+    """A loaded model, run once on black frames, so that errors appear before a source is opened.
 
     Raises:
-        ArtifactError: it is not ours, or its network and metadata disagree.
+        ArtifactError: whc did not export the file, or its network and metadata disagree.
     """
     metadata = session.metadata()
     task = _task(metadata, session.path)
@@ -117,25 +117,25 @@ def _task(metadata: ModelMetadata, path: Path) -> Task:
     try:
         return tasks.of_file(metadata)
     except NestedErrors as error:
-        first = error.cause.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        rule = f"{key!r}: {first['msg']}"
-        raise ArtifactError(problem(f"{path}: whc.task_config", rule, first["input"], next_step)) from error
+        first_error = error.cause.errors()[0]
+        key = ".".join(map(str, first_error["loc"]))
+        rule = f"{key!r}: {first_error['msg']}"
+        raise ArtifactError(problem(f"{path}: whc.task_config", rule, first_error["input"], next_step)) from error
     except ValueError as error:
         raise ArtifactError(f"{path}: whc.task: {error}; {next_step}") from error
 
 
 def _check(metadata: ModelMetadata, task: Task, input_shape: tuple[int, ...], path: Path) -> None:
-    """Refuse metadata that name what this version cannot do, or another network than the file holds."""
+    """Refuse metadata that this version does not support, or that do not fit the network in the file."""
 
-    def require(holds: bool, key: str, rule: str, got: object) -> None:
-        if not holds:
-            raise ArtifactError(problem(f"{path}: whc.{key}", rule, got, "export the model again, or upgrade whc"))
+    def require(is_met: bool, key: str, rule: str, value: object) -> None:
+        if not is_met:
+            raise ArtifactError(problem(f"{path}: whc.{key}", rule, value, "export the model again, or upgrade whc"))
 
     require(metadata.layout in LAYOUTS, "layout", f"must be one of {', '.join(LAYOUTS)}", metadata.layout)
-    require(metadata.resize == RESIZE, "resize", f"must be {RESIZE!r}", metadata.resize)
-    known = metadata.interpolation in INTERPOLATIONS
-    require(known, "interpolation", f"must be one of {', '.join(INTERPOLATIONS)}", metadata.interpolation)
+    require(metadata.resize == RESIZE_MODE, "resize", f"must be {RESIZE_MODE!r}", metadata.resize)
+    is_known = metadata.interpolation in INTERPOLATION_METHODS
+    require(is_known, "interpolation", f"must be one of {', '.join(INTERPOLATION_METHODS)}", metadata.interpolation)
     sizes = (metadata.frames, metadata.height, metadata.width)
     require(min(sizes) > 0, "frames, height, width", "must be positive", sizes)
     rate = metadata.frame_rate
@@ -144,11 +144,11 @@ def _check(metadata: ModelMetadata, task: Task, input_shape: tuple[int, ...], pa
     wrong = task.check_labels()
     require(not wrong, "labels", wrong, labels)
     require(len(set(labels)) == len(labels), "labels", "must be all different", labels)
-    # Before anything of that size is made: what a file says may be more than fits into memory.
+    # Checked before an array of that size is made: sizes in a file may exceed the memory.
     rule = f"must make at most {MAX_NUMBERS} numbers, and those of the network's input {input_shape}"
     require(3 * math.prod(sizes) <= MAX_NUMBERS, "frames, height, width", rule, sizes)
     window = np.broadcast_to(np.uint8(0), (1, metadata.frames, 3, metadata.height, metadata.width))
     packed = LAYOUTS[metadata.layout](window)
-    # A layout only rearranges: one that drops frames (still, of several) was not trained on this window.
+    # A layout only rearranges: a network whose layout drops frames was not trained on this window.
     require(packed.size == window.size, "frames", f"must suit layout {metadata.layout!r}", metadata.frames)
     require(packed.shape == input_shape, "layout", f"must describe the network's input {input_shape}", packed.shape)

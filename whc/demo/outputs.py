@@ -1,4 +1,4 @@
-"""Where results go: a video, a CSV, the screen. A file appears under its name when it is whole."""
+"""Outputs of a run: a video, a CSV file, the screen. A file gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -22,124 +22,124 @@ from whc.records import replacing
 from whc.tasks import Task
 
 MAX_HELD_SECONDS = 60.0
-_CODECS = {".webm": "VP80", ".mp4": "mp4v"}
+_VIDEO_CODECS = {".webm": "VP80", ".mp4": "mp4v"}
 _QUIT_KEYS = {ord("q"), ord("Q"), 27}
 
 
 class Result(NamedTuple):
-    """One frame of a run: its number from 0, its time in the stream, the picture drawn (RGB), the latest verdict.
+    """One frame of a run: its number from 0, its time in the stream in seconds, its drawing (RGB), the latest verdict.
 
-    `verdict` is None until there is one; `fresh` says that it was reached on this frame.
+    `verdict` is None before the first verdict; `is_fresh`: the verdict is of this frame.
     """
 
     number: int
     seconds: float
-    shown: Image
+    drawing: Image
     verdict: Verdict | None
-    fresh: bool
+    is_fresh: bool
 
 
 Write = Callable[[Result], bool]
-"""Takes the results in order; False asks to stop."""
+"""Takes the results in order; returns False to stop the run."""
 
 
 @contextmanager
 def video_file(path: Path, size: Size, fps: float) -> Iterator[Write]:
-    """A video of the drawn frames at a constant rate, in which each stands at its own time to half a frame.
+    """A video of the drawn frames at a constant rate; each frame is at its own time to within half a frame.
 
-    A frame is repeated until the next one's time has come, at most MAX_HELD_SECONDS, and left out when the next one's
-    comes within the same.
+    A frame is repeated until the time of the next frame, at most for MAX_HELD_SECONDS. It is left out if the next frame
+    has the same place in the video.
 
     Args:
         path: ends in .webm (VP8) or .mp4 (MPEG-4 part 2, which browsers do not play).
-        size: height and width of the drawn frames, even.
-        fps: frames a second at which it plays.
+        size: height and width of the drawn frames, both even.
+        fps: frames a second of the video.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the video cannot be written.
     """
-    _require_suffix(path, tuple(_CODECS))
+    _require_suffix(path, tuple(_VIDEO_CODECS))
     require_utf8(path, UsageError)
-    with _written(path) as temporary:
-        codec = cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()])
+    with _replacing_output(path) as temporary:
+        codec = cv2.VideoWriter.fourcc(*_VIDEO_CODECS[path.suffix.lower()])
         with _silent_stderr():
             writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, codec, fps, (size[1], size[0]))
         if not writer.isOpened():
             raise UsageError(f"{path}: must be a video that OpenCV can encode, got a refusal; choose --csv instead")
         reel = _Reel(writer, fps)
         try:
-            yield reel.take
+            yield reel.add
         finally:
             reel.end()
             writer.release()
-        _check_video(path, temporary, reel.written)
+        _check_video(path, temporary, reel.frames)
 
 
 class _Reel:
-    """Gives a writer of constant rate each frame as often as its time on the screen asks for."""
+    """Repeats each frame in a video of constant rate for as long as it is on the screen."""
 
     def __init__(self, writer: cv2.VideoWriter, fps: float) -> None:
         self._writer, self._fps = writer, fps
-        self._held: Image | None = None
+        self._pending: Image | None = None
         self._skipped = 0  # places of a long gap that are not filled
-        self.written = 0
+        self.frames = 0  # number of frames written
 
-    def take(self, result: Result) -> bool:
-        """Hold this frame, after the last one has been written up to its time."""
+    def add(self, result: Result) -> bool:
+        """Write the pending frame up to the time of this frame, which is pending then."""
         place = round(result.seconds * self._fps) - self._skipped
-        most = self.written + max(1, round(MAX_HELD_SECONDS * self._fps))
-        if place > most:
-            self._skipped += place - most
-        self._fill(min(place, most))
-        self._held = cv2.cvtColor(result.shown, cv2.COLOR_RGB2BGR)
+        last_place = self.frames + max(1, round(MAX_HELD_SECONDS * self._fps))
+        if place > last_place:
+            self._skipped += place - last_place
+        self._fill(min(place, last_place))
+        self._pending = cv2.cvtColor(result.drawing, cv2.COLOR_RGB2BGR)
         return True
 
     def end(self) -> None:
-        """Write the frame that is held."""
-        self._fill(self.written + 1)
+        """Write the pending frame."""
+        self._fill(self.frames + 1)
 
     def _fill(self, place: int) -> None:
-        while self._held is not None and self.written < place:
-            self._writer.write(self._held)
-            self.written += 1
+        while self._pending is not None and self.frames < place:
+            self._writer.write(self._pending)
+            self.frames += 1
 
 
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """Keep OpenCV from printing that WebM does not know AVI's name of the codec, which it then finds by itself."""
+    """Suppress a warning of OpenCV: WebM lacks AVI's name of the codec, and OpenCV then finds the right name."""
     sys.stderr.flush()
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    original, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nothing, 2)
+        os.dup2(devnull, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nothing)
+        os.dup2(original, 2)
+        os.close(original)
+        os.close(devnull)
 
 
-def _check_video(path: Path, temporary: Path, written: int) -> None:
-    """OpenCV's writer never reports a failure, such as a full disk: count what it wrote."""
+def _check_video(path: Path, temporary: Path, expected_frames: int) -> None:
+    """Count the frames of a video, because OpenCV's writer reports no failure, such as a full disk."""
     capture = cv2.VideoCapture(str(temporary), cv2.CAP_FFMPEG)
-    held = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
     capture.release()
-    if held != written:
-        raise UsageError(f"{path}: must hold {written} frames, got {max(held, 0)}; is the disk full?")
+    if frames != expected_frames:
+        raise UsageError(f"{path}: must hold {expected_frames} frames, got {max(frames, 0)}; is the disk full?")
 
 
 @contextmanager
 def csv_file(path: Path, task: Task) -> Iterator[Write]:
     """A table with a row for each frame.
 
-    Between `frame`, `seconds` and `latency_ms` stand the columns that the task has for frames. They are empty until
-    there is a verdict; `latency_ms` is empty where the verdict is an earlier frame's.
+    The columns are `frame`, `seconds`, those of the task for frames, and `latency_ms`. The task's cells are empty
+    before the first verdict; `latency_ms` is empty if the verdict is of an earlier frame.
 
     Args:
         path: ends in .csv.
-        task: of the model.
+        task: task of the model.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     header = ("frame", "seconds", *task.frame_columns, "latency_ms")
     with table(path) as write_row:
@@ -149,7 +149,7 @@ def csv_file(path: Path, task: Task) -> Iterator[Write]:
             verdict = result.verdict
             cells: Sequence[object] = [""] * (len(header) - 2)
             if verdict is not None:
-                cells = (*task.frame_cells(verdict.output), f"{verdict.latency_ms:.3f}" if result.fresh else "")
+                cells = (*task.frame_cells(verdict.output), f"{verdict.latency_ms:.3f}" if result.is_fresh else "")
             write_row((result.number, f"{result.seconds:.3f}", *cells))
             return True
 
@@ -164,36 +164,36 @@ def table(path: Path) -> Iterator[Callable[[Iterable[object]], None]]:
         UsageError: `path` does not end in .csv, is a folder, or cannot be written.
     """
     _require_suffix(path, (".csv",))
-    with _written(path) as temporary:
-        with _blames(path):
+    with _replacing_output(path) as temporary:
+        with _as_usage_error(path):
             file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
         rows = csv.writer(file)
 
         def write(row: Iterable[object]) -> None:
-            with _blames(path):
+            with _as_usage_error(path):
                 rows.writerow(row)
 
         try:
             yield write
-            with _blames(path):
+            with _as_usage_error(path):
                 file.close()
         finally:
-            with suppress(OSError):  # what has failed before fails again when the file is closed
+            with suppress(OSError):  # after a failed write, closing the file fails too
                 file.close()
 
 
 @contextmanager
-def _written(path: Path) -> Iterator[Path]:
-    """As `replacing`; an error of its own names `path`, one of the block (of the source, say) stays what it is."""
+def _replacing_output(path: Path) -> Iterator[Path]:
+    """As `replacing`, but its own errors are UsageErrors; errors of the block stay unchanged."""
     with ExitStack() as stack:
-        with _blames(path):
+        with _as_usage_error(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.is_dir():
                 raise IsADirectoryError(None, "a folder")
             temporary = stack.enter_context(replacing(path))
             temporary.touch()
         yield temporary
-        with _blames(path):
+        with _as_usage_error(path):
             stack.close()
 
 
@@ -203,7 +203,7 @@ def _require_suffix(path: Path, suffixes: Sequence[str]) -> None:
 
 
 @contextmanager
-def _blames(path: Path) -> Iterator[None]:
+def _as_usage_error(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -212,15 +212,15 @@ def _blames(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def screen(title: str, paced: bool) -> Iterator[Write]:
-    """A window on the screen; q, Esc or closing it asks to stop.
+def screen(title: str, is_paced: bool) -> Iterator[Write]:
+    """A window on the screen; q, Esc or closing the window stops the run.
 
     Args:
-        title: of the window.
-        paced: hold frames back until their time in the stream has come (a camera keeps its own).
+        title: title of the window.
+        is_paced: whether each frame waits for its time in the stream; not for a camera.
 
     Raises:
-        UsageError: this OpenCV has no windows.
+        UsageError: this OpenCV cannot open windows.
     """
     try:
         cv2.namedWindow(title, cv2.WINDOW_AUTOSIZE)
@@ -229,10 +229,10 @@ def screen(title: str, paced: bool) -> Iterator[Write]:
     started = time.monotonic()
 
     def write(result: Result) -> bool:
-        cv2.imshow(title, cv2.cvtColor(result.shown, cv2.COLOR_RGB2BGR))
-        early_ms = (result.seconds - (time.monotonic() - started)) * 1000 if paced else 0
-        pressed = cv2.waitKey(max(1, round(early_ms))) & 0xFF
-        return pressed not in _QUIT_KEYS and cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
+        cv2.imshow(title, cv2.cvtColor(result.drawing, cv2.COLOR_RGB2BGR))
+        early_ms = (result.seconds - (time.monotonic() - started)) * 1000 if is_paced else 0
+        key = cv2.waitKey(max(1, round(early_ms))) & 0xFF
+        return key not in _QUIT_KEYS and cv2.getWindowProperty(title, cv2.WND_PROP_VISIBLE) >= 1
 
     try:
         yield write

@@ -1,6 +1,6 @@
-"""What is drawn on a frame: what the model answers, in words, as a bar and as lines, and frames a second.
+"""The drawing on a frame: the model's reading as text, bar and lines, and the speed in frames a second.
 
-Everything stands on a dark panel at the lower edge, so that it reads on any background.
+Text and bar are on a dark panel at the lower edge, so that they are readable on any background.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from whc.tasks import Bar, Colour, Line, Reading
 Size = tuple[int, int]
 
 MIN_WIDTH, MIN_HEIGHT = 320, 180
-MAX_ENLARGED = 1920  # pixels; a narrow frame is padded sooner than enlarged beyond it
+MAX_ENLARGED = 1920  # pixels; beyond this a narrow frame is padded, not enlarged
 
-MAX_LETTERS = 200  # of a line of text, more than fit
+MAX_LETTERS = 200  # of a line of text: more than fit on a frame
 
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_WHITE: Colour = (255, 255, 255)
-_GREY: Colour = (170, 170, 170)
-_PANEL_SHADE = 0.25  # what is left of the picture's light under the panel
+_FONT_FACE = cv2.FONT_HERSHEY_SIMPLEX
+_WHITE_COLOUR: Colour = (255, 255, 255)
+_GREY_COLOUR: Colour = (170, 170, 170)
+_PANEL_SHADE = 0.25  # brightness of the picture under the panel, as a share
 
 
 class _Ink(NamedTuple):
@@ -38,21 +38,21 @@ class _Ink(NamedTuple):
 
 @dataclass(frozen=True)
 class Caption:
-    """What is said of one frame: the latest reading, None before the first, and frames a second, None while unknown."""
+    """The caption of a frame: the latest reading (None before the first), and frames a second (None if unknown)."""
 
     reading: Reading | None
     fps: float | None
 
 
 def canvas_size(height: int, width: int) -> Size:
-    """Height and width of what is shown for frames of a size: at least 320x180 and even, as MP4 wants."""
+    """Height and width of the canvas for frames of a size: at least 320x180, and even, as MP4 requires."""
     scale = min(max(1.0, MIN_WIDTH / width), max(1.0, MAX_ENLARGED / max(height, width)))
     tall, wide = max(MIN_HEIGHT, round(height * scale)), max(MIN_WIDTH, round(width * scale))
     return tall + tall % 2, wide + wide % 2
 
 
 def placement(frame: Size, canvas: Size) -> tuple[int, int, int, int]:
-    """Left, top, width and height of a frame centred on a canvas, as large as fits, its aspect kept."""
+    """Left, top, width and height of a frame that is centred on a canvas, as large as possible with its own aspect."""
     scale = min(canvas[0] / frame[0], canvas[1] / frame[1])
     tall, wide = max(1, round(frame[0] * scale)), max(1, round(frame[1] * scale))
     return (canvas[1] - wide) // 2, (canvas[0] - tall) // 2, wide, tall
@@ -62,59 +62,59 @@ def fit(picture: Image, canvas: Size) -> Image:
     """A copy of a frame (H, W, 3) on a black canvas (height, width, 3)."""
     height, width = picture.shape[:2]
     left, top, wide, tall = placement((height, width), canvas)
-    shown = np.zeros((*canvas, 3), np.uint8)
+    drawing = np.zeros((*canvas, 3), np.uint8)
     method = cv2.INTER_CUBIC if wide > width else cv2.INTER_AREA
-    shown[top : top + tall, left : left + wide] = cv2.resize(picture, (wide, tall), interpolation=method)
-    return shown
+    drawing[top : top + tall, left : left + wide] = cv2.resize(picture, (wide, tall), interpolation=method)
+    return drawing
 
 
 def draw(picture: Image, caption: Caption, canvas: Size, box: tuple[int, int, int, int] | None = None) -> Image:
     """A frame with its caption.
 
     Args:
-        picture: RGB uint8 (H, W, 3) of any size; left as it is.
-        caption: what to say.
+        picture: RGB uint8 (H, W, 3) of any size; not changed.
+        caption: reading and speed.
         canvas: height and width of the result, from `canvas_size`.
-        box: left, top, right and bottom of the region looked at, in pixels of `picture`; None draws no box.
+        box: left, top, right and bottom of the region that the model sees, in pixels of `picture`; None draws no box.
 
     Returns:
         RGB uint8 (*canvas, 3).
     """
-    shown = fit(picture, canvas)
-    reading = caption.reading or Reading("warming up", _GREY)
+    drawing = fit(picture, canvas)
+    reading = caption.reading or Reading("warming up", _GREY_COLOUR)
     frame: Size = (picture.shape[0], picture.shape[1])
     if box is not None:
-        _draw_box(shown, box, frame, reading.colour)
-    _draw_lines(shown, reading.lines, box or (0, 0, frame[1], frame[0]), frame)
+        _draw_box(drawing, box, frame, reading.colour)
+    _draw_lines(drawing, reading.lines, box or (0, 0, frame[1], frame[0]), frame)
     height, width = canvas
     line = max(20, min(height // 14, width // 16))  # height of a line of text
-    panel = shown[height - round(2.8 * line) :]
+    panel = drawing[height - round(2.8 * line) :]
     panel[:] = (panel * _PANEL_SHADE).astype(np.uint8)
     margin = line // 2
     speed = "" if caption.fps is None else f"{caption.fps:.0f} fps"
     speed_width = _text_width(speed, 0.6 * line)
     base = round(1.25 * line)
     _write(panel, reading.title, (margin, base), width - speed_width - 3 * margin, _Ink(line, reading.colour))
-    _write(panel, speed, (width - margin - speed_width, base), speed_width, _Ink(0.6 * line, _WHITE))
+    _write(panel, speed, (width - margin - speed_width, base), speed_width, _Ink(0.6 * line, _WHITE_COLOUR))
     if reading.bar is not None:
         _draw_bar(panel, reading.bar, line, reading.colour)
-    return shown
+    return drawing
 
 
-def _draw_box(shown: Image, box: tuple[int, int, int, int], frame: Size, colour: Colour) -> None:
-    left, top, wide, tall = placement(frame, (shown.shape[0], shown.shape[1]))
+def _draw_box(drawing: Image, box: tuple[int, int, int, int], frame: Size, colour: Colour) -> None:
+    left, top, wide, tall = placement(frame, (drawing.shape[0], drawing.shape[1]))
     x, y = wide / frame[1], tall / frame[0]
-    first = (left + round(box[0] * x), top + round(box[1] * y))
-    last = (left + round(box[2] * x) - 1, top + round(box[3] * y) - 1)
-    thickness = max(2, shown.shape[0] // 270)
-    cv2.rectangle(shown, first, last, (0, 0, 0), 2 * thickness + 1)
-    cv2.rectangle(shown, first, last, colour, thickness)
+    corner = (left + round(box[0] * x), top + round(box[1] * y))
+    opposite_corner = (left + round(box[2] * x) - 1, top + round(box[3] * y) - 1)
+    thickness = max(2, drawing.shape[0] // 270)
+    cv2.rectangle(drawing, corner, opposite_corner, (0, 0, 0), 2 * thickness + 1)
+    cv2.rectangle(drawing, corner, opposite_corner, colour, thickness)
 
 
-def _draw_lines(shown: Image, lines: Sequence[Line], box: tuple[int, int, int, int], frame: Size) -> None:
-    """Lines in shares of the region looked at, which `box` gives in pixels of the frame."""
-    left, top, wide, tall = placement(frame, (shown.shape[0], shown.shape[1]))
-    thickness = max(2, shown.shape[0] // 180)
+def _draw_lines(drawing: Image, lines: Sequence[Line], box: tuple[int, int, int, int], frame: Size) -> None:
+    """Draw lines, whose points are in shares of `box`; `box` is in pixels of the frame."""
+    left, top, wide, tall = placement(frame, (drawing.shape[0], drawing.shape[1]))
+    thickness = max(2, drawing.shape[0] // 180)
 
     def place(point: tuple[float, float]) -> tuple[int, int]:
         x = box[0] + point[0] * (box[2] - box[0])
@@ -122,16 +122,16 @@ def _draw_lines(shown: Image, lines: Sequence[Line], box: tuple[int, int, int, i
         return left + round(x * wide / frame[1]), top + round(y * tall / frame[0])
 
     for line in lines:
-        cv2.line(shown, place(line.start), place(line.end), line.colour, thickness, cv2.LINE_AA)
+        cv2.line(drawing, place(line.start), place(line.end), line.colour, thickness, cv2.LINE_AA)
 
 
 def _draw_bar(panel: Image, bar: Bar, line: int, colour: Colour) -> None:
-    """The second line: the bar's name, the bar, its number."""
+    """Draw the second line: the bar's name, the bar, its number."""
     margin, width, base = line // 2, panel.shape[1], round(2.25 * line)
     number = f"{bar.share:.2f}"
     number_left = width - margin - _text_width("0.00", 0.6 * line)
     name_width = min(_text_width(bar.name, 0.6 * line), width // 3)
-    ink = _Ink(0.6 * line, _WHITE)
+    ink = _Ink(0.6 * line, _WHITE_COLOUR)
     _write(panel, bar.name, (margin, base), name_width, ink)
     _write(panel, number, (number_left, base), width, ink)
     left, right = 2 * margin + name_width, number_left - margin
@@ -140,11 +140,11 @@ def _draw_bar(panel: Image, bar: Bar, line: int, colour: Colour) -> None:
     cv2.rectangle(panel, (left, top), (left + round(bar.share * (right - left)), bottom), colour, cv2.FILLED)
     if bar.tick is not None:
         tick = left + round(bar.tick * (right - left))
-        cv2.line(panel, (tick, top - line // 8), (tick, bottom + line // 8), _WHITE, max(1, line // 12))
+        cv2.line(panel, (tick, top - line // 8), (tick, bottom + line // 8), _WHITE_COLOUR, max(1, line // 12))
 
 
 def _scale(height: float) -> float:
-    """Font scale that makes capitals 0.75 of a line of this height; at scale 1 Hershey's are 21 px high."""
+    """Font scale for capitals of 0.75 of the line height; at scale 1 Hershey's capitals are 21 px high."""
     return 0.75 * height / 21
 
 
@@ -153,7 +153,7 @@ def _thickness(height: float) -> int:
 
 
 def _plain(text: str) -> str:
-    """Text in the letters that OpenCV can draw: accents dropped, anything else foreign shown as `?`."""
+    """Text in the letters that OpenCV can draw: without accents, and `?` for all other letters."""
     bare = "".join(
         letter for letter in unicodedata.normalize("NFKD", text[:MAX_LETTERS]) if not unicodedata.combining(letter)
     )
@@ -161,15 +161,15 @@ def _plain(text: str) -> str:
 
 
 def _text_width(text: str, height: float) -> int:
-    (width, _), _ = cv2.getTextSize(_plain(text), _FONT, _scale(height), _thickness(height))
+    (width, _), _ = cv2.getTextSize(_plain(text), _FONT_FACE, _scale(height), _thickness(height))
     return int(width)
 
 
-def _write(panel: Image, text: str, origin: tuple[int, int], room: int, ink: _Ink) -> None:
-    """Write on one line; text wider than `room` pixels loses its end."""
+def _write(panel: Image, text: str, origin: tuple[int, int], max_width: int, ink: _Ink) -> None:
+    """Write on one line; text wider than `max_width` pixels loses its end."""
     text, height = _plain(text), ink.height
-    if _text_width(text, height) > room:
-        while text and _text_width(text + "..", height) > room:
+    if _text_width(text, height) > max_width:
+        while text and _text_width(text + "..", height) > max_width:
             text = text[:-1]
         text += ".."
-    cv2.putText(panel, text, origin, _FONT, _scale(height), ink.colour, _thickness(height), cv2.LINE_AA)
+    cv2.putText(panel, text, origin, _FONT_FACE, _scale(height), ink.colour, _thickness(height), cv2.LINE_AA)

@@ -19,30 +19,29 @@ from whc.demo.crops import Crop, Crops, Target, open_crops, parquet_crops
 from whc.demo.ending import Ending, ends_on_signal
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import table
-from whc.demo.regions import WHOLE, Region
+from whc.demo.regions import WHOLE_FRAME, Region
 from whc.demo.window import Window
 from whc.errors import DataError
 from whc.records import Metric
 from whc.tasks import Outputs, Task
 
-BATCH = 32  # what a network keeps of more does not fit into a core's cache
-EXAMPLES = 5
-_CHUNK_PICTURES = 32  # that a thread decodes at once
+BATCH_WINDOWS = 32  # activations of larger batches do not fit into a core's cache
+MAX_EXAMPLES = 5
+_CHUNK_PICTURES = 32  # pictures that a thread decodes at a time
 
 Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
-_Look = Image | Unreadable
-_Chunk = tuple[list[Crop], Future[list[_Look]]]
+_PictureOrError = Image | Unreadable
+_Chunk = tuple[list[Crop], Future[list[_PictureOrError]]]
 
 
 class PredictSummary(BaseModel):
-    """What was predicted.
+    """Summary of a prediction.
 
-    `called` counts rows by answer; `scores` are in `metric` by split ("all" where rows have none), empty where nobody
-    says what is true.
-    `unreadable` counts the pictures left out; `examples` says of the first few `name: why`. `seconds` is wall time,
-    `images_per_second` counts all pictures over it, decoding and writing included. `signal` is the number of the signal
-    that ended the run early, 0 when none did.
+    `called` counts rows by answer. `scores` are in `metric`, by split ("all" for rows without a split), empty if the
+    source has no true targets. `unreadable` counts the pictures left out; `examples` lists the first few as
+    `name: reason`. `seconds` is wall time. `images_per_second` counts all pictures in that time, with decoding and
+    writing. `signal` is the number of the signal that ended the run early, 0 if there was none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -79,34 +78,33 @@ def predict(
     out: Path,
     *,
     split: str | None = None,
-    region: Region = WHOLE,
-    on_progress: Progress = lambda done, total: None,
+    region: Region = WHOLE_FRAME,
+    on_progress: Progress = lambda count, total: None,
 ) -> PredictSummary:
-    """Run a model over all pictures of a source; the table appears when it is whole.
+    """Run a model over all pictures of a source; the table gets its name only when it is complete.
 
-    Ctrl-C, SIGTERM or SIGHUP finish it with the rows so far.
+    Ctrl-C, SIGTERM or SIGHUP complete the table with the rows so far.
 
-    A row begins with what is told of the picture: `path` below a folder; `row`, `path`, `split` and `true_label` of a
-    Parquet file (the last two where it has them; what is true as its task has it); `frame` and `seconds` of a video.
-    Then come the columns of the task. A model of several frames has a row for
-    each full window, that of its last frame; windows stay within a clip (video_id, video or folder), at the model's
-    frames a second where both rates are known.
+    The first columns depend on the source: `path` for a folder; `row`, `path`, `split` and those of the true answer for
+    a Parquet file (the last ones only if the file has them); `frame` and `seconds` for a video. The columns of the task
+    follow. A model of several frames has a row for each full window, with the cells of the window's last frame. Windows
+    stay within a clip (video_id, video or folder). They are at the model's frames a second if both rates are known.
 
     Args:
-        model: what to run.
+        model: the model to run.
         source: folder of images (and its subfolders), image, Parquet file or video.
         out: CSV file to write.
-        split: the only split of a Parquet file to take.
+        split: the split of a Parquet file to predict; None: all rows.
         region: the part of each picture that the model sees.
-        on_progress: called with pictures done and pictures in all.
+        on_progress: called with the number of pictures processed and of all pictures.
 
     Raises:
-        ArtifactError: the model does not give what its task asks for.
+        ArtifactError: the model's outputs do not fit its task.
         DataError: the source cannot be used, has labels that the model does not know, or gives no row.
-        UsageError: `out` cannot be written, or a split of something that has none.
+        UsageError: `out` cannot be written, or a split is given, but the source has no splits.
     """
     started = time.perf_counter()
-    about = model.metadata
+    frames = model.metadata.frames
 
     def prepare(picture: Image) -> Image:
         return model.prepare(region.crop(picture))
@@ -114,14 +112,14 @@ def predict(
     with (
         ends_on_signal() as ending,
         table(out) as write,
-        open_crops(source, prepare, model.task, about.frames, split) as crops,
+        open_crops(source, prepare, model.task, frames, split) as crops,
     ):
         write((*crops.columns, *model.task.columns))
-        run = _Run(model, crops, ending, on_progress)
-        for row in run.rows():
+        prediction = _Prediction(model, crops, ending, on_progress)
+        for row in prediction.rows():
             write(row)
-        run.require_rows()
-    return run.summary(out, time.perf_counter() - started)
+        prediction.require_rows()
+    return prediction.summary(out, time.perf_counter() - started)
 
 
 def write_outputs(
@@ -144,68 +142,68 @@ def write_outputs(
     with table(out) as write:
         write((*crops.columns, *task.columns))
         for crop in crops.pictures:
-            number, *_ = crop.told
+            number, *_ = crop.cells
             if isinstance(number, int) and number in outputs:
                 for cells in task.table_rows(outputs[number]):
-                    write((*crop.told, *cells))
+                    write((*crop.cells, *cells))
 
 
 def _as_it_is(picture: Image) -> Image:
     return picture
 
 
-class _Run:
-    """One pass over the pictures, and what is counted on the way."""
+class _Prediction:
+    """One pass over the pictures, with its counts."""
 
     def __init__(self, model: LoadedModel, crops: Crops, ending: Ending, on_progress: Progress) -> None:
         self._model, self._crops, self._ending, self._on_progress = model, crops, ending, on_progress
-        self._done = self._decisions = self._short_clips = 0
+        self._processed = self._decisions = self._short_clips = 0
         self._unreadable: list[str] = []
         self._called: Counter[str] = Counter()
         self._scored: defaultdict[str, list[tuple[Outputs, Target]]] = defaultdict(list)
 
     def rows(self) -> Iterator[tuple[object, ...]]:
-        """The rows of the table, up to a signal that asks to end."""
+        """The rows of the table, up to a signal that ends the run."""
         task = self._model.task
-        for batch in _chunks(self._windows(), BATCH):
+        for batch in _chunks(self._windows(), BATCH_WINDOWS):
             if self._ending.signal:
                 return
             outputs = self._model.outputs(np.stack([window for window, _ in batch]))
-            self._called.update(task.counted(outputs))
+            self._called.update(task.answer_counts(outputs))
             self._decisions += len(batch)
             for place, (_, crop) in enumerate(batch):
                 output = outputs[place, ...]
                 if crop.target is not None:
                     self._scored[crop.split or "all"].append((output, crop.target))
                 for cells in task.table_rows(output):
-                    yield (*crop.told, *cells)
+                    yield (*crop.cells, *cells)
 
     def _windows(self) -> Iterator[tuple[Image, Crop]]:
         """Full windows (T, H, W, 3), each with its last picture."""
-        about = self._model.metadata
-        rate = about.frame_rate if about.frames > 1 else None  # single images need no rhythm
-        window, clip = Window(about.frames, rate, self._crops.fps), None
+        frames = self._model.metadata.frames
+        rate = self._model.metadata.frame_rate if frames > 1 else None  # single images are all used
+        window, clip = Window(frames, rate, self._crops.fps), None
         for crop, picture in self._pictures():
             if isinstance(picture, Unreadable):
                 self._unreadable.append(f"{crop.name}: {picture}")
                 continue
             if crop.clip != clip:
                 self._short_clips += clip is not None and window.missing > 0
-                window, clip = Window(about.frames, rate, self._crops.fps), crop.clip
+                window, clip = Window(frames, rate, self._crops.fps), crop.clip
             if window.takes(crop.seconds):
                 window.push(picture)
                 if not window.missing:
                     yield window.stack(), crop
         self._short_clips += window.missing > 0
 
-    def _pictures(self) -> Iterator[tuple[Crop, _Look]]:
-        """Pictures in their order, decoded in threads ahead of time."""
+    def _pictures(self) -> Iterator[tuple[Crop, _PictureOrError]]:
+        """Pictures in their order, decoded by threads in advance."""
         workers = os.cpu_count() or 1
         pool = ThreadPoolExecutor(workers)
         waiting: deque[_Chunk] = deque()
         try:
             for chunk in _chunks(self._crops.pictures, _CHUNK_PICTURES):
-                waiting.append((chunk, pool.submit(_look, chunk)))
+                waiting.append((chunk, pool.submit(_load_pictures, chunk)))
                 if len(waiting) > 2 * workers:
                     yield from self._decoded(waiting.popleft())
             while waiting:
@@ -213,41 +211,41 @@ class _Run:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _decoded(self, chunk_and_pictures: _Chunk) -> Iterator[tuple[Crop, _Look]]:
+    def _decoded(self, chunk_and_pictures: _Chunk) -> Iterator[tuple[Crop, _PictureOrError]]:
         chunk, pictures = chunk_and_pictures
         yield from zip(chunk, pictures.result(), strict=True)
-        self._done += len(chunk)
-        self._on_progress(self._done, max(self._done, self._crops.count or 0))
+        self._processed += len(chunk)
+        self._on_progress(self._processed, max(self._processed, self._crops.count or 0))
 
     def require_rows(self) -> None:
-        """Raise a DataError when there was no decision."""
+        """Raise a DataError if there was no decision."""
         if self._decisions:
             return
         if self._ending.signal:
-            raise KeyboardInterrupt  # there is nothing to keep
-        source, about = self._crops.source, self._model.metadata
-        if len(self._unreadable) == self._done:
+            raise KeyboardInterrupt  # the table has no rows to keep
+        source, metadata = self._crops.source, self._model.metadata
+        if len(self._unreadable) == self._processed:
             rule = "must hold images that can be decoded"
-            raise DataError(f"{source}: {rule}, got none of {self._done}; check the first, {self._unreadable[0]}")
-        rate = f" at {about.frame_rate:g} a second" if about.frame_rate else ""
-        rule = f"must have a clip of at least {about.frames} frames{rate}"
+            raise DataError(f"{source}: {rule}, got none of {self._processed}; check the first, {self._unreadable[0]}")
+        rate = f" at {metadata.frame_rate:g} a second" if metadata.frame_rate else ""
+        rule = f"must have a clip of at least {metadata.frames} frames{rate}"
         raise DataError(f"{source}: {rule}, got none; choose a model of fewer frames")
 
     def _notes(self) -> list[str]:
-        about, fps = self._model.metadata, self._crops.fps
+        metadata, fps = self._model.metadata, self._crops.fps
         notes = [self._crops.note] if self._crops.note else []
         if self._short_clips:
-            notes.append(f"{self._short_clips} clips without rows, shorter than {about.frames} frames")
-        if about.frames > 1 and about.frame_rate and fps and fps < 0.9 * about.frame_rate:
-            notes.append(f"the model was trained on {about.frame_rate:g} frames a second, the source has {fps:g}")
+            notes.append(f"{self._short_clips} clips without rows, shorter than {metadata.frames} frames")
+        if metadata.frames > 1 and metadata.frame_rate and fps and fps < 0.9 * metadata.frame_rate:
+            notes.append(f"the model was trained on {metadata.frame_rate:g} frames a second, the source has {fps:g}")
         if self._ending.signal:
-            notes.append(f"interrupted after {self._done} of {self._crops.count or 'unknown many'} pictures")
-        elif self._crops.count and self._done < 0.9 * self._crops.count:
-            notes.append(f"the source ended early, after {self._done} of {self._crops.count} frames")
+            notes.append(f"interrupted after {self._processed} of {self._crops.count or 'unknown many'} pictures")
+        elif self._crops.count and self._processed < 0.9 * self._crops.count:
+            notes.append(f"the source ended early, after {self._processed} of {self._crops.count} frames")
         return notes
 
     def summary(self, out: Path, seconds: float) -> PredictSummary:
-        """What there is to tell."""
+        """The summary of the run."""
         return PredictSummary(
             model=str(self._model.path),
             source=self._crops.source,
@@ -257,9 +255,9 @@ class _Run:
             scores={split: self._score(rows) for split, rows in self._scored.items()},
             metric=self._model.task.metric,
             unreadable=len(self._unreadable),
-            examples=self._unreadable[:EXAMPLES],
+            examples=self._unreadable[:MAX_EXAMPLES],
             seconds=seconds,
-            images_per_second=self._done / seconds,
+            images_per_second=self._processed / seconds,
             signal=self._ending.signal,
             notes=self._notes(),
         )
@@ -269,18 +267,18 @@ class _Run:
         return float(self._model.task.judge(np.stack(outputs), np.stack(targets)).score())
 
 
-def _look(crops: list[Crop]) -> list[_Look]:
-    return [_picture(crop) for crop in crops]
+def _load_pictures(crops: list[Crop]) -> list[_PictureOrError]:
+    return [_picture_or_error(crop) for crop in crops]
 
 
-def _picture(crop: Crop) -> _Look:
+def _picture_or_error(crop: Crop) -> _PictureOrError:
     try:
-        return crop.look()
+        return crop.load()
     except Unreadable as error:
         return error
 
 
 def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
         yield chunk

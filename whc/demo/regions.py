@@ -1,4 +1,4 @@
-"""Where in the frame the classifier looks: a fixed box, the whole frame unless told otherwise."""
+"""The region of each frame that the model sees: a fixed box, by default the complete frame."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whc.errors import UsageError, problem
 
 @dataclass(frozen=True)
 class Region:
-    """A box in fractions of the frame, 0..1, the same at every frame size; `x`, `y` is its top left."""
+    """A box in fractions of the frame, 0..1, so it fits every frame size; (`x`, `y`) is its top left corner."""
 
     x: float
     y: float
@@ -32,14 +32,14 @@ class Region:
         return picture[top:bottom, left:right]
 
 
-WHOLE = Region(0, 0, 1, 1)
+WHOLE_FRAME = Region(0, 0, 1, 1)
 
 
 def parse(text: str) -> Region:
     """Read `x,y,w,h`, fractions of the frame.
 
     Raises:
-        UsageError: not four numbers, or a box that is empty or leaves the frame.
+        UsageError: the text is not four numbers, or the box is empty or partly outside the frame.
     """
     rule = "must be x,y,w,h, fractions of a box inside the frame"
     error = UsageError(problem("region", rule, text, "the middle of the frame is 0.25,0.25,0.5,0.5"))
@@ -50,7 +50,7 @@ def parse(text: str) -> Region:
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
         raise error
     x, y, width, height = numbers
-    inside = x >= 0 and y >= 0 and x + width <= 1 + 1e-9 and y + height <= 1 + 1e-9
-    if not inside or width <= 0 or height <= 0:
+    is_inside = x >= 0 and y >= 0 and x + width <= 1 + 1e-9 and y + height <= 1 + 1e-9
+    if not is_inside or width <= 0 or height <= 0:
         raise error
     return Region(x, y, width, height)

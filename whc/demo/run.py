@@ -1,4 +1,4 @@
-"""The demo's loop: frames in, verdicts drawn on them, files and a summary out."""
+"""The demo's loop: reads frames, draws verdicts on them, writes files and returns a summary."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from whc.data.pictures import shown
+from whc.data.pictures import printable
 from whc.demo import model as models
 from whc.demo import outputs, overlay
 from whc.demo.ending import Ending, ends_on_signal
 from whc.demo.model import LoadedModel, Verdict
 from whc.demo.outputs import Result, Write
-from whc.demo.regions import WHOLE, Region
+from whc.demo.regions import WHOLE_FRAME, Region
 from whc.demo.sources import Source, open_source
 from whc.demo.window import Window
 from whc.errors import UsageError
 from whc.latency import first_pass
 
-_SPEED_OVER = 30  # frames over which the speed drawn is averaged
-EXAMPLES = 5  # of unreadable images that are named
-_MISSING_SHARE = 0.1  # a video's header may be off by a frame or two; more than this is told
+_SPEED_FRAMES = 30  # frames over which the drawn speed is averaged
+MAX_EXAMPLES = 5  # unreadable images that are named
+_MISSING_SHARE = 0.1  # a note tells of more missing frames; a video's header may be wrong by one or two frames
 
 
 class DemoSummary(BaseModel):
-    """What a run did.
+    """Summary of a run.
 
-    `seconds` is wall time and `fps` frames a second over it, drawing and writing included. `latency_ms_p50` is the
-    median time of a decision (packing and forward pass), None when there was none. `shares` are those of the decisions
-    that gave each answer, 0..1, of which `headline` names what the line for people tells (none: all that were given).
-    `notes` hold what the user should know, such as files skipped.
+    `seconds` is wall time, `fps` the frames a second in that time, with drawing and writing. `latency_ms_p50` is the
+    median time of a decision (packing and forward pass), None without a decision. `shares` are the shares of the
+    decisions by answer, 0..1. `headline` names the answers in the line for people (empty: all answers that occurred).
+    `notes` tell the user of skipped files and the like.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -58,8 +58,8 @@ class DemoSummary(BaseModel):
         """The summary for people, in one line."""
         parts = [f"{self.source}: {self.frames} frames in {self.seconds:.1f} s ({self.fps:.0f} fps)"]
         if self.latency_ms_p50 is not None:
-            shown = self.headline or [answer for answer, share in self.shares.items() if share]
-            shares = ", ".join(f"{self.shares[answer]:.0%} {answer}" for answer in shown)
+            answers = self.headline or [answer for answer, share in self.shares.items() if share]
+            shares = ", ".join(f"{self.shares[answer]:.0%} {answer}" for answer in answers)
             parts.append(f"{self.decisions} decisions, {shares}")
             parts.append(f"median latency {self.latency_ms_p50:.2f} ms")
         parts += [f"wrote {path}" for path in (self.save, self.csv) if path]
@@ -73,30 +73,30 @@ def run(
     save: Path | None = None,
     csv: Path | None = None,
     display: bool = False,
-    region: Region = WHOLE,
+    region: Region = WHOLE_FRAME,
     runtime: str = "onnxruntime_cpu",
     threads: int = 1,
     wait_s: float = first_pass.WAIT_S,
 ) -> DemoSummary:
-    """Run a model on a source until it ends, the window is closed, or Ctrl-C, SIGTERM or SIGHUP.
+    """Run a model on a source until the source ends, the window is closed, or Ctrl-C, SIGTERM or SIGHUP.
 
-    The files are finished in each case.
+    The files are completed in each case.
 
     Args:
         model: an ONNX file exported by whc.
         source: a camera's number, a video, a picture, a folder of pictures; None for a rendered clip.
-        save: WebM or MP4 to write, in which frames stand at their times (10 a second for pictures).
-        csv: table to write, a row for each frame.
-        display: show the frames in a window, files and clips at their own speed.
+        save: WebM or MP4 to write, with each frame at its time (10 frames a second for pictures).
+        csv: table to write, with a row for each frame.
+        display: whether a window shows the frames, those of files and clips at their own speed.
         region: the part of each frame that the model sees.
         runtime: name of a runtime plug-in.
         threads: threads of one forward pass.
-        wait_s: for the model's first pass.
+        wait_s: time limit in seconds of the model's first pass.
 
     Raises:
         ArtifactError: the model cannot be used.
         DataError: the source cannot be used.
-        UsageError: an output cannot be written, or no such runtime.
+        UsageError: an output cannot be written, or the runtime does not exist.
     """
     if save and source and _is_same_file(save, Path(source)):
         raise UsageError(f"{save}: must be another file than the source, got the same; choose another path")
@@ -111,34 +111,36 @@ def run(
         if csv:
             writes.append(stack.enter_context(outputs.csv_file(csv, loaded.task)))
         if display:
-            writes.append(stack.enter_context(outputs.screen(f"whc: {shown(model.name)}", paced=not stream.live)))
+            writes.append(
+                stack.enter_context(outputs.screen(f"whc: {printable(model.name)}", is_paced=not stream.is_live))
+            )
         tally.follow(_results(loaded, stream, region, canvas), writes)
         return _summary(tally, stream, loaded, save, csv)
 
 
-def _is_same_file(one: Path, other: Path) -> bool:
+def _is_same_file(first_path: Path, second_path: Path) -> bool:
     try:
-        return one.samefile(other)
-    except OSError:  # one of them is not there
+        return first_path.samefile(second_path)
+    except OSError:  # at least one does not exist
         return False
 
 
 def _results(model: LoadedModel, stream: Source, region: Region, canvas: overlay.Size) -> Iterator[Result]:
-    """Each frame of the stream, drawn with the latest verdict; a verdict is fresh on frames that enter the window."""
+    """Each frame of the stream with the latest verdict drawn on it; a frame that enters the window gets a new one."""
     window = Window(model.metadata.frames, model.metadata.frame_rate, stream.fps)
     verdict: Verdict | None = None
-    instants: deque[float] = deque(maxlen=_SPEED_OVER + 1)
+    instants: deque[float] = deque(maxlen=_SPEED_FRAMES + 1)
     for number, (picture, seconds) in enumerate(stream):
-        fresh = False
+        is_fresh = False
         if window.takes(seconds):
             window.push(model.prepare(region.crop(picture)))
             if not window.missing:
-                verdict, fresh = model.decide(window.stack()), True
+                verdict, is_fresh = model.decide(window.stack()), True
         instants.append(time.perf_counter())
         fps = (len(instants) - 1) / (instants[-1] - instants[0]) if len(instants) > 1 else None
-        box = None if region == WHOLE else region.pixels(*picture.shape[:2])
-        shown = overlay.draw(picture, _caption(model, verdict, fps), canvas, box)
-        yield Result(number, seconds, shown, verdict, fresh)
+        box = None if region == WHOLE_FRAME else region.pixels(*picture.shape[:2])
+        drawing = overlay.draw(picture, _caption(model, verdict, fps), canvas, box)
+        yield Result(number, seconds, drawing, verdict, is_fresh)
 
 
 def _caption(model: LoadedModel, verdict: Verdict | None, fps: float | None) -> overlay.Caption:
@@ -146,32 +148,32 @@ def _caption(model: LoadedModel, verdict: Verdict | None, fps: float | None) -> 
 
 
 class _Tally:
-    """Counts a run while it hands the results on."""
+    """Passes results to the outputs and counts them."""
 
     def __init__(self, ending: Ending) -> None:
         self._ending = ending
         self.frames = 0
         self.seconds = 0.0
         self.verdicts: list[Verdict] = []
-        self.ended = False  # the stream did, rather than the user ending it
+        self.stream_ended = False  # False too if the user ended the run
 
     @property
     def interrupted(self) -> bool:
-        """Whether a signal has asked to end."""
+        """Whether a signal ended the run."""
         return self._ending.signal != 0
 
     def follow(self, results: Iterator[Result], writes: list[Write]) -> None:
-        """Hand results to all outputs until one asks to stop, or Ctrl-C."""
+        """Pass results to all outputs until an output stops the run, or until a signal."""
         started = time.perf_counter()
         for result in results:
-            wanted = [write(result) for write in writes]
+            go_on = [write(result) for write in writes]
             self.frames += 1
-            if result.fresh and result.verdict:
+            if result.is_fresh and result.verdict:
                 self.verdicts.append(result.verdict)
-            if self.interrupted or not all(wanted):
+            if self.interrupted or not all(go_on):
                 break
         else:
-            self.ended = True
+            self.stream_ended = True
         self.seconds = time.perf_counter() - started
 
 
@@ -180,10 +182,14 @@ def _notes(tally: _Tally, stream: Source, model: LoadedModel, save: Path | None)
     if stream.skipped:
         notes.append(f"{stream.skipped} files skipped that are no images")
     if stream.unreadable:
-        more = ", ..." if len(stream.unreadable) > EXAMPLES else ""
-        first = ", ".join(stream.unreadable[:EXAMPLES])
-        notes.append(f"{len(stream.unreadable)} unreadable images left out ({first}{more})")
-    if tally.ended and stream.count and tally.frames + len(stream.unreadable) < (1 - _MISSING_SHARE) * stream.count:
+        more = ", ..." if len(stream.unreadable) > MAX_EXAMPLES else ""
+        examples = ", ".join(stream.unreadable[:MAX_EXAMPLES])
+        notes.append(f"{len(stream.unreadable)} unreadable images left out ({examples}{more})")
+    if (
+        tally.stream_ended
+        and stream.count
+        and tally.frames + len(stream.unreadable) < (1 - _MISSING_SHARE) * stream.count
+    ):
         notes.append(f"the source ended early, after {tally.frames} of {stream.count} frames")
     rate = model.metadata.frame_rate
     if rate and stream.fps and stream.fps < 0.9 * rate:
@@ -199,7 +205,7 @@ def _notes(tally: _Tally, stream: Source, model: LoadedModel, save: Path | None)
 
 def _summary(tally: _Tally, stream: Source, model: LoadedModel, save: Path | None, csv: Path | None) -> DemoSummary:
     verdicts, task = tally.verdicts, model.task
-    counts = task.counted(np.stack([verdict.output for verdict in verdicts])) if verdicts else {}
+    counts = task.answer_counts(np.stack([verdict.output for verdict in verdicts])) if verdicts else {}
     return DemoSummary(
         model=str(model.path),
         source=stream.name,

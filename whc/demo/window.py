@@ -1,4 +1,4 @@
-"""The last frames of a stream, as far apart as those the model was trained on."""
+"""The latest frames of a stream, at the distance in time of the frames in training."""
 
 from __future__ import annotations
 
@@ -12,38 +12,38 @@ from whc.data.preprocess import Image
 class Window:
     """Takes the frames of a stream one by one and keeps the latest `frames` that are 1/`frame_rate` s apart.
 
-    Every frame enters when either rate is unknown (None). Otherwise a grid of instants 1/`frame_rate` apart starts at
-    the first frame, and the frame nearest to each instant enters: of a stream at 30 frames a second, every third for a
-    model at 10. A stream slower than the model's rate enters whole.
+    Every frame enters if either rate is unknown (None). Otherwise a grid of instants 1/`frame_rate` apart starts at
+    the first frame, and the frame nearest to each instant enters: for a model at 10 frames a second, every third frame
+    of a stream at 30. All frames of a stream slower than the model's rate enter.
     """
 
     def __init__(self, frames: int, frame_rate: float | None, stream_fps: float | None) -> None:
-        self._held: deque[Image] = deque(maxlen=frames)
+        self._frames: deque[Image] = deque(maxlen=frames)
         self._step = 1 / frame_rate if frame_rate and stream_fps else 0.0
         self._tolerance = 0.5 / stream_fps if stream_fps else 0.0
         self._next = 0.0
 
     def takes(self, seconds: float) -> bool:
-        """Whether the frame at this instant enters; asked once for each frame, in order of time."""
+        """Whether the frame at this instant enters; call it once for each frame, in order of time."""
         if not self._step:
             return True
-        if not self._held:
+        if not self._frames:
             self._next = seconds
         lead = seconds + self._tolerance - self._next
         if lead < 0:
             return False
-        self._next += (lead // self._step + 1) * self._step  # a gap in the stream passes over its instants
+        self._next += (lead // self._step + 1) * self._step  # skips the instants in a gap of the stream
         return True
 
     def push(self, picture: Image) -> None:
-        """Take in a frame (H, W, 3), already of the model's size."""
-        self._held.append(picture)
+        """Add a frame (H, W, 3) of the model's size."""
+        self._frames.append(picture)
 
     @property
     def missing(self) -> int:
         """Number of frames until the window is full."""
-        return (self._held.maxlen or 0) - len(self._held)
+        return (self._frames.maxlen or 0) - len(self._frames)
 
     def stack(self) -> Image:
-        """The frames held, (T, H, W, 3), oldest first."""
-        return np.stack(self._held)
+        """The frames in the window, (T, H, W, 3), oldest first."""
+        return np.stack(self._frames)

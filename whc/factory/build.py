@@ -13,7 +13,7 @@ import numpy as np
 from whc import records
 from whc.config import shipped
 from whc.data import dataset
-from whc.data.dataset import SPLITS, Corpus
+from whc.data.dataset import SPLIT_NAMES, Corpus
 from whc.data.windows import windows
 from whc.errors import DataError, StudyError, problem
 from whc.factory import ladder, table
@@ -213,7 +213,7 @@ class _Work:
         tests: dict[str, Corpus] = {}
         if self.corpus.has_test:
             self.on_step("scoring the chosen variants on the test split")
-            code = SPLITS.index("test")
+            code = SPLIT_NAMES.index("test")
             conditions = task.conditions.items()
             tests = {"": self.corpus} | {name: changed(self.corpus, code, how, task) for name, how in conditions}
         names = ladder.names(len(variants), self.recipe.prefix)

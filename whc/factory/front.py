@@ -20,7 +20,7 @@ from whc.factory.evidence import Evidence
 from whc.factory.refit import ARTIFACT_FILE, CHECKPOINT_FILE, Fitted, is_whole
 from whc.pareto import Point
 from whc.plugins import Choice
-from whc.records import SCHEMA, Latency, LatencySession, LeftOut, TrialRecord, sha256
+from whc.records import RECORD_SCHEMA, Latency, LatencySession, LeftOut, TrialRecord, sha256
 from whc.runtimes import onnx_file
 from whc.tasks import Condition, Outputs, Task
 from whc.training import checkpoint
@@ -115,7 +115,7 @@ def export_all(
 def _is_current(artifact: Path) -> bool:
     """Whether the metadata of an exported file have the current schema."""
     file, _ = onnx_file.read(artifact)
-    return file.metadata().schema_version == SCHEMA
+    return file.metadata().schema_version == RECORD_SCHEMA
 
 
 def score_all(exported: Sequence[Exported], corpus: Corpus) -> list[Evidence]:

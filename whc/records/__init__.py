@@ -1,9 +1,9 @@
-"""What the packages leave on disk for each other: trial records, table rows, ONNX metadata, and who may listen.
+"""Files by which the packages exchange data: trial records, ladder tables, ONNX metadata; and observers.
 
-Search and factory never call each other or the registry; they meet here.
+Search and factory never call each other or the registry; they share only these records.
 """
 
-from whc.records.files import MEND_RECORD, SCHEMA, load, locked, replacing, save, sha256, write_atomic
+from whc.records.files import MEND_RECORD, RECORD_SCHEMA, load, locked, replacing, save, sha256, write_atomic
 from whc.records.ladder import TABLE_SCHEMA, LadderTable, LeftOut, Part, VariantRow
 from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, LatencySession, TimedFile
 from whc.records.metadata import ModelMetadata, code_version
@@ -15,7 +15,7 @@ from whc.records.trials import CurvePoint, State, TrialRecord, load_trial, trial
 __all__ = [
     "MEND_RECORD",
     "NO_TEST_SPLIT",
-    "SCHEMA",
+    "RECORD_SCHEMA",
     "TABLE_SCHEMA",
     "CurvePoint",
     "FailedFile",

@@ -1,4 +1,4 @@
-"""Files on disk: what every record is, written whole, read checked, held by one process."""
+"""Files on disk: records, written atomically, checked when read, and locked for one process."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from whc.errors import StudyError
 
-SCHEMA = 2  # of records and metadata; 2: scores of any task
-MAX_STEM_BYTES = 150  # with all that is added, a name stays within the 255 bytes that file systems take
+RECORD_SCHEMA = 2  # of records and metadata; 2: scores of any task
+MAX_STEM_BYTES = 150  # with all additions a name stays within the 255 bytes that file systems allow
 MEND_RECORD = "delete the file and use --resume"
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]  # milliseconds, ratios
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]  # scores
-Seconds = Annotated[float, Field(allow_inf_nan=False)]  # below 0 where the clock was set back
+Seconds = Annotated[float, Field(allow_inf_nan=False)]  # below 0 if the clock was set back
 Count = Annotated[int, Field(ge=0)]
-FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]  # leads nowhere else
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]  # cannot lead to another folder
 
 
 class Record(BaseModel):
-    """What all of them share: nothing changes, and nothing unknown is taken."""
+    """Base of all records: immutable, without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,11 +39,11 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path that replaces `path` when the block succeeds, and is removed when it does not.
 
-    It lies in the same folder, which is created, and ends in the same suffix, by which some libraries choose a format.
-    What killed processes of this host have left of the same file is removed first.
+    It is in the same folder, which is created, and has the same suffix, by which some libraries choose a format.
+    Temporary files of the same path from killed processes of this host are removed first.
 
     Raises:
-        OSError: the operating system refuses; it names `path` where it would name the temporary file, or none.
+        OSError: the operating system refuses; the error names `path` instead of the temporary file or no file.
     """
     prefix, suffix = _around_pid(path)
     temporary = path.with_name(f"{prefix}{os.getpid()}{suffix}")
@@ -56,7 +56,7 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno is None or error.filename not in (None, str(temporary)):
             raise
-        # What a write is refused with (a full disk) names no file, and the temporary one means nothing to a reader.
+        # The error of a full disk names no file, and the temporary file means nothing to a reader.
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
     finally:
         with suppress(OSError):
@@ -64,7 +64,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _flush(path: Path) -> None:
-    """Wait for the disk: a file that is renamed into place before it is written is empty after a power cut."""
+    """Wait for the disk: a file renamed before its content is on disk would be empty after a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -73,7 +73,7 @@ def _flush(path: Path) -> None:
 
 
 def _around_pid(path: Path) -> tuple[str, str]:
-    """How the names of a file's temporary ones begin and end; of other hosts no process can be asked after."""
+    """Beginning and end of a file's temporary names; they hold the host, as only its own processes can be checked."""
     stem = path.stem
     if len(os.fsencode(stem)) > MAX_STEM_BYTES:
         stem = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
@@ -81,10 +81,10 @@ def _around_pid(path: Path) -> tuple[str, str]:
 
 
 def _remove_leftovers(folder: Path, prefix: str, suffix: str) -> None:
-    for name in os.listdir(folder):  # noqa: PTH208 (a name is enough, and much quicker where files are many)
+    for name in os.listdir(folder):  # noqa: PTH208 (names alone, which is much faster in large folders)
         pid = name.removeprefix(prefix).removesuffix(suffix)
         if name == f"{prefix}{pid}{suffix}" and pid.isdecimal() and not _is_alive(int(pid)):
-            with suppress(OSError):  # what cannot be removed is not in the way
+            with suppress(OSError):  # a leftover file does no harm
                 (folder / name).unlink()
 
 
@@ -93,13 +93,13 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         return True
     return True
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a file so that a reader sees either nothing or all of it, even after a crash."""
+    """Write a file so that readers see all of it or nothing, even after a crash."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -119,32 +119,32 @@ def load(kind: type[AnyRecord], path: Path, next_step: str = MEND_RECORD) -> Any
     """Read a record.
 
     Args:
-        kind: what the file must hold.
-        path: of the file.
-        next_step: what to do about a damaged one.
+        kind: class of the record.
+        path: the file.
+        next_step: advice for a damaged file.
 
     Raises:
-        StudyError: the file is missing or is not such a record.
+        StudyError: the file is missing or holds no such record.
     """
     try:
         return kind.model_validate_json(path.read_bytes())
     except OSError as error:
         raise StudyError(f"{path}: must be readable, got {error.strerror}; is this a study's folder?") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ": ".join(filter(None, (str(path), ".".join(map(str, first["loc"])))))
-        shown = shorten(repr(first["input"]), 60) if first["type"] != "json_invalid" and first["loc"] else ""
-        got = f", got {shown}" if shown else ""
-        next_step = "upgrade whc" if first["loc"] == ("schema",) else next_step
-        raise StudyError(f"{where}: {first['msg']}{got}; {next_step}") from error
+        first_error = error.errors()[0]
+        where = ": ".join(filter(None, (str(path), ".".join(map(str, first_error["loc"])))))
+        has_value = first_error["type"] != "json_invalid" and first_error["loc"]
+        got = f", got {shorten(repr(first_error['input']), 60)}" if has_value else ""
+        next_step = "upgrade whc" if first_error["loc"] == ("schema",) else next_step
+        raise StudyError(f"{where}: {first_error['msg']}{got}; {next_step}") from error
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a study's folder for this process alone.
+    """Lock a study's folder for this process.
 
     Raises:
-        StudyError: another process holds it.
+        StudyError: another process has locked it.
     """
     lock = FileLock(folder / "lock", timeout=0)
     try:

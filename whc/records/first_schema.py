@@ -1,4 +1,4 @@
-"""What whc wrote while it knew one task, classification scored by F1, as it is called today."""
+"""Conversion of files from versions whose only task was classification scored by F1."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from whc.records.metric import Metric
 
-# Of table.json; records, checkpoints and studies share some of them.
-_NAMES = {
+# Keys of table.json, to those of today; records, checkpoints and studies share some.
+_KEYS_TODAY = {
     "f1": "score",
     "f1_low": "score_low",
     "f1_high": "score_high",
@@ -18,41 +18,41 @@ _NAMES = {
     "constant_f1": "floor",
     "constant_val_f1": "val_floor",
 }
-METRIC = Metric(key="f1", name="F1")
+FIRST_METRIC = Metric(key="f1", name="F1")
 
 
 def metadata(properties: Mapping[str, str]) -> dict[str, str]:
     """Properties of an ONNX file without their prefix.
 
     Raises:
-        ValueError: one that all files had is missing or damaged.
+        ValueError: a property that all files of schema 1 have is missing or damaged.
     """
     if lacking := {"positive", "threshold"} - properties.keys():
         raise ValueError(f"no {lacking.pop()}, which files of schema 1 have")
     threshold = json.loads(properties["threshold"])
-    kept = {name: value for name, value in properties.items() if name not in ("positive", "threshold")}
-    return {**kept, "task_config": json.dumps({"threshold": threshold})}
+    unchanged = {name: value for name, value in properties.items() if name not in ("positive", "threshold")}
+    return {**unchanged, "task_config": json.dumps({"threshold": threshold})}
 
 
 def checkpoint(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A checkpoint with the curve and the best epoch of its progress; whether the rest is right is asked later."""
-    kept = _renamed(content)
-    progress = kept.get("progress")
+    """A checkpoint with renamed keys, also in its progress; the caller validates it."""
+    renamed = _renamed(content)
+    progress = renamed.get("progress")
     if isinstance(progress, dict):
-        kept["progress"] = {**progress, "curve": _rows(progress.get("curve")), "best": _row(progress.get("best"))}
-    return kept
+        renamed["progress"] = {**progress, "curve": _rows(progress.get("curve")), "best": _row(progress.get("best"))}
+    return renamed
 
 
 def table(content: Any) -> Any:
-    """A table.json of schema 1 or 2; whether the rest of it is right is asked later."""
+    """A table.json of schema 1 or 2 with renamed keys; the caller validates it."""
     if not isinstance(content, dict) or "metric" in content:
         return content
     rows = {name: _rows(content[name]) for name in ("variants", "left_out") if name in content}
-    return {**_renamed(content), **rows, "metric": METRIC.model_dump()}
+    return {**_renamed(content), **rows, "metric": FIRST_METRIC.model_dump()}
 
 
 def _renamed(content: Mapping[str, Any]) -> dict[str, Any]:
-    return {_NAMES.get(name, name): value for name, value in content.items()}
+    return {_KEYS_TODAY.get(name, name): value for name, value in content.items()}
 
 
 def _row(row: Any) -> Any:

@@ -15,7 +15,7 @@ TABLE_SCHEMA = 3  # 2: scores on test may be null; 3: scores of any metric
 
 
 class Part(Record):
-    """A part of a score (0..1), such as one angle's, with its 95 % interval, and as people read it."""
+    """A part of a score (0..1), such as that of one angle, with its 95 % interval; `shown` is its text for people."""
 
     score: float
     low: float
@@ -26,11 +26,11 @@ class Part(Record):
 class VariantRow(Record):
     """A row of `table.json`: a named variant with its evidence. `onnx` is relative to the study's folder.
 
-    `score` (0..1) is of the test split, `score_low`..`score_high` its 95 % interval from a bootstrap by group, `shown`
-    the three as people read them; `score_changed` is the same score with the pictures changed in ways of the task's
-    (turned, say), `parts` are what it is made of. All are None or empty without a test split. `val_score` chose the
-    variant; `seeds` holds that of every training of it, by seed. `latency_ratio` is to the reference network: what
-    compares with other sessions and studies (None in tables of old).
+    `score` (0..1) is that of the test split, `score_low`..`score_high` its 95 % interval from a bootstrap by group,
+    `shown` the text of all three for people. `score_changed` holds the score under each condition of the task (such as
+    turned pictures), `parts` the parts of the score. All are None or empty without a test split. `val_score` chose the
+    variant; `seeds` holds the validation score of each of its trainings, by seed. `latency_ratio` is relative to the
+    reference network and comparable between sessions and studies (None in old tables).
     """
 
     name: str
@@ -56,12 +56,12 @@ class VariantRow(Record):
 
     @property
     def ratio_shown(self) -> str:
-        """Latency over the reference network's, as people read it."""
+        """Text for people: latency relative to the reference network."""
         return "unknown" if self.latency_ratio is None else f"{self.latency_ratio:.3f}"
 
 
 class LeftOut(Record):
-    """A candidate that did not become a variant, and why."""
+    """A candidate that did not become a variant, with the reason."""
 
     trial_id: str
     val_score: float
@@ -72,11 +72,11 @@ class LeftOut(Record):
 class LadderTable(Record):
     """`table.json`: the ladder of one study, fastest variant first.
 
-    `metric` is that of its scores. `host` is where latency was measured; `aa_ratio` is that of the reference network
-    against itself, 1 but for noise; `noisy`: the machine was too busy to believe the latencies. `test_split`: whether
-    there is one to score on. `floor` is what the best constant answer scores on it (None without), `val_floor` on
-    validation (None in tables of old). Neighbours are told apart with the recipe's `confidence`; `variants_at_95`
-    counts those that would be left at 95 %.
+    `metric` is that of its scores. `host` is where latency was measured. `aa_ratio` is the reference network against
+    itself, 1 without noise. `noisy`: the machine was too busy for reliable latencies. `test_split`: whether there is a
+    test split. `floor` is the score of the best constant answer on test (None without), `val_floor` on validation (None
+    in old tables). Neighbours differ with the recipe's `confidence`; `variants_at_95` counts the variants that would
+    remain at 95 %.
     """
 
     schema_version: int = Field(TABLE_SCHEMA, alias="schema", le=TABLE_SCHEMA)
@@ -107,6 +107,6 @@ class LadderTable(Record):
 
     @property
     def floor_shown(self) -> tuple[float, str]:
-        """What the best constant answer scores, and on which split: validation where there is no test split."""
+        """Score of the best constant answer and the name of its split: validation if there is no test split."""
         score, split = (self.floor, "test") if self.test_split else (self.val_floor, "validation")
         return math.nan if score is None else score, split

@@ -11,16 +11,16 @@ from whc.records.files import Count, Positive, Record
 LATENCY_SCHEMA = 1
 
 
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole else 1.0
+def _share(part: float, total: float) -> float:
+    return part / total if total else 1.0
 
 
 class Latency(Record):
     """Time of one forward pass at batch 1.
 
     `ms` is normalised: the median ratio to the reference network, `ratio`, times the reference's idle milliseconds on
-    the host; it compares across sessions. `p50_ms`, `p90_ms` and `p99_ms` are as the clock had it then and there. Each
-    `_low`..`_high` is the 95 % interval of its median. `noisy`: the machine was too busy to believe any of it.
+    the host; it is comparable between sessions. `p50_ms`, `p90_ms` and `p99_ms` are plain times of that session. Each
+    `_low`..`_high` is the 95 % interval of its median. `noisy`: the machine was too busy for reliable numbers.
     """
 
     ms: Positive
@@ -32,7 +32,7 @@ class Latency(Record):
     runtime: str
     threads: int
     host: str
-    # Records of old have none of these.
+    # Old records lack these fields.
     ratio_low: Positive = Field(default_factory=lambda data: data["ratio"] * _share(data["low_ms"], data["ms"]))
     ratio_high: Positive = Field(default_factory=lambda data: data["ratio"] * _share(data["high_ms"], data["ms"]))
     p50_ms: Positive = Field(default_factory=lambda data: data["ms"])
@@ -42,12 +42,12 @@ class Latency(Record):
 
     def scaled(self, reference_ms: float) -> Self:
         """The same latency in milliseconds of a host on which the idle reference network takes `reference_ms`."""
-        changed = {"ms": self.ratio, "low_ms": self.ratio_low, "high_ms": self.ratio_high}
-        return self.model_copy(update={name: ratio * reference_ms for name, ratio in changed.items()})
+        ratios = {"ms": self.ratio, "low_ms": self.ratio_low, "high_ms": self.ratio_high}
+        return self.model_copy(update={name: ratio * reference_ms for name, ratio in ratios.items()})
 
 
 class IdleReference(Record):
-    """Milliseconds of the reference network on an idle host, the least of all sessions there."""
+    """Milliseconds of the reference network on an idle host: the minimum of all sessions on it."""
 
     host: str
     runtime: str
@@ -55,7 +55,7 @@ class IdleReference(Record):
 
 
 class Footprint(Record):
-    """What the exported file of an architecture comes to, whatever its weights: its size and its latency."""
+    """Size and latency of an architecture's exported file, which do not depend on the weights."""
 
     size_bytes: Count
     latency: Latency
@@ -73,7 +73,7 @@ class TimedFile(Record):
 
 
 class FailedFile(Record):
-    """A file that could not be timed, and why; `sha256` is empty when it could not even be read."""
+    """A file that could not be timed, and why; `sha256` is empty if it could not be read."""
 
     path: str
     sha256: str
@@ -81,9 +81,9 @@ class FailedFile(Record):
 
 
 class LatencySession(Record):
-    """Files timed together, as `whc bench` tells it and keeps it for a table of latencies measured on a device.
+    """Files timed together, as `whc bench` prints and writes them.
 
-    `aa_ratio` is the reference network against itself: 1, but for the noise of the machine.
+    `aa_ratio` is the reference network against itself: 1 without noise.
     """
 
     schema_version: int = Field(LATENCY_SCHEMA, alias="schema", le=LATENCY_SCHEMA)

@@ -1,4 +1,4 @@
-"""What an exported file says of itself, and which code made it."""
+"""Metadata of exported files, and the version of the code."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pydantic import ConfigDict, Field
 from whc import __version__
 from whc.errors import ArtifactError, problem
 from whc.records import first_schema
-from whc.records.files import SCHEMA, Record
+from whc.records.files import RECORD_SCHEMA, Record
 
 
 class ModelMetadata(Record):
-    """What an exported file says of itself, each field a `whc.` property of the ONNX model.
+    """Metadata of an exported file; each field is a `whc.` property of the ONNX model.
 
     `height` and `width` are in pixels, `frames` counts the frames of one input, `frame_rate` is in frames a second
-    (None: every frame of the stream), `task_config` are the parameters of the task, by which its output is read.
+    (None: every frame of the stream), `task_config` holds the parameters of the task that interpret the output.
     """
 
-    schema_version: int = Field(SCHEMA, alias="schema")
+    schema_version: int = Field(RECORD_SCHEMA, alias="schema")
     task: str
     labels: list[str]
     task_config: dict[str, Any] = {}
@@ -42,7 +42,7 @@ class ModelMetadata(Record):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     def to_properties(self) -> dict[str, str]:
-        """ONNX metadata properties: text as it is, everything else as JSON."""
+        """ONNX metadata properties: text unchanged, all other values as JSON."""
         fields = self.model_dump(by_alias=True)
         return {
             f"whc.{key}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -54,17 +54,19 @@ class ModelMetadata(Record):
         """Read the properties of an ONNX model.
 
         Raises:
-            ArtifactError: the file was not exported by whc, or by a newer one.
+            ArtifactError: the file was not exported by whc, or by a newer version.
         """
         ours = {key.removeprefix("whc."): value for key, value in properties.items() if key.startswith("whc.")}
         if not ours:
             raise ArtifactError(f"{source}: must carry whc's metadata, got none; export it with `whc export`")
         text_fields = {name for name, field in cls.model_fields.items() if field.annotation is str}
         try:
-            # Before anything else: a newer whc may write fields of other kinds.
+            # The schema first: a newer whc may write fields of other kinds.
             schema = json.loads(ours.get("schema", "0"))
-            if not isinstance(schema, int) or schema > SCHEMA:
-                raise ArtifactError(problem(source, f"metadata schema must be at most {SCHEMA}", schema, "upgrade whc"))
+            if not isinstance(schema, int) or schema > RECORD_SCHEMA:
+                raise ArtifactError(
+                    problem(source, f"metadata schema must be at most {RECORD_SCHEMA}", schema, "upgrade whc")
+                )
             ours = first_schema.metadata(ours) if schema == 1 else ours
             decoded = {key: value if key in text_fields else json.loads(value) for key, value in ours.items()}
             return cls.model_validate(decoded)
@@ -78,7 +80,7 @@ def code_version() -> str:
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return __version__
-    # Not `describe --dirty`: it writes Git's index, and whoever is killed meanwhile leaves it locked for ever.
+    # Not `describe --dirty`: it writes Git's index, and a process killed meanwhile leaves the index locked.
     name = ("describe", "--always", "--abbrev=10")
     changes = ("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
     try:

@@ -1,4 +1,4 @@
-"""In what people read scores."""
+"""The metric in which people read scores."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Metric(Record):
     """How a score (0..1, higher is better) is named and read.
 
     `key` names columns and tracked values. With an `error_scale` people read the error (1 - score) * error_scale, in
-    `unit`; without one the score itself. `digits` are those after the point.
+    `unit`; without it the score itself. `digits` counts the digits after the point.
     """
 
     key: str
@@ -25,11 +25,11 @@ class Metric(Record):
         return score if self.error_scale is None else (1 - score) * self.error_scale
 
     def number(self, score: float | None) -> str:
-        """That number with its digits; in words where nothing was scored for want of a test split (None)."""
+        """That number with its digits; NO_TEST_SPLIT for None, the score without a test split."""
         return NO_TEST_SPLIT if score is None else f"{self.value(score):.{self.digits}f}"
 
     def shown(self, score: float) -> str:
-        """Its name, number and unit."""
+        """Name, number and unit of a score."""
         return f"{self.name} {self.number(score)} {self.unit}".rstrip()
 
     def shown_gain(self, gain: float) -> str:
@@ -49,6 +49,6 @@ class Metric(Record):
 
     @property
     def untested(self) -> str:
-        """What to say where there is no test split."""
+        """Message about a missing test split."""
         expected = f"a {'higher' if self.is_error else 'lower'} {self.name}"
         return f"{NO_TEST_SPLIT}: nothing was scored on test; validation chose, so expect {expected} on new data"

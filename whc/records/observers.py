@@ -1,4 +1,4 @@
-"""Who is told about searches and ladders."""
+"""Observers of searches and ladders."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from whc.records.trials import TrialRecord
 
 
 class SearchObserver:
-    """Told about a search by its driver, and only by it. A subclass defines the calls that mean something to it."""
+    """Observer of a search; only the driver calls it. A subclass overrides the calls that it needs."""
 
     def study_started(self, study: StudyRecord, earlier: Sequence[TrialRecord]) -> None:
-        """Called once before the first trial; `earlier` are the trials that are over or wait at a rung since before."""
+        """Called once before the first trial; `earlier` are trials of earlier runs that ended or wait at a rung."""
 
     def trial_runs(self, trial_id: str, what: str, epoch: int = 0, until: int = 0) -> None:
         """Called when a worker takes a trial, and after each epoch of it.
 
         Args:
-            trial_id: of the trial.
-            what: how far it is, in words.
-            epoch: how many it has trained, 0 when a worker has just taken it.
+            trial_id: id of the trial.
+            what: its progress in words.
+            epoch: number of epochs trained, 0 when a worker has just taken it.
             until: the epoch at which it waits or ends.
         """
 
     def trial_waits(self, record: TrialRecord) -> None:
-        """Called each time that a trial has come to a rung, with its curve so far."""
+        """Called each time that a trial reaches a rung, with its curve so far."""
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Called once for each trial that ends, when its record is in place."""
 
     def study_ended(self, study: str, folder: Path) -> None:
-        """Called when the search stops, finished or not."""
+        """Called when the search stops, whether it is complete or not."""
 
 
 class LadderObserver(Protocol):
-    """Told about a ladder once its table is on disk."""
+    """Observer of a ladder, called once its table is on disk."""
 
     def ladder_built(self, table: LadderTable, folder: Path) -> Sequence[str]:
-        """Take over the variants in `folder`; returns a line to print for each."""
+        """Process the variants in `folder`; returns a line to print for each."""

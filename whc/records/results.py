@@ -1,4 +1,4 @@
-"""What a study has reached: its front, and the hypervolume under it."""
+"""Results of a study: its front, and the hypervolume of the front."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SLOWEST_TIMES = 2
 
 def point_of(record: TrialRecord) -> Point:
     """Validation score and latency in milliseconds of a trial that has both."""
-    assert record.val_score is not None and record.latency  # noqa: S101 (said above)
+    assert record.val_score is not None and record.latency  # noqa: S101 (the docstring requires both)
     return Point(record.val_score, record.latency.ms)
 
 
@@ -29,12 +29,12 @@ def front_trials(ended: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 
 def reference_point(floor: float, limit_ms: float | None, latencies_ms: Iterable[float]) -> Point:
-    """Where a hypervolume begins: at the worst score and the worst latency that count.
+    """The reference point of a hypervolume: the worst score and the worst latency that count.
 
     Args:
-        floor: the score that a network must be better than.
-        limit_ms: the latency limit; None: twice the slowest latency stands for it, so that the slowest network counts.
-        latencies_ms: of the networks compared; without any, 1 ms is taken for the slowest.
+        floor: the score that a network must exceed.
+        limit_ms: the latency limit; None: twice the slowest latency, so that the slowest network counts too.
+        latencies_ms: latencies of the networks; if there are none, the slowest is taken as 1 ms.
     """
     if limit_ms is not None:
         return Point(floor, limit_ms)
@@ -48,6 +48,6 @@ def study_reference(study: StudyRecord, ended: Iterable[TrialRecord]) -> Point:
 
 
 def hypervolume_of(study: StudyRecord, ended: Iterable[TrialRecord]) -> float:
-    """The hypervolume that a study's finished trials have reached."""
+    """The hypervolume of a study's finished trials."""
     records = list(ended)
     return hypervolume([point_of(record) for record in scored(records)], study_reference(study, records))

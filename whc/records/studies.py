@@ -1,4 +1,4 @@
-"""Studies: `study.yaml`, and where a study and its data lie."""
+"""Studies: `study.yaml`, and the places of a study and its data."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ SamplerName = Literal["auto", "tpe", "nsga2", "gp", "random"]
 
 
 def _as_list(value: object) -> object:
-    """One name as a list of one, null as none; anything else as it is."""
+    """A single name as a list, null as an empty list; any other value unchanged."""
     return [value] if isinstance(value, str) else [] if value is None else value
 
 
-def _one_or_all(names: list[str]) -> str | list[str]:
+def _name_or_list(names: list[str]) -> str | list[str]:
     return names[0] if len(names) == 1 else names
 
 
-FileNames = Annotated[list[str], BeforeValidator(_as_list), PlainSerializer(_one_or_all)]
-"""Names of files, written as one name or a list of several."""
+FileNames = Annotated[list[str], BeforeValidator(_as_list), PlainSerializer(_name_or_list)]
+"""Names of files, written as a single name or as a list."""
 
 
 class StudyRecord(Record):
-    """`study.yaml`: a search as resolved when it began; `--resume` and the factory start from it.
+    """`study.yaml`: the settings of a search, resolved when it began; `--resume` and the factory read them.
 
-    `space` is the space as written; `data` the paths of the data set's files, from the project's folder (the one of
-    `runs/`) where they lie in the project, so that a moved or copied project has its own; `reference_ms` the reference
-    network's milliseconds on `host` when idle; `limits` are per name (`latency_ms`, `size_bytes`, `params`); `floor` is
-    what the best constant answer scores on the validation split. `metric` is that of its scores, `labels` those of the
-    data, `min_over_floor` what the recipe asks of a variant above the floor. `sampler`, `scheduler`, `drop_slower`,
-    `minutes` and `patience` are those of the search file, `warm_start` the studies that the sampler learnt from before;
-    `storage` is where workers leave trials when they share no folder with the driver.
+    `space` is the space as written. `data` holds the paths of the data set's files. Paths inside the project (the
+    folder of `runs/`) are relative to it, so that a moved or copied project finds its own files. `reference_ms` is the
+    reference network's milliseconds on `host` when idle. `limits` are by name (`latency_ms`, `size_bytes`, `params`).
+    `floor` is the score of the best constant answer on the validation split. `metric` is that of the scores, `labels`
+    those of the data, `min_over_floor` the recipe's minimum above the floor. `sampler`, `scheduler`, `drop_slower`,
+    `minutes` and `patience` are those of the search file. The sampler also learns from the studies of `warm_start`.
+    `storage` is where workers leave trials if they share no folder with the driver.
     """
 
     study: FolderName
@@ -56,7 +56,7 @@ class StudyRecord(Record):
     seed: int = Field(ge=0)
     reference_ms: Positive
     floor: Share = Field(validation_alias=AliasChoices("floor", "constant_f1"))
-    metric: Metric = first_schema.METRIC
+    metric: Metric = first_schema.FIRST_METRIC
     labels: list[str] = []
     min_over_floor: Share = 0.05
     host: str
@@ -74,7 +74,7 @@ class StudyRecord(Record):
         """The runtime plug-in with its parameters.
 
         Raises:
-            StudyError: there is none of that name, or its parameters are wrong.
+            StudyError: there is no runtime of that name, or its parameters are wrong.
         """
         try:
             return ChoiceOf("runtimes").parse(self.runtime)
@@ -88,12 +88,12 @@ class StudyRecord(Record):
 
     @classmethod
     def load(cls, folder: Path) -> StudyRecord:
-        """Read study.yaml; raises UsageError when it is damaged."""
+        """Read study.yaml; raises UsageError if it is damaged."""
         path = folder / "study.yaml"
         return validate(cls, load_yaml(path), str(path))
 
     def data_paths(self, folder: Path) -> list[Path]:
-        """Where the data set's files are now, seen from the study's folder."""
+        """Paths of the data set's files, for the present place of the study's folder."""
         return [_data_path(Path(name), _project(folder)) for name in self.data]
 
     @property
@@ -106,13 +106,13 @@ def _data_path(stored: Path, project: Path) -> Path:
     path = project / stored
     if path.exists():
         return path
-    # A whole path, stored before the project was moved: its end may still be right.
-    ends = (project.joinpath(*stored.parts[first:]) for first in range(1, len(stored.parts)))
-    return next((end for end in ends if end.exists()), path)
+    # An absolute path, stored before the project was moved; the end of the path may still be right.
+    candidates = (project.joinpath(*stored.parts[start:]) for start in range(1, len(stored.parts)))
+    return next((candidate for candidate in candidates if candidate.exists()), path)
 
 
 def data_name(data: Path, folder: Path) -> str:
-    """How the study.yaml in `folder` names a data set."""
+    """The name of a data set in the study.yaml of `folder`."""
     project = _project(folder)
     for path, base in ((data.absolute(), project), (data.resolve(), project.resolve())):
         if path.is_relative_to(base) and ".." not in path.parts:
@@ -137,18 +137,18 @@ def study_folder(runs: Path, name: str) -> Path:
 
 
 def existing_study(runs: Path, name: str | None) -> Path:
-    """The folder of a study that has begun; the newest when no name is given.
+    """The folder of an existing study; the newest study if no name is given.
 
     Raises:
-        StudyError: there is no such study; the message lists those there are.
+        StudyError: there is no such study; the message lists the existing studies.
     """
-    found = sorted(runs.glob("*/study.yaml"), key=lambda path: path.stat().st_mtime)
+    study_files = sorted(runs.glob("*/study.yaml"), key=lambda path: path.stat().st_mtime)
     if name is None:
-        if not found:
+        if not study_files:
             raise StudyError(f"{runs}: must hold a study, got none; run `whc search --space search_spaces/tiny.yaml`")
-        return found[-1].parent
+        return study_files[-1].parent
     folder = study_folder(runs, name)
     if not (folder / "study.yaml").is_file():
-        known = ", ".join(path.parent.name for path in found) or "none"
-        raise StudyError(problem(str(runs), "no such study", name, f"studies here: {known}"))
+        names = ", ".join(path.parent.name for path in study_files) or "none"
+        raise StudyError(problem(str(runs), "no such study", name, f"studies here: {names}"))
     return folder

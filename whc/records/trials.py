@@ -1,4 +1,4 @@
-"""Trials: what one leaves, and the one entrance for what is read back."""
+"""Trials: their records, and the functions that read and check them."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pydantic import AliasChoices, ConfigDict, Field
 
 from whc.config import fingerprint
 from whc.errors import StudyError, problem
-from whc.records.files import MEND_RECORD, SCHEMA, Count, FolderName, Record, Seconds, Share, load
+from whc.records.files import MEND_RECORD, RECORD_SCHEMA, Count, FolderName, Record, Seconds, Share, load
 from whc.records.latency import Latency
 from whc.records.studies import StudyRecord
 
-State = Literal["finished", "stopped", "infeasible", "failed", "waiting"]  # the last one is not over
+State = Literal["finished", "stopped", "infeasible", "failed", "waiting"]  # only `waiting` is not over
 
 
 class CurvePoint(Record):
     """Validation score after an epoch (counted from 1), and the seconds that epoch took."""
 
     epoch: int = Field(ge=1)
-    val_score: Share = Field(validation_alias=AliasChoices("val_score", "val_f1"))  # the latter in schema 1
+    val_score: Share = Field(validation_alias=AliasChoices("val_score", "val_f1"))  # val_f1 in schema 1
     seconds: Seconds
 
 
 class TrialRecord(Record):
     """One trial: `record.json` in its folder. The trial is over when this file is renamed into place.
 
-    `drawn` holds what the sampler drew, by dotted key; `config` is the whole configuration that came of it. `before_s`
-    counts the seconds before training (export, latency); `elapsed_s` those of searching until the trial ended, pauses
-    of the whole search left out.
+    `drawn` holds the sampler's values, by dotted key; `config` is the complete configuration made of them. `before_s`
+    counts the seconds before training (export, latency); `elapsed_s` those from the start of the search to the end of
+    the trial, without the pauses of the search.
     """
 
-    schema_version: int = Field(SCHEMA, alias="schema", le=SCHEMA)
+    schema_version: int = Field(RECORD_SCHEMA, alias="schema", le=RECORD_SCHEMA)
     trial_id: FolderName
     study: FolderName
     config: dict[str, Any]
@@ -61,7 +61,7 @@ def trial_records(study_folder: Path) -> Iterator[TrialRecord]:
     """Records of all trials that are over, in order of trial id.
 
     Raises:
-        StudyError: a record is damaged, or not what a trial of this study leaves.
+        StudyError: a record is damaged, or of another study.
     """
     study = StudyRecord.load(study_folder).study
     for path in sorted((study_folder / "trials").glob("*/record.json")):
@@ -69,14 +69,14 @@ def trial_records(study_folder: Path) -> Iterator[TrialRecord]:
 
 
 def load_trial(path: Path, study: str) -> TrialRecord:
-    """Read what a trial left, and check that it belongs where it lies and that nothing in it is missing or changed.
+    """Read the record of a trial, and check that it is complete, unchanged, and in the right folder.
 
     Args:
         path: record.json, or rung.json of a trial that waits, in the trial's folder.
-        study: that the trial is of.
+        study: the name of the trial's study.
 
     Raises:
-        StudyError: it is missing, damaged, or not what such a trial leaves.
+        StudyError: the record is missing, damaged, or of another trial.
     """
     record = load(TrialRecord, path)
     place, state = path.parent.name, record.state
@@ -90,7 +90,7 @@ def load_trial(path: Path, study: str) -> TrialRecord:
         ("val_score", None, record.val_score is not None or not has_trained, f"required of a trial that is {state}"),
         ("latency", None, record.latency or not (has_trained or record.curve), "required of a trial that has trained"),
     )
-    for field, got, is_kept, rule in rules:
-        if not is_kept:
+    for field, got, is_met, rule in rules:
+        if not is_met:
             raise StudyError(problem(f"{path}: {field}", rule, got, MEND_RECORD))
     return record

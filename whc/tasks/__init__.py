@@ -1,8 +1,8 @@
-"""Tasks: what is predicted; a file or a folder each, which defines `Config` and `TASK`, a subclass of `Task`.
+"""Tasks. Each task is a file or folder that defines `Config` and `TASK`, a subclass of `Task`.
 
-Everything that depends on what is predicted is a method here: how rows and files are read, how networks learn, how
-outputs are judged, compared and shown. A new task touches no file outside its own. Arrays of outputs and targets have
-rows first: M outputs (M,) or (M, ...), M targets (M, ...). torch is needed by what learns and exports alone.
+Everything that depends on the task is a method here: how rows and files are read, how networks learn, how outputs are
+scored, compared and shown. A new task changes no file outside its own. Arrays of outputs and targets have rows first:
+M outputs (M,) or (M, ...), M targets (M, ...). Only methods for learning and export need torch.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
     from whc.data.sources import BuildConfig, SourceScan
     from whc.models.heads import Gives
 
-TASKS = ChoiceOf("tasks")
+TASK_CHOICES = ChoiceOf("tasks")
 DEFAULT_TASK = "classification"
 
 Targets = NDArray[Any]
 Outputs = NDArray[np.floating]
 Colour = tuple[int, int, int]
 
-GREEN: Colour = (90, 230, 120)
-BLUE: Colour = (120, 180, 255)
+GREEN_COLOUR: Colour = (90, 230, 120)
+BLUE_COLOUR: Colour = (120, 180, 255)
 
 
 class Judgement(Protocol):
-    """What outputs are worth against targets, row by row."""
+    """The comparison of outputs with targets, from which scores are computed."""
 
     def score(self, weights: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
         """The score 0..1 of all rows (), or (D,) for D weightings (D, M) of the rows, as a bootstrap draws them."""
@@ -52,7 +52,7 @@ class Judgement(Protocol):
 
 @dataclass(frozen=True)
 class Bar:
-    """A share 0..1 to be drawn as a bar with its name; `tick` is where the decision turns, if anywhere."""
+    """A share 0..1 to be drawn as a bar with its name; `tick` is the threshold, None if there is none."""
 
     name: str
     share: float
@@ -61,7 +61,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Line:
-    """A line to be drawn: from and to in shares of the width and height looked at, x first."""
+    """A line to be drawn; its points (x, y) are in shares of the width and height of the region that the model sees."""
 
     start: tuple[float, float]
     end: tuple[float, float]
@@ -70,35 +70,35 @@ class Line:
 
 @dataclass(frozen=True)
 class Reading:
-    """One output as people see it; `colour` is that of title, bar and box."""
+    """One output as people see it; `colour` is the colour of title, bar and box."""
 
     title: str
-    colour: Colour = BLUE
+    colour: Colour = BLUE_COLOUR
     bar: Bar | None = None
     lines: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)
 class Condition:
-    """Pictures changed on purpose, to score a model on them too.
+    """A change of the test pictures under which a model is scored too.
 
-    `change` is done to a picture, uint8 (H, W, 3); `move` (2, 3) says where it takes a point: x to the right and y down
-    from the centre, in pixels.
+    `change` takes and returns a picture, uint8 (H, W, 3). `move` (2, 3) is the affine map of a point by that change, in
+    pixels from the centre, x to the right and y down.
     """
 
     change: Callable[[Image], Image]
     move: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))
 
 
-def turned(degrees: float) -> Condition:
-    """Pictures turned about their centre, counterclockwise as seen."""
+def turned_condition(degrees: float) -> Condition:
+    """The condition of pictures turned about their centre, counterclockwise as seen."""
     angle = np.radians(degrees)
     cos, sin = np.cos(angle), np.sin(angle)
     return Condition(lambda picture: rotate(picture, degrees), np.array([[cos, sin, 0.0], [-sin, cos, 0.0]]))
 
 
 Loss = Callable[["Tensor", "Tensor"], "Tensor"]
-"""From what a network gives (N, ...) and the targets (N, ...) to a number to be made small."""
+"""Computes the loss, a scalar, from the raw outputs of a network (N, ...) and the targets (N, ...)."""
 
 
 Decoder = Callable[["Tensor"], "Tensor"]
@@ -107,24 +107,24 @@ Decoder = Callable[["Tensor"], "Tensor"]
 
 @dataclass(frozen=True)
 class Task(ABC):
-    """What is predicted, for some labels (none where a task has none) and parameters."""
+    """A task with its labels (empty if the task has none) and its parameters."""
 
     labels: tuple[str, ...]
     config: PluginConfig
 
     metric: ClassVar[Metric]
     example_rows: ClassVar[Mapping[str, Sequence[object]]]
-    """Columns of labels as a small data set may have them."""
+    """Label columns of a small example data set."""
     example_metadata: ClassVar[Mapping[str, str]] = {}
     tolerance: ClassVar[float]
-    """Largest difference of one output between two runtimes that compute the same."""
+    """Largest difference of an output between two runtimes that run the same network."""
     head_gives: ClassVar[Gives] = "numbers"
     """What a network's head must give (`whc.models.heads`)."""
     required_columns: ClassVar[tuple[str, ...]] = ()
     """Columns of labels that a labelled data set must have, without an empty value."""
     needs_every_stratum: ClassVar[bool] = False
     """Whether every split must have rows of every stratum."""
-    conditions: ClassVar[Mapping[str, Condition]] = {f"{degrees:+}": turned(degrees) for degrees in (-12, 12)}
+    conditions: ClassVar[Mapping[str, Condition]] = {f"{degrees:+}": turned_condition(degrees) for degrees in (-12, 12)}
     """Changes of the test pictures under which a ladder is scored too, by name."""
 
     # Rows.
@@ -132,7 +132,7 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def label_readers(cls) -> Mapping[str, tuple[str, Reader]]:
-        """Columns of a data set that hold labels: what each must be, in words, and how it is read."""
+        """Columns of a data set that hold labels, each with its type in words and its reader."""
 
     @classmethod
     @abstractmethod
@@ -141,8 +141,8 @@ class Task(ABC):
 
         Args:
             rows: all rows, with the columns of `label_readers`, and `split`.
-            metadata: of the data set, those that begin with `whc.`.
-            source: what errors call the data set.
+            metadata: metadata of the data set whose names begin with `whc.`.
+            source: name of the data set in error messages.
 
         Raises:
             DataError: labels are missing or contradict each other.
@@ -150,7 +150,7 @@ class Task(ABC):
 
     @abstractmethod
     def read_truth(self, rows: pd.DataFrame, source: str) -> Truth | None:
-        """What rows say of themselves, in this task's labels; None where no row says anything.
+        """The true targets of rows, for this task's labels; None if no row has one.
 
         Raises:
             DataError: the rows have labels that this task does not know.
@@ -160,11 +160,11 @@ class Task(ABC):
 
     @classmethod
     def scan_files(cls, config: BuildConfig) -> SourceScan:
-        """The files that `whc data build` reads, with their labels: the pictures that a CSV names.
+        """The files that `whc data build` reads, with their labels: by default the pictures that a CSV names.
 
         Raises:
-            DataError: the files are not as they must be.
-            UsageError: the task has no other source than a CSV, and none is given.
+            DataError: the files or their labels are wrong.
+            UsageError: the task reads only CSV files, and no CSV file is given.
         """
         from whc.data import labels_csv
 
@@ -178,19 +178,19 @@ class Task(ABC):
     def parse_text(
         cls, rows: pd.DataFrame, labels: Sequence[str] | None, source: str
     ) -> tuple[pa.Table, Mapping[str, str]]:
-        """Columns of labels as a data set holds them, from text, and the metadata that they need.
+        """Label columns of a data set, converted from text, and the metadata that they need.
 
         Args:
             rows: the columns of `label_readers` that the file has, as text.
-            labels: their order; None sorts them.
-            source: what errors call the file.
+            labels: the labels in their order; None sorts them.
+            source: name of the file in error messages.
 
         Raises:
-            DataError: a text is no label; names the line.
+            DataError: a text is no label; the message names the line.
         """
 
     def check_labels(self) -> str:
-        """What labels must be where these are not; nothing where they are."""
+        """The rule that the labels break, in words; empty if they are right."""
         return ""
 
     # Learning.
@@ -198,17 +198,17 @@ class Task(ABC):
     @property
     @abstractmethod
     def outputs(self) -> int:
-        """How many numbers a network gives for each input; of a head that finds boxes, how many classes they have."""
+        """Number of raw outputs of a network for each input; for a head that gives boxes, the number of classes."""
 
     @abstractmethod
     def objective(self, network: nn.Module, targets: Targets, stratum_weights: Tensor, label_smoothing: float) -> Loss:
-        """What training makes small.
+        """The loss of training.
 
         Args:
-            network: the one that learns.
-            targets: (N, ...) those of the training split.
+            network: the network in training.
+            targets: (N, ...) targets of the training split.
             stratum_weights: (S,) weight of each stratum, inverse to its rows in an epoch.
-            label_smoothing: share of a target that goes to all answers evenly, where that makes sense.
+            label_smoothing: share of a target that is spread evenly over all answers, if the task supports it.
         """
 
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
@@ -221,17 +221,17 @@ class Task(ABC):
 
     @abstractmethod
     def decoder(self, network: nn.Module) -> Decoder:
-        """How what a network gives becomes the exported output: no step of it may depend on the batch."""
+        """How raw outputs of a network become exported outputs; no step may depend on other rows of the batch."""
 
     def finished(self, network: nn.Module) -> nn.Module:
-        """The network with its decoding, as it is exported."""
+        """The network with its decoding, for export."""
         from whc.tasks.decoding import Decoded
 
         return Decoded(network, self.decoder(network))
 
     @property
     def graph_parameters(self) -> dict[str, Any]:
-        """Those of the task's parameters that change the exported graph."""
+        """The parameters of the task that change the exported graph."""
         return self.config.model_dump(mode="json")
 
     @property
@@ -248,14 +248,14 @@ class Task(ABC):
 
     @abstractmethod
     def check_outputs(self, outputs: Outputs) -> str:
-        """What is wrong with M outputs of the right shape, `rule, got value`; nothing where all may be believed."""
+        """The error in M outputs of the right shape, as `rule, got value`; empty if all are valid."""
 
     @abstractmethod
     def judge(self, outputs: Outputs, targets: Targets) -> Judgement:
-        """Hold M outputs against M targets."""
+        """Compare M outputs with M targets."""
 
     def parts(self, outputs: Outputs, targets: Targets) -> Mapping[str, Judgement]:
-        """What the score is made of, by name, each with a score of its own."""
+        """The parts of the score by name, each with a score of its own."""
         del outputs, targets
         return {}
 
@@ -264,15 +264,15 @@ class Task(ABC):
         """The score of the best constant answer, which a useful model must beat."""
 
     def tuned(self, outputs: Outputs, targets: Targets) -> Self | None:
-        """The task with the parameters that score best on these rows; None where there is nothing to tune."""
+        """The task with the parameters that score best on these rows; None if there is no parameter to tune."""
         del outputs, targets
         return None
 
     @abstractmethod
     def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
-        """How two runtimes differ over B inputs: the largest difference, and whose answer has changed (B,).
+        """Compare outputs of two runtimes for B inputs: the largest difference, and whether each answer differs (B,).
 
-        An answer that hangs on a difference within `tolerance` has not changed. NaN in one of them is infinitely far.
+        A difference within `tolerance` changes no answer. A NaN counts as an infinite difference.
         """
 
     # People.
@@ -301,12 +301,12 @@ class Task(ABC):
 
     @property
     def headline_answers(self) -> tuple[str, ...]:
-        """The answers that a summary in one line counts; none: all that were given."""
+        """The answers that a summary in one line counts; empty: all answers that occurred."""
         return ()
 
     @abstractmethod
-    def counted(self, outputs: Outputs) -> dict[str, int]:
-        """How often each kind of answer was given, by its name."""
+    def answer_counts(self, outputs: Outputs) -> dict[str, int]:
+        """Number of rows for each kind of answer, by its name."""
 
     @abstractmethod
     def reading(self, output: Outputs) -> Reading:
@@ -314,10 +314,10 @@ class Task(ABC):
 
     @abstractmethod
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
-        """What else is worth telling of outputs, as JSON holds it."""
+        """Further results for M outputs, as JSON values."""
 
     def noteworthy(self, outputs: Outputs, targets: Targets) -> NDArray[np.int64]:
-        """The rows whose pictures `draw` shows, a few at most."""
+        """Numbers of the few rows whose pictures `draw` shows."""
         del outputs, targets
         return np.empty(0, np.int64)
 
@@ -325,23 +325,23 @@ class Task(ABC):
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
         """Draw how outputs and targets agree, side by side in a figure of about 10 x 4.6 inches.
 
-        `pictures` are those of the `noteworthy` rows, uint8 (K, H, W, 3), None where they are not at hand.
+        `pictures` are those of the `noteworthy` rows, uint8 (K, H, W, 3), None if they are not available.
         """
 
     @property
     @abstractmethod
     def words(self) -> TaskWords:
-        """What is said of the task on cards and tables."""
+        """Phrases about the task for model cards and tables."""
 
     def shown_floor(self, floor: float) -> str:
-        """What the best constant answer scores, as a ladder's table says it; `on the test split` follows."""
-        words = self.words.floor
-        return f"{words[0].upper()}{words[1:]} scores {self.metric.shown(floor)}"
+        """The score of the best constant answer, as a phrase of a ladder's table; `on the test split` follows."""
+        floor_words = self.words.floor
+        return f"{floor_words[0].upper()}{floor_words[1:]} scores {self.metric.shown(floor)}"
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What M rows say of themselves: targets (M, ...), whether each says anything (M,), and columns that show it."""
+    """The true targets of M rows (M, ...), whether each is known (M,), and columns of a table that show them."""
 
     targets: Targets
     is_known: NDArray[np.bool_]
@@ -350,10 +350,10 @@ class Truth:
 
 @dataclass(frozen=True)
 class TaskWords:
-    """Phrases about a task on cards and tables.
+    """Phrases about a task for model cards and tables.
 
     `purpose` follows `it`, `floor` precedes `scores`, `score` precedes `on the test split`, `conditions` follows
-    `pictures`; `output` and `limit` are sentences without their point.
+    `pictures`; `output` and `limit` are sentences without the full stop.
     """
 
     purpose: str
@@ -365,21 +365,21 @@ class TaskWords:
 
 
 def kind(name: str) -> type[Task]:
-    """The task of a name.
+    """The class of the task with this name.
 
     Raises:
-        ValueError: there is none; the message lists those there are.
+        ValueError: there is no such task; the message lists the existing tasks.
     """
-    return cast("type[Task]", plugins.load(TASKS.kind, name).TASK)
+    return cast("type[Task]", plugins.load(TASK_CHOICES.kind, name).TASK)
 
 
-def recognised(columns: Sequence[str], source: str) -> type[Task]:
-    """The task whose labels a data set has, by the names of its columns; classification where there are none.
+def of_columns(columns: Sequence[str], source: str) -> type[Task]:
+    """The task whose label columns a data set has; classification if it has no label columns.
 
     Raises:
         DataError: `source` has labels of several tasks.
     """
-    readers = {name: kind(name).label_readers() for name in plugins.names(TASKS.kind)}
+    readers = {name: kind(name).label_readers() for name in plugins.names(TASK_CHOICES.kind)}
     labels = {name: [column for column in columns if column in readers[name]] for name in readers}
     matches = {name: label_columns for name, label_columns in labels.items() if label_columns}
     if len(matches) > 1:
@@ -389,26 +389,26 @@ def recognised(columns: Sequence[str], source: str) -> type[Task]:
 
 
 def metric_of(config: Mapping[str, Any]) -> Metric:
-    """The metric of a trial's resolved configuration, as a record keeps it."""
-    return kind(TASKS.parse(config["task"]).name).metric
+    """The metric for the resolved configuration of a trial's record."""
+    return kind(TASK_CHOICES.parse(config["task"]).name).metric
 
 
 def of_table(name: str, labels: Sequence[str]) -> Task:
-    """A task with its parameters as they are by default: what is said of labels does not hang on them."""
-    return build(TASKS.parse(name), labels)
+    """A task with its default parameters; its phrases for tables do not depend on them."""
+    return build(TASK_CHOICES.parse(name), labels)
 
 
 def of_file(metadata: ModelMetadata) -> Task:
-    """The task that an exported file is for.
+    """The task of an exported file.
 
     Raises:
-        ValueError: this version has no such task, or the file's parameters of it are wrong.
+        ValueError: this version has no such task, or the parameters in the file are wrong.
     """
-    return build(TASKS.parse({metadata.task: metadata.task_config}), metadata.labels)
+    return build(TASK_CHOICES.parse({metadata.task: metadata.task_config}), metadata.labels)
 
 
 def build(choice: Choice, labels: Sequence[str] | None) -> Task:
-    """A task for some labels; None: those of its example, while no data set is known."""
+    """A task with its labels; None means the labels of its example, before a data set is known."""
     task = kind(choice.name)
     if labels is None:
         import pandas as pd

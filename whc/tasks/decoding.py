@@ -1,4 +1,4 @@
-"""A network with its task's decoding inside, as it is exported."""
+"""A network together with its task's decoding, for export."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Decoded(nn.Module):
-    """What a network gives, decoded."""
+    """A network whose outputs are decoded."""
 
     def __init__(self, network: nn.Module, decode: Callable[[Tensor], Tensor]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Multi-label classification of pictures: any number of labels for each, none too, scored by macro F1.
+"""Multi-label classification of pictures: zero or more labels for each picture, scored by macro F1.
 
 A network gives one logit a label, and so C independent probabilities: outputs (M, C). Targets (M, C) are 0 or 1. A data
 set has a column `labels`, a list of names, and the names of all labels, in order, in its metadata key `whc.labels`.
@@ -20,7 +20,20 @@ from whc.data.row_labels import RowLabels
 from whc.errors import DataError, problem
 from whc.plugins import PluginConfig
 from whc.records import Metric
-from whc.tasks import BLUE, GREEN, Bar, Decoder, Judgement, Loss, Outputs, Reading, Targets, Task, TaskWords, Truth
+from whc.tasks import (
+    BLUE_COLOUR,
+    GREEN_COLOUR,
+    Bar,
+    Decoder,
+    Judgement,
+    Loss,
+    Outputs,
+    Reading,
+    Targets,
+    Task,
+    TaskWords,
+    Truth,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,11 +64,12 @@ class LabelHits:
     def by_label(self, weights: NDArray[np.floating]) -> NDArray[np.float64]:
         """F1 (D, C) of each label for weightings (D, M): 2 TP / (2 TP + FP + FN), 1 where nothing is real or called."""
         hits = weights @ (self.called & self.real)
-        both = weights @ self.called.astype(float) + weights @ self.real.astype(float)
-        return np.where(both > 0, 2 * hits / np.where(both > 0, both, 1), 1.0)
+        called_plus_real = weights @ self.called.astype(float) + weights @ self.real.astype(float)
+        occurs = called_plus_real > 0
+        return np.where(occurs, 2 * hits / np.where(occurs, called_plus_real, 1), 1.0)
 
     def score(self, weights: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
-        """Mean over labels of F1, of all rows () or of weightings (D, M) of them (D,)."""
+        """Mean of F1 over the labels: () for all rows, or (D,) for weightings (D, M) of them."""
         scores = self.by_label(np.ones((1, len(self.real))) if weights is None else weights).mean(1)
         return np.asarray(scores[0] if weights is None else scores)
 
@@ -84,7 +98,7 @@ class MultiLabel(Task):
 
     @classmethod
     def read_rows(cls, rows: pd.DataFrame, metadata: Mapping[str, str], source: str) -> RowLabels:
-        """Rows without labels are a stratum, and each label those of which it is the rarest."""
+        """The stratum of a row is its rarest label; rows without labels are a stratum too."""
         names = _names(rows, metadata, source)
         targets = _targets(rows["labels"], names, source)
         rarest = np.where(targets > 0, targets.sum(0), len(targets) + 1).argmin(1)
@@ -92,13 +106,13 @@ class MultiLabel(Task):
         return RowLabels(targets, names, strata, (*names, NO_LABEL))
 
     def read_truth(self, rows: pd.DataFrame, source: str) -> Truth | None:
-        """Rows whose list is not null say what they are, if it is empty too."""
+        """The labels of rows whose list is not null; an empty list is a known answer."""
         is_known = rows["labels"].notna().to_numpy()
         if not is_known.any():
             return None
-        lists = [names if known else [] for names, known in zip(rows["labels"], is_known, strict=True)]
-        shown = [";".join(names) if known else "" for names, known in zip(lists, is_known, strict=True)]
-        return Truth(_targets(lists, self.labels, source), is_known, {"true_labels": shown})
+        lists = [names if has_list else [] for names, has_list in zip(rows["labels"], is_known, strict=True)]
+        true_labels = [";".join(names) for names in lists]
+        return Truth(_targets(lists, self.labels, source), is_known, {"true_labels": true_labels})
 
     @classmethod
     def parse_text(
@@ -160,7 +174,7 @@ class MultiLabel(Task):
 
     @property
     def output_name(self) -> str:
-        """As of several classes."""
+        """The same name as for several classes."""
         return "probs"
 
     @property
@@ -171,7 +185,7 @@ class MultiLabel(Task):
     # Judging.
 
     def check_outputs(self, outputs: Outputs) -> str:
-        """Probabilities lie in 0..1."""
+        """Probabilities are in 0..1."""
         wrong = outputs[~((outputs >= 0) & (outputs <= 1))]
         return f"must give probabilities in 0..1, got {float(wrong[0])}" if wrong.size else ""
 
@@ -186,19 +200,19 @@ class MultiLabel(Task):
         return {name: LabelHits(hits.called[:, i : i + 1], hits.real[:, i : i + 1]) for i, name in columns}
 
     def floor(self, targets: Targets) -> float:
-        """Each label always called, or never where it does not occur: 2 n / (M + n) for n of M rows."""
+        """The score of calling every label that occurs: F1 2 n / (M + n) for a label of n of M rows, 1 for others."""
         counts = (targets > 0).sum(0)
         return float(np.where(counts > 0, 2 * counts / (len(targets) + counts), 1.0).mean())
 
     def tuned(self, outputs: Outputs, targets: Targets) -> Self | None:
-        """With the threshold, in hundredths, of the highest score on these rows."""
+        """The task with the threshold, in hundredths, of the highest score on these rows."""
         thresholds = [self.threshold, *TRIED_THRESHOLDS.tolist()]
         scores = [float(LabelHits(outputs >= threshold, targets > 0).score()) for threshold in thresholds]
         best = thresholds[int(np.argmax(scores))]
         return replace(self, config=self.config.model_copy(update={"threshold": best}))
 
     def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
-        """Largest difference of a probability, and whether another set of labels is called."""
+        """Largest difference of a probability, and the rows whose called labels differ."""
         difference = np.abs(ours.astype(np.float64) - theirs)
         largest = float(difference.max(initial=0.0)) if np.isfinite(difference).all() else float("inf")
         flipped = (ours >= self.threshold) != (theirs >= self.threshold)
@@ -215,16 +229,16 @@ class MultiLabel(Task):
         """Labels with `;` between them, probabilities with six digits."""
         return (";".join(self._called(output)), *(f"{value:.6f}" for value in output.tolist()))
 
-    def counted(self, outputs: Outputs) -> dict[str, int]:
+    def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """Rows for which each label is called, and rows without any."""
         called = outputs >= self.threshold
         return dict(zip((*self.labels, NO_LABEL), [*called.sum(0).tolist(), int((~called.any(1)).sum())], strict=True))
 
     def reading(self, output: Outputs) -> Reading:
-        """The labels called; the bar shows the likeliest."""
+        """The called labels; the bar shows the likeliest label."""
         called, likeliest = self._called(output), int(output.argmax())
         bar = Bar(self.labels[likeliest], float(output[likeliest]), self.threshold)
-        return Reading(", ".join(called) or NO_LABEL, GREEN if called else BLUE, bar)
+        return Reading(", ".join(called) or NO_LABEL, GREEN_COLOUR if called else BLUE_COLOUR, bar)
 
     def _called(self, output: Outputs) -> list[str]:
         return [label for label, value in zip(self.labels, output, strict=True) if value >= self.threshold]
@@ -249,7 +263,7 @@ class MultiLabel(Task):
 
     @property
     def words(self) -> TaskWords:
-        """Of the model card and the table."""
+        """Phrases for the model card and the table."""
         listed, count = ", ".join(self.labels), len(self.labels)
         return TaskWords(
             purpose=f"tells which of {listed} a picture shows (task `multi_label`)",
@@ -265,7 +279,7 @@ TASK = MultiLabel
 
 
 def _names(rows: pd.DataFrame, metadata: Mapping[str, str], source: str) -> tuple[str, ...]:
-    """Names of all labels in their order; those that occur, sorted, where the metadata name none."""
+    """Names of all labels in their order; without names in the metadata, the labels that occur, sorted."""
     text = metadata.get(NAMES_KEY)
     if text is None:
         return tuple(sorted({name for names in rows["labels"] for name in names}))

@@ -14,7 +14,7 @@ from torch import nn
 from whc import plugins, records
 from whc.config import validate
 from whc.data.dataset import Corpus
-from whc.data.preprocess import RESIZE, to_input
+from whc.data.preprocess import RESIZE_MODE, to_input
 from whc.data.windows import windows
 from whc.errors import ArtifactError, UsageError, problem
 from whc.export.parity import Parity, ParityLimits, compare
@@ -143,7 +143,7 @@ def describe(config: TrialConfig, origin: Checkpoint) -> ModelMetadata:
         frame_rate=origin.frame_rate,
         height=height,
         width=width,
-        resize=RESIZE,
+        resize=RESIZE_MODE,
         interpolation=origin.interpolation,
         study=origin.study,
         trial=origin.trial,

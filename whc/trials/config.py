@@ -12,7 +12,7 @@ from whc.config import Settings, fingerprint
 from whc.errors import problem
 from whc.models.assemble import HEAD_CHOICE, ModelConfig
 from whc.plugins import Choice
-from whc.tasks import DEFAULT_TASK, TASKS, Task
+from whc.tasks import DEFAULT_TASK, TASK_CHOICES, Task
 from whc.training.loop import TrainingConfig
 
 BOX_LAYOUTS = ("still", "frame_stack")  # of networks that give what their head gives
@@ -25,7 +25,7 @@ def _head_gives(name: str) -> str:
 class TrialConfig(Settings):
     """What is predicted, by which network, trained how."""
 
-    task: Annotated[Choice, TASKS] = TASKS.default(DEFAULT_TASK)
+    task: Annotated[Choice, TASK_CHOICES] = TASK_CHOICES.default(DEFAULT_TASK)
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
 

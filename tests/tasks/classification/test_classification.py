@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from whc.tasks import BLUE, GREEN, Bar, Loss, Reading
+from whc.tasks import BLUE_COLOUR, GREEN_COLOUR, Bar, Loss, Reading
 from whc.tasks.classification import Classification, Config
 
 Ids = NDArray[np.int64]
@@ -196,7 +196,7 @@ def test_one_probability_as_people_see_it(
     task, output = Classification(TWO.labels, Config(threshold=threshold)), np.array(probability, np.float32)
     assert task.cells(output) == (label, *cells)
     assert task.frame_cells(output) == (label, cells[1], str(int(label == "waving")))
-    colour = GREEN if label == "waving" else BLUE
+    colour = GREEN_COLOUR if label == "waving" else BLUE_COLOUR
     assert task.reading(output) == Reading(label, colour, Bar("waving", probability, threshold))
 
 
@@ -208,7 +208,7 @@ def test_several_probabilities_as_people_see_them(each: tuple[float, ...], label
     output = np.array(each, np.float32)
     cells = (label, f"{max(each):.6f}", *(f"{value:.6f}" for value in each))
     assert THREE.cells(output) == THREE.frame_cells(output) == cells
-    assert THREE.reading(output) == Reading(label, GREEN, Bar(label, max(each)))
+    assert THREE.reading(output) == Reading(label, GREEN_COLOUR, Bar(label, max(each)))
 
 
 def test_two_classes_need_one_logit_named_after_the_positive_label() -> None:

@@ -21,7 +21,7 @@ def loss_of(raw: Tensor, degrees: object, weights: object = None) -> Tensor:
     return bins.loss(raw, rows, torch.ones(len(rows)) if weights is None else torch.tensor(weights))
 
 
-def sure_of(yaw: int, pitch: int, roll: int, outputs: int = bins.LOGITS) -> Tensor:
+def sure_of(yaw: int, pitch: int, roll: int, outputs: int = bins.LOGIT_COUNT) -> Tensor:
     """One row whose mass is in the bins of these indices."""
     raw = torch.zeros(1, outputs)
     raw[0, yaw] = raw[0, 120 + pitch] = raw[0, 186 + roll] = 100
@@ -56,7 +56,7 @@ def test_the_expectation_jumps_at_the_seam_as_the_original_s(decoded_by_whenet: 
 
 def test_a_learnt_uncertainty_is_the_last_number(run_exported: Callable[..., np.ndarray]) -> None:
     torch.manual_seed(0)
-    raw = torch.randn(5, bins.OUTPUTS)
+    raw = torch.randn(5, bins.OUTPUT_COUNT)
     decoded = bins.decode(raw)
     assert (decoded[:, 3] > 0).all()
     torch.testing.assert_close(decoded[:, :3], bins.decode(raw[:, :-1])[:, :3])
@@ -88,7 +88,7 @@ def test_each_angle_belongs_to_its_bin(degrees: tuple[float, ...], index: tuple[
 
 def test_the_loss_is_the_original_s() -> None:
     torch.manual_seed(0)
-    raw, degrees = torch.randn(6, bins.LOGITS), np.random.default_rng(0).uniform(-90, 90, (6, 3))
+    raw, degrees = torch.randn(6, bins.LOGIT_COUNT), np.random.default_rng(0).uniform(-90, 90, (6, 3))
     degrees[0, 0] = -179
     decoded, expected = bins.decode(raw).numpy(), 0.0
     for angle, (start, stop, first) in enumerate(((0, 120, -180), (120, 186, -99), (186, 252, -99))):
@@ -100,7 +100,7 @@ def test_the_loss_is_the_original_s() -> None:
 
 
 def test_yaw_is_regressed_the_short_way_round() -> None:
-    raw = torch.zeros(1, bins.LOGITS)
+    raw = torch.zeros(1, bins.LOGIT_COUNT)
     raw[0, 118] = 5.0  # most of it at 174 degrees
     error = float(angles.difference(bins.decode(raw)[0, 0].item(), -170))
     chance = -float(raw[:, :120].log_softmax(1)[0, 3])
@@ -110,7 +110,7 @@ def test_yaw_is_regressed_the_short_way_round() -> None:
 
 def test_what_is_not_known_or_has_no_bin_teaches_nothing() -> None:
     torch.manual_seed(0)
-    raw = torch.randn(4, bins.OUTPUTS, requires_grad=True)
+    raw = torch.randn(4, bins.OUTPUT_COUNT, requires_grad=True)
     loss = loss_of(raw, [(1, 2, 3), (4, 5, NAN), (NAN, NAN, NAN), (NAN, 120, -130)])
     (gradient,) = torch.autograd.grad(loss, raw)
     assert gradient.isfinite().all()
@@ -121,7 +121,7 @@ def test_what_is_not_known_or_has_no_bin_teaches_nothing() -> None:
 
 
 def test_the_uncertainty_learns_from_whole_poses_alone() -> None:
-    raw = torch.zeros(1, bins.OUTPUTS, requires_grad=True)
+    raw = torch.zeros(1, bins.OUTPUT_COUNT, requires_grad=True)
     for degrees, taught in (((10, 20, 30), True), ((10, 20, NAN), False)):
         (gradient,) = torch.autograd.grad(loss_of(raw, [degrees]), raw)
         assert bool(gradient[0, -1]) == taught
@@ -129,5 +129,5 @@ def test_the_uncertainty_learns_from_whole_poses_alone() -> None:
 
 def test_rows_count_by_their_weights() -> None:
     torch.manual_seed(0)
-    raw, degrees = torch.randn(2, bins.OUTPUTS), [(1, 2, 3), (-170, -20, 5)]
+    raw, degrees = torch.randn(2, bins.OUTPUT_COUNT), [(1, 2, 3), (-170, -20, 5)]
     torch.testing.assert_close(loss_of(raw, degrees, [3.0, 0.0]), loss_of(raw[:1], degrees[:1]))

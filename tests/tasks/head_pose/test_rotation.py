@@ -70,7 +70,7 @@ def test_a_nose_that_crosses_the_seam_moves_on_steadily() -> None:
 
 
 def test_an_untrained_network_sees_a_face() -> None:
-    decoded = rotation.decode(torch.zeros(1, rotation.OUTPUTS)).numpy()
+    decoded = rotation.decode(torch.zeros(1, rotation.OUTPUT_COUNT)).numpy()
     assert_allclose(decoded[:, :3], 0, atol=1e-6)
     assert 1 < decoded[0, 3] < 20
 
@@ -78,7 +78,7 @@ def test_an_untrained_network_sees_a_face() -> None:
 @pytest.mark.parametrize("count", [1, 5, 300])
 def test_the_exported_decoding(run_exported: Callable[..., np.ndarray], count: int) -> None:
     torch.manual_seed(count)
-    raw = torch.cat([corners(), 30 * torch.randn(300, rotation.OUTPUTS)])[-count:]
+    raw = torch.cat([corners(), 30 * torch.randn(300, rotation.OUTPUT_COUNT)])[-count:]
     ours, theirs = rotation.decode(raw).numpy(), run_exported(rotation.decode, raw)
     assert theirs.shape == (count, 4)
     assert_allclose(angles.difference(ours, theirs), 0, atol=1e-3)
@@ -94,7 +94,7 @@ def test_the_exported_decoding_is_a_number_in_every_corner(run_exported: Callabl
 @given(poses, st.integers(0, 2**31))
 @settings(max_examples=30)
 def test_the_loss_is_the_geodesic_angle(degrees: angles.Floats, seed: int) -> None:
-    raw = 20 * torch.randn(len(degrees), rotation.OUTPUTS, generator=torch.Generator().manual_seed(seed))
+    raw = 20 * torch.randn(len(degrees), rotation.OUTPUT_COUNT, generator=torch.Generator().manual_seed(seed))
     error = angles.geodesic(rotation.decode(raw).numpy()[:, :3], degrees)
     gap = rotation.geodesic(
         rotation._rotations(rotation._head(raw)), rotation.to_matrices(torch.tensor(degrees, dtype=torch.float32))
@@ -106,7 +106,7 @@ def test_the_loss_is_the_geodesic_angle(degrees: angles.Floats, seed: int) -> No
 def test_gradients_are_finite_at_no_error_and_at_half_a_turn(scale: float) -> None:
     degrees = torch.tensor([(10.0, 20, 30), (180, 0, 0), (0, 0, 180), (0, 90, 0), (90, 0, 0)])
     degrees = torch.cat([degrees, degrees * torch.tensor([1, 1, NAN])])
-    for raw in (raw_of(degrees.nan_to_num().numpy()), torch.zeros(10, rotation.OUTPUTS), -10 * torch.ones(10, 7)):
+    for raw in (raw_of(degrees.nan_to_num().numpy()), torch.zeros(10, rotation.OUTPUT_COUNT), -10 * torch.ones(10, 7)):
         leaf = (raw * scale).requires_grad_()
         loss = loss_of(leaf, degrees)
         loss.backward()
@@ -135,7 +135,7 @@ def test_without_roll_only_the_nose_is_taught() -> None:
 
 
 def test_what_is_not_known_teaches_nothing() -> None:
-    raw = torch.randn(4, rotation.OUTPUTS, requires_grad=True)
+    raw = torch.randn(4, rotation.OUTPUT_COUNT, requires_grad=True)
     unknown = [(NAN, NAN, NAN), (NAN, 3, 4), (3, NAN, 4)]
     loss = loss_of(raw, [(1, 2, 3), *unknown])
     torch.testing.assert_close(loss, loss_of(raw[:1], [(1, 2, 3)]))
@@ -150,7 +150,7 @@ def test_what_is_not_known_teaches_nothing() -> None:
 
 
 def test_rows_count_by_their_weights() -> None:
-    raw, degrees = torch.randn(3, rotation.OUTPUTS), [(1, 2, 3), (50, -20, NAN), (-160, 5, 0)]
+    raw, degrees = torch.randn(3, rotation.OUTPUT_COUNT), [(1, 2, 3), (50, -20, NAN), (-160, 5, 0)]
     together = loss_of(raw, degrees, [2.0, 0.0, 0.0])
     torch.testing.assert_close(together, loss_of(raw[:1], degrees[:1]))
     twice = loss_of(torch.cat([raw, raw[:1]]), [*degrees, degrees[0]])

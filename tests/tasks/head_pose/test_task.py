@@ -21,7 +21,7 @@ from whc.errors import DataError
 from whc.export import onnx as exporter
 from whc.records import ModelMetadata
 from whc.tasks.head_pose import Config, HeadPose, angles
-from whc.tasks.head_pose.rows import COLUMNS
+from whc.tasks.head_pose.rows import ANGLE_COLUMNS
 from whc.training.augmentation import moves
 
 TASK = HeadPose((), Config())
@@ -32,7 +32,7 @@ ANGLES = st.tuples(st.floats(-170, 170), st.floats(-60, 60), st.floats(-60, 60))
 
 def rows(**columns: list[float | None]) -> pd.DataFrame:
     count = len(next(iter(columns.values())))
-    return pd.DataFrame({name: columns.get(name, [None] * count) for name in COLUMNS}, dtype="float64")
+    return pd.DataFrame({name: columns.get(name, [None] * count) for name in ANGLE_COLUMNS}, dtype="float64")
 
 
 def read(**columns: list[float | None]) -> np.ndarray:

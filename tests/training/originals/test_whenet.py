@@ -26,7 +26,7 @@ MAX_LOGIT_ERROR, MAX_DEGREES_ERROR = 1e-4, 5e-4
 
 def restored(path: Path) -> nn.Module:
     saved = checkpoint.load(path)
-    network = build(ModelConfig.model_validate(saved.config["model"]), bins.LOGITS)
+    network = build(ModelConfig.model_validate(saved.config["model"]), bins.LOGIT_COUNT)
     network.load_state_dict(saved.weights)
     return network.eval()
 
@@ -82,7 +82,7 @@ def test_folded_for_export_it_is_the_same(original: nn.Module, golden: dict[str,
 
 def with_symmetric_padding(network: Any) -> Callable[[np.ndarray], Tensor]:
     model = whenet._MODEL_CONFIG | {"backbone": {"efficientnet": {"normalize": "imagenet"}}}
-    twin = build(ModelConfig.model_validate(model), bins.LOGITS).eval()
+    twin = build(ModelConfig.model_validate(model), bins.LOGIT_COUNT).eval()
     twin.load_state_dict(dict(zip(twin.state_dict(), network.state_dict().values(), strict=True)))
     return lambda images: logits(twin, images)
 

@@ -70,7 +70,7 @@ def command(out: Path, task: str | None, as_json: bool, **options: Any) -> None:
     from whc.data.building import build
 
     if config.csv and not task:
-        kind = tasks.recognised(labels_csv.read_header(config.csv), str(config.csv))
+        kind = tasks.of_columns(labels_csv.read_header(config.csv), str(config.csv))
     else:
         kind = _options.task_named(task or tasks.DEFAULT_TASK)
     console = _options.messages()
@@ -116,7 +116,7 @@ def _render(report: BuildReport, out: Path) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    from whc.data.building import PIE, REPORT
+    from whc.data.building import PIE_FILE, REPORT_FILE
 
     splits = report.splits.values()
     table = Table(title=Text(f"{report.path}: {report.rows} rows"), title_justify="left")
@@ -130,7 +130,7 @@ def _render(report: BuildReport, out: Path) -> Group:
     table.add_row("share", *(f"{split.rows / report.rows:.1%}" for split in splits))
     table.add_row("clips" if report.frame_rate else "pictures", *(str(split.clips) for split in splits))
     table.add_row("groups", *(str(split.people) for split in splits))
-    lines = [*_left_out(report), *_near(report), *report.notes, f"report: {out / REPORT}, {out / PIE}"]
+    lines = [*_left_out(report), *_near(report), *report.notes, f"report: {out / REPORT_FILE}, {out / PIE_FILE}"]
     return Group(table, *map(Text, lines))
 
 

@@ -25,7 +25,7 @@ def command(file: Path, task: str | None, as_json: bool) -> None:
     from whc.data.parquet import column_names
     from whc.data.report import inspect
 
-    report = inspect(file, _options.task_named(task) if task else tasks.recognised(column_names(file), str(file)))
+    report = inspect(file, _options.task_named(task) if task else tasks.of_columns(column_names(file), str(file)))
     _options.emit(report.model_dump(mode="json"), as_json, _render(report))
 
 

@@ -21,7 +21,7 @@ from whc.plugins import PluginConfig
 
 GIVES = "boxes"
 SCORE_POWER, OVERLAP_POWER = 0.5, 4.0  # of the alignment of a cell with an object
-NEAREST_CELLS = 6  # at most so many cells learn an object
+NEAREST_CELLS = 4  # at most so many cells learn an object
 REACH_CELLS = 0.75  # from an object's centre, in which cells may learn it though it is smaller
 FIRST_LOGIT = -4.0  # of a score before training: objects are rare
 
@@ -29,12 +29,12 @@ FIRST_LOGIT = -4.0  # of a score before training: objects are rare
 class Config(PluginConfig):
     """`upscale`: rows and columns of cells for each of the feature map's; a small map may so have many cells."""
 
-    upscale: Literal[1, 2, 4] = 1
+    upscale: Literal[1, 2, 4] = 2
 
 
 class _Aligned(BoxHead):
     nms_iou = 0.6
-    LOSS_WEIGHTS: ClassVar[Mapping[str, float]] = {"box": 2.0}
+    LOSS_WEIGHTS: ClassVar[Mapping[str, float]] = {"box": 5.0}
 
     def __init__(self, channels: int, dropout: float, classes: int, upscale: int) -> None:
         super().__init__()

@@ -29,7 +29,7 @@ from whc.models.assemble import ModelConfig
 from whc.plugins import Choice, ChoiceOf
 from whc.search.space import ranges, rules
 from whc.search.space.rules import Rule
-from whc.tasks import TASKS
+from whc.tasks import TASK_CHOICES
 from whc.trials.config import TrialConfig
 
 MAX_DRAWS = 1000
@@ -132,7 +132,7 @@ def _node(value: object, owner: type[BaseModel] | None, key: str, where: str, pr
     kind = choice_kind(owner, key)
     if kind:
         node = _branches(value, kind, where, problems)
-        if kind == TASKS.kind and isinstance(node, Branches):
+        if kind == TASK_CHOICES.kind and isinstance(node, Branches):
             _check_task(node, value, where, problems)
         return node
     inner = section_model(owner, key)
@@ -364,7 +364,7 @@ def image_sizes(tree: Section) -> list[tuple[int, int]]:
 def task_of(tree: Section) -> Choice:
     """The task of all its trials."""
     node = tree.children.get("task")
-    return TASKS.parse(_first(node)) if node else TrialConfig().task
+    return TASK_CHOICES.parse(_first(node)) if node else TrialConfig().task
 
 
 def takes_windows(tree: Section) -> bool:

@@ -1,4 +1,4 @@
-"""Classification of crops, scored by F1: of the positive class of two, macro-averaged over three and more.
+"""Classification of crops, scored by F1: that of the positive class of two, or the mean over three or more classes.
 
 Two classes need one logit and give one probability, that of class 1, the positive class; C classes give C of each.
 The outputs for M inputs are (M,) or (M, C) accordingly, targets are class ids (M,).
@@ -20,7 +20,7 @@ from whc.data.row_labels import RowLabels
 from whc.errors import DataError, problem
 from whc.plugins import PluginConfig
 from whc.records import Metric
-from whc.tasks import BLUE, GREEN, Bar, Decoder, Loss, Outputs, Reading, Targets, Task, TaskWords, Truth
+from whc.tasks import BLUE_COLOUR, GREEN_COLOUR, Bar, Decoder, Loss, Outputs, Reading, Targets, Task, TaskWords, Truth
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ class Config(PluginConfig):
 
 @dataclass(frozen=True)
 class ConfusionCounts:
-    """The class called `called` (M,) and the real class `real` (M,) of each row, of `classes` classes."""
+    """The called class `called` (M,) and the real class `real` (M,) of each row; `classes` is the number of classes."""
 
     called: NDArray[np.int64]
     real: NDArray[np.int64]
@@ -72,8 +72,8 @@ def f1(counts: NDArray[np.floating] | NDArray[np.int64]) -> NDArray[np.float64]:
     Of class 1 for two classes, the mean over classes for more.
     """
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    both = counts.sum(-1) + counts.sum(-2)
-    by_class = 2 * hits / np.maximum(both, 1)
+    called_plus_real = counts.sum(-1) + counts.sum(-2)
+    by_class = 2 * hits / np.maximum(called_plus_real, 1)
     return np.asarray(by_class[..., POSITIVE_CLASS] if counts.shape[-1] == 2 else by_class.mean(-1), np.float64)
 
 
@@ -101,7 +101,7 @@ class Classification(Task):
 
     @classmethod
     def label_readers(cls) -> Mapping[str, tuple[str, Reader]]:
-        """class_id, and label as text, or as numbers that the file's metadata name."""
+        """class_id as integers, and label as text or as numbers whose names are in the file's metadata."""
         from whc.data import parquet
 
         return {"class_id": ("integer", parquet.integers), "label": ("text", _read_labels)}
@@ -121,23 +121,23 @@ class Classification(Task):
         return RowLabels(class_ids, labels, class_ids, labels)
 
     def read_truth(self, rows: pd.DataFrame, source: str) -> Truth | None:
-        """By label, or by class_id where no row has a label."""
+        """By label, or by class_id if no row has a label."""
         names = rows["label"].astype(object).fillna("").astype(str)
         ids = rows["class_id"].fillna(UNKNOWN_CLASS).astype("int64")
-        by, values = ("label", names) if names.any() else ("class_id", ids)
-        known: dict[Any, int] = dict(zip(self.labels, range(len(self.labels)), strict=True)) | {"": UNKNOWN_CLASS}
-        if by == "class_id":
-            known = {class_id: class_id for class_id in (*range(len(self.labels)), UNKNOWN_CLASS)}
-        outside = sorted(set(values) - known.keys(), key=str)
+        column, values = ("label", names) if names.any() else ("class_id", ids)
+        class_ids: dict[Any, int] = dict(zip(self.labels, range(len(self.labels)), strict=True)) | {"": UNKNOWN_CLASS}
+        if column == "class_id":
+            class_ids = {class_id: class_id for class_id in (*range(len(self.labels)), UNKNOWN_CLASS)}
+        outside = sorted(set(values) - class_ids.keys(), key=str)
         if outside:
             rule = f"must be known to the model ({', '.join(f'{i} {label}' for i, label in enumerate(self.labels))})"
-            raise DataError(problem(f"{source}: {by}", rule, outside, "choose another model, or drop the column"))
-        targets = values.map(known).to_numpy(np.int64)
+            raise DataError(problem(f"{source}: {column}", rule, outside, "choose another model, or drop the column"))
+        targets = values.map(class_ids).to_numpy(np.int64)
         is_known = targets != UNKNOWN_CLASS
         if not is_known.any():
             return None
-        shown = [self.labels[target] if target != UNKNOWN_CLASS else "" for target in targets.tolist()]
-        return Truth(targets, is_known, {"true_label": shown})
+        true_labels = [self.labels[target] if target != UNKNOWN_CLASS else "" for target in targets.tolist()]
+        return Truth(targets, is_known, {"true_label": true_labels})
 
     # Files.
 
@@ -217,7 +217,7 @@ class Classification(Task):
     # Judging.
 
     def check_outputs(self, outputs: Outputs) -> str:
-        """Probabilities lie in 0..1; a NaN would pass for a calm negative."""
+        """Probabilities are in 0..1; a NaN would otherwise count as the negative class."""
         wrong = outputs[~((outputs >= 0) & (outputs <= 1))]
         return f"must give probabilities in 0..1, got {float(wrong[0])}" if wrong.size else ""
 
@@ -241,9 +241,9 @@ class Classification(Task):
         return float(2 * right / max(counts.sum() + right, 1)) / (1 if self.is_binary else len(counts))
 
     def tuned(self, outputs: Outputs, targets: Targets) -> Self | None:
-        """With the threshold within (0, 1) of the highest F1 on these rows; None for three classes and more.
+        """The task with the threshold in (0, 1) of the highest F1 on these rows; None for three or more classes.
 
-        Only a threshold halfway between two neighbouring probabilities is tried: all in one pass over them, sorted.
+        The candidates are the midpoints of neighbouring probabilities, scored in one pass over the sorted ones.
         """
         if outputs.ndim > 1 or not outputs.any():
             return None
@@ -252,27 +252,27 @@ class Classification(Task):
         hits = np.cumsum(targets[order] == POSITIVE_CLASS)
         scores = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
         below = np.append(falling[1:], 0).astype(falling.dtype)
-        # Equal probabilities are called together, and what is 0 is never called.
+        # Equal probabilities are called together, and a probability of 0 is never called.
         cuts = np.flatnonzero(falling > below)
         best = cuts[np.argmax(scores[cuts])]
         halfway = (float(falling[best]) + float(below[best])) / 2
-        # Neighbouring floats have none between them.
+        # There is no float between two neighbouring floats.
         threshold = halfway if falling.dtype.type(halfway) > below[best] else float(falling[best])
         return replace(self, config=self.config.model_copy(update={"threshold": threshold}))
 
     def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
-        """Largest difference of a probability, and whose class called has changed."""
+        """Largest difference of a probability, and the rows whose called class differs."""
         difference = np.abs(ours.astype(np.float64) - theirs)
-        # A NaN anywhere must fail the gate; every comparison with it is False.
+        # A NaN must fail the parity gate, but every comparison with it is False.
         largest = float(difference.max(initial=0.0)) if np.isfinite(difference).all() else float("inf")
         return largest, (self.called(ours) != self.called(theirs)) & (self._margin(ours) > self.tolerance)
 
     def _margin(self, outputs: Outputs) -> NDArray[np.floating]:
-        """How far (M,) every probability of a row may move before another class can be called."""
+        """Largest change of all probabilities of a row (M,) that cannot change the called class."""
         if outputs.ndim == 1:
             return np.asarray(np.abs(outputs - self.threshold))
-        second, first = np.sort(outputs, axis=1)[:, -2:].T
-        return np.asarray((first - second) / 2)  # the first may fall while the second rises
+        second, highest = np.sort(outputs, axis=1)[:, -2:].T
+        return np.asarray((highest - second) / 2)  # the highest may decrease while the second increases
 
     # People.
 
@@ -297,7 +297,7 @@ class Classification(Task):
 
     @property
     def frame_columns(self) -> tuple[str, ...]:
-        """Of two labels the probability of the positive one, and whether it is called."""
+        """For two labels: the called label, the probability of the positive one, and whether it is called."""
         return ("label", "probability", "positive") if self.is_binary else self.columns
 
     def frame_cells(self, output: Outputs) -> tuple[str, ...]:
@@ -309,30 +309,30 @@ class Classification(Task):
 
     @property
     def headline_answers(self) -> tuple[str, ...]:
-        """The positive label of two."""
+        """The positive label of two; empty for more labels."""
         return self.labels[POSITIVE_CLASS:] if self.is_binary else ()
 
-    def counted(self, outputs: Outputs) -> dict[str, int]:
+    def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """Rows by the label called."""
         counts = np.bincount(self.called(outputs), minlength=len(self.labels))
         return dict(zip(self.labels, counts.tolist(), strict=True))
 
     def reading(self, output: Outputs) -> Reading:
-        """The label called; the bar shows the positive one of two, the one called of more."""
+        """The called label; the bar shows the positive label of two, or the called label of more."""
         class_id = int(self.called(output[None])[0])
         label = self.labels[class_id]
         if self.is_binary:
-            colour = GREEN if class_id == POSITIVE_CLASS else BLUE
+            colour = GREEN_COLOUR if class_id == POSITIVE_CLASS else BLUE_COLOUR
             return Reading(label, colour, Bar(self.labels[POSITIVE_CLASS], float(output), self.threshold))
-        return Reading(label, GREEN, Bar(label, float(output[class_id])))
+        return Reading(label, GREEN_COLOUR, Bar(label, float(output[class_id])))
 
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
-        """Share of rows called right, and the confusion counts."""
+        """Share of rows with the right class, and the confusion counts."""
         counts = self.judge(outputs, targets).counts
         return {"accuracy": float(np.trace(counts) / counts.sum()), "confusion": counts.tolist()}
 
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
-        """Confusion matrix and ROC curve, of three classes and more each against the others."""
+        """Confusion matrix and ROC curve; for three or more classes a curve of each class against the others."""
         from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay
 
         del pictures
@@ -350,7 +350,7 @@ class Classification(Task):
 
     @property
     def words(self) -> TaskWords:
-        """Of the model card and the table."""
+        """Phrases for the model card and the table."""
         if self.is_binary:
             positive = self.labels[POSITIVE_CLASS]
             return TaskWords(
@@ -371,7 +371,7 @@ class Classification(Task):
         )
 
     def shown_floor(self, floor: float) -> str:
-        """With the positive label of two, or what F1 is of more."""
+        """The phrase names the positive label of two, or explains F1 for more."""
         if self.is_binary:
             return f'Always calling "{self.labels[POSITIVE_CLASS]}" scores {self.metric.shown(floor)}'
         mean = f"F1 is the mean over the {len(self.labels)} classes"
@@ -389,7 +389,7 @@ def _binary_loss(weight: Tensor, label_smoothing: float, raw: Tensor, class_ids:
 
 
 def _read_labels(name: str, column: Any, metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """Text as it is; numbers give class_id too, and the names that Hugging Face's `datasets` keeps for them."""
+    """Read text unchanged; numbers become class_id too, and get names from Hugging Face's metadata."""
     from pyarrow import types
 
     from whc.data import parquet
@@ -397,4 +397,4 @@ def _read_labels(name: str, column: Any, metadata: Mapping[bytes, bytes]) -> dic
     if not types.is_integer(column.type):
         return parquet.text(name, column, metadata)
     numbers = parquet.integers(name, column, metadata)[name]
-    return {"class_id": numbers, name: parquet.named(numbers, parquet.class_names(metadata))}
+    return {"class_id": numbers, name: parquet.class_labels(numbers, parquet.class_names(metadata))}

@@ -1,6 +1,6 @@
 """Scan of class folders: which files are labelled pictures or clips, and which files are left out.
 
-If no new split is asked for, the folder holds split/class/files. Otherwise it holds class/files, or split/class/files
+Without `--split` the folder holds split/class/files. Otherwise it holds class/files, or split/class/files
 with a split missing; then all files are split again. Below a class, folders may nest.
 """
 
@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from whc.data.pictures import is_picture, is_text, is_video, shown
+from whc.data.pictures import is_picture, is_text, is_video, printable
 from whc.data.sources import BuildConfig, SkippedFile, SourceFile, SourceScan
-from whc.data.split_names import SPLITS, split_named
+from whc.data.split_names import SPLIT_NAMES, split_named
 from whc.errors import DataError, UsageError, problem
 
 
@@ -25,7 +25,7 @@ def scan(config: BuildConfig) -> SourceScan:
     Raises:
         DataError: the folder cannot be read or is not laid out as it should be, or a class folder is empty or outside
             the label map.
-        UsageError: all three splits are there although shares are asked for.
+        UsageError: the folder has all three splits, but a new split is requested.
     """
     root, contents = config.folder, SourceScan()
     tops = _subfolders(root, root, contents)
@@ -45,7 +45,7 @@ def scan(config: BuildConfig) -> SourceScan:
 def _splits(config: BuildConfig, tops: list[str], contents: SourceScan) -> dict[str, str | None]:
     """The split of each split folder, None if all are split again; empty if the top folders are class folders."""
     root, split_of = str(config.folder), {top: split for top in tops if (split := split_named(top))}
-    missing = [split for split in SPLITS if split not in split_of.values()]
+    missing = [split for split in SPLIT_NAMES if split not in split_of.values()]
     if config.split is None:
         if set(missing) - {"test"}:
             is_split = "splits again what is there" if split_of else "splits these when they are the class folders"
@@ -98,10 +98,10 @@ def _collect(config: BuildConfig, folder: str, split: str | None, contents: Sour
                 contents.left_out.append(skipped or _skipped_other(name, f"none of the {config.kind} that can be read"))
                 suffixes[path.suffix.lower() or "no suffix"] += 1
     if len(contents.sources) == count_before:
-        got = dict(suffixes.most_common(3)) or "an empty folder"
+        content = dict(suffixes.most_common(3)) or "an empty folder"
         other_kind = "videos" if config.kind == "images" else "images"
         next_step = f"fill or remove the folder, or use --{other_kind}"
-        raise DataError(problem(str(top), f"must hold {config.kind}", got, next_step))
+        raise DataError(problem(str(top), f"must hold {config.kind}", content, next_step))
 
 
 def _subfolders(folder: Path, root: Path, contents: SourceScan) -> list[str]:
@@ -127,7 +127,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _name(entry: os.DirEntry[str], root: Path) -> str:
     """The path below the root, as one line of printable text."""
-    return shown(Path(entry.path).relative_to(root).as_posix())
+    return printable(Path(entry.path).relative_to(root).as_posix())
 
 
 def _skipped_entry(entry: os.DirEntry[str], name: str) -> SkippedFile | None:

@@ -22,8 +22,8 @@ from whc.errors import DataError, problem
 from whc.plugins import PluginConfig
 from whc.records import Metric
 from whc.tasks import (
-    BLUE,
-    GREEN,
+    BLUE_COLOUR,
+    GREEN_COLOUR,
     Colour,
     Decoder,
     Judgement,
@@ -243,7 +243,7 @@ class Detection(Task):
         shown = [[round(value, 6) for value in box] for box in self._shown(output).tolist()]
         return str(len(shown)), json.dumps(shown)
 
-    def counted(self, outputs: Outputs) -> dict[str, int]:
+    def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """Boxes of each class, and pictures without any."""
         is_shown = outputs[..., 0] >= self._config.threshold
         counts = {label: int((is_shown & (outputs[..., 1] == i)).sum()) for i, label in enumerate(self.labels)}
@@ -258,8 +258,8 @@ class Detection(Task):
         shown = self._shown(output)
         counts = [(label, int((shown[:, 1] == i).sum())) for i, label in enumerate(self.labels)]
         title = ", ".join(f"{count} {label}" for label, count in counts if count) or f"no {self._what}"
-        lines = [line for _, label, *box in shown.tolist() for line in _outline(box, COLOURS[int(label) % len(COLOURS)])]
-        return Reading(title, GREEN if len(shown) else BLUE, lines=tuple(lines))
+        lines = [line for _, label, *box in shown.tolist() for line in _outline(box, BOX_COLOURS[int(label) % len(BOX_COLOURS)])]
+        return Reading(title, GREEN_COLOUR if len(shown) else BLUE_COLOUR, lines=tuple(lines))
 
     def _shown(self, output: Outputs) -> NDArray[np.floating]:
         return output[output[:, 0] >= self._config.threshold]
@@ -292,7 +292,7 @@ class Detection(Task):
 
 
 TASK = Detection
-COLOURS = (GREEN, BLUE, (255, 180, 80), (240, 120, 240), (255, 90, 90), (90, 220, 220))
+BOX_COLOURS = (GREEN_COLOUR, BLUE_COLOUR, (255, 180, 80), (240, 120, 240), (255, 90, 90), (90, 220, 220))
 
 
 def _head(network: nn.Module) -> BoxHead:

@@ -1,7 +1,7 @@
-"""Head pose: where a head in a crop points, as yaw, pitch and roll in degrees, scored by the mean absolute error.
+"""Head pose: yaw, pitch and roll of the head in a crop, in degrees, scored by the mean absolute error.
 
-Targets are degrees (N, 3), NaN where an angle is not known (`whc.tasks.head_pose.angles` has the convention). Outputs
-are (M, 4): yaw, pitch, roll, and the geodesic error to be expected, NaN of a network that has not learnt it.
+Targets are degrees (N, 3), NaN for an unknown angle; `whc.tasks.head_pose.angles` explains the convention. Outputs are
+(M, 4): yaw, pitch, roll, and the expected geodesic error, which is NaN if the network has not learnt it.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from whc.data.row_labels import RowLabels
 from whc.plugins import PluginConfig
 from whc.records import Metric
 from whc.tasks import (
-    BLUE,
-    GREEN,
+    BLUE_COLOUR,
+    GREEN_COLOUR,
     Condition,
     Decoder,
     Judgement,
@@ -33,8 +33,8 @@ from whc.tasks import (
     Task,
     TaskWords,
     Truth,
+    turned_condition,
 )
-from whc.tasks import turned as turned_condition
 from whc.tasks.head_pose import angles
 from whc.tasks.head_pose import rows as row_angles
 
@@ -48,13 +48,17 @@ if TYPE_CHECKING:
 
 ANGLE_NAMES = ("yaw", "pitch", "roll")
 ERROR_SCALE = 45.0  # degrees of mean error at which the score is 0
-CHANGED_DEGREES = 0.5  # of a pose, from which two runtimes no longer give the same answer
+CHANGED_DEGREES = 0.5  # two poses of runtimes that differ by more are different answers
 FRONT_DEGREES, SIDE_DEGREES = 30, 90
-BANDS = ("front", "side", "back")
-STRATA = ("front", "left", "right", "back", "unknown")
-AXIS_COLOURS = ((255, 80, 80), GREEN, BLUE)  # to the head's own left edge of the picture, down, along the nose
-AXIS_LENGTH = 0.4  # of the crop
-MARGINS = (-0.1, 0.2, 0.4)  # shares of the side on each side by which test crops are changed
+YAW_BANDS = ("front", "side", "back")
+STRATA_NAMES = ("front", "left", "right", "back", "unknown")
+AXIS_COLOURS = (
+    (255, 80, 80),
+    GREEN_COLOUR,
+    BLUE_COLOUR,
+)  # to the head's own left edge of the picture, down, along the nose
+AXIS_LENGTH = 0.4  # as a share of the crop
+CROP_MARGINS = (-0.1, 0.2, 0.4)  # added on each side of test crops, as shares of the side
 WORST_SHOWN = 8
 
 
@@ -76,14 +80,14 @@ class Config(PluginConfig):
 
 @dataclass(frozen=True)
 class AngleErrors:
-    """Absolute errors in degrees (M, K) of K angles, NaN where one is not known."""
+    """Absolute errors in degrees (M, K) of K angles, NaN for an unknown angle."""
 
     errors: NDArray[np.floating]
 
     def score(self, weights: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
-        """1 - MAE / 45, 0 at least; MAE is the mean over the angles that have labels of each one's mean.
+        """1 - MAE / 45, at least 0; MAE is the mean of the angles' mean errors, without angles that have no labels.
 
-        NaN where no row counts.
+        NaN if no row has a label.
         """
         is_known = ~np.isnan(self.errors)
         rows = np.ones((1, len(self.errors))) if weights is None else weights
@@ -114,7 +118,7 @@ class HeadPose(Task):
     }
     conditions: ClassVar[Mapping[str, Condition]] = {
         **{f"{degrees:+}": turned_condition(degrees) for degrees in (-12, 12)},
-        **{f"margin {share:+.0%}": _margin_condition(share) for share in MARGINS},
+        **{f"margin {share:+.0%}": _margin_condition(share) for share in CROP_MARGINS},
     }
 
     @property
@@ -128,17 +132,17 @@ class HeadPose(Task):
         """Angles in degrees; pan and tilt become yaw and pitch."""
         from whc.data import parquet
 
-        return dict.fromkeys(row_angles.COLUMNS, ("numbers", parquet.numbers))
+        return dict.fromkeys(row_angles.ANGLE_COLUMNS, ("numbers", parquet.numbers))
 
     @classmethod
     def read_rows(cls, rows: pd.DataFrame, metadata: Mapping[str, str], source: str) -> RowLabels:
-        """Degrees (N, 3); a stratum is where the nose points to."""
+        """Degrees (N, 3); a stratum is the direction of the nose."""
         del metadata
         degrees = row_angles.read(rows, source)
-        return RowLabels(degrees, (), _strata(degrees), STRATA)
+        return RowLabels(degrees, (), _strata(degrees), STRATA_NAMES)
 
     def read_truth(self, rows: pd.DataFrame, source: str) -> Truth | None:
-        """What rows say of their angles, where they say anything."""
+        """The angles of rows that have any."""
         degrees = row_angles.degrees(rows, source)
         is_known = np.asarray(~np.isnan(degrees).all(1))
         if not is_known.any():
@@ -150,7 +154,7 @@ class HeadPose(Task):
     def parse_text(
         cls, rows: pd.DataFrame, labels: Sequence[str] | None, source: str
     ) -> tuple[pa.Table, Mapping[str, str]]:
-        """Numbers; an empty text is an angle that is not known."""
+        """Numbers; an empty text is an unknown angle."""
         del labels
         return row_angles.parse_text(rows, source), {}
 
@@ -158,12 +162,12 @@ class HeadPose(Task):
 
     @property
     def outputs(self) -> int:
-        """7 numbers of a rotation, 253 of bins (252 without an uncertainty)."""
+        """7 numbers for a rotation, 253 for bins (252 without an uncertainty)."""
         from whc.tasks.head_pose import bins, rotation
 
         if self._config.output == "rotation":
-            return rotation.OUTPUTS
-        return bins.OUTPUTS if self._config.uncertainty else bins.LOGITS
+            return rotation.OUTPUT_COUNT
+        return bins.OUTPUT_COUNT if self._config.uncertainty else bins.LOGIT_COUNT
 
     def objective(self, network: nn.Module, targets: Targets, stratum_weights: Tensor, label_smoothing: float) -> Loss:
         """The loss of the chosen output. The score is a mean over rows, so each row weighs the same."""
@@ -174,20 +178,20 @@ class HeadPose(Task):
         return lambda raw, degrees: loss(raw, degrees.to(raw.dtype), raw.new_ones(len(raw)))
 
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
-        """A flip mirrors yaw and roll, a turn of the picture turns the whole rotation; shifts and sizes change nothing.
+        """A flip mirrors yaw and roll, and a turn of the picture turns the rotation; shifts and scaling change nothing.
 
-        A crop that is moved aside or enlarged shows a head as before, but for the perspective.
+        A shifted or scaled crop shows the same pose, apart from the perspective.
         """
         import torch
 
         del size
         (a, b), (c, d) = np.moveaxis(moves[:, :, :2].numpy().astype(np.float64), 0, 2)
         is_mirrored = a * d < b * c
-        side = np.where(is_mirrored, -1, 1)  # mirrored first, then turned
+        side = np.where(is_mirrored, -1, 1)  # a move is a mirror followed by a turn
         clockwise = np.degrees(np.arctan2(c * side - b, a * side + d))
-        before = targets.numpy()
-        mirrored = np.where(is_mirrored[:, None], angles.mirror(before), before)
-        return torch.from_numpy(angles.turn(mirrored, clockwise).astype(before.dtype))
+        degrees = targets.numpy()
+        mirrored = np.where(is_mirrored[:, None], angles.mirror(degrees), degrees)
+        return torch.from_numpy(angles.turn(mirrored, clockwise).astype(degrees.dtype))
 
     def decoder(self, network: nn.Module) -> Decoder:
         """`decoded`, whatever the network."""
@@ -213,31 +217,33 @@ class HeadPose(Task):
     # Judging.
 
     def check_outputs(self, outputs: Outputs) -> str:
-        """Angles are finite and within a turn, the uncertainty is a number where one was learnt."""
-        used = outputs if self._config.uncertainty else outputs[:, :3]
-        wrong = used[~(np.abs(used) <= 360)]
+        """Angles, and a learnt uncertainty, are finite and within a full turn."""
+        values = outputs if self._config.uncertainty else outputs[:, :3]
+        wrong = values[~(np.abs(values) <= 360)]
         return f"must give angles within 360 degrees, got {float(wrong[0])}" if wrong.size else ""
 
     def judge(self, outputs: Outputs, targets: Targets) -> AngleErrors:
-        """Absolute errors the short way round: half a turn wrong counts as 180 degrees."""
+        """Absolute errors by the shorter way round the circle, 180 degrees at most."""
         return AngleErrors(np.abs(angles.difference(outputs[:, :3], targets)))
 
     def parts(self, outputs: Outputs, targets: Targets) -> Mapping[str, Judgement]:
-        """Each angle, the geodesic error, and all three angles by yaw: front (to 30), side (to 90), back."""
+        """Each angle, the geodesic error, and all three angles by yaw: front (up to 30), side (up to 90), back."""
         errors = self.judge(outputs, targets).errors
         by_angle = {name: AngleErrors(errors[:, i : i + 1]) for i, name in enumerate(ANGLE_NAMES)}
         geodesic = AngleErrors(angles.geodesic(outputs[:, :3], targets)[:, None])
         bands = _bands(targets)
-        by_band = {name: AngleErrors(np.where((bands == i)[:, None], errors, np.nan)) for i, name in enumerate(BANDS)}
+        by_band = {
+            name: AngleErrors(np.where((bands == i)[:, None], errors, np.nan)) for i, name in enumerate(YAW_BANDS)
+        }
         return {**by_angle, "geodesic": geodesic, **by_band}
 
     def floor(self, targets: Targets) -> float:
         """The score of the median pose, the constant with the least mean absolute error."""
-        known = targets[:, ~np.isnan(targets).all(0)]
-        return float(AngleErrors(np.abs(angles.difference(np.nanmedian(known, axis=0), known))).score())
+        labelled = targets[:, ~np.isnan(targets).all(0)]
+        return float(AngleErrors(np.abs(angles.difference(np.nanmedian(labelled, axis=0), labelled))).score())
 
     def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
-        """The largest angle between two poses, or difference of an uncertainty, in degrees."""
+        """The largest angle between two poses, or difference of two uncertainties, in degrees."""
         apart = angles.geodesic(ours[:, :3], theirs[:, :3])
         if self._config.uncertainty:
             apart = np.maximum(apart, np.abs(ours[:, 3].astype(np.float64) - theirs[:, 3]))
@@ -248,17 +254,17 @@ class HeadPose(Task):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Degrees; the uncertainty where one was learnt."""
+        """The angles in degrees, and the uncertainty if it was learnt."""
         return (*ANGLE_NAMES, *(("uncertainty",) if self._config.uncertainty else ()))
 
     def cells(self, output: Outputs) -> tuple[str, ...]:
         """Degrees with two digits."""
         return tuple(f"{value:.2f}" for value in output[: len(self.columns)].tolist())
 
-    def counted(self, outputs: Outputs) -> dict[str, int]:
+    def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """Answers by yaw."""
-        counts = np.bincount(_bands(outputs[:, :3]), minlength=len(BANDS))
-        return dict(zip(BANDS, counts.tolist(), strict=True))
+        counts = np.bincount(_bands(outputs[:, :3]), minlength=len(YAW_BANDS))
+        return dict(zip(YAW_BANDS, counts.tolist(), strict=True))
 
     def reading(self, output: Outputs) -> Reading:
         """The angles in words, and the head's axes from the middle of the crop."""
@@ -269,14 +275,16 @@ class HeadPose(Task):
         lines = [
             Line((0.5, 0.5), (float(x), float(y)), colour) for (x, y), colour in zip(ends, AXIS_COLOURS, strict=True)
         ]
-        return Reading(title, GREEN, lines=tuple(lines))
+        return Reading(title, GREEN_COLOUR, lines=tuple(lines))
 
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
-        """Mean errors in degrees, and how well the uncertainty ranks the geodesic error (Spearman's correlation)."""
+        """Mean errors in degrees, and Spearman's rank correlation of uncertainty and geodesic error."""
         parts = {name: float(part.score()) for name, part in self.parts(outputs, targets).items()}
-        told: dict[str, Any] = {name: self.metric.value(score) for name, score in parts.items() if not np.isnan(score)}
+        errors: dict[str, Any] = {
+            name: self.metric.value(score) for name, score in parts.items() if not np.isnan(score)
+        }
         ranks = self._rank_correlation(outputs, targets)
-        return told if ranks is None else {**told, "uncertainty_rank_correlation": ranks}
+        return errors if ranks is None else {**errors, "uncertainty_rank_correlation": ranks}
 
     def _rank_correlation(self, outputs: Outputs, targets: Targets) -> float | None:
         from scipy.stats import spearmanr
@@ -293,7 +301,7 @@ class HeadPose(Task):
         return np.argsort(-errors, kind="stable")[:WORST_SHOWN].astype(np.int64)
 
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
-        """Error against yaw, and the worst pictures with the axes given (drawn) and true (dotted)."""
+        """Error against yaw, and the worst pictures with the predicted axes (solid) and the true axes (dotted)."""
         left, right = cast("Any", figure).subfigures(1, 2, width_ratios=(1, 1.3))
         errors, axes = np.nanmean(self.judge(outputs, targets).errors, axis=1), left.subplots()
         axes.scatter(targets[:, 0], errors, s=6, alpha=0.5)
@@ -316,8 +324,8 @@ class HeadPose(Task):
 
     @property
     def words(self) -> TaskWords:
-        """Of the model card and the table."""
-        margins = " / ".join(f"{share:+.0%}" for share in MARGINS)
+        """Phrases for the model card and the table."""
+        margins = " / ".join(f"{share:+.0%}" for share in CROP_MARGINS)
         return TaskWords(
             purpose="tells where a head points (task `head_pose`)",
             score="MAE in degrees, the mean over yaw, pitch and roll of each one's mean absolute error",
@@ -333,12 +341,12 @@ TASK = HeadPose
 
 
 def _bands(degrees: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Which of BANDS (N,) each pose lies in; one without yaw in none (3)."""
+    """The index in YAW_BANDS of each pose (N,); 3 without yaw."""
     yaw = np.abs(angles.wrap(degrees[:, 0]))
     return np.select([yaw <= FRONT_DEGREES, yaw <= SIDE_DEGREES, yaw <= 180], [0, 1, 2], 3).astype(np.int64)
 
 
 def _strata(degrees: NDArray[np.floating]) -> NDArray[np.int64]:
-    """Which of STRATA (N,) each pose is of."""
+    """The index in STRATA_NAMES of each pose (N,)."""
     yaw, band = angles.wrap(degrees[:, 0]), _bands(degrees)
     return np.select([band == 0, (band == 1) & (yaw > 0), band == 1, band == 2], [0, 1, 2, 3], 4).astype(np.int64)

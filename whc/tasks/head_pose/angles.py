@@ -2,7 +2,7 @@
 
 Degrees are rows (yaw, pitch, roll) in the convention of 300W-LP and AFLW2000. Positive yaw: the nose points to the left
 edge of the picture; positive pitch: up; positive roll: the head leans clockwise as seen. An angle that is not known is
-NaN, and so is all that depends on it.
+NaN, and so are all values that depend on it.
 
 Rotations are 3x3 matrices in the frame right, up, towards the viewer. Their columns are the head's own axes: to the
 right edge of a picture that it faces, up, and along the nose. The matrix is Rx(-pitch) Ry(-yaw) Rz(-roll), that of
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
-YAW, PITCH, ROLL = range(3)
+YAW_INDEX, PITCH_INDEX, ROLL_INDEX = range(3)
 
 
 def wrap(degrees: ArrayLike) -> Floats:
@@ -26,16 +26,16 @@ def wrap(degrees: ArrayLike) -> Floats:
 
 
 def difference(degrees: ArrayLike, others: ArrayLike) -> Floats:
-    """`degrees` minus `others` the short way round, -180 to 180: half a turn wrong counts as 180."""
+    """`degrees` minus `others` by the shorter way round the circle, -180 to 180."""
     return wrap(np.asarray(degrees, np.float64) - np.asarray(others, np.float64))
 
 
 def to_matrices(degrees: ArrayLike) -> Floats:
-    """Degrees (N, 3) to rotations (N, 3, 3); without roll the nose, the last column, is still known."""
+    """Degrees (N, 3) to rotations (N, 3, 3); without roll the nose, the last column, is known too."""
     yaw, pitch, roll = np.radians(np.asarray(degrees, np.float64)).T
     sin_yaw, sin_pitch, sin_roll = np.sin((yaw, pitch, roll))
     cos_yaw, cos_pitch, cos_roll = np.cos((yaw, pitch, roll))
-    # Written out, since a matrix product would spread a NaN of roll over the nose.
+    # Written out, because in a matrix product a roll of NaN would make the nose NaN too.
     rows = (
         (cos_yaw * cos_roll, cos_yaw * sin_roll, -sin_yaw),
         (
@@ -63,19 +63,19 @@ def both_solutions(matrices: ArrayLike) -> Floats:
     yaw = np.arctan2(-m[:, 0, 2], cos_yaw)
     pitch = np.where(is_locked, np.arctan2(-m[:, 2, 1], m[:, 1, 1]), np.arctan2(m[:, 1, 2], m[:, 2, 2]))
     roll = np.where(is_locked, 0, np.arctan2(m[:, 0, 1], m[:, 0, 0]))
-    first = np.degrees(np.stack([yaw, pitch, roll], 1))
-    second = wrap(first * (-1, 1, 1) + 180)
-    return np.stack([first, second], 1)
+    first_solution = np.degrees(np.stack([yaw, pitch, roll], 1))
+    second_solution = wrap(first_solution * (-1, 1, 1) + 180)
+    return np.stack([first_solution, second_solution], 1)
 
 
 def to_degrees(matrices: ArrayLike) -> Floats:
     """Degrees (N, 3) within -180 to 180 of rotations (N, 3, 3), yaw over its full range.
 
-    Of both solutions it is the one whose pitch is within 90, so that roll covers its full range too. WHENet takes the
-    one whose pitch and roll are within 90, and none of a head upside down.
+    The pitch of the chosen solution is within 90, so that roll covers its full range too. WHENet chooses the solution
+    whose pitch and roll are within 90; a head upside down has no such solution.
     """
-    both = both_solutions(matrices)
-    return np.asarray(np.where(np.abs(both[:, :1, PITCH]) <= 90, both[:, 0], both[:, 1]))
+    solutions = both_solutions(matrices)
+    return np.asarray(np.where(np.abs(solutions[:, :1, PITCH_INDEX]) <= 90, solutions[:, 0], solutions[:, 1]))
 
 
 def noses(degrees: ArrayLike) -> Floats:
@@ -105,13 +105,13 @@ def from_pan_tilt(pan_tilt: ArrayLike) -> Floats:
 def nose_angle(degrees: ArrayLike, others: ArrayLike) -> Floats:
     """The angle between noses (N,), 0 to 180 degrees; roll does not matter."""
     ours, theirs = noses(degrees), noses(others)
-    # Kahan's form is exact for small angles as for large ones, where acos is not.
+    # Kahan's form is exact for small and large angles; acos is not.
     apart, together = np.linalg.norm(ours - theirs, axis=1), np.linalg.norm(ours + theirs, axis=1)
     return np.asarray(np.degrees(2 * np.arctan2(apart, together)))
 
 
 def geodesic(degrees: ArrayLike, others: ArrayLike) -> Floats:
-    """The angle (N,) of the one rotation that takes a pose to the other, 0 to 180 degrees."""
+    """The angle (N,) of the rotation from one pose to the other, 0 to 180 degrees."""
     between = np.swapaxes(to_matrices(degrees), 1, 2) @ to_matrices(others)
     axis = between[:, (2, 0, 1), (1, 2, 0)] - between[:, (1, 2, 0), (2, 0, 1)]  # its length is twice the sine
     twice_cosine = np.trace(between, axis1=1, axis2=2) - 1
@@ -126,22 +126,22 @@ def mirror(degrees: ArrayLike) -> Floats:
 def turn(degrees: ArrayLike, clockwise: ArrayLike) -> Floats:
     """The pose in a picture that is turned clockwise as seen, (N, 3) by degrees (N,): all three angles change.
 
-    Without roll the nose turns. Without yaw or pitch nothing is known of what is turned. A turn by 0 changes nothing.
+    Without roll, only the nose is turned. Without yaw or pitch, the result is NaN. A turn by 0 changes nothing.
     """
-    before = np.asarray(degrees, np.float64)
-    by = np.broadcast_to(np.asarray(clockwise, np.float64), len(before))
-    still = np.zeros_like(by)
-    m = to_matrices(np.stack([still, still, by], 1)) @ to_matrices(before)
-    has_roll = ~np.isnan(before[:, ROLL, None])
-    after = np.where(has_roll, to_degrees(m), _degrees_of_noses(m[:, :, 2]))
-    return np.where(by[:, None] == 0, before, after)
+    original = np.asarray(degrees, np.float64)
+    angle = np.broadcast_to(np.asarray(clockwise, np.float64), len(original))
+    zero = np.zeros_like(angle)
+    m = to_matrices(np.stack([zero, zero, angle], 1)) @ to_matrices(original)
+    has_roll = ~np.isnan(original[:, ROLL_INDEX, None])
+    turned = np.where(has_roll, to_degrees(m), _degrees_of_noses(m[:, :, 2]))
+    return np.where(angle[:, None] == 0, original, turned)
 
 
 def axes(degrees: ArrayLike) -> Floats:
-    """Where the head's axes end in the picture, (N, 3, 2), x to the right and y down in units of their length.
+    """End points of the head's axes in the picture, (N, 3, 2), x to the right and y down in units of their length.
 
-    From the head's middle: to the right edge of a picture that it faces, down, and along the nose. Without roll the
-    nose alone is known. These are the axes that WHENet's demo draws in red, green and blue.
+    The axes start in the head's middle: to the right edge of a picture that it faces, down, and along the nose. Without
+    roll, only the nose is known. These are the axes that WHENet's demo draws in red, green and blue.
     """
     m = to_matrices(degrees)
     return np.stack([m[:, :2, 0], -m[:, :2, 1], m[:, :2, 2]], 1) * (1.0, -1.0)

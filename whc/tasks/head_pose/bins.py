@@ -16,36 +16,35 @@ from whc.tasks.head_pose.uncertainty import to_uncertainty, uncertainty_loss
 BIN_DEGREES = 3
 BIN_COUNTS = [120, 66, 66]  # of yaw, pitch and roll
 FIRST_DEGREES = (-180, -99, -99)  # of the lower edge of the first bin
-LOGITS = sum(BIN_COUNTS)
-OUTPUTS = LOGITS + 1
-# Of a squared error in degrees beside the cross-entropy.
-REGRESSION_WEIGHT = 0.01
+LOGIT_COUNT = sum(BIN_COUNTS)
+OUTPUT_COUNT = LOGIT_COUNT + 1
+REGRESSION_WEIGHT = 0.01  # of the squared error in degrees; the cross-entropy weighs 1
 
 
 def _by_angle(raw: Tensor) -> tuple[Tensor, ...]:
     """The logits of yaw (N, 120), of pitch and of roll (N, 66)."""
-    return torch.split(raw[:, :LOGITS], BIN_COUNTS, 1)
+    return torch.split(raw[:, :LOGIT_COUNT], BIN_COUNTS, 1)
 
 
 def _expectations(raw: Tensor) -> Tensor:
     """Raw numbers (N, 252 or more) to degrees (N, 3): the expected lower edge of the bin."""
     angles = []
-    for logits, first in zip(_by_angle(raw), FIRST_DEGREES, strict=True):
-        edges = torch.arange(logits.shape[1], dtype=raw.dtype, device=raw.device) * BIN_DEGREES + first
+    for logits, first_degrees in zip(_by_angle(raw), FIRST_DEGREES, strict=True):
+        edges = torch.arange(logits.shape[1], dtype=raw.dtype, device=raw.device) * BIN_DEGREES + first_degrees
         angles.append(logits.softmax(1) @ edges)
     return torch.stack(angles, 1)
 
 
 def loss(raw: Tensor, degrees: Tensor, row_weights: Tensor) -> Tensor:
-    """For each angle the cross-entropy of its bins and the squared error of its expectation, yaw's the short way round.
+    """The cross-entropy of each angle's bins plus the squared error of its expectation, for yaw on the circle.
 
     Args:
-        raw: (N, 252), or (N, 253) with an uncertainty, which learns too then.
-        degrees: (N, 3) yaw, pitch, roll. What is NaN, or has no bin, teaches nothing.
+        raw: (N, 252), or (N, 253) with an uncertainty, whose loss is added.
+        degrees: (N, 3) yaw, pitch, roll. An angle that is NaN or outside the bins is left out.
         row_weights: (N,).
 
     Returns:
-        A scalar: the mean over the weights of the rows that teach, summed over the angles.
+        A scalar: the weighted mean over the rows with that angle, summed over the angles.
     """
     decoded = _expectations(raw)
     total = raw.sum() * 0
@@ -60,15 +59,15 @@ def loss(raw: Tensor, degrees: Tensor, row_weights: Tensor) -> Tensor:
             error = torch.minimum(error, 360 - error)
         missed = cross_entropy(logits, bins.nan_to_num().clamp(0, BIN_COUNTS[angle] - 1).long(), reduction="none")
         total = total + (weights * (missed + REGRESSION_WEIGHT * error.square())).sum() / weights.sum().clamp(min=1e-12)
-    if raw.shape[1] == OUTPUTS:
-        is_whole = ~degrees.isnan().any(1)
+    if raw.shape[1] == OUTPUT_COUNT:
+        is_complete = ~degrees.isnan().any(1)
         error = geodesic(to_matrices(decoded), to_matrices(degrees.nan_to_num())).rad2deg()
-        total = total + uncertainty_loss(raw[:, LOGITS], error, row_weights * is_whole)
+        total = total + uncertainty_loss(raw[:, LOGIT_COUNT], error, row_weights * is_complete)
     return total
 
 
 def decode(raw: Tensor) -> Tensor:
-    """Raw numbers (N, 252 or 253) to yaw, pitch, roll and uncertainty (N, 4) in degrees; NaN for one never learnt."""
+    """Raw numbers (N, 252 or 253) to yaw, pitch, roll and uncertainty (N, 4) in degrees; NaN if not learnt."""
     decoded = _expectations(raw)
     unknown = torch.full_like(decoded[:, :1], torch.nan)
-    return torch.cat([decoded, to_uncertainty(raw[:, LOGITS:]) if raw.shape[1] == OUTPUTS else unknown], 1)
+    return torch.cat([decoded, to_uncertainty(raw[:, LOGIT_COUNT:]) if raw.shape[1] == OUTPUT_COUNT else unknown], 1)

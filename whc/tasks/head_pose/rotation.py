@@ -1,4 +1,4 @@
-"""The output `rotation`: a whole rotation and how far off it may be, without a seam and without a gimbal lock.
+"""The output `rotation`: a rotation and its expected error, without a seam and without gimbal lock.
 
 A network gives 7 numbers. The first three point along the nose, the next three roughly up; Gram-Schmidt makes them a
 rotation (Zhou et al. 2019). Six zeros are a head that faces the viewer. The last number is the uncertainty.
@@ -16,9 +16,9 @@ from torch.nn.functional import normalize
 
 from whc.tasks.head_pose.uncertainty import to_uncertainty, uncertainty_loss
 
-OUTPUTS = 7
-_POSE_SHARE = 0.1  # of the numbers of the pose; the uncertainty's counts whole
-# Of the uncertainty's loss beside the angle in radians: more of it teaches the features less of the pose.
+OUTPUT_COUNT = 7
+_POSE_SHARE = 0.1  # of the numbers of the pose; the uncertainty's number is not scaled
+# Of the uncertainty's loss, added to the angle in radians; with a larger weight the features learn less of the pose.
 _UNCERTAINTY_WEIGHT = 0.3
 
 
@@ -27,17 +27,18 @@ def to_matrices(degrees: Tensor) -> Tensor:
     (sin_yaw, sin_pitch, sin_roll), (cos_yaw, cos_pitch, cos_roll) = (
         wave(degrees.deg2rad()).unbind(1) for wave in (torch.sin, torch.cos)
     )
-    zero, whole = torch.zeros_like(sin_yaw), torch.ones_like(sin_yaw)
-    pitched = [whole, zero, zero, zero, cos_pitch, sin_pitch, zero, -sin_pitch, cos_pitch]
-    yawed = [cos_yaw, zero, -sin_yaw, zero, whole, zero, sin_yaw, zero, cos_yaw]
-    rolled = [cos_roll, sin_roll, zero, -sin_roll, cos_roll, zero, zero, zero, whole]
+    zero, unit = torch.zeros_like(sin_yaw), torch.ones_like(sin_yaw)
+    pitched = [unit, zero, zero, zero, cos_pitch, sin_pitch, zero, -sin_pitch, cos_pitch]
+    yawed = [cos_yaw, zero, -sin_yaw, zero, unit, zero, sin_yaw, zero, cos_yaw]
+    rolled = [cos_roll, sin_roll, zero, -sin_roll, cos_roll, zero, zero, zero, unit]
     pitch, yaw, roll = (torch.stack(entries, 1).view(-1, 3, 3) for entries in (pitched, yawed, rolled))
     return pitch @ yaw @ roll
 
 
 def _head(raw: Tensor) -> Tensor:
     """Raw numbers (N, 7) to vectors along the nose and roughly up, and the uncertainty's number, in one row (N, 7)."""
-    place = torch.arange(OUTPUTS, device=raw.device)  # made there: constants from the CPU would halt a GPU at each step
+    # Made on the device of `raw`: copying constants from the CPU would halt a GPU at each step.
+    place = torch.arange(OUTPUT_COUNT, device=raw.device)
     facing = ((place == 2) | (place == 4)).to(raw.dtype)  # the nose towards the viewer, up upwards
     return raw * torch.where(place < 6, _POSE_SHARE, 1.0) + facing
 
@@ -72,33 +73,33 @@ def geodesic(rotations: Tensor, others: Tensor) -> Tensor:
 
 
 def loss(raw: Tensor, degrees: Tensor, row_weights: Tensor) -> Tensor:
-    """The mean geodesic angle in radians, and what the uncertainty has to learn.
+    """The mean geodesic angle in radians, plus the weighted loss of the uncertainty.
 
     Args:
-        raw: (N, 7) what the network gave.
-        degrees: (N, 3) yaw, pitch, roll; NaN where not known. Without roll a row teaches the direction of the nose
-            alone, without yaw or pitch nothing.
+        raw: (N, 7) raw outputs of the network.
+        degrees: (N, 3) yaw, pitch, roll; NaN if unknown. A row without roll counts only with the direction of its nose;
+            a row without yaw or pitch does not count.
         row_weights: (N,).
 
     Returns:
-        A scalar, a mean over the weights of the rows that teach.
+        A scalar, a weighted mean over the rows that count.
     """
-    is_whole = ~degrees.isnan().any(1)
+    is_complete = ~degrees.isnan().any(1)
     has_nose = ~degrees[:, :2].isnan().any(1)
     head = _head(raw)
     ours, theirs = _rotations(head), to_matrices(degrees.nan_to_num())
-    whole = geodesic(ours, theirs)
+    angle = geodesic(ours, theirs)
     nose, true_nose = ours[:, :, 2], theirs[:, :, 2]
-    error = torch.where(is_whole, whole, _angle(_cross(nose, true_nose), (nose * true_nose).sum(1)))
+    error = torch.where(is_complete, angle, _angle(_cross(nose, true_nose), (nose * true_nose).sum(1)))
     weights = row_weights * has_nose
     fit = (weights * error).sum() / weights.sum().clamp(min=1e-12)
-    return fit + _UNCERTAINTY_WEIGHT * uncertainty_loss(head[:, 6], whole.rad2deg(), row_weights * is_whole)
+    return fit + _UNCERTAINTY_WEIGHT * uncertainty_loss(head[:, 6], angle.rad2deg(), row_weights * is_complete)
 
 
 def decode(raw: Tensor) -> Tensor:
     """Raw numbers (N, 7) to yaw, pitch, roll and uncertainty (N, 4) in degrees, pitch within 90.
 
-    The same as `angles.to_degrees` of the rotation, in few operations: in the smallest networks each of them counts.
+    The same as `angles.to_degrees` of the rotation, in few operations: each operation slows the smallest networks.
     Lengths cancel out of an angle, so nothing is normalised.
     """
     nose_x, nose_y, nose_z, up_x, up_y, up_z, uncertainty = torch.split(_head(raw), 1, 1)
@@ -115,5 +116,5 @@ def decode(raw: Tensor) -> Tensor:
 def _atan2_degrees(y: Tensor, x: Tensor) -> Tensor:
     """`torch.atan2` in degrees; ONNX has no such operator, and the exporter's replacement is three times as long."""
     half_turn = torch.where(x < 0, torch.where(y < 0, -180.0, 180.0), 0.0)
-    divisor = torch.where(x == 0, 1e-12, x)  # a sum would not do: the exporter drops what it takes for 0
+    divisor = torch.where(x == 0, 1e-12, x)  # not a sum: the exporter drops summands that it takes for 0
     return torch.atan(y / divisor) * (180 / math.pi) + half_turn

@@ -15,38 +15,38 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 EULER_COLUMNS, PAN_TILT_COLUMNS = ("yaw", "pitch", "roll"), ("pan", "tilt")
-COLUMNS = (*EULER_COLUMNS, *PAN_TILT_COLUMNS)
+ANGLE_COLUMNS = (*EULER_COLUMNS, *PAN_TILT_COLUMNS)
 MAX_DEGREES = 180
 MAX_RADIANS = 3.2  # pi, rounded up
 MIN_ROWS_FOR_RADIANS = 10  # in fewer rows heads may all look ahead
 
 
 def read(rows: pd.DataFrame, source: str) -> NDArray[np.float32]:
-    """Degrees (N, 3) of labelled rows, NaN where an angle is not known.
+    """Degrees (N, 3) of labelled rows, NaN for an unknown angle.
 
     Raises:
-        DataError: there are no angles, a row has none, or they are no degrees.
+        DataError: the file or a row has no angles, or they are not in degrees.
     """
-    known = degrees(rows, source)
-    if np.isnan(known).all():
+    row_degrees = degrees(rows, source)
+    if np.isnan(row_degrees).all():
         rule = f"must have the columns {', '.join(EULER_COLUMNS)}, or {' and '.join(PAN_TILT_COLUMNS)}"
         raise DataError(problem(source, rule, "no angle", "add them, or name another task"))
-    empty = np.flatnonzero(np.isnan(known).all(1))
+    empty = np.flatnonzero(np.isnan(row_degrees).all(1))
     if len(empty):
         rule = "must have yaw, pitch or roll, or pan and tilt"
         next_step = f"fill or drop this and {len(empty) - 1} other rows" if len(empty) > 1 else "fill or drop it"
         raise DataError(problem(f"{source}: row {empty[0]}", rule, "none of them", next_step))
-    return known
+    return row_degrees
 
 
 def degrees(rows: pd.DataFrame, source: str) -> NDArray[np.float32]:
     """Degrees (N, 3) of rows that need not have labels; pan and tilt count where there is no yaw, pitch or roll.
 
     Raises:
-        DataError: what there is cannot be degrees.
+        DataError: the values cannot be degrees.
     """
     values: dict[str, NDArray[np.float64]] = {
-        name: rows[name].to_numpy(np.float64, na_value=np.nan) for name in COLUMNS
+        name: rows[name].to_numpy(np.float64, na_value=np.nan) for name in ANGLE_COLUMNS
     }
     for name, column in values.items():
         wrong = np.flatnonzero(np.abs(column) > MAX_DEGREES)
@@ -57,27 +57,29 @@ def degrees(rows: pd.DataFrame, source: str) -> NDArray[np.float32]:
     _refuse_radians(values, source)
     euler = np.stack([values[name] for name in EULER_COLUMNS], 1)
     pan_tilt = np.stack([values[name] for name in PAN_TILT_COLUMNS], 1)
-    half = np.flatnonzero(np.isnan(pan_tilt).sum(1) == 1)
-    if len(half):
-        raise DataError(problem(f"{source}: row {half[0]}", "must have both pan and tilt", "one of them", "add it"))
+    incomplete = np.flatnonzero(np.isnan(pan_tilt).sum(1) == 1)
+    if len(incomplete):
+        raise DataError(
+            problem(f"{source}: row {incomplete[0]}", "must have both pan and tilt", "one of them", "add it")
+        )
     use_pan = np.isnan(euler).all(1, keepdims=True)
     return np.where(use_pan, angles.from_pan_tilt(pan_tilt), euler).astype(np.float32)
 
 
 def _refuse_radians(values: dict[str, NDArray[np.float64]], source: str) -> None:
-    known = np.abs(np.concatenate(list(values.values())))
-    known = known[~np.isnan(known)]
-    if len(known) >= MIN_ROWS_FOR_RADIANS * len(EULER_COLUMNS) and known.max() < MAX_RADIANS:
+    sizes = np.abs(np.concatenate(list(values.values())))
+    sizes = sizes[~np.isnan(sizes)]
+    if len(sizes) >= MIN_ROWS_FOR_RADIANS * len(EULER_COLUMNS) and sizes.max() < MAX_RADIANS:
         rule = f"must be in degrees, but none is beyond {MAX_RADIANS}, as in radians"
         next_step = "multiply them by 57.2958; or add a row beyond it, if they are degrees"
-        raise DataError(problem(f"{source}: {', '.join(COLUMNS)}", rule, f"at most {known.max():.3f}", next_step))
+        raise DataError(problem(f"{source}: {', '.join(ANGLE_COLUMNS)}", rule, f"at most {sizes.max():.3f}", next_step))
 
 
 def parse_text(rows: pd.DataFrame, source: str) -> pa.Table:
-    """Columns of numbers from text; an empty one is not known.
+    """Columns of numbers from text; an empty text is an unknown angle.
 
     Raises:
-        DataError: a text is no number; names the line.
+        DataError: a text is no number; the message names the line.
     """
     import pyarrow as pa
 

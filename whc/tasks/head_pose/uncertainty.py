@@ -1,11 +1,11 @@
-"""The learnt uncertainty: the geodesic error in degrees that is to be expected of one answer."""
+"""The learnt uncertainty: the expected geodesic error of an output, in degrees."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-_UNIT_DEGREES = 5.0  # what an untrained network expects
-_LOGARITHM_LIMIT = 4.0  # keeps it between 0.1 and 273 degrees
+_UNIT_DEGREES = 5.0  # the uncertainty for a raw number of 0, as of an untrained network
+_LOGARITHM_LIMIT = 4.0  # limits the uncertainty to 0.1 to 273 degrees
 
 
 def _logarithm(raw: Tensor) -> Tensor:
@@ -20,17 +20,17 @@ def to_uncertainty(raw: Tensor) -> Tensor:
 def uncertainty_loss(raw: Tensor, error_degrees: Tensor, row_weights: Tensor) -> Tensor:
     """The negative log-likelihood of errors under an exponential distribution whose mean is the uncertainty.
 
-    It is least where the uncertainty is the mean error of pictures that look alike, it is convex in the raw number, and
-    errors count relative to what was expected, so that large ones do not drown the rest. The error is taken as it is:
-    no gradient makes the pose worse, or gives up on what is hard, so that the uncertainty fits.
+    The loss is least if the uncertainty is the mean error of similar pictures. It is convex in the raw number. Errors
+    count relative to the uncertainty, so that large errors do not dominate. The error gets no gradient: the pose must
+    not become worse to match the uncertainty.
 
     Args:
-        raw: (N,) the network's number.
-        error_degrees: (N,) the geodesic error of the pose that goes with it.
-        row_weights: (N,), 0 where the error is not known.
+        raw: (N,) the network's raw number.
+        error_degrees: (N,) the geodesic error of the row's pose.
+        row_weights: (N,), 0 if the error is unknown.
 
     Returns:
-        A scalar, a mean over the weights.
+        A scalar, a weighted mean over the rows.
     """
     logarithm = _logarithm(raw)
     unlikely = logarithm + error_degrees.detach() / _UNIT_DEGREES * (-logarithm).exp()
