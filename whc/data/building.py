@@ -21,7 +21,7 @@ from whc.data.build_report import BuildReport
 from whc.data.dataset import SPLITS
 from whc.data.pictures import require_utf8
 from whc.data.reading import Item, read
-from whc.data.sources import BuildConfig, FileSource, SourceScan
+from whc.data.sources import BuildConfig, FileSource, SourceFile, SourceScan
 from whc.errors import DataError, UsageError, problem
 from whc.records import replacing
 
@@ -89,7 +89,7 @@ def _groups(found: SourceScan, config: BuildConfig) -> dict[str, str]:
         split, name = homes.setdefault(key, (source.split, source.name))
         if split != source.split:
             rule = f"group {key!r} must lie in one split"
-            next_step = "move its files together, or give the class folders unsplit with --split"
+            next_step = "move its files together, or give the files unsplit with --split"
             raise DataError(problem(str(config.folder), rule, [name, source.name], next_step))
     return dict(zip(names, keys, strict=True))
 
@@ -106,7 +106,7 @@ def _without_copies(items: Sequence[Item], found: SourceScan) -> list[Item]:
     for same in alike.values():
         first = max(same, key=lambda item: SPLITS.index(item.source.split or SPLITS[0]))
         others = [item.source for item in same if item is not first]
-        contrary = next((source for source in others if source.cells != first.source.cells), None)
+        contrary = next((source for source in others if _said(source) != _said(first.source)), None)
         if contrary is None:
             kept.append(first)
             for source in others:
@@ -115,6 +115,11 @@ def _without_copies(items: Sequence[Item], found: SourceScan) -> list[Item]:
             for item in same:
                 found.leave_out(item.source, "conflict", f"labelled in two ways: {first.source.name} = {contrary.name}")
     return sorted(kept, key=lambda item: item.source.name)
+
+
+def _said(source: SourceFile) -> dict[str, object]:
+    """Labels of a file, for comparison: lists of labels have no order."""
+    return {name: sorted(value) if isinstance(value, list) else value for name, value in source.cells.items()}
 
 
 def _united(items: Sequence[Item], near: Sequence[int]) -> list[Item]:
@@ -139,17 +144,21 @@ def _split(items: Sequence[Item], found: SourceScan, config: BuildConfig, needs_
     for name, groups in zip(found.strata_names, groups_of, strict=True):
         if needs_every_stratum and groups < len(SPLITS):
             _refuse(f"{groups} groups of {name!r} for {len(SPLITS)} splits", found, config)
-    # A stratum in fewer groups than there are splits cannot be shared out; its rows count with the others.
-    shared = counts[:, groups_of >= len(SPLITS)] if needs_every_stratum else _with_all(counts, groups_of)
-    splits = splitting.assign(shared, config.split, config.seed)
-    if splits is None:
-        _refuse("groups that hold several classes and cannot be dealt out so", found, config)
+    shares, seed, rows = config.split, config.seed, counts.sum(1, keepdims=True)
+    if needs_every_stratum:
+        splits = splitting.assign(counts, shares, seed)
+        if splits is None:
+            _refuse("groups that hold several classes and cannot be dealt out so", found, config)
+    else:
+        if len(names) < len(SPLITS):
+            rule, next_step = "must hold a group for each split", "make groups smaller (near-duplicates are one group)"
+            raise DataError(problem(str(config.folder), rule, len(names), next_step))
+        # A stratum in fewer groups than there are splits cannot be shared out; its rows count with the others.
+        stratified = np.column_stack([counts[:, groups_of >= len(SPLITS)], rows])
+        splits = splitting.assign(stratified, shares, seed)
+        splits = splitting.assign(rows, shares, seed) if splits is None else splits
+        assert splits is not None  # noqa: S101 (three groups can always be dealt to three splits)
     return [replace(item, split=SPLITS[splits[number[item.group]]]) for item in items]
-
-
-def _with_all(counts: NDArray[np.int64], groups_of: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Counts of the strata that can be shared out, and of all rows."""
-    return np.column_stack([counts[:, groups_of >= len(SPLITS)], counts.sum(1)])
 
 
 def _check_strata(items: Sequence[Item], found: SourceScan, config: BuildConfig) -> None:
