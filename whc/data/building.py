@@ -14,7 +14,6 @@ from typing import NoReturn
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from whc.data import build_report, duplicates, splitting
 from whc.data.build_report import BuildReport

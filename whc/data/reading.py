@@ -98,7 +98,7 @@ def _has_other_shape(picture: Image, label_size: tuple[int, int]) -> bool:
     """Whether a picture is not one of this width and height, nor that one made smaller or larger."""
     height, width = picture.shape[:2]
     expected = width * label_size[1] / label_size[0]
-    return abs(height - expected) > 1 + _SHAPE_TOLERANCE * expected
+    return bool(abs(height - expected) > 1 + _SHAPE_TOLERANCE * expected)
 
 
 def _clip(source: SourceFile, config: BuildConfig, stop: Event) -> Item | _UnusableFile:

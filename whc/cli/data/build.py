@@ -54,8 +54,8 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
 @click.option(
     "--labels",
     metavar="A,B|DIR|FILE.json",
-    help="The classes in order of class_id.  [default: sorted] A folder that is there, or a name that ends in .json, is "
-    "where the label files of pictures are, or COCO's file.  [default: in or beside DIR]",
+    help="The classes in order of class_id.  [default: sorted] Or where the label files of pictures are: a folder that "
+    "is there, or a name that ends in .json.  [default: in or beside DIR]",
 )
 @click.option(
     "--classes",
@@ -129,17 +129,22 @@ def _config(
         content = {"fps": DEFAULT_FPS, "min_frames": DEFAULT_MIN_FRAMES} | content
     if split is not None:
         content["split"] = shares(split)
+    content |= _label_content(labels, classes, lists)
+    content |= {"kind": "images" if images else "videos", "folder": images or videos}
+    if csv:
+        content["csv"] = csv
+    return validate(BuildConfig, content, "whc data build")
+
+
+def _label_content(labels: str | None, classes: str | None, lists: tuple[str, ...]) -> dict[str, object]:
+    content: dict[str, object] = {}
     if labels is not None and (labels.endswith(".json") or _is_folder(Path(labels))):
         content["label_path"] = Path(labels)
     elif labels is not None:
         content["labels"] = _names("--labels", labels, "no_smiling,smiling")
     if classes is not None:
         content["classes"] = _names("--classes", classes, "person,hand, or 0,2")
-    content["lists"] = [name.strip() for part in lists for name in part.split(",") if name.strip()]
-    content |= {"kind": "images" if images else "videos", "folder": images or videos}
-    if csv:
-        content["csv"] = csv
-    return validate(BuildConfig, content, "whc data build")
+    return content | {"lists": [name.strip() for part in lists for name in part.split(",") if name.strip()]}
 
 
 def _is_folder(path: Path) -> bool:

@@ -144,16 +144,21 @@ def _listed(
     line: str, place: str, path: Path, folder: Path, is_there: set[str], by_stem: Mapping[str, Sequence[str]]
 ) -> str:
     """The picture that a line names, below the folder."""
-    root = os.path.abspath(folder)
-    candidates = [os.path.relpath(os.path.join(os.path.abspath(base), line), root) for base in (folder, path.parent)]
-    inside = [name for one in candidates if (name := one.replace(os.sep, "/")) != ".." and not name.startswith("../")]
+    root = _normal(folder)
+    candidates = [_normal(base / line) for base in (folder, path.parent)]
+    inside = [path.relative_to(root).as_posix() for path in candidates if path.is_relative_to(root)]
     if not inside:
         rule = f"must name pictures below {folder}"
         raise DataError(problem(place, rule, line, "write paths relative to the folder"))
     if found := next((name for name in inside if name in is_there), None):
         return found
-    same = by_stem.get(line.split()[0], [])  # ImageSets of VOC have names without suffix, and perhaps a flag
+    same = by_stem.get(line.split(maxsplit=1)[0], [])  # ImageSets of VOC have names without suffix, and perhaps a flag
     if len(same) == 1:
         return same[0]
     rule = "must name a picture that is there"
     raise DataError(problem(place, rule, line, f"write it relative to {folder}, or drop the line"))
+
+
+def _normal(path: Path) -> Path:
+    """A path without `..`, links not followed."""
+    return Path(os.path.normpath(path.absolute()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from xml.etree import ElementTree  # noqa: S405 (declarations, where its dangers lie, are refused below)
+from xml.etree import ElementTree
 
 from whc.errors import DataError, problem
 from whc.tasks.detection.annotations import NO_SHARES, Annotations, Box, Picture, from_corners, read_bytes, size_of
