@@ -66,7 +66,7 @@ def summarize(
         notes.append("no test split: nothing can be scored on test; --split 70/15/15 splits again what is there")
     has_groups = config.group or any(item.source.group for item in items)
     if config.split and not has_groups and any("/" in item.source.inner.split("/", 1)[1] for item in items):
-        notes.append("files in one folder below a class may lie in several splits: --group person keeps them together")
+        notes.append("files in one folder may lie in several splits: --group person keeps them together")
     return BuildReport(
         path=str(path),
         fingerprint=hashlib.sha256(file.read_bytes()).hexdigest()[:16],

@@ -14,14 +14,13 @@ from typing import NoReturn
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from whc.data import build_report, duplicates, splitting
 from whc.data.build_report import BuildReport
 from whc.data.dataset import SPLIT_NAMES
 from whc.data.pictures import require_utf8
 from whc.data.reading import Item, read
-from whc.data.sources import BuildConfig, FileSource, SourceScan
+from whc.data.sources import BuildConfig, FileSource, SourceFile, SourceScan
 from whc.errors import DataError, UsageError, problem
 from whc.records import replacing
 
@@ -89,7 +88,7 @@ def _groups(contents: SourceScan, config: BuildConfig) -> dict[str, str]:
         split, name = first_members.setdefault(key, (source.split, source.name))
         if split != source.split:
             rule = f"group {key!r} must lie in one split"
-            next_step = "move its files together, or give the class folders unsplit with --split"
+            next_step = "move its files together, or give the files unsplit with --split"
             raise DataError(problem(str(config.folder), rule, [name, source.name], next_step))
     return dict(zip(names, keys, strict=True))
 
@@ -106,7 +105,9 @@ def _without_copies(items: Sequence[Item], contents: SourceScan) -> list[Item]:
     for copies in copies_by_digest.values():
         original = max(copies, key=lambda item: SPLIT_NAMES.index(item.source.split or SPLIT_NAMES[0]))
         duplicate_sources = [item.source for item in copies if item is not original]
-        contrary = next((source for source in duplicate_sources if source.cells != original.source.cells), None)
+        contrary = next(
+            (source for source in duplicate_sources if _label_values(source) != _label_values(original.source)), None
+        )
         if contrary is None:
             remaining.append(original)
             for source in duplicate_sources:
@@ -116,6 +117,11 @@ def _without_copies(items: Sequence[Item], contents: SourceScan) -> list[Item]:
                 detail = f"labelled in two ways: {original.source.name} = {contrary.name}"
                 contents.leave_out(item.source, "conflict", detail)
     return sorted(remaining, key=lambda item: item.source.name)
+
+
+def _label_values(source: SourceFile) -> dict[str, object]:
+    """Labels of a file, for comparison: lists of labels have no order."""
+    return {name: sorted(value) if isinstance(value, list) else value for name, value in source.cells.items()}
 
 
 def _united(items: Sequence[Item], near: Sequence[int]) -> list[Item]:
@@ -140,17 +146,21 @@ def _split(items: Sequence[Item], contents: SourceScan, config: BuildConfig, nee
     for name, groups in zip(contents.strata_names, groups_of, strict=True):
         if needs_every_stratum and groups < len(SPLIT_NAMES):
             _refuse(f"{groups} groups of {name!r} for {len(SPLIT_NAMES)} splits", contents, config)
-    # A stratum with fewer groups than splits cannot be in every split; its rows only count in the total.
-    shared = counts[:, groups_of >= len(SPLIT_NAMES)] if needs_every_stratum else _with_all(counts, groups_of)
-    splits = splitting.assign(shared, config.split, config.seed)
-    if splits is None:
-        _refuse("groups that hold several classes and cannot be dealt out so", contents, config)
+    shares, seed, rows = config.split, config.seed, counts.sum(1, keepdims=True)
+    if needs_every_stratum:
+        splits = splitting.assign(counts, shares, seed)
+        if splits is None:
+            _refuse("groups that hold several classes and cannot be dealt out so", contents, config)
+    else:
+        if len(names) < len(SPLIT_NAMES):
+            rule, next_step = "must hold a group for each split", "make groups smaller (near-duplicates are one group)"
+            raise DataError(problem(str(config.folder), rule, len(names), next_step))
+        # A stratum in fewer groups than there are splits cannot be shared out; its rows count with the others.
+        stratified = np.column_stack([counts[:, groups_of >= len(SPLIT_NAMES)], rows])
+        splits = splitting.assign(stratified, shares, seed)
+        splits = splitting.assign(rows, shares, seed) if splits is None else splits
+        assert splits is not None  # noqa: S101 (three groups can always be dealt to three splits)
     return [replace(item, split=SPLIT_NAMES[splits[number[item.group]]]) for item in items]
-
-
-def _with_all(counts: NDArray[np.int64], groups_of: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Counts of the strata that can be in every split, and of all rows."""
-    return np.column_stack([counts[:, groups_of >= len(SPLIT_NAMES)], counts.sum(1)])
 
 
 def _check_strata(items: Sequence[Item], contents: SourceScan, config: BuildConfig) -> None:

@@ -46,6 +46,7 @@ def scan(config: BuildConfig, task: TextLabels) -> SourceScan:
     Raises:
         DataError: the file cannot be read, lacks a column or a picture, or its labels are wrong.
     """
+    config.refuse_label_files()
     csv = config.csv
     assert csv is not None  # noqa: S101 (the caller checks it)
     rows = _read(csv)

@@ -23,6 +23,7 @@ MAX_UNREADABLE_CLIPS = 0.1  # more than for pictures, as a folder holds fewer cl
 
 _JPEG_QUALITY = 95
 _KEPT_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")  # JPEG and PNG: these files go into the data set unchanged
+_SHAPE_TOLERANCE = 0.02  # of the height that a picture's width and its labels tell
 _MIN_LENGTH_SHARE = 0.9  # of the length in a header, which may be wrong by a few frames
 
 
@@ -82,8 +83,22 @@ def _picture(source: SourceFile) -> Item | _UnusableFile:
         picture = read_image(encoded)
     except Unreadable as error:
         return _UnusableFile(source, "unreadable", str(error))
+    if source.label_size and _has_other_shape(picture, source.label_size):
+        height, width = picture.shape[:2]
+        label_width, label_height = source.label_size
+        detail = (
+            f"labels are for {label_width}x{label_height} pixels, the picture has {width}x{height} as EXIF turns it"
+        )
+        return _UnusableFile(source, "unreadable", detail)
     content = encoded if encoded.startswith(_KEPT_SIGNATURES) else _encode(".png", picture)
     return Item(source, {0: content}, [duplicates.appearance(picture)])
+
+
+def _has_other_shape(picture: Image, label_size: tuple[int, int]) -> bool:
+    """Whether a picture is not one of this width and height, nor that one made smaller or larger."""
+    height, width = picture.shape[:2]
+    expected = width * label_size[1] / label_size[0]
+    return bool(abs(height - expected) > 1 + _SHAPE_TOLERANCE * expected)
 
 
 def _clip(source: SourceFile, config: BuildConfig, stop: Event) -> Item | _UnusableFile:

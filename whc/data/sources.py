@@ -12,10 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from whc.config import Settings
 from whc.data.splitting import Shares
+from whc.errors import UsageError, problem
 
 Kind = Literal["images", "videos"]
 
-Reason = Literal["unreadable", "short", "copy", "conflict", "link", "hidden", "other"]
+Reason = Literal[
+    "unreadable", "short", "copy", "conflict", "link", "hidden", "no labels", "no picture", "bad box", "crowd", "other"
+]
 
 
 class BuildConfig(Settings):
@@ -24,7 +27,9 @@ class BuildConfig(Settings):
     `folder` holds the pictures or clips. With `csv`, that file names the pictures with their labels. Without it the
     task says how the folder must be laid out. If `split` is not None, all files are split again. `group` is read by
     `whc.data.splitting.grouping`; None puts each file into a group of its own. `labels` gives the order of labels;
-    None sorts them. `fps` (frames a second) and `min_frames` (of a clip) are None for images.
+    None sorts them. `fps` (frames a second) and `min_frames` (of a clip) are None for images. Where pictures have label
+    files, `label_path` is their folder or file, `classes` are those to keep, in their new order, and `lists` are text
+    files that name the pictures of a split each.
     """
 
     kind: Kind
@@ -33,13 +38,31 @@ class BuildConfig(Settings):
     split: Shares | None = None
     group: str | None = None
     labels: tuple[str, ...] | None = None
+    label_path: Path | None = None
+    classes: tuple[str, ...] | None = None
+    lists: tuple[Path, ...] = ()
     fps: float | None = Field(None, gt=0, le=1000)
     min_frames: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0)
 
+    def refuse_label_files(self) -> None:
+        """Refuse options that are for pictures with label files.
+
+        Raises:
+            UsageError: one of them is given.
+        """
+        given = {"--labels": self.label_path, "--classes": self.classes, "--lists": self.lists}
+        for option, value in given.items():
+            if value:
+                rule = "must be left out, as this task's labels are not in files beside the pictures"
+                raise UsageError(problem(option, rule, str(value), "leave it out, or name another task with --task"))
+
 
 class SkippedFile(BaseModel):
-    """A file, or a folder with all its files, that gives no rows: its path below the given folder, and the reason."""
+    """What gives no rows, a file or a folder with all its files, or a label that is not used, and the reason.
+
+    `name` is the path below the given folder, for a label with its place in the file.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +77,8 @@ class SourceFile:
 
     `inner` is the part of the name that `--group` looks at; `split` is None while the files are not split. `stratum`
     names its kind (`RowLabels`), `cells` are its labels by column. Files of one `group` are in the same split; None if
-    the source has no groups.
+    the source has no groups. `label_size` is
+    the width and height in pixels of the picture for which its labels were made, None if they do not say.
     """
 
     path: Path
@@ -64,6 +88,7 @@ class SourceFile:
     stratum: str
     cells: Mapping[str, object]
     group: str | None = None
+    label_size: tuple[int, int] | None = None
 
 
 @dataclass

@@ -159,6 +159,12 @@ class Task(ABC):
     # Files.
 
     @classmethod
+    def claims_files(cls, config: BuildConfig) -> bool:
+        """Whether what `whc data build` is given, without a CSV, looks like this task's files."""
+        del config
+        return False
+
+    @classmethod
     def scan_files(cls, config: BuildConfig) -> SourceScan:
         """The files that `whc data build` reads, with their labels: by default the pictures that a CSV names.
 
@@ -386,6 +392,12 @@ def of_columns(columns: Sequence[str], source: str) -> type[Task]:
         got = "; ".join(f"{', '.join(label_columns)} of {name}" for name, label_columns in matches.items())
         raise DataError(problem(source, "must have labels of one task", got, "name the task with --task"))
     return kind(next(iter(matches), DEFAULT_TASK))
+
+
+def of_files(config: BuildConfig) -> type[Task]:
+    """The task whose files `whc data build` is given; classification where no task claims them."""
+    kinds = [kind(name) for name in plugins.names(TASK_CHOICES.kind)]
+    return next((task for task in kinds if task.claims_files(config)), kind(DEFAULT_TASK))
 
 
 def metric_of(config: Mapping[str, Any]) -> Metric:

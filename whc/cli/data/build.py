@@ -26,7 +26,8 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
     "--images",
     metavar="DIR",
     help="Folder of pictures: DIR/train/CLASS/... (train, val and, to score it, test; or valid, validation ...), "
-    "or DIR/CLASS/... with --split.",
+    "or DIR/CLASS/... with --split. Or of pictures with label files: YOLO's .txt or VOC's .xml beside each or in "
+    "labels/ for images/, or COCO's .json; split by --lists, by folders (images/train, train/images), or --split.",
 )
 @_options.file("--videos", metavar="DIR", help="Folder of clips, laid out likewise; each sampled frame is a row.")
 @_options.file(
@@ -50,7 +51,25 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
     "first _. video: the folders below the class, else the file name less its number; a clip with --videos. REGEX: "
     "searched in CLASS/.../file, its first group is the key, such as '/([^/_]+)_'.  [default: each file]",
 )
-@click.option("--labels", metavar="A,B", help="The classes in order of class_id.  [default: sorted]")
+@click.option(
+    "--labels",
+    metavar="A,B|DIR|FILE.json",
+    help="The classes in order of class_id.  [default: sorted] Or where the label files of pictures are: a folder that "
+    "is there, or a name that ends in .json.  [default: in or beside DIR]",
+)
+@click.option(
+    "--classes",
+    metavar="A,B|0,2",
+    help="Of label files, keep these classes alone, by name or number, and count them from 0 in this order. Pictures "
+    "without any of them stay.  [default: all] Where nobody names the classes, these are the names of 0, 1, ...",
+)
+@click.option(
+    "--lists",
+    metavar="FILE",
+    multiple=True,
+    help="Text file of the pictures (paths below DIR or its own folder, a line each) of the split that it is called "
+    "after: --lists train.txt --lists val.txt --lists test.txt, or all with commas between them.",
+)
 @click.option("--fps", type=float, help=f"Frames a second to sample from clips.  [default: {DEFAULT_FPS:g}]")
 @click.option(
     "--min-frames", type=int, help=f"Leave out clips that give fewer frames.  [default: {DEFAULT_MIN_FRAMES}]"
@@ -59,7 +78,7 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
 @_options.task
 @_options.as_json
 def command(out: Path, task: str | None, as_json: bool, **options: Any) -> None:
-    """Build a data set from folders of pictures or clips, or from a table that names pictures.
+    """Build a data set from folders of pictures or clips, pictures with label files, or a table that names pictures.
 
     Of exact copies within a class, only one is kept. Pictures that are in two classes are left out. Near-duplicates
     share a split. With two classes the second is the positive one.
@@ -69,10 +88,12 @@ def command(out: Path, task: str | None, as_json: bool, **options: Any) -> None:
     from whc.data import labels_csv
     from whc.data.building import build
 
-    if config.csv and not task:
+    if task:
+        kind = _options.task_named(task)
+    elif config.csv:
         kind = tasks.of_columns(labels_csv.read_header(config.csv), str(config.csv))
     else:
-        kind = _options.task_named(task or tasks.DEFAULT_TASK)
+        kind = tasks.of_files(config)
     console = _options.messages()
     with _options.progress(console, "reading") as on_progress:
         report = build(config, kind, out, on_progress)
@@ -80,7 +101,14 @@ def command(out: Path, task: str | None, as_json: bool, **options: Any) -> None:
 
 
 def _config(
-    images: Path | None, videos: Path | None, csv: Path | None, split: str | None, labels: str | None, **rest: object
+    images: Path | None,
+    videos: Path | None,
+    csv: Path | None,
+    split: str | None,
+    labels: str | None,
+    classes: str | None,
+    lists: tuple[str, ...],
+    **rest: object,
 ) -> BuildConfig:
     from whc.config import validate
     from whc.data.sources import BuildConfig
@@ -101,14 +129,38 @@ def _config(
         content = {"fps": DEFAULT_FPS, "min_frames": DEFAULT_MIN_FRAMES} | content
     if split is not None:
         content["split"] = shares(split)
-    if labels is not None:
-        names = content["labels"] = [name.strip() for name in labels.split(",")]
-        if len(set(names)) < len(names) or "" in names:
-            raise UsageError(problem("--labels", "must be different names", labels, "write no_smiling,smiling"))
+    content |= _label_content(labels, classes, lists)
     content |= {"kind": "images" if images else "videos", "folder": images or videos}
     if csv:
         content["csv"] = csv
     return validate(BuildConfig, content, "whc data build")
+
+
+def _label_content(labels: str | None, classes: str | None, lists: tuple[str, ...]) -> dict[str, object]:
+    content: dict[str, object] = {}
+    if labels is not None and (labels.endswith(".json") or _is_folder(Path(labels))):
+        content["label_path"] = Path(labels)
+    elif labels is not None:
+        content["labels"] = _names("--labels", labels, "no_smiling,smiling")
+    if classes is not None:
+        content["classes"] = _names("--classes", classes, "person,hand, or 0,2")
+    return content | {"lists": [name.strip() for part in lists for name in part.split(",") if name.strip()]}
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name that no folder can have
+        return False
+
+
+def _names(option: str, text: str, example: str) -> list[str]:
+    from whc.errors import UsageError, problem
+
+    names = [name.strip() for name in text.split(",")]
+    if len(set(names)) < len(names) or "" in names:
+        raise UsageError(problem(option, "must be different names", text, f"write {example}"))
+    return names
 
 
 def _render(report: BuildReport, out: Path) -> Group:
@@ -152,7 +204,7 @@ def _near(report: BuildReport) -> Iterator[str]:
         examples = _first_names(" ~ ".join(cluster[:2]) for cluster in report.leaks)
         yield (
             f"near-duplicates in more than one split: {len(report.leaks)} ({examples}); "
-            "give the class folders unsplit with --split to keep them together"
+            "give the files unsplit with --split to keep them together"
         )
 
 

@@ -27,6 +27,7 @@ def scan(config: BuildConfig) -> SourceScan:
             the label map.
         UsageError: the folder has all three splits, but a new split is requested.
     """
+    config.refuse_label_files()
     root, contents = config.folder, SourceScan()
     tops = _subfolders(root, root, contents)
     splits = _splits(config, tops, contents)

@@ -1,0 +1,1 @@
+"""Detection: boxes around objects in pictures."""
