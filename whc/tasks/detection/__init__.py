@@ -1,1 +1,312 @@
-"""Detection: boxes around objects in pictures."""
+"""Detection: objects in a picture, each with a box, a class and a score; scored by average precision.
+
+Targets are float32 (N, K, 5): cx, cy, w, h as shares of the picture, and the class; rows without an object are -1
+throughout. Outputs are (M, K, 6): score, class, cx, cy, w, h, best first; rows without an object have score 0 and
+class -1. A network's head owns loss and decoding (`whc.models.heads.BoxHead`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from whc.data.preprocess import Image
+from whc.data.row_labels import RowLabels
+from whc.errors import DataError, problem
+from whc.plugins import PluginConfig
+from whc.records import Metric
+from whc.tasks import (
+    BLUE_COLOUR,
+    GREEN_COLOUR,
+    Colour,
+    Decoder,
+    Judgement,
+    Line,
+    Loss,
+    Outputs,
+    Reading,
+    Targets,
+    Task,
+    TaskWords,
+    Truth,
+)
+from whc.tasks.detection import drawing, judging, rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from matplotlib.figure import Figure
+    from torch import Tensor, nn
+
+    from whc.data.parquet import Reader
+    from whc.data.sources import BuildConfig, SourceScan
+    from whc.models.boxes import BoxHead
+    from whc.models.heads import Gives
+
+MIN_VISIBLE = 0.25  # share of a moved box that must still be inside the picture
+BOX_COLUMNS = ("score", "label", "cx", "cy", "w", "h")
+
+
+class Config(PluginConfig):
+    """`max_boxes`: rows of an output. `threshold`: least score from which a box is shown and counted."""
+
+    max_boxes: int = Field(50, ge=1, le=10_000)
+    threshold: float = Field(0.3, gt=0, lt=1)
+
+
+@dataclass(frozen=True)
+class Detection(Task):
+    """Boxes of objects, for some classes."""
+
+    metric: ClassVar[Metric] = Metric(key="ap50", name="AP50")
+    tolerance: ClassVar[float] = 1e-3
+    head_gives: ClassVar[Gives] = "boxes"
+    required_columns: ClassVar[tuple[str, ...]] = ("boxes",)
+    example_rows: ClassVar[Mapping[str, Sequence[object]]] = {
+        "boxes": ([[0.5, 0.5, 0.4, 0.6, 0]], [[0.3, 0.3, 0.25, 0.3, 1], [0.7, 0.6, 0.3, 0.5, 0]], []),
+    }
+    example_metadata: ClassVar[Mapping[str, str]] = {"whc.labels": '["person", "dog"]'}
+
+    @property
+    def _config(self) -> Config:
+        return cast("Config", self.config)
+
+    # Rows.
+
+    @classmethod
+    def label_readers(cls) -> Mapping[str, tuple[str, Reader]]:
+        """Lists of boxes."""
+        return rows.label_readers()
+
+    @classmethod
+    def read_rows(cls, rows_: pd.DataFrame, metadata: Mapping[str, str], source: str) -> RowLabels:
+        """Boxes (N, K, 5); a stratum is how many there are."""
+        return rows.read(rows_, metadata, source)
+
+    def read_truth(self, rows_: pd.DataFrame, source: str) -> Truth | None:
+        """Rows whose list is not null say what is in them, if it is empty too."""
+        is_known = rows_["boxes"].notna().to_numpy()
+        if not is_known.any():
+            return None
+        lists = rows_["boxes"].where(rows_["boxes"].notna(), None).map(lambda boxes: [] if boxes is None else boxes)
+        targets = rows.padded(lists)
+        if (unknown := int(targets[..., 4].max())) >= len(self.labels):
+            rule = f"must be one of the model's {len(self.labels)} ({', '.join(self.labels)})"
+            raise DataError(problem(f"{source}: boxes: class", rule, unknown, "choose a model of these classes"))
+        counts = [str(count) if known else "" for count, known in zip(_counts(targets), is_known, strict=True)]
+        return Truth(targets, is_known, {"true_boxes": counts})
+
+    # Files.
+
+    @classmethod
+    def claims(cls, config: BuildConfig) -> bool:
+        """Whether files with boxes lie where the pictures are."""
+        from whc.tasks.detection import files
+
+        return files.claims(config)
+
+    @classmethod
+    def scan_files(cls, config: BuildConfig) -> SourceScan:
+        """Pictures with YOLO, VOC or COCO files."""
+        from whc.tasks.detection import files
+
+        return files.scan(config)
+
+    @classmethod
+    def parse_text(
+        cls, rows: pd.DataFrame, labels: Sequence[str] | None, source: str
+    ) -> tuple[pa.Table, Mapping[str, str]]:
+        """There is no form of boxes in one cell of a CSV."""
+        del rows, labels
+        raise DataError(f"{source}: boxes must be in YOLO, VOC or COCO files, got a CSV; give --images and --labels")
+
+    def check_labels(self) -> str:
+        """One or more."""
+        return "" if self.labels else "must be one or more"
+
+    # Learning.
+
+    @property
+    def outputs(self) -> int:
+        """The number of classes."""
+        return len(self.labels)
+
+    def objective(self, network: nn.Module, targets: Targets, stratum_weights: Tensor, label_smoothing: float) -> Loss:
+        """The head's own loss."""
+        del stratum_weights, label_smoothing
+        head = _head(network)
+        head.prepare(targets)
+        return head.loss
+
+    def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
+        """Boxes about the moved boxes' corners, cut at the border; those that are mostly outside are left out."""
+        import torch
+
+        height, width = size
+        scale = targets.new_tensor([width, height])
+        centre, half = (targets[..., :2] - 0.5) * scale, targets[..., 2:4] * scale / 2
+        matrix, shift = moves[:, None, :, :2].to(targets.dtype), moves[:, None, :, 2].to(targets.dtype)
+        middle = (matrix @ centre[..., None]).squeeze(-1) + shift
+        reach = (matrix.abs() @ half[..., None]).squeeze(-1)
+        low, high = (((middle + side * reach) / scale + 0.5) for side in (-1, 1))
+        cut_low, cut_high = low.clamp(0, 1), high.clamp(0, 1)
+        visible = (cut_high - cut_low).prod(-1) / (high - low).prod(-1).clamp(min=1e-9)
+        is_kept = (targets[..., 4] >= 0) & (visible >= MIN_VISIBLE)
+        boxes = torch.cat(((cut_low + cut_high) / 2, cut_high - cut_low, targets[..., 4:]), -1)
+        return boxes.where(is_kept[..., None], -1)
+
+    def decoder(self, network: nn.Module) -> Decoder:
+        """The head's own decoding, the best boxes first."""
+        from whc.models.boxes import best
+
+        head, count = _head(network), self._config.max_boxes
+        return lambda raw: best(head.decode(raw), count, head.nms_iou)
+
+    @property
+    def graph_parameters(self) -> dict[str, Any]:
+        """The number of rows; the threshold is used outside."""
+        return {"max_boxes": self._config.max_boxes}
+
+    @property
+    def output_name(self) -> str:
+        """`detections`."""
+        return "detections"
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """(K, 6)."""
+        return (self._config.max_boxes, 6)
+
+    # Judging.
+
+    def check_outputs(self, outputs: Outputs) -> str:
+        """Numbers are finite, scores lie in 0..1."""
+        if not np.isfinite(outputs).all():
+            return f"must give finite numbers, got {float(outputs[~np.isfinite(outputs)][0])}"
+        scores = outputs[..., 0]
+        wrong = scores[~((scores >= 0) & (scores <= 1))]
+        return f"must give scores in 0..1, got {float(wrong[0])}" if wrong.size else ""
+
+    def judge(self, outputs: Outputs, targets: Targets) -> Judgement:
+        """Average precision at an overlap of 0.5."""
+        return judging.judge(outputs, targets, len(self.labels))
+
+    def parts(self, outputs: Outputs, targets: Targets) -> Mapping[str, Judgement]:
+        """Average precision at overlaps to 0.95, by size of the object, and by class."""
+        return judging.parts(outputs, targets, self.labels)
+
+    def floor(self, targets: Targets) -> float:
+        """The same boxes for every picture."""
+        return judging.floor(targets, len(self.labels))
+
+    def tuned(self, outputs: Outputs, targets: Targets) -> Self | None:
+        """With the threshold that gives the best F1 of boxes on these pictures; the score does not depend on it."""
+        best = judging.best_threshold(outputs, targets, len(self.labels))
+        return replace(self, config=self._config.model_copy(update={"threshold": best}))
+
+    def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
+        """Largest difference between boxes of both, and whether one of them has boxes that the other lacks."""
+        return judging.disagreement(ours, theirs, self.tolerance)
+
+    # People.
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Of one box."""
+        return BOX_COLUMNS
+
+    def cells(self, output: Outputs) -> tuple[str, ...]:
+        """The best box, empty where none is above the threshold."""
+        return self.table_rows(output)[0]
+
+    def table_rows(self, output: Outputs) -> Sequence[tuple[str, ...]]:
+        """A row a box above the threshold; an empty one where there is none."""
+        found = [
+            (f"{score:.6f}", self.labels[int(label)], *(f"{share:.6f}" for share in box))
+            for score, label, *box in self._shown(output).tolist()
+        ]
+        return found or [("",) * len(BOX_COLUMNS)]
+
+    @property
+    def frame_columns(self) -> tuple[str, ...]:
+        """How many boxes, and all of them as JSON."""
+        return ("count", "boxes")
+
+    def frame_cells(self, output: Outputs) -> tuple[str, ...]:
+        """Boxes as lists of score, class, cx, cy, w, h."""
+        shown = [[round(value, 6) for value in box] for box in self._shown(output).tolist()]
+        return str(len(shown)), json.dumps(shown)
+
+    def answer_counts(self, outputs: Outputs) -> dict[str, int]:
+        """Boxes of each class, and pictures without any."""
+        is_shown = outputs[..., 0] >= self._config.threshold
+        counts = {label: int((is_shown & (outputs[..., 1] == i)).sum()) for i, label in enumerate(self.labels)}
+        return {**counts, f"without {self._what}": int((~is_shown.any(1)).sum())}
+
+    @property
+    def _what(self) -> str:
+        return self.labels[0] if len(self.labels) == 1 else "object"
+
+    def reading(self, output: Outputs) -> Reading:
+        """Boxes above the threshold, and how many of each class."""
+        shown = self._shown(output)
+        counts = [(label, int((shown[:, 1] == i).sum())) for i, label in enumerate(self.labels)]
+        title = ", ".join(f"{count} {label}" for label, count in counts if count) or f"no {self._what}"
+        lines = [line for _, label, *box in shown.tolist() for line in _outline(box, BOX_COLOURS[int(label) % len(BOX_COLOURS)])]
+        return Reading(title, GREEN_COLOUR if len(shown) else BLUE_COLOUR, lines=tuple(lines))
+
+    def _shown(self, output: Outputs) -> NDArray[np.floating]:
+        return output[output[:, 0] >= self._config.threshold]
+
+    def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
+        """Precision, recall and false alarms at the threshold, and average precision by size."""
+        return judging.details(outputs, targets, self.labels, self._config.threshold)
+
+    def noteworthy(self, outputs: Outputs, targets: Targets) -> NDArray[np.int64]:
+        """Pictures with the largest misses and the surest false alarms."""
+        return drawing.noteworthy(outputs, targets, self._config.threshold)
+
+    def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
+        """Precision against recall, and the noteworthy pictures with true and found boxes."""
+        drawing.draw(figure, outputs, targets, pictures, self.labels, self._config.threshold)
+
+    @property
+    def words(self) -> TaskWords:
+        """Of the model card and the table."""
+        listed, count = ", ".join(self.labels), self._config.max_boxes
+        return TaskWords(
+            purpose=f"finds {listed} in pictures (task `detection`)",
+            score="AP50, the average precision at an overlap (IoU) of 0.5",
+            floor="the same boxes for every picture",
+            output=f"Output `detections`, shape (N, {count}, 6): score, class, cx, cy, w, h as shares of the picture, "
+            f"best first; rows without an object have score 0 and class -1; boxes count from score "
+            f"{self._config.threshold:.2f} on",
+            limit=f"It finds at most {count} objects a picture, and knows no other classes",
+        )
+
+
+TASK = Detection
+BOX_COLOURS = (GREEN_COLOUR, BLUE_COLOUR, (255, 180, 80), (240, 120, 240), (255, 90, 90), (90, 220, 220))
+
+
+def _head(network: nn.Module) -> BoxHead:
+    return cast("BoxHead", network.head)
+
+
+def _counts(targets: Targets) -> list[int]:
+    counts: list[int] = (targets[..., 4] >= 0).sum(1).tolist()
+    return counts
+
+
+def _outline(box: Sequence[float], colour: Colour) -> list[Line]:
+    """The four sides of a box cx, cy, w, h."""
+    cx, cy, w, h = box
+    left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+    corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+    return [Line(corners[i - 1], corners[i], colour) for i in range(4)]
