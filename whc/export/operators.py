@@ -9,6 +9,8 @@ import torch
 from onnxscript import opset18 as op
 from torch import Tensor, nn
 
+import whc.models.boxes  # noqa: F401 (defines an operator)
+
 
 # Tensors here are symbols of the exporter, which have no public type.
 def _over_space(
@@ -32,9 +34,27 @@ def _amax(x: Any, dim: Sequence[int] = (), keepdim: bool = False) -> Any:
     return _over_space(x, dim, keepdim, op.GlobalMaxPool, op.ReduceMax)
 
 
+def _constant(**value: Any) -> Any:
+    return op.Constant(**value)
+
+
+def _without_duplicates(boxes: Any, scores: Any, labels: Any, nms_iou: float) -> Any:
+    """`whc.models.boxes.without_duplicates`, each class apart, of as many classes as the batch has."""
+    first, ends = _constant(value_ints=[1]), _constant(value_ints=[0, 2])
+    classes: Any = op.Range(0.0, op.Add(op.ReduceMax(labels, keepdims=0), 1.0), 1.0)
+    is_class = op.Equal(op.Unsqueeze(labels, first), op.Unsqueeze(classes, ends))
+    by_class: Any = op.Where(is_class, op.Unsqueeze(scores, first), -1.0)
+    most, overlap = _constant(value_ints=[int(scores.shape[1])]), _constant(value_floats=[nms_iou])
+    above = _constant(value_floats=[-0.5])  # scores above this take part
+    kept: Any = op.NonMaxSuppression(boxes, by_class, most, overlap, above, center_point_box=1)
+    places: Any = op.Gather(kept, ends, axis=1)  # picture and box, without the class between them
+    return op.ScatterND(op.Sub(op.Mul(scores, 0.0), 1.0), places, op.GatherND(scores, places))
+
+
 OPERATOR_TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.mean.dim: _mean,
     torch.ops.aten.amax.default: _amax,
+    torch.ops.whc.without_duplicates.default: _without_duplicates,
 }
 
 
