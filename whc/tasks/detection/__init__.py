@@ -18,13 +18,12 @@ from pydantic import Field
 
 from whc.data.preprocess import Image
 from whc.data.row_labels import RowLabels
-from whc.errors import DataError, problem
+from whc.errors import DataError
 from whc.plugins import PluginConfig
 from whc.records import Metric
 from whc.tasks import (
     BLUE_COLOUR,
     GREEN_COLOUR,
-    Colour,
     Decoder,
     Judgement,
     Line,
@@ -36,7 +35,8 @@ from whc.tasks import (
     TaskWords,
     Truth,
 )
-from whc.tasks.detection import drawing, judging, rows
+from whc.tasks.detection import constant, drawing, judging, matching
+from whc.tasks.detection import rows as box_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,30 +82,25 @@ class Detection(Task):
     @classmethod
     def label_readers(cls) -> Mapping[str, tuple[str, Reader]]:
         """Lists of boxes."""
-        return rows.label_readers()
+        return box_rows.label_readers()
 
     @classmethod
-    def read_rows(cls, rows_: pd.DataFrame, metadata: Mapping[str, str], source: str) -> RowLabels:
+    def read_rows(cls, rows: pd.DataFrame, metadata: Mapping[str, str], source: str) -> RowLabels:
         """Boxes (N, K, 5); a stratum is how many there are."""
-        return rows.read(rows_, metadata, source)
+        return box_rows.read(rows, metadata, source)
 
-    def read_truth(self, rows_: pd.DataFrame, source: str) -> Truth | None:
+    def read_truth(self, rows: pd.DataFrame, source: str) -> Truth | None:
         """Rows whose list is not null say what is in them, if it is empty too."""
-        is_known = rows_["boxes"].notna().to_numpy()
+        targets, is_known = box_rows.read_known(rows, self.labels, source)
         if not is_known.any():
             return None
-        lists = rows_["boxes"].where(rows_["boxes"].notna(), None).map(lambda boxes: [] if boxes is None else boxes)
-        targets = rows.padded(lists)
-        if (unknown := int(targets[..., 4].max())) >= len(self.labels):
-            rule = f"must be one of the model's {len(self.labels)} ({', '.join(self.labels)})"
-            raise DataError(problem(f"{source}: boxes: class", rule, unknown, "choose a model of these classes"))
         counts = [str(count) if known else "" for count, known in zip(_counts(targets), is_known, strict=True)]
         return Truth(targets, is_known, {"true_boxes": counts})
 
     # Files.
 
     @classmethod
-    def claims(cls, config: BuildConfig) -> bool:
+    def claims_files(cls, config: BuildConfig) -> bool:
         """Whether files with boxes lie where the pictures are."""
         from whc.tasks.detection import files
 
@@ -203,7 +198,7 @@ class Detection(Task):
 
     def floor(self, targets: Targets) -> float:
         """The same boxes for every picture."""
-        return judging.floor(targets, len(self.labels))
+        return constant.floor(targets, len(self.labels))
 
     def tuned(self, outputs: Outputs, targets: Targets) -> Self | None:
         """With the threshold that gives the best F1 of boxes on these pictures; the score does not depend on it."""
@@ -212,7 +207,7 @@ class Detection(Task):
 
     def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
         """Largest difference between boxes of both, and whether one of them has boxes that the other lacks."""
-        return judging.disagreement(ours, theirs, self.tolerance)
+        return matching.disagreement(ours, theirs, self.tolerance)
 
     # People.
 
@@ -258,7 +253,7 @@ class Detection(Task):
         shown = self._shown(output)
         counts = [(label, int((shown[:, 1] == i).sum())) for i, label in enumerate(self.labels)]
         title = ", ".join(f"{count} {label}" for label, count in counts if count) or f"no {self._what}"
-        lines = [line for _, label, *box in shown.tolist() for line in _outline(box, BOX_COLOURS[int(label) % len(BOX_COLOURS)])]
+        lines = [line for _, label, *box in shown.tolist() for line in _outline(box, int(label))]
         return Reading(title, GREEN_COLOUR if len(shown) else BLUE_COLOUR, lines=tuple(lines))
 
     def _shown(self, output: Outputs) -> NDArray[np.floating]:
@@ -274,7 +269,8 @@ class Detection(Task):
 
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
         """Precision against recall, and the noteworthy pictures with true and found boxes."""
-        drawing.draw(figure, outputs, targets, pictures, self.labels, self._config.threshold)
+        rows, threshold = self.noteworthy(outputs, targets), self._config.threshold
+        drawing.draw(figure, outputs, targets, pictures, self.labels, threshold, rows)
 
     @property
     def words(self) -> TaskWords:
@@ -304,8 +300,9 @@ def _counts(targets: Targets) -> list[int]:
     return counts
 
 
-def _outline(box: Sequence[float], colour: Colour) -> list[Line]:
+def _outline(box: Sequence[float], label: int) -> list[Line]:
     """The four sides of a box cx, cy, w, h."""
+    colour = BOX_COLOURS[label % len(BOX_COLOURS)]
     cx, cy, w, h = box
     left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
     corners = ((left, top), (right, top), (right, bottom), (left, bottom))

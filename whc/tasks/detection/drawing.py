@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whc.data.preprocess import Image
-from whc.tasks import BLUE, GREEN, Colour, Outputs, Targets
+from whc.tasks import BLUE_COLOUR, GREEN_COLOUR, Colour, Outputs, Targets
 from whc.tasks.detection.judging import RECALLS, Counts, counted, judge
 from whc.tasks.detection.matching import BOX, SCORE, TRUE_BOX, TRUE_CLASS, Boxes, areas, match
 
@@ -120,12 +120,12 @@ def _draw_pictures(figure: Any, outputs: Outputs, targets: Targets, pictures: Im
         height, width = picture.shape[:2]
         panel.imshow(picture, extent=(0, width, height, 0))
         size = np.tile([width, height], 2)
-        for is_chosen, colour in ((is_right, BLUE), (is_wrong, RED)):
+        for is_chosen, colour in ((is_right, BLUE_COLOUR), (is_wrong, RED)):
             for box in outputs[row, is_chosen[row]][:MAX_BOXES_DRAWN]:
                 corner = _draw_box(panel, box[BOX] * size, colour, "-")
                 _draw_score(panel, corner, float(box[SCORE]), colour, height)
         for true in targets[row, targets[row, :, TRUE_CLASS] >= 0]:
-            _draw_box(panel, true[TRUE_BOX] * size, GREEN, ":")
+            _draw_box(panel, true[TRUE_BOX] * size, GREEN_COLOUR, ":")
         panel.set(xlim=(0, width), ylim=(height, 0))
         panel.set_title(f"{is_missed[row].sum()} missed, {is_wrong[row].sum()} wrong", fontsize=8)
 
