@@ -54,7 +54,7 @@ class LabelledFolder:
             raise DataError(problem(str(self.root), "must have labels of one format", formats, next_step))
         if not formats:
             rule = (
-                "must hold labels of its pictures: .txt (YOLO) or .xml (VOC) beside them or in labels/, or COCO's .json"
+                "must hold labels of its pictures, .txt (YOLO) or .xml (VOC) beside them or in labels/, or .json (COCO)"
             )
             where = self.label_path or self.root
             raise DataError(f"{where}: {rule}, got none that hold a box; name their folder or file with --labels")
@@ -96,13 +96,16 @@ class LabelledFolder:
     @cached_property
     def _candidates(self) -> Mapping[str, list[str]]:
         """Paths of files by suffix that may be labels; lists of splits and of classes are none."""
-        roots = [(self.label_path, listing.names_below(self.label_path, []))] if self.label_path else []
-        if not roots:
+        if self.label_path is None:
             outside = (Path(path) for path in _beside(str(self.root)))
-            outside = (path for path in outside if path.is_dir() and not path.is_relative_to(self.root))
-            roots = [(self.root, self.names), *((path, listing.names_below(path, [])) for path in outside)]
+            roots = [path for path in outside if path.is_dir() and not path.is_relative_to(self.root)]
+        else:
+            roots = [self.label_path]
+        listed = {root: listing.names_below(root, []) for root in roots}
+        if self.label_path is None:
+            listed[self.root] = list(self.names)
         found: dict[str, list[str]] = {suffix: [] for suffix in _LOOKS_LIKE_LABELS}
-        for root, names in roots:
+        for root, names in listed.items():
             for name in names:
                 suffix = name[-4:].lower()
                 if suffix in found and (not _is_reserved(name) or _LOOKS_LIKE_LABELS[suffix](root / name)):
@@ -115,11 +118,11 @@ class LabelledFolder:
         found: dict[str, dict[str, str]] = {}
         for suffix, paths in self._candidates.items():
             there = set(paths)
-            pairs = (
-                (name, next((path for path in self._places(name, suffix) if path in there), ""))
-                for name in self.pictures
-            )
-            found[suffix] = {name: path for name, path in pairs if path} if there else {}
+            found[suffix] = {}
+            for name in self.pictures if there else ():
+                path = next((path for path in self._places(name, suffix) if path in there), None)
+                if path is not None:
+                    found[suffix][name] = path
         return found
 
     def _places(self, name: str, suffix: str) -> Iterator[str]:
@@ -138,7 +141,8 @@ class LabelledFolder:
         roots = [self.label_path or self.root]
         roots += [root.parent for root in roots if root.name in ("images", "labels")]
         roots += [self.root, *map(Path, _beside(str(self.root)))]
-        below = [self.root / name for name in sorted(self.names, key=lambda name: name.count("/"))]
+        named = (name for name in self.names if name.rpartition("/")[2] in yolo.NAME_FILES)
+        below = [self.root / name for name in sorted(named, key=lambda name: name.count("/"))]
         places = [root / name for root in roots for name in yolo.NAME_FILES]
         places += [path for name in yolo.NAME_FILES for path in below if path.name == name]
         return [path for path in dict.fromkeys(places) if path.is_file() and not path.is_symlink()]
