@@ -32,6 +32,7 @@ ANNOTATIONS_FOLDER = "annotations"
 MAX_BYTES = 1 << 30
 
 _RULE = "must be a JSON file of COCO"
+_KEYS = (b'"images"', b'"categories"', b'"annotations"')
 _MIN_POLYGON_VALUES = 6
 
 
@@ -128,8 +129,22 @@ def _read(path: Path, folder: Path) -> _Source:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, (path, *first["loc"]))) if first["loc"] else str(path)
         raise DataError(f"{where}: {_RULE}, got: {first['msg']}; give a file of boxes") from error
+    numbers = [number for annotation in content.annotations for number in _numbers(annotation.bbox)]
+    if numbers and max(numbers) <= 1:
+        rule = "must be x y w h in pixels"
+        raise DataError(problem(f"{path}: bbox", rule, f"at most {max(numbers)}", "multiply by width and height"))
     name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
     return _Source(path, name, split_of(path), content)
+
+
+def looks_like_labels(path: Path) -> bool:
+    """Whether a file begins as COCO's do."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+    except OSError:
+        return False
+    return any(key in head for key in _KEYS)
 
 
 def split_of(path: Path) -> str | None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,63 +11,12 @@ from numpy.typing import NDArray
 
 from whc.data.dataset import MAX_UNREADABLE
 from whc.data.sources import BuildConfig, SkippedFile, SourceFile, SourceScan
-from whc.data.split_names import split_named
 from whc.errors import DataError, UsageError, problem
-from whc.tasks.detection import coco, listing, rows, voc, yolo
+from whc.tasks.detection import listing, rows
 from whc.tasks.detection.annotations import Annotations, Box, ClassKey
+from whc.tasks.detection.folder import LabelledFolder
 
-FOLDERS_OF_LABELS = {"images": ("labels", "annotations", "Annotations"), "JPEGImages": ("Annotations", "labels")}
-
-_LOOKED_AT = 50  # label files that may be empty before a folder is no folder of labels
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """Files below the pictures' folder: all names, those of pictures, and label files of one kind by picture."""
-
-    root: Path
-    names: Sequence[str]
-    pictures: Sequence[str]
-    label_path: Path | None
-
-    def label_files(self, suffix: str) -> dict[str, Path]:
-        """The label file of each picture that has one: beside it, or in the folder of labels beside its own."""
-        there = set(self.all_label_files(suffix))
-        found = {
-            name: next((path for path in self._places(name, suffix) if path in there), None) for name in self.pictures
-        }
-        return {name: path for name, path in found.items() if path is not None}
-
-    def all_label_files(self, suffix: str) -> list[Path]:
-        """Files with this suffix that may be labels; lists of splits and of classes are none."""
-        paths = [root / name for root, names in self._label_roots() for name in names if name.lower().endswith(suffix)]
-        looks_like_labels = _LOOKS_LIKE_LABELS[suffix]
-        return [path for path in paths if not _is_reserved(path) or looks_like_labels(path)]
-
-    def _label_roots(self) -> Iterator[tuple[Path, Sequence[str]]]:
-        if self.label_path is not None:
-            yield self.label_path, listing.names_below(self.label_path, [])
-            return
-        yield self.root, self.names
-        for path in _beside(self.root):
-            if path.is_dir() and not path.is_relative_to(self.root):
-                yield path, listing.names_below(path, [])
-
-    def _places(self, name: str, suffix: str) -> Iterator[Path]:
-        path = PurePosixPath(name).with_suffix(suffix)
-        if self.label_path is None:
-            yield self.root / path
-            yield from _beside(self.root / path)
-            return
-        yield self.label_path / path
-        yield self.label_path / PurePosixPath(*(part for part in path.parts if part not in listing.PICTURE_FOLDERS))
-        yield self.label_path / path.name
-
-
-_LOOKS_LIKE_LABELS: Mapping[str, Callable[[Path], bool]] = {
-    yolo.SUFFIX: yolo.looks_like_labels,
-    voc.SUFFIX: voc.looks_like_labels,
-}
+MAX_NAMED = 5  # classes in a note
 
 
 def claims(config: BuildConfig) -> bool:
@@ -78,7 +25,7 @@ def claims(config: BuildConfig) -> bool:
         return False
     if config.label_path is not None or config.lists or config.classes is not None:
         return True
-    return config.folder.is_dir() and bool(_formats(_listed_folder(config, [])))
+    return config.folder.is_dir() and bool(LabelledFolder.listed(config.folder, None, []).formats)
 
 
 def scan(config: BuildConfig) -> SourceScan:
@@ -93,14 +40,17 @@ def scan(config: BuildConfig) -> SourceScan:
     """
     _check_options(config)
     result = SourceScan()
-    folder = _listed_folder(config, result.left_out)
+    folder = LabelledFolder.listed(config.folder, config.label_path, result.left_out)
     if not folder.pictures:
         raise DataError(f"{config.folder}: must hold images, got none; check the path")
     listed = listing.by_lists(config, folder.pictures) if config.lists else None
-    found = _annotations(folder, config)
+    found = folder.annotations()
     result.left_out += found.left_out
     result.notes += found.notes
     labelled = [name for name in (folder.pictures if listed is None else sorted(listed)) if name in found.pictures]
+    if not labelled:
+        where = f", but of {found.left_out[0].name}: {found.left_out[0].detail}" if found.left_out else ""
+        raise DataError(f"{config.folder}: must have labels of its pictures, got none{where}; check the paths")
     told = {name: picture.split for name, picture in found.pictures.items()}
     splits = listing.by_folders(config, labelled, told, result) if listed is None else listed
     _tell_unlabelled(folder.pictures if listed is None else sorted(listed), found, result)
@@ -126,109 +76,6 @@ def _check_options(config: BuildConfig) -> None:
         raise UsageError(problem("--labels", rule, ",".join(config.labels), next_step))
 
 
-def _listed_folder(config: BuildConfig, left_out: list[SkippedFile]) -> _Folder:
-    names = listing.names_below(config.folder, left_out)
-    return _Folder(config.folder, names, listing.pictures_among(config.folder, names), config.label_path)
-
-
-def _beside(path: Path) -> Iterator[Path]:
-    """The same path below the folder of labels that belongs to its last folder of pictures."""
-    parts = path.parts
-    last = max((i for i, part in enumerate(parts) if part in FOLDERS_OF_LABELS), default=None)
-    if last is not None:
-        for folder in FOLDERS_OF_LABELS[parts[last]]:
-            yield Path(*parts[:last], folder, *parts[last + 1 :])
-
-
-def _is_reserved(path: Path) -> bool:
-    return path.name in yolo.NAME_FILES or split_named(path.stem) is not None
-
-
-def _json_files(folder: _Folder) -> list[Path]:
-    path = folder.label_path
-    if path is None:
-        return coco.json_files(folder.root, folder.names)
-    if path.is_dir():
-        return [path / name for name in listing.names_below(path, []) if name.lower().endswith(coco.SUFFIX)]
-    return [path]
-
-
-def _formats(folder: _Folder) -> list[str]:
-    """Which label files are there: suffixes."""
-    path = folder.label_path
-    if path is not None and not path.is_dir():
-        return [coco.SUFFIX]
-    found = [coco.SUFFIX] if _json_files(folder) else []
-    for suffix, looks_like_labels in _LOOKS_LIKE_LABELS.items():
-        files = list(folder.label_files(suffix).values())
-        filled = [file for file in files if file.stat().st_size][:_LOOKED_AT]
-        if any(map(looks_like_labels, filled)):
-            found.append(suffix)
-    return found
-
-
-def _annotations(folder: _Folder, config: BuildConfig) -> Annotations:
-    formats = _formats(folder)
-    if len(formats) > 1:
-        rule = "must have labels of one format"
-        next_step = "name the folder or the .json file of the labels with --labels"
-        raise DataError(problem(str(config.folder), rule, formats, next_step))
-    if not formats:
-        where = str(config.label_path or config.folder)
-        rule = (
-            "must hold labels of the pictures: .txt of YOLO or .xml of VOC beside them or in labels/, or COCO's .json"
-        )
-        raise DataError(f"{where}: {rule}, got none that hold a box; name their folder or file with --labels")
-    if formats == [coco.SUFFIX]:
-        return coco.read(_json_files(folder), folder.root, folder.pictures)
-    suffix = formats[0]
-    files = folder.label_files(suffix)
-    shown = {name: _shown(path, folder.root) for name, path in files.items()}
-    if suffix == voc.SUFFIX:
-        found = voc.read(files, shown, folder.root)
-    else:
-        found = yolo.read(files, shown, _name_files(folder))
-    _tell_unused(suffix, set(files.values()), folder, found)
-    return found
-
-
-def _tell_unused(suffix: str, used: set[Path], folder: _Folder, found: Annotations) -> None:
-    """Tell label files without a picture; of pictures whose labels lie elsewhere, only where there are such."""
-    stems = {PurePosixPath(name).stem for name in folder.pictures}
-    elsewhere: set[str] = set()
-    for path in folder.all_label_files(suffix):
-        if path in used or not (_LOOKS_LIKE_LABELS[suffix](path) or not path.stat().st_size):
-            continue
-        if path.stem in stems:
-            elsewhere.add(_shown(path.parent, folder.root))
-        else:
-            found.leave_out(_shown(path, folder.root), "no picture", "labels without a picture of their name")
-    if elsewhere:
-        found.notes.append(
-            f"label files that are not used in {', '.join(sorted(elsewhere))}; --labels chooses a folder"
-        )
-
-
-def _name_files(folder: _Folder) -> list[Path]:
-    """Files that may name the classes: with the labels, or in the folder above them."""
-    roots = [folder.label_path] if folder.label_path else []
-    roots += [folder.root, *_beside(folder.root)]
-    roots += [root.parent for root in roots[:1] if _beside_exists(root)]
-    below = [folder.root / name for name in sorted(folder.names, key=lambda name: name.count("/"))]
-    places = [root / name for root in roots for name in yolo.NAME_FILES]
-    places += [path for name in yolo.NAME_FILES for path in below if path.name == name]
-    return [path for path in dict.fromkeys(places) if path.is_file() and not path.is_symlink()]
-
-
-def _beside_exists(root: Path) -> bool:
-    """Whether a folder of pictures or of labels lies in a folder that holds the other too."""
-    return root.name in FOLDERS_OF_LABELS or root.name in FOLDERS_OF_LABELS["images"]
-
-
-def _shown(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-
-
 def _tell_unlabelled(names: Sequence[str], found: Annotations, result: SourceScan) -> None:
     for name in names:
         if name not in found.pictures:
@@ -240,13 +87,17 @@ def _boxes(
 ) -> dict[str, list[list[float]]]:
     """Boxes of each picture as numbers, of the classes asked for; sets the labels of the result."""
     keys = {box.key for boxes in boxes_of.values() for box in boxes if not box.fault}
-    classes, result.labels = _classes(keys, found, config.classes)
-    is_other = {key for key in found.classes or keys if key not in classes}
-    pairs = [(name, box) for name, boxes in boxes_of.items() for box in boxes if box.fault or box.key not in is_other]
+    known = _known_classes(keys, config.classes) if found.classes is None else found.classes
+    classes = (
+        dict(zip(known, range(len(known)), strict=True)) if config.classes is None else _kept(known, config.classes)
+    )
+    result.labels = tuple(known[key] for key in classes)
+    others = known.keys() - classes.keys()
+    pairs = [(name, box) for name, boxes in boxes_of.items() for box in boxes if box.fault or box.key not in others]
     if not pairs:
         raise DataError(f"{config.folder}: must have boxes, got none in {len(boxes_of)} pictures; check the labels")
-    if others := sum(map(len, boxes_of.values())) - len(pairs):
-        result.notes.append(f"boxes of classes that --classes does not name: {others}")
+    if dropped := sum(map(len, boxes_of.values())) - len(pairs):
+        result.notes.append(f"boxes of classes that --classes does not name: {dropped}")
     numbers = _as_kept([(*box.shares, classes.get(box.key, -1)) for _, box in pairs])
     faults = _faults([box for _, box in pairs], numbers, len(result.labels))
     _check_faults([box for _, box in pairs], numbers, faults, config, result)
@@ -262,7 +113,8 @@ def _boxes(
         result.notes.append(f"boxes that a picture has twice, of which one was taken: {repeated}")
     absent = [label for i, label in enumerate(result.labels) if not (numbers[:, 4] == i).any()]
     if absent:
-        result.notes.append(f"classes without a box: {', '.join(absent)}; --classes keeps some of them only")
+        some = ", ".join(absent[:MAX_NAMED]) + (" ..." if len(absent) > MAX_NAMED else "")
+        result.notes.append(f"classes without a box: {len(absent)} ({some}); --classes keeps those that are named")
     return boxes
 
 
@@ -272,27 +124,26 @@ def _as_kept(boxes: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
         return np.array(boxes, np.float64).astype(np.float32).astype(np.float64)
 
 
-def _classes(
-    keys: set[ClassKey], found: Annotations, wanted: Sequence[str] | None
-) -> tuple[dict[ClassKey, int], tuple[str, ...]]:
-    """The new number of each class that is kept, and the names in order of those."""
-    classes = found.classes
-    if classes is None:
-        numbers = [key for key in keys if isinstance(key, int) and 0 <= key < rows.MAX_CLASSES]
-        named = wanted if wanted and not any(name.isdecimal() for name in wanted) else None
-        count = max([*numbers, *(int(name) for name in wanted or () if name.isdecimal())], default=0) + 1
-        classes = dict(enumerate(named or rows.unnamed(min(count, rows.MAX_CLASSES))))
-    if wanted is None:
-        return {key: i for i, key in enumerate(classes)}, tuple(classes.values())
+def _known_classes(keys: set[ClassKey], wanted: Sequence[str] | None) -> dict[ClassKey, str]:
+    """Names by number where no file names the classes: those of `--classes` if they are no numbers."""
+    numbers = [int(name) for name in wanted or () if name.isdecimal()]
+    names = list(wanted or ()) if not numbers else []
+    ids = [key for key in keys if isinstance(key, int) and key >= 0]
+    count = min(max([*ids, *numbers, len(names) - 1, 0]) + 1, rows.MAX_CLASSES)
+    return dict(enumerate([*names, *rows.unnamed(count)[len(names) :]]))
+
+
+def _kept(known: Mapping[ClassKey, str], wanted: Sequence[str]) -> dict[ClassKey, int]:
+    """The new number of each class that is kept, by its name or its number in the files."""
     kept: dict[ClassKey, int] = {}
     for name in wanted:
-        key = next((key for key, label in classes.items() if label == name), None)
-        key = next((one for one in classes if str(one) == name), None) if key is None else key
+        named = [key for key, label in known.items() if label == name]
+        key = next(iter([*named, *(key for key in known if str(key) == name)]), None)
         if key is None or key in kept:
-            rule = f"must be different classes, names or numbers of {', '.join(classes.values())}"
-            raise UsageError(problem("--classes", rule, name, "choose some of them"))
+            rule = f"must be different classes of {', '.join(known.values())}"
+            raise UsageError(problem("--classes", rule, name, "choose some of them, by name or number"))
         kept[key] = len(kept)
-    return kept, tuple(classes[key] for key in kept)
+    return kept
 
 
 def _faults(boxes: Sequence[Box], numbers: NDArray[np.float64], classes: int) -> list[str]:

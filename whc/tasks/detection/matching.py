@@ -20,7 +20,7 @@ SCORE, CLASS, BOX = 0, 1, slice(2, 6)  # columns of outputs
 TRUE_BOX, TRUE_CLASS = slice(0, 4), 4  # columns of targets
 LEAST_SCORE = 0.001  # boxes with this score or less are not looked at
 MAX_BOXES = 100  # best-scored boxes of a picture that are looked at
-MAX_OVERLAPS = 2_000_000  # numbers in one array of overlaps
+MAX_OVERLAPS = 500_000  # numbers in one array of overlaps
 EVERY_AREA = (0.0, float("inf"))
 
 COMPARED_SCORE = 0.05  # least score of a box that another runtime must find too
@@ -146,14 +146,15 @@ def _take(
 def disagreement(ours: Outputs, theirs: Outputs, tolerance: float) -> tuple[float, NDArray[np.bool_]]:
     """How the boxes of two runtimes differ, whatever the order of their rows.
 
-    A box with a score of 0.05 or more has a partner in the other's where one of its class overlaps it by 0.9 or more.
-    It changes the answer if it has none, or none with a score within 0.02. The last rows are cut off where a network
-    has no more: a box that is within the tolerance of the other's last score need not be there.
+    A box with a score of 0.05 or more has a partner in the other's where one of its class overlaps it by 0.9 or more,
+    or differs by the tolerance at most (so that tiny boxes have one). It changes the answer if it has none, or none
+    with a score within 0.02. A full list ends somewhere: a box within the tolerance of the other's last score need not
+    be there.
 
     Args:
         ours: (B, K, 6).
         theirs: (B, K, 6).
-        tolerance: difference of a score that may decide which box is the last.
+        tolerance: difference of any number that says nothing.
 
     Returns:
         Largest difference of a score or coordinate from the nearest partner, in a picture without partners the largest
@@ -161,12 +162,11 @@ def disagreement(ours: Outputs, theirs: Outputs, tolerance: float) -> tuple[floa
     """
     is_broken = np.asarray(~(np.isfinite(ours) & np.isfinite(theirs)).all((1, 2)))
     ours, theirs = (np.where(is_broken[:, None, None], 0, rows).astype(np.float64) for rows in (ours, theirs))
-    is_partner = (ours[:, :, None, CLASS] == theirs[:, None, :, CLASS]) & (
-        overlaps(ours[..., BOX], theirs[..., BOX]) >= PARTNER_OVERLAP
-    )
     apart = np.abs(ours[:, :, None] - theirs[:, None])
+    overlap, difference = overlaps(ours[..., BOX], theirs[..., BOX]), apart.max(3)
+    is_partner = (apart[..., CLASS] == 0) & ((overlap >= PARTNER_OVERLAP) | (difference <= tolerance))
     is_near = is_partner & (apart[..., SCORE] <= PARTNER_SCORE_DIFFERENCE)
-    distance = np.where(is_partner, apart.max(3), np.inf)
+    distance = np.where(is_partner, difference, np.inf)
     largest, changed = 0.0, is_broken.copy()
     for axis, rows, others in ((2, ours, theirs), (1, theirs, ours)):
         last = others[..., SCORE].min(1, keepdims=True)

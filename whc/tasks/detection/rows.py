@@ -32,7 +32,7 @@ FAULTS = (
     "must be five finite numbers, cx cy w h class",
     "must have a width and height above 0",
     "must be shares of the picture, 0 to 1",
-    "must have a class that there is",
+    "must have a known class",
 )
 _STRATUM_STARTS = (1, 2, 4)  # boxes of a picture from which the next stratum begins
 

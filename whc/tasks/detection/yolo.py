@@ -111,7 +111,7 @@ def _names_in_yaml(path: Path) -> dict[ClassKey, str]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     is_map = isinstance(names, dict) and all(isinstance(key, int) and key >= 0 for key in names)
-    if not is_map or not all(isinstance(name, str | int) for name in names.values()):
+    if not is_map or not all(type(name) in (str, int) for name in names.values()):
         rule = "must be a list of names, or a map from class numbers to names"
-        raise DataError(problem(f"{path}: names", rule, names, "write names: [person, hand]"))
+        raise DataError(problem(f"{path}: names", rule, names, "write names: ['yes', 'no']"))
     return {key: str(names[key]).strip() for key in sorted(names)}
