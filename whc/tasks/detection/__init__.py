@@ -239,10 +239,10 @@ class Detection(Task):
         return str(len(shown)), json.dumps(shown)
 
     def answer_counts(self, outputs: Outputs) -> dict[str, int]:
-        """Boxes of each class, and pictures without any."""
+        """Pictures with a box of each class, and pictures without any."""
         is_shown = outputs[..., 0] >= self._config.threshold
-        counts = {label: int((is_shown & (outputs[..., 1] == i)).sum()) for i, label in enumerate(self.labels)}
-        return {**counts, f"without {self._what}": int((~is_shown.any(1)).sum())}
+        counts = {label: int((is_shown & (outputs[..., 1] == i)).any(1).sum()) for i, label in enumerate(self.labels)}
+        return {**counts, f"no {self._what}": int((~is_shown.any(1)).sum())}
 
     @property
     def _what(self) -> str:
