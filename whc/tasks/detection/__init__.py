@@ -200,8 +200,8 @@ class Detection(Task):
         """The same boxes for every picture."""
         return constant.floor(targets, len(self.labels))
 
-    def tuned(self, outputs: Outputs, targets: Targets) -> Self | None:
-        """With the threshold that gives the best F1 of boxes on these pictures; the score does not depend on it."""
+    def settled(self, outputs: Outputs, targets: Targets) -> Self:
+        """With the threshold that gives the best F1 of boxes on these pictures."""
         best = judging.best_threshold(outputs, targets, len(self.labels))
         return replace(self, config=self._config.model_copy(update={"threshold": best}))
 
