@@ -445,4 +445,4 @@ def test_shipped_spaces(path: Path) -> None:
 
 
 def test_there_are_shipped_spaces() -> None:
-    assert [path.stem for path in SHIPPED] == ["full", "head_pose", "sequence", "smile", "tiny"]
+    assert [path.stem for path in SHIPPED] == ["full", "head_pose", "person", "sequence", "smile", "tiny"]
