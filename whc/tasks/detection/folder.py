@@ -25,7 +25,7 @@ _LOOKS_LIKE_LABELS: Mapping[str, Callable[[Path], bool]] = {
 
 @dataclass(frozen=True)
 class LabelledFolder:
-    """Names of all files below a folder, and of those that are pictures; `label_path` is where labels lie, if told.
+    """Names of all files below a folder; `label_path` is where labels lie, if told.
 
     A picture's labels lie beside it, or in the folder of labels (`labels`) beside the last folder of pictures
     (`images`) in its path. Paths are text, as there may be many.
@@ -33,14 +33,17 @@ class LabelledFolder:
 
     root: Path
     names: Sequence[str]
-    pictures: Sequence[str]
     label_path: Path | None
 
     @classmethod
     def listed(cls, root: Path, label_path: Path | None, left_out: list[SkippedFile]) -> Self:
         """List a folder; what cannot be looked at is added to `left_out`."""
-        names = listing.names_below(root, left_out)
-        return cls(root, names, listing.pictures_among(root, names), label_path)
+        return cls(root, listing.names_below(root, left_out), label_path)
+
+    @cached_property
+    def pictures(self) -> list[str]:
+        """Names of those files that are pictures."""
+        return listing.pictures_among(self.root, self.names)
 
     def annotations(self) -> Annotations:
         """What the label files say.
