@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -35,6 +35,7 @@ def drawn(box: tuple[float, float, float, float]) -> torch.Tensor:
     return picture
 
 
+@settings(deadline=None)
 @given(
     st.booleans(),
     st.floats(-0.15, 0.15),
