@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from whc.data.dataset import MAX_UNREADABLE
 from whc.data.sources import BuildConfig, SkippedFile, SourceFile, SourceScan
-from whc.errors import DataError, UsageError, problem
+from whc.errors import DataError, UsageError, problem, shown
 from whc.tasks.detection import listing, rows
 from whc.tasks.detection.annotations import Annotations, Box, ClassKey
 from whc.tasks.detection.folder import LabelledFolder
@@ -21,7 +21,7 @@ MAX_NAMED = 5  # classes in a note
 
 def claims(config: BuildConfig) -> bool:
     """Whether pictures with label files are asked for, or lie in the folder."""
-    if config.kind != "images" or config.csv is not None:
+    if config.kind != "images" or config.csv is not None or config.labels is not None:
         return False
     if config.label_path is not None or config.lists or config.classes is not None:
         return True
@@ -151,7 +151,7 @@ def _faults(boxes: Sequence[Box], numbers: NDArray[np.float64], classes: int) ->
     found = []
     for box, row, fault in zip(boxes, numbers, rows.faults(numbers, classes), strict=True):
         got = box.key if fault == rows.FAULTS[3] else [round(value, 6) for value in row[:4].tolist()]
-        found.append(box.fault or (fault and f"{fault}, got {got}"))
+        found.append(box.fault or (fault and f"{fault}, got {shown(got)}"))
     return found
 
 
@@ -178,9 +178,10 @@ def _check_faults(
 
 def _clipped(numbers: NDArray[np.float64], is_right: Sequence[bool], result: SourceScan) -> NDArray[np.float64]:
     """Boxes (M, 5), those that hang over the edge of their picture cut off there; others as they are."""
-    centre, size = numbers[:, :2], numbers[:, 2:4]
+    known = np.where(np.array(is_right, bool)[:, None], numbers, 0.5)
+    centre, size = known[:, :2], known[:, 2:4]
     low, high = centre - size / 2, centre + size / 2
-    hangs_over = ((low < -rows.TOLERANCE) | (high > 1 + rows.TOLERANCE)).any(1) & np.array(is_right, bool)
+    hangs_over = ((low < -rows.TOLERANCE) | (high > 1 + rows.TOLERANCE)).any(1)
     low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
     hangs_over &= (high > low).all(1)
     cut = np.column_stack([(low + high) / 2, high - low, numbers[:, 4:]])
