@@ -49,7 +49,8 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
     metavar="person|video|REGEX",
     help="What must not lie in two splits. person: the first folder below the class (of DIR, with label files), "
     "else the file name up to its first _. video: the folders below the class, else the file name less its number; a "
-    "clip with --videos. REGEX: searched in CLASS/.../file, its first group is the key, such as '/([^/_]+)_'.  [default: each file]",
+    "clip with --videos. REGEX: searched in CLASS/.../file, its first group is the key, such as '/([^/_]+)_'.  "
+    "[default: each file]",
 )
 @click.option(
     "--labels",

@@ -181,7 +181,7 @@ def _clipped(numbers: NDArray[np.float64], is_right: Sequence[bool], result: Sou
     known = np.where(np.array(is_right, bool)[:, None], numbers, 0.5)
     centre, size = known[:, :2], known[:, 2:4]
     low, high = centre - size / 2, centre + size / 2
-    hangs_over = ((low < -rows.TOLERANCE) | (high > 1 + rows.TOLERANCE)).any(1)
+    hangs_over = np.asarray(((low < -rows.TOLERANCE) | (high > 1 + rows.TOLERANCE)).any(1))
     low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
     hangs_over &= (high > low).all(1)
     cut = np.column_stack([(low + high) / 2, high - low, numbers[:, 4:]])
