@@ -25,6 +25,7 @@ IMAGES = ("image_bytes", "image")  # ours, and Hugging Face's
 # What text that tells times may be, tried in this order: numbers, then ISO 8601.
 _TIMES = (pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 _CHUNK_BYTES = 1 << 20
+_FRAME_RATE = "whc.frame_rate"
 
 MAX_UNPACKED_BYTES = 1 << 30  # of any file; of a large one _MAX_RATIO times its own size
 _MAX_RATIO = 100
@@ -73,7 +74,8 @@ def read(paths: Sequence[Path], label_readers: Readers) -> Content:
         label_readers: columns that hold labels, with what they must be, in words, and what reads them.
 
     Raises:
-        DataError: nothing there, corrupt, a column of another type, or no picture where image_path says.
+        DataError: nothing there, corrupt, a column of another type, or no picture where image_path says; or several
+            files differ in their frame rate, or in what their metadata tell of labels.
     """
     readers = _READERS | dict(label_readers)
     parts = [_read_source(path, readers) for path in paths]
@@ -84,6 +86,7 @@ def read(paths: Sequence[Path], label_readers: Readers) -> Content:
         rule = "all must have the same frame rate"
         next_step = "build them again with the same --fps"
         raise DataError(problem(f"{paths[0]}, {paths[1]}", rule, sorted(map(str, rates)), next_step))
+    _check_metadata(parts, paths)
     return Content(
         columns=pa.concat_tables([_told_apart(part, i) for i, part in enumerate(parts)], promote_options="permissive"),
         encoded=_all_encoded(parts),
@@ -92,6 +95,16 @@ def read(paths: Sequence[Path], label_readers: Readers) -> Content:
         fingerprint=hashlib.sha256("".join(part.fingerprint for part in parts).encode()).hexdigest()[:16],
         metadata={name: text for part in reversed(parts) for name, text in part.metadata.items()},
     )
+
+
+def _check_metadata(parts: Sequence[Content], paths: Sequence[Path]) -> None:
+    """Refuse data sets that tell different things of their labels, such as what the class numbers stand for."""
+    for key in dict.fromkeys(key for part in parts for key in part.metadata if key != _FRAME_RATE):
+        texts = list(dict.fromkeys(part.metadata[key] for part in parts if key in part.metadata))
+        if len(texts) > 1:
+            rule = f"all must have the same metadata {key}"
+            next_step = "build them again with the same classes in the same order"
+            raise DataError(problem(", ".join(map(str, paths)), rule, texts, next_step))
 
 
 def _told_apart(part: Content, number: int) -> pa.Table:
@@ -335,7 +348,7 @@ def named(numbers: pa.ChunkedArray, names: list[str]) -> pa.ChunkedArray:
 
 
 def _frame_rate(schema: pa.Schema, file: Path) -> float | None:
-    text = (schema.metadata or {}).get(b"whc.frame_rate")
+    text = (schema.metadata or {}).get(_FRAME_RATE.encode())
     if text is None:
         return None
     try:
