@@ -127,6 +127,20 @@ def test_lists_that_share_near_duplicates_are_told(put: Put, built: Any) -> None
     assert {name: split.rows for name, split in told.splits.items()} == {"train": 2, "val": 2, "test": 0}
 
 
+def test_data_sets_with_other_classes_are_not_joined(put: Put, built: Any, task: Any, tmp_path: Path) -> None:
+    paths = []
+    for names in ("a\nb", "b\na", "a\nb"):
+        put("classes.txt", names)
+        for number in range(4):
+            put(f"{number}.png")
+            folder = put(f"{number}.txt", ROW + "1 0.25 0.25 0.25 0.25")
+        built(folder)
+        paths.append((tmp_path / "out" / PARQUET).rename(tmp_path / f"{len(paths)}.parquet"))
+    assert len(dataset.read([paths[0], paths[2]], task).rows) == 8
+    with pytest.raises(DataError, match=r"all must have the same metadata whc.labels, got .*; build them again with"):
+        dataset.read(paths, task)
+
+
 places = st.integers(1, 9999).map(lambda number: number / 10_000)
 
 

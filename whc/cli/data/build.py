@@ -55,8 +55,8 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
 @click.option(
     "--labels",
     metavar="A,B|DIR|FILE.json",
-    help="The classes in order of class_id.  [default: sorted] Or where the label files of pictures are: a folder that "
-    "is there, or a name that ends in .json.  [default: in or beside DIR]",
+    help="The classes in order, counted from 0.  [default: sorted] Or where the label files of pictures are: a folder "
+    "that is there, or a name that ends in .json.  [default: in or beside DIR]",
 )
 @click.option(
     "--classes",
