@@ -201,7 +201,7 @@ def refusal(path: Path) -> str:
         (
             "model_config",
             {"arch_variant": "resnet"},
-            "must be one of baseline, convnext, efficientnet, inverted_se, plain, got 'resnet'",
+            "must be one of baseline, convnext, efficientnet, inverted_se, patches, plain, uhd, got 'resnet'",
         ),
         (
             "model_config",

@@ -369,7 +369,7 @@ RULED = "s.yaml: space.rules: "
         ),
         (
             "model.depth <= 3 where model.backbone is convnxt",
-            "model.backbone: must be one of baseline, convnext, efficientnet, inverted_se, plain, got 'convnxt'; "
+            "model.backbone: must be one of baseline, convnext, efficientnet, inverted_se, patches, plain, uhd, got 'convnxt'; "
             "did you mean 'convnext'?",
         ),
         ("model.depth <= 3 where model.depth is four", "model.depth: must be a valid integer, unable to parse string"),
