@@ -331,7 +331,8 @@ BAD: dict[str, tuple[dict[str, Any] | Callable[[Path], object], str, str]] = {
     ),
     "an original of an unknown network": (
         theirs("model_config", arch_variant="resnet"),
-        "x.pt: model.backbone: must be one of baseline, convnext, efficientnet, inverted_se, patches, plain, uhd, got 'resnet'",
+        "x.pt: model.backbone: must be one of baseline, convnext, efficientnet, inverted_se, patches, plain, uhd, "
+        "got 'resnet'",
         "choose one of: baseline, convnext, efficientnet, inverted_se, patches, plain, uhd",
     ),
     "an original whose grid does not fit": (
