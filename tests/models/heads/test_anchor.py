@@ -72,3 +72,12 @@ def test_a_later_box_of_the_same_anchor_and_cell_takes_the_place() -> None:
     assert both == head().loss_terms(raw, torch.tensor([[second]]))
     other_anchor = [0.6, 0.8, 0.1, 0.3, 0.0]
     assert head().loss_terms(raw, torch.tensor([[first, other_anchor]]))["box"] != both["box"]
+
+
+def test_with_simota_several_places_learn_a_box_and_none_learns_two() -> None:
+    target = torch.tensor([[[0.5, 0.5, 0.4, 0.4, 0], [0.5, 0.5, 0.3, 0.4, 0], [-1, -1, -1, -1, -1]]])
+    boxes = torch.tensor([[[0.5, 0.5, 0.4, 0.4], [0.5, 0.5, 0.4, 0.38], [0.5, 0.5, 0.3, 0.39], [0.9, 0.9, 0.1, 0.1]]])
+    # The overlaps sum to 2.7 and to 2.4, so that each target asks for two places; both ask for the first or the third.
+    assert anchor._by_overlap(boxes, target, 1, 1).tolist() == [[0, 0, 1, -1]]
+    far = torch.tensor([[[0.1, 0.1, 0.05, 0.05, 0]]])
+    assert (anchor._by_overlap(boxes, far, 1, 1) >= 0).sum() == 1

@@ -159,13 +159,16 @@ def test_losses_are_the_original_s(shared: Path, recorded: dict[str, Any], name:
         ("loss_ciou_", "exp", "ciou"),
         ("head_legacy_giou_", "softplus", "giou"),
         ("head_legacy_ciou_", "softplus", "ciou"),
+        ("head_simota_giou_", "softplus", "giou"),
+        ("head_simota_ciou_", "softplus", "ciou"),
     ],
 )
 def test_losses_of_anchors_are_the_original_s(
     shared: Path, recorded: dict[str, Any], prefix: str, size: str, kind: str
 ) -> None:
     fields = uhd.translate(content(shared, ANCHORS), ANCHORS)
-    network = restored(fields, {"size": size, "iou": kind})
+    assigner = "simota" if "simota" in prefix else "legacy"
+    network = restored(fields, {"size": size, "iou": kind, "assigner": assigner})
     with np.load(shared / f"peer/uhd/{ANCHORS}.npz") as golden:
         raw, rows = run(network, golden), targets(golden["target"], len(golden["images"]))
     terms = recorded[ANCHORS]
