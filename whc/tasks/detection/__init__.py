@@ -161,8 +161,8 @@ class Detection(Task):
         """The head's own decoding, the best boxes first."""
         from whc.models.boxes import best
 
-        head, count = _head(network), self._config.max_boxes
-        return lambda raw: best(head.decode(raw), count, head.nms_iou)
+        head, count, one_class = _head(network), self._config.max_boxes, len(self.labels) == 1
+        return lambda raw: best(head.decode(raw), count, head.nms_iou, one_class)
 
     @property
     def graph_parameters(self) -> dict[str, Any]:
