@@ -8,6 +8,7 @@ class -1. A network's head owns loss and decoding (`whc.models.heads.BoxHead`).
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from whc.data.sources import BuildConfig, SourceScan
     from whc.models.boxes import BoxHead
     from whc.models.heads import Gives
+
+log = logging.getLogger(__name__)
 
 MIN_VISIBLE = 0.25  # share of a moved box that must still be inside the picture
 LEAST_THRESHOLD = 0.001
@@ -136,9 +139,18 @@ class Detection(Task):
     def objective(self, network: nn.Module, targets: Targets, stratum_weights: Tensor, label_smoothing: float) -> Loss:
         """The head's own loss."""
         del stratum_weights, label_smoothing
+        self._tell_cut(targets)
         head = _head(network)
         head.prepare(targets)
         return head.loss
+
+    def _tell_cut(self, targets: Targets) -> None:
+        """Say how many boxes no output can hold, because their pictures have more than `max_boxes`."""
+        counts, limit = (targets[..., 4] >= 0).sum(1), self._config.max_boxes
+        cut = int(np.maximum(counts - limit, 0).sum())
+        if cut:
+            told = "task.detection.max_boxes: an output holds %d boxes, and %d boxes in %d pictures are beyond that; set %d"
+            log.warning(told, limit, cut, int((counts > limit).sum()), int(counts.max()))
 
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
         """Boxes about the moved boxes' corners, cut at the border; those that are mostly outside are left out."""
