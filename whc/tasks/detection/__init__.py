@@ -149,8 +149,9 @@ class Detection(Task):
         counts, limit = (targets[..., 4] >= 0).sum(1), self._config.max_boxes
         cut = int(np.maximum(counts - limit, 0).sum())
         if cut:
-            told = "task.detection.max_boxes: an output holds %d boxes, and %d boxes in %d pictures are beyond that; set %d"
-            log.warning(told, limit, cut, int((counts > limit).sum()), int(counts.max()))
+            told = "an output holds %d boxes, and %d boxes in %d pictures are beyond that; set %d"
+            pictures, most = int((counts > limit).sum()), int(counts.max())
+            log.warning(f"task.detection.max_boxes: {told}", limit, cut, pictures, most)
 
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
         """Boxes about the moved boxes' corners, cut at the border; those that are mostly outside are left out."""
