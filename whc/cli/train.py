@@ -43,7 +43,7 @@ class _Diagnostics(click.ParamType[int | None]):
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one value, such as training.lr=0.01."
 )
-@_options.file("--init", help="Checkpoint to take model and weights from, ours or one that WHC or HSC wrote.")
+@_options.file("--init", help="Checkpoint to take model and weights from, ours or an original project's.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out, as if it had not stopped.")
 @click.option(
     "--diagnostics",
@@ -155,16 +155,12 @@ def _watched(console: Console, metric: Metric) -> Iterator[_Watcher]:
 
 
 def _start(config: Path | None, assignments: tuple[str, ...], out: Path, init: Path | None, resume: bool) -> Start:
-    from whc.config import load_yaml, overlay
+    from whc.config import load_yaml
     from whc.errors import UsageError, problem
 
     if init and resume:
         raise UsageError(problem("--init", "must not come with --resume", str(init), "leave one of them out"))
-    pairs = dict(item.partition("=")[::2] for item in assignments)
-    for key, value in pairs.items():
-        if not key or not value:
-            raise UsageError(problem("--set", "must be KEY=VALUE", f"{key}={value}", "write training.lr=0.01"))
-    content = overlay(load_yaml(config) if config else {}, pairs)
+    content = _options.assigned(assignments, load_yaml(config) if config else {})
     from whc.trials import train
 
     source = str(config or "--set")

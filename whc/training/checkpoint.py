@@ -7,7 +7,8 @@ import pickle
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
+from whc.config import laid_over
 from whc.data.preprocess import INTERPOLATION
 from whc.errors import ArtifactError, problem
 from whc.records import first_schema, replacing
@@ -71,14 +73,18 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         temporary.write_bytes(content.getbuffer())
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path, changes: Mapping[str, Any] | None = None) -> Checkpoint:
     """Read a checkpoint, ours or one of the original projects; code inside the file is never run.
+
+    Args:
+        path: the file.
+        changes: laid over its configuration, unchecked; with them come values that an original's file does not hold.
 
     Raises:
         ArtifactError: missing, truncated, not a checkpoint, or from a newer version.
     """
     try:
-        saved = TypeAdapter(Checkpoint).validate_python(_fields(path))
+        saved = TypeAdapter(Checkpoint).validate_python(_fields(path, changes or {}))
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -86,10 +92,10 @@ def load(path: Path) -> Checkpoint:
     # A forged tensor may have a large shape over a single stored number, and later copies would fill the memory.
     if sum(weights.numel() * weights.element_size() for weights in saved.weights.values()) > path.stat().st_size:
         raise _no_checkpoint(path, "weights of more bytes than the file has")
-    return saved
+    return replace(saved, config=laid_over(saved.config, changes or {}))
 
 
-def _fields(path: Path) -> dict[str, Any]:
+def _fields(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a `Checkpoint` in a file, not checked yet; raises ArtifactError where the file holds none."""
     if whenet.is_hdf5(path):
         return whenet.read(path)
@@ -97,7 +103,7 @@ def _fields(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _no_checkpoint(path, type(content).__name__)
     if "schema" not in content and content.keys() >= uhd.CHECKPOINT_KEYS:
-        return uhd.translate(content, str(path))
+        return uhd.translate(content, str(path), changes)
     if "schema" not in content:
         lacking = classifiers.CHECKPOINT_KEYS - content.keys()
         if lacking:

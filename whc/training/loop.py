@@ -222,6 +222,9 @@ class Trainer:
         """
         while len(self.curve) < self._config.epochs:
             epoch = self._epoch(len(self.curve) + 1, on_images)
+            if not math.isfinite(epoch.val_score):
+                rule = "must have rows with something to find, as nothing else can be scored"
+                raise TrainingError(f"split 'val' {rule}, got none; split the data again")
             self.curve.append(epoch.point)
             if self.best is None or epoch.val_score > self.best.val_score:
                 weights = {name: tensor.detach().cpu().clone() for name, tensor in self.scored.state_dict().items()}

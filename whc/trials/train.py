@@ -79,7 +79,7 @@ def begin(content: dict[str, Any], source: str, out: Path, init: Path | None) ->
     """Begin a new run.
 
     Args:
-        content: the configuration as written; fields of `model` that it omits are taken from `init`.
+        content: the configuration as written; what it omits of `task` and `model` is taken from `init`.
         source: name of the configuration in errors.
         out: the run's folder.
         init: checkpoint with the first weights, ours or one of the original projects'.
@@ -93,9 +93,8 @@ def begin(content: dict[str, Any], source: str, out: Path, init: Path | None) ->
         raise UsageError(problem("--out", rule, str(out), "go on with --resume, or choose another folder"))
     if not init:
         return Start(validate(TrialConfig, content, source))
-    saved = checkpoint.load(init)
-    model = saved.config["model"] | (content.get("model") or {})
-    config = validate(TrialConfig, {**saved.config, "training": {}, **content, "model": model}, source)
+    saved = checkpoint.load(init, content)
+    config = validate(TrialConfig, saved.config | {"training": content.get("training", {})}, source)
     return Start(config, saved.interpolation, str(init), saved.weights)
 
 

@@ -21,7 +21,7 @@ from whc.training.originals import uhd
 
 MAX_RAW_ERROR, MAX_BOX_ERROR, MAX_LOSS_ERROR = 5e-5, 1e-4, 1e-4
 THRESHOLD = 0.3
-SIZES = {"centernet_w16_s4_skip_ese_3cls": (48, 64)}  # of pictures that are not 64x64, which no file holds
+SIZES = {"centernet_w16_s4_skip_ese_3cls": "48x64"}  # of pictures that are not 64x64, which no file holds
 CENTRES = ["centernet_w32_s16", "centernet_w16_s4_skip_ese_3cls"]
 ANCHORS = "anchor5_w64_s16_se_skip"
 QUERIES = ["detr_d64_l3", "detr_fpn_d64_l3"]
@@ -33,7 +33,12 @@ def content(shared: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         pytest.skip(f"the original's checkpoints are not here ({path})")
     saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    return saved | ({"img_size": SIZES[name]} if name in SIZES else {})
+    return saved
+
+
+def translated(shared: Path, name: str) -> dict[str, Any]:
+    given = {"model": {"image_size": SIZES[name]}} if name in SIZES else {}
+    return uhd.translate(content(shared, name), name, given)
 
 
 def restored(fields: Mapping[str, Any], changes: Mapping[str, Any] | None = None) -> Any:
@@ -102,7 +107,7 @@ def recorded(shared: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_boxes_and_size_are_the_original_s(shared: Path, recorded: dict[str, Any], name: str) -> None:
-    fields = uhd.translate(content(shared, name), name)
+    fields = translated(shared, name)
     network = restored(fields)
     assert sum(parameter.numel() for parameter in network.parameters()) == recorded[name]["params"]
     with np.load(shared / f"peer/uhd/{name}.npz") as golden:
@@ -144,7 +149,7 @@ def check_losses(head: BoxHead, raw: Tensor, rows: Tensor, expected: Mapping[str
 
 @pytest.mark.parametrize("name", [*CENTRES, *QUERIES])
 def test_losses_are_the_original_s(shared: Path, recorded: dict[str, Any], name: str) -> None:
-    network = restored(uhd.translate(content(shared, name), name))
+    network = restored(translated(shared, name))
     with np.load(shared / f"peer/uhd/{name}.npz") as golden:
         raw, rows = run(network, golden), targets(golden["target"], len(golden["images"]))
     expected = {key.removeprefix("loss_"): value for key, value in recorded[name].items() if key.startswith("loss_")}
@@ -166,7 +171,7 @@ def test_losses_are_the_original_s(shared: Path, recorded: dict[str, Any], name:
 def test_losses_of_anchors_are_the_original_s(
     shared: Path, recorded: dict[str, Any], prefix: str, size: str, kind: str
 ) -> None:
-    fields = uhd.translate(content(shared, ANCHORS), ANCHORS)
+    fields = translated(shared, ANCHORS)
     assigner = "simota" if "simota" in prefix else "legacy"
     network = restored(fields, {"size": size, "iou": kind, "assigner": assigner})
     with np.load(shared / f"peer/uhd/{ANCHORS}.npz") as golden:
@@ -218,7 +223,15 @@ def test_what_a_file_says_of_itself(caplog: pytest.LogCaptureFixture) -> None:
     assert "tiny.pt: does not hold all of its network" in caplog.text
     assert "64x64" in caplog.text
     caplog.clear()
-    uhd.translate(tiny(img_size=(32, 48)), "tiny.pt")
+    uhd.translate(tiny(), "tiny.pt", {"model": {"image_size": "32x48"}})
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"), [((32, 48), "32x48"), ([32, 48], "32x48"), ("32x48", "32x48"), ("32", "32x32"), (32, "32x32")]
+)
+def test_the_size_of_newer_files(caplog: pytest.LogCaptureFixture, size: object, sides: str) -> None:
+    assert uhd.translate(tiny(img_size=size), "tiny.pt")["config"]["model"]["image_size"] == sides
     assert not caplog.text
 
 
@@ -231,7 +244,33 @@ def test_averaged_weights_come_first() -> None:
 
 def test_queries_are_told_of_the_heads_that_were_taken(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
     uhd.translate(content(shared, "detr_d64_l3"), "detr.pt")
-    assert "64x64 pixels, 4 attention heads" in caplog.text
+    assert "64x64 pixels (--set model.image_size=HEIGHTxWIDTH), 4 attention heads (--set" in caplog.text
+    caplog.clear()
+    given = {"model": {"image_size": 64, "head": {"query": {"heads": 8}}}}
+    fields = uhd.translate(content(shared, "detr_d64_l3"), "detr.pt", given)
+    assert not caplog.text
+    query = fields["config"]["model"]["head"]["query"]
+    assert (query["heads"], query["queries"], query["layers"]) == (8, 10, 3)
+
+
+@pytest.mark.parametrize("newer", [{"img_size": (64, 64)}, {"resize_mode": "torch_nearest"}])
+def test_either_field_tells_a_newer_file(shared: Path, newer: dict[str, Any]) -> None:
+    """Which has another decoding: the same numbers are other boxes."""
+    fields = uhd.translate(content(shared, ANCHORS) | newer, ANCHORS)
+    anchor = fields["config"]["model"]["head"]["anchor"]
+    assert (anchor["size"], anchor["nms_iou"]) == ("softplus", 0.5)
+    assert fields["interpolation"] == ("nearest" if "resize_mode" in newer else "bilinear_antialias")
+
+
+def test_anchors_give_a_box_for_each_place_unless_fewer_are_asked_for(shared: Path) -> None:
+    for changes, boxes in (
+        ({}, 80),
+        ({"model": {"image_size": "96x64"}}, 120),
+        ({"model": {"image_size": "96x64"}, "task": {"detection": {"max_boxes": 9}}}, 9),
+        ({"model": {"image_size": "1"}}, 80),
+    ):
+        fields = uhd.translate(content(shared, ANCHORS), ANCHORS, changes)
+        assert fields["config"]["task"]["detection"]["max_boxes"] == boxes
 
 
 @pytest.mark.parametrize("newer", [False, True])
@@ -249,7 +288,7 @@ def test_the_gate_has_silu_in_the_first_version_alone(shared: Path, newer: bool)
         ({"arch": "ultratinyod"}, "arch: Input should be 'cnn' or 'transformer'"),
         ({"classes": []}, "classes: "),
         ({"output_stride": 5}, "output_stride: "),
-        ({"resize_mode": "opencv_inter_nearest_y"}, "resize_mode: must be one of torch_bilinear"),
+        ({"resize_mode": "opencv_inter_nearest_y"}, "resize_mode: must be one of torch_bilinear, opencv_inter_linear"),
         ({"use_anchor": True}, "model: must be the weights of such a network"),
         ({"arch": "transformer"}, "model: must be the weights of such a network"),
         ({"last_se": "se"}, "model: must have backbone.gate.layers.0.bias of shape (1,), got None"),
