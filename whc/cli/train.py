@@ -71,12 +71,13 @@ def command(
     start = _start(config, assignments, out, init, resume)
     from whc.data.dataset import load
     from whc.demo.predict import write_outputs
+    from whc.trials.learning import image_sizes
     from whc.trials.train import train_and_save
     from whc.words import quantity
 
     console = _options.messages()
     with _options.progress(console, "decoding") as on_progress:
-        corpus = load(data, [start.config.model.image_size], start.config.task_kind, on_progress, start.interpolation)
+        corpus = load(data, image_sizes(start.config), start.config.task_kind, on_progress, start.interpolation)
     if corpus.unreadable:
         console.print(f"{quantity(len(corpus.unreadable), 'unreadable image')} left out, first {corpus.unreadable[0]}")
     if start.config.model.frames > 1:

@@ -19,10 +19,12 @@ from torch import Tensor
 from whc.config import laid_over
 from whc.data.preprocess import INTERPOLATION
 from whc.errors import ArtifactError, problem
+from whc.models import vit
 from whc.records import first_schema, replacing
 from whc.training.originals import classifiers, uhd, whenet
 
 CHECKPOINT_SCHEMA = 2  # 2: scores of any task
+_WEIGHTS = TypeAdapter(dict[str, Tensor], config=ConfigDict(arbitrary_types_allowed=True))
 # Damaged and forged files have raised each of these.
 _CANNOT_LOAD = (
     zipfile.BadZipFile,
@@ -89,10 +91,31 @@ def load(path: Path, changes: Mapping[str, Any] | None = None) -> Checkpoint:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise ArtifactError(f"{path}: must hold all fields of a checkpoint, got: {reason}; train it again") from error
-    # A forged tensor may have a large shape over a single stored number, and later copies would fill the memory.
-    if sum(weights.numel() * weights.element_size() for weights in saved.weights.values()) > path.stat().st_size:
-        raise _no_checkpoint(path, "weights of more bytes than the file has")
+    _check_bytes(path, saved.weights)
     return replace(saved, config=laid_over(saved.config, changes or {}))
+
+
+def load_vit(path: Path) -> dict[str, Tensor] | None:
+    """Read a file of a plain ViT's weights alone (`whc.models.vit`); None if it is another file that can be read.
+
+    Raises:
+        ArtifactError: missing, truncated, or not of tensors alone.
+    """
+    content = None if whenet.is_hdf5(path) else _content(path)
+    if not isinstance(content, dict) or vit.MARK not in content:
+        return None
+    try:
+        weights = _WEIGHTS.validate_python(content)
+    except ValidationError as error:
+        raise _no_checkpoint(path, "a ViT with more in it than tensors") from error
+    _check_bytes(path, weights)
+    return weights
+
+
+def _check_bytes(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Refuse a forged tensor of a large shape over a single stored number: later copies would fill the memory."""
+    if sum(tensor.numel() * tensor.element_size() for tensor in weights.values()) > path.stat().st_size:
+        raise _no_checkpoint(path, "weights of more bytes than the file has")
 
 
 def _fields(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:

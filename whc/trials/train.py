@@ -25,7 +25,7 @@ from whc.training import checkpoint, diagnostics
 from whc.training.checkpoint import Checkpoint
 from whc.training.logbook import Logbook, logged
 from whc.training.loop import Best, Epoch, Outcome, Trainer, TrainingConfig, TrainingError, evaluate
-from whc.trials import artifacts
+from whc.trials import artifacts, learning
 from whc.trials.config import TrialConfig
 
 KEPT_CHECKPOINTS = 10  # so many of the latest checkpoints, and so many of the best
@@ -170,7 +170,7 @@ def _trainer(start: Start, corpus: Corpus, out: Path) -> Trainer:
     if start.weights is not None and (wrong := artifacts.misfit(start.config, corpus.labels, start.weights)):
         next_step = "leave model out of the configuration, or start without --init"
         raise UsageError(problem(start.init, "weights must fit model and labels", wrong, next_step))
-    trainer = artifacts.trainer(start.config, corpus)
+    trainer = learning.trainer(start.config, corpus)
     if start.weights is not None:
         trainer.start_from(start.weights)
     if start.saved is not None:

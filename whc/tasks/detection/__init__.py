@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
@@ -139,6 +140,12 @@ class Detection(Task):
         head = _head(network)
         head.prepare(targets)
         return head.loss
+
+    def distillation(self, network: nn.Module) -> Loss:
+        """The difference from the boxes that the teacher found, whatever its head."""
+        from whc.models.distillation import boxes_apart
+
+        return partial(boxes_apart, _head(network))
 
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
         """Boxes about the moved boxes' corners, cut at the border; those that are mostly outside are left out."""
