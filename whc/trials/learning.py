@@ -85,6 +85,7 @@ def open_teacher(config: TrialConfig, network: nn.Module, task: Task, batches: B
     _check(training, f"task {config.task.name}", theirs.task.name, config.task.name == theirs.task.name)
     _check(training, f"the labels {', '.join(task.labels)}", ", ".join(labels), task.labels == labels)
     _check(training, f"{batches.frames} frames", theirs.model.frames, batches.frames == theirs.model.frames)
+    _check_shape(training, batches.size, theirs.model.image_size)
     distance = task.distillation(network)
     finished = theirs.task_for(labels).finished(teacher.network).to(batches.device)
     own = replace(batches, size=theirs.model.image_size, layout=theirs.model.layout)
@@ -119,6 +120,14 @@ def _check(training: TrainingConfig, wanted: str, got: object, is_met: bool) -> 
     if not is_met:
         rule = f"must have {wanted}, for the network in training"
         raise ArtifactError(problem(f"training.teacher: {training.teacher}", rule, got, "choose another teacher"))
+
+
+def _check_shape(training: TrainingConfig, ours: Size, theirs: Size) -> None:
+    """A turn is one of pixels: in pictures of another shape it would not move the same content to the same place."""
+    turns = training.augmentation.affine and training.augmentation.rotation_degrees
+    has_same_shape = ours[0] * theirs[1] == ours[1] * theirs[0]
+    wanted = f"pictures of the shape of {_sides(ours)} (or no training.augmentation.rotation_degrees)"
+    _check(training, wanted, _sides(theirs), has_same_shape or not turns)
 
 
 def _sides(size: Sequence[int]) -> str:
