@@ -359,8 +359,8 @@ def image_sizes(tree: Section) -> list[tuple[int, int]]:
     Raises:
         ArtifactError: the file of a teacher cannot be read.
     """
-    values = _values(tree, "model", "image_size") or [TrialConfig().model.image_size]
-    sizes = [ModelConfig(image_size=value).image_size for value in values]
+    sizes = [ModelConfig(image_size=value).image_size for value in _values(tree, "model", "image_size")]
+    sizes = sizes or [TrialConfig().model.image_size]
     teachers = [TrainingConfig(teacher=value) for value in _values(tree, "training", "teacher")]
     return [*sizes, *(size for teacher in teachers for size in teacher_sizes(teacher))]
 
