@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
@@ -152,6 +153,12 @@ class Detection(Task):
             told = "an output holds %d boxes, and %d boxes in %d pictures are beyond that; set %d"
             pictures, most = int((counts > limit).sum()), int(counts.max())
             log.warning(f"task.detection.max_boxes: {told}", limit, cut, pictures, most)
+
+    def distillation(self, network: nn.Module) -> Loss:
+        """The difference from the boxes that the teacher found, whatever its head."""
+        from whc.models.distillation import boxes_apart
+
+        return partial(boxes_apart, _head(network))
 
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
         """Boxes about the moved boxes' corners, cut at the border; those that are mostly outside are left out."""
