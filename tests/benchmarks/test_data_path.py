@@ -140,7 +140,8 @@ def breakdown(config: TrialConfig, steps: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(augmentation, "_replace", watch.around(augmentation._replace, "flip", "affine", "clahe"))
     monkeypatch.setattr(augmentation, "light", watch.around(augmentation.light, "photometric"))
     monkeypatch.setattr(Batches, "_gather", watch.around(Batches._gather, "gather"))
-    change = watch.around(partial(augment, settings=config.training.augmentation, generator=generator), "augment")
+    settings = config.training.augmentation
+    change = watch.around(lambda images, _: augment(images, settings, generator), "augment")
     batch, step = watch.around(batches.changed_batch, "batch"), watch.around(twin.step, "step")
     for chosen in np.split(np.random.default_rng(0).permutation(steps * size), steps):
         step(batch(rows.index[chosen], change)[0])

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from whc.models.color import LUMA_WEIGHTS
-from whc.training.augmentation import CLAHE_CLIP, CLAHE_TILES, Augmentation, augment, even_out, light, move, moves
+from whc.training.augmentation import Augmentation, augment, even_out, light, move, moves
+from whc.training.augmentation.colors import CLAHE_CLIP, CLAHE_TILES
 
 STEPS = ["flip", "affine", "photometric", "clahe"]
 NEVER = dict.fromkeys(STEPS, 0.0)
@@ -207,7 +208,7 @@ def test_a_gpu_computes_the_same(settings: Augmentation) -> None:
         {"shift": 0.6},
         {"rotation_degrees": 181},
         {"hue": 0.6},
-        {"blur": 1},
+        {"bluring": 1},
     ],
 )
 def test_settings_that_are_refused(settings: dict[str, float]) -> None:
@@ -378,7 +379,8 @@ def test_moves_say_where_a_point_went() -> None:
 @pytest.mark.parametrize("settings", [OFF, only("photometric"), only("flip"), only("affine"), only("flip", affine=0.5)])
 def test_augmentation_tells_its_moves(settings: Augmentation) -> None:
     places, size = np.random.default_rng(0).uniform(-6, 6, (64, 2)).astype(np.float32), (48, 64)
-    images, point_moves = augment(spots(places, size), settings, seeded())
+    images, parts = augment(spots(places, size), settings, seeded())
+    point_moves = parts.moves[0]
     if not settings.flip and not settings.affine:
         np.testing.assert_array_equal(point_moves, np.broadcast_to(np.eye(2, 3), point_moves.shape))
     if not settings.photometric:

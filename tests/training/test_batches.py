@@ -17,8 +17,9 @@ from whc.data.dataset import Corpus
 from whc.data.preprocess import LAYOUTS, to_input
 from whc.data.row_labels import RowLabels
 from whc.models.assemble import ModelConfig, build
+from whc.tasks.parts import Parts
 from whc.training import batches as module
-from whc.training.batches import Batches, Moves
+from whc.training.batches import Batches
 
 SIZE = (8, 12)
 CPU = torch.device("cpu")
@@ -58,13 +59,14 @@ def some(layout: str) -> NDArray[np.int64]:
     return index[[2, 0, 1, 2]]
 
 
-def still(frames: Tensor) -> tuple[Tensor, Moves]:
+def still(frames: Tensor) -> tuple[Tensor, Parts]:
     """Moves that number the windows, so that they can be told apart."""
-    return frames, np.arange(len(frames), dtype=np.float32)[:, None, None] * np.ones((2, 3), np.float32)
+    moves = np.arange(len(frames), dtype=np.float32)[:, None, None] * np.ones((2, 3), np.float32)
+    return frames, Parts.whole(moves, SIZE)
 
 
-def changed(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], tuple[Tensor, Moves]]:
-    return lambda frames: still(change(frames))
+def changed(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, slice], tuple[Tensor, Parts]]:
+    return lambda frames, _: still(change(frames))
 
 
 def batch_of(source: Batches, index: NDArray[np.int64], change: Callable[[Tensor], Tensor] | None) -> Tensor:
@@ -169,18 +171,22 @@ def test_a_stream_is_one_batch_after_another(layout: str, at_once: int, monkeypa
     monkeypatch.setitem(module.PIXELS_AT_ONCE, "cpu", at_once * index[:2].size * 8 * 12)
     indices = [index[:2], index[2:3], index[3:], index[:2], index[1:2]]
     batch_lengths: list[int] = []
+    places: list[int] = []
 
-    def count(frames: Tensor) -> tuple[Tensor, Moves]:
+    def count(frames: Tensor, place: slice) -> tuple[Tensor, Parts]:
         batch_lengths.append(len(frames))
+        places.extend(range(7)[place])
         return still(frames)
 
     source = batches(layout)
     streamed = list(source.stream(indices, count))
-    for (batch, moves), rows in zip(streamed, indices, strict=True):
+    for (batch, parts), rows in zip(streamed, indices, strict=True):
         assert torch.equal(batch, source.batch(rows))
-        assert moves.shape == (len(rows), 2, 3)
+        assert parts.moves.shape == (1, len(rows), 2, 3)
         assert batch.movedim(2 if layout == "lstm" else 1, -1).is_contiguous()
-    together = np.concatenate([moves[:, 0, 0] for _, moves in streamed]).tolist()
+    together = np.concatenate([parts.moves[0, :, 0, 0] for _, parts in streamed]).tolist()
+    numbers = np.concatenate([parts.rows[0] for _, parts in streamed]).tolist()
+    assert numbers == places == list(range(7))
     assert together == [window for windows in batch_lengths for window in range(windows)]
     assert batch_lengths == {1: [2, 1, 1, 2, 1], 2: [3, 3, 1], 100: [7]}[at_once]
 

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -15,12 +16,13 @@ from torch import Tensor
 from whc.data.dataset import Corpus, Size
 from whc.data.preprocess import LAYOUTS
 from whc.data.windows import Windows, windows
+from whc.tasks.parts import Parts
 
-Moves = NDArray[np.float32]
-"""How the points of N pictures moved (N, 2, 3), as `whc.training.augmentation.moves` gives it."""
+Change = Callable[[Tensor, slice], tuple[Tensor, Parts]]
+"""From (N, T*3, H, W), frames stacked as channels in every layout, to the changed images and what they are made of.
 
-Change = Callable[[Tensor], tuple[Tensor, Moves]]
-"""From (N, T*3, H, W), frames stacked as channels in every layout, to the changed images and their moves."""
+The slice says which of all windows these are, in the order in which they are asked for.
+"""
 
 # Pixels prepared together: on a CPU as many as fit its cache, on a GPU enough for few kernel launches.
 PIXELS_AT_ONCE = {"cpu": 2**18, "cuda": 2**22}
@@ -49,23 +51,29 @@ class Batches:
         frames = self._gather(index).permute(0, 1, 4, 2, 3)
         return self._arranged(frames.to(torch.float32).div_(self._white))
 
-    def changed_batch(self, index: NDArray[np.int64], change: Change) -> tuple[Tensor, Moves]:
-        """As `batch`, after an augmentation; also how it moved the points of the pictures."""
+    def changed_batch(self, index: NDArray[np.int64], change: Change, start: int = 0) -> tuple[Tensor, Parts]:
+        """As `batch`, after an augmentation; also what the pictures are made of. `start` counts the windows before."""
         frames = self._gather(index).permute(0, 1, 4, 2, 3)
         # Changes need each channel separate in memory; separating them is cheapest while bytes become floats.
         frames = frames.to(torch.float32, memory_format=torch.contiguous_format).div_(self._white)
-        changed, moves = change(frames.flatten(1, 2))
-        return self._arranged(changed.reshape(frames.shape)), moves
+        changed, parts = change(frames.flatten(1, 2), slice(start, start + len(index)))
+        return self._arranged(changed.reshape(frames.shape)), parts
 
-    def stream(self, indices: Sequence[NDArray[np.int64]], change: Change) -> Iterator[tuple[Tensor, Moves]]:
-        """Changed batches in order; several small batches are made together, for half the cost."""
+    def stream(self, indices: Sequence[NDArray[np.int64]], change: Change) -> Iterator[tuple[Tensor, Parts]]:
+        """Changed batches in order; several small batches are made together, for half the cost.
+
+        What they are made of is counted over all batches: `parts.rows` are places in the joined `indices`.
+        """
         height, width = self.size
         at_once = max(1, PIXELS_AT_ONCE[self.device.type] // (indices[0].size * height * width))
+        done = 0
         for start in range(0, len(indices), at_once):
             group = indices[start : start + at_once]
-            lengths = [len(index) for index in group]
-            images, moves = self.changed_batch(np.concatenate(group), change)
-            yield from zip(images.split(lengths), np.split(moves, np.cumsum(lengths)[:-1]), strict=True)  # type: ignore[no-untyped-call]
+            images, parts = self.changed_batch(np.concatenate(group), change, done)
+            ends = np.cumsum([len(index) for index in group]).tolist()
+            for first, end in pairwise([0, *ends]):
+                yield images[first:end], parts.between(first, end, done)
+            done += ends[-1]
 
     def _arranged(self, frames: Tensor) -> Tensor:
         return _channels_last(LAYOUTS[self.layout](frames), self.layout)

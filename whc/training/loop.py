@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -23,9 +22,10 @@ from whc.data.resampling import Resampling, epoch_order, stratum_weights
 from whc.errors import WhcError, problem
 from whc.records import CurvePoint
 from whc.tasks import Loss, Task
+from whc.tasks.parts import Parts
 from whc.training.augmentation import Augmentation, augment
 from whc.training.average import Average
-from whc.training.batches import Batches
+from whc.training.batches import Batches, Change
 from whc.training.schedule import Schedule, ScheduleName
 
 EVALUATION_BATCH = 256
@@ -232,24 +232,22 @@ class Trainer:
         torch.manual_seed(int(network_seed))  # for dropout
         self.network.train()
         losses, outputs, targets = [], [], []
-        change = partial(augment, settings=self._config.augmentation, generator=generator)
-        steps = np.array_split(order, self._steps)
-        stream = self._batches.stream([self._rows.index[rows] for rows in steps], change)
-        for rows, (images, moves) in zip(steps, stream, strict=True):
-            targets_here = torch.from_numpy(self._rows.targets[rows])
-            moved = self._task.moved(targets_here, torch.from_numpy(moves), self._batches.size)
-            loss, raw = self._step(images, moved)
+        change = self._change(order, generator)
+        steps = [self._rows.index[rows] for rows in np.array_split(order, self._steps)]
+        for images, parts in self._batches.stream(steps, change):
+            targets_here = self._changed_targets(order, parts)
+            loss, raw = self._step(images, targets_here)
             losses.append(loss)
             outputs.append(raw)
-            targets.append(moved)
-            on_images(len(rows))
+            targets.append(targets_here)
+            on_images(len(parts))
         train_loss = float(torch.stack(losses).mean())
         if not math.isfinite(train_loss):
             raise TrainingError(f"epoch {number}: loss must be a number, got {train_loss}; lower training.lr")
         trained = time.perf_counter()
         lr = float(self._optimizer.param_groups[0]["lr"])
         decoded = self._decoded(torch.cat(outputs))
-        train = Outcome(decoded, torch.cat(targets).numpy())
+        train = Outcome(decoded, self._task.joined(targets).numpy())
         val_loss, val = self._validate()
         self._schedule.epoch_ended(val_loss)
         return Epoch(
@@ -264,6 +262,25 @@ class Trainer:
             train=train,
             val=val,
         )
+
+    def _change(self, order: NDArray[np.int64], generator: torch.Generator) -> Change:
+        """The augmentation of the windows of an epoch in their `order`, with their objects where it pastes some."""
+        settings = self._config.augmentation
+
+        def change(images: Tensor, place: slice) -> tuple[Tensor, Parts]:
+            objects = None
+            if settings.copy_paste:
+                objects = self._task.objects(self._rows.targets[order[place]], self._batches.size)
+            return augment(images, settings, generator, objects)
+
+        return change
+
+    def _changed_targets(self, order: NDArray[np.int64], parts: Parts) -> Tensor:
+        """Targets that follow the pixels; `parts.rows` are places in `order`."""
+        targets = torch.from_numpy(self._rows.targets[order[parts.rows]])
+        if len(targets) == 1:
+            return self._task.moved(targets[0], torch.from_numpy(parts.moves[0]), self._batches.size)
+        return self._task.composed(targets, parts, self._batches.size)
 
     def _step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """One step of the optimiser; returns the loss and the raw outputs."""

@@ -48,16 +48,21 @@ if TYPE_CHECKING:
     from whc.data.sources import BuildConfig, SourceScan
     from whc.models.boxes import BoxHead
     from whc.models.heads import Gives
+    from whc.tasks.parts import Parts
 
-MIN_VISIBLE = 0.25  # share of a moved box that must still be inside the picture
 BOX_COLUMNS = ("score", "label", "cx", "cy", "w", "h")
 
 
 class Config(PluginConfig):
-    """`max_boxes`: rows of an output. `threshold`: least score from which a box is shown and counted."""
+    """What an output holds, and how boxes are learnt.
+
+    `max_boxes`: rows of an output. `threshold`: least score from which a box is shown and counted. `flip_swaps`: pairs
+    of classes that become each other in a mirror, such as a left and a right hand.
+    """
 
     max_boxes: int = Field(50, ge=1, le=10_000)
     threshold: float = Field(0.3, gt=0, lt=1)
+    flip_swaps: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Detection(Task):
     metric: ClassVar[Metric] = Metric(key="ap50", name="AP50")
     tolerance: ClassVar[float] = 1e-3
     head_gives: ClassVar[Gives] = "boxes"
+    can_compose: ClassVar[bool] = True
     required_columns: ClassVar[tuple[str, ...]] = ("boxes",)
     example_rows: ClassVar[Mapping[str, Sequence[object]]] = {
         "boxes": ([[0.5, 0.5, 0.4, 0.6, 0]], [[0.3, 0.3, 0.25, 0.3, 1], [0.7, 0.6, 0.3, 0.5, 0]], []),
@@ -122,8 +128,12 @@ class Detection(Task):
         raise DataError(f"{source}: boxes must be in YOLO, VOC or COCO files, got a CSV; give --images and --labels")
 
     def check_labels(self) -> str:
-        """One or more."""
-        return "" if self.labels else "must be one or more"
+        """One or more, among them those that a mirror exchanges."""
+        if not self.labels:
+            return "must be one or more"
+        swapped = dict.fromkeys([*self._config.flip_swaps, *self._config.flip_swaps.values()])
+        missing = [label for label in swapped if label not in self.labels]
+        return f"must hold those of flip_swaps ({', '.join(missing)})" if missing else ""
 
     # Learning.
 
@@ -141,20 +151,38 @@ class Detection(Task):
 
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
         """Boxes about the moved boxes' corners, cut at the border; those that are mostly outside are left out."""
+        from whc.tasks.detection import moving
+
+        return moving.moved(moving.exchanged(targets, moves, self._swaps), moves, size)
+
+    def composed(self, targets: Tensor, parts: Parts, size: tuple[int, int]) -> Tensor:
+        """As `moved`, of all parts; a box that another part mostly hides is left out too."""
         import torch
 
-        height, width = size
-        scale = targets.new_tensor([width, height])
-        centre, half = (targets[..., :2] - 0.5) * scale, targets[..., 2:4] * scale / 2
-        matrix, shift = moves[:, None, :, :2].to(targets.dtype), moves[:, None, :, 2].to(targets.dtype)
-        middle = (matrix @ centre[..., None]).squeeze(-1) + shift
-        reach = (matrix.abs() @ half[..., None]).squeeze(-1)
-        low, high = (((middle + side * reach) / scale + 0.5) for side in (-1, 1))
-        cut_low, cut_high = low.clamp(0, 1), high.clamp(0, 1)
-        visible = (cut_high - cut_low).prod(-1) / (high - low).prod(-1).clamp(min=1e-9)
-        is_kept = (targets[..., 4] >= 0) & (visible >= MIN_VISIBLE)
-        boxes = torch.cat(((cut_low + cut_high) / 2, cut_high - cut_low, targets[..., 4:]), -1)
-        return boxes.where(is_kept[..., None], -1)
+        from whc.tasks.detection import moving
+
+        exchanged = moving.exchanged(targets, torch.from_numpy(parts.moves), self._swaps)
+        return moving.composed(exchanged, parts, size)
+
+    def joined(self, targets: Sequence[Tensor]) -> Tensor:
+        """With empty rows where a batch has fewer boxes."""
+        from whc.tasks.detection import moving
+
+        return moving.joined(targets)
+
+    def objects(self, targets: Targets, size: tuple[int, int]) -> NDArray[np.float32]:
+        """The boxes, as far as they are inside the picture."""
+        middle, half = targets[..., :2], targets[..., 2:4] / 2
+        shares = np.clip(np.concatenate([middle - half, middle + half], -1), 0, 1) - 0.5
+        pixels = shares * np.array([size[1], size[0]] * 2)
+        return np.where(targets[..., 4:] >= 0, pixels, 0).astype(np.float32)
+
+    @property
+    def _swaps(self) -> dict[int, int]:
+        """Which class becomes which in a mirror."""
+        ids = {label: class_id for class_id, label in enumerate(self.labels)}
+        pairs = [(ids[old], ids[new]) for old, new in self._config.flip_swaps.items()]
+        return dict([*pairs, *((new, old) for old, new in pairs)])
 
     def decoder(self, network: nn.Module) -> Decoder:
         """The head's own decoding, the best boxes first."""
