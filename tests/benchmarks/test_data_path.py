@@ -141,7 +141,7 @@ def breakdown(config: TrialConfig, steps: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(augmentation, "light", watch.around(augmentation.light, "photometric"))
     monkeypatch.setattr(Batches, "_gather", watch.around(Batches._gather, "gather"))
     settings = config.training.augmentation
-    change = watch.around(lambda images, _: augment(images, settings, generator), "augment")
+    change = watch.around(lambda images, *_: augment(images, settings, generator), "augment")
     batch, step = watch.around(batches.changed_batch, "batch"), watch.around(twin.step, "step")
     for chosen in np.split(np.random.default_rng(0).permutation(steps * size), steps):
         step(batch(rows.index[chosen], change)[0])

@@ -19,7 +19,7 @@ from whc.data.row_labels import RowLabels
 from whc.models.assemble import ModelConfig, build
 from whc.tasks.parts import Parts
 from whc.training import batches as module
-from whc.training.batches import Batches
+from whc.training.batches import Batches, Change, Larger
 
 SIZE = (8, 12)
 CPU = torch.device("cpu")
@@ -65,8 +65,8 @@ def still(frames: Tensor) -> tuple[Tensor, Parts]:
     return frames, Parts.whole(moves, SIZE)
 
 
-def changed(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor, slice], tuple[Tensor, Parts]]:
-    return lambda frames, _: still(change(frames))
+def changed(change: Callable[[Tensor], Tensor]) -> Change:
+    return lambda frames, *_: still(change(frames))
 
 
 def batch_of(source: Batches, index: NDArray[np.int64], change: Callable[[Tensor], Tensor] | None) -> Tensor:
@@ -173,7 +173,7 @@ def test_a_stream_is_one_batch_after_another(layout: str, at_once: int, monkeypa
     batch_lengths: list[int] = []
     places: list[int] = []
 
-    def count(frames: Tensor, place: slice) -> tuple[Tensor, Parts]:
+    def count(frames: Tensor, place: slice, larger: Larger | None) -> tuple[Tensor, Parts]:
         batch_lengths.append(len(frames))
         places.extend(range(7)[place])
         return still(frames)

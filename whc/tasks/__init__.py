@@ -125,6 +125,8 @@ class Task(ABC):
     """Columns of labels that a labelled data set must have, without an empty value."""
     needs_every_stratum: ClassVar[bool] = False
     """Whether every split must have rows of every stratum."""
+    decode_scale: ClassVar[float] = 1.0
+    """How many times the input's height and width training pictures have, so that an enlarged part stays sharp."""
     can_compose: ClassVar[bool] = False
     """Whether there are targets of a picture that is made of others: `composed`, `joined`, `objects`."""
     conditions: ClassVar[Mapping[str, Condition]] = {f"{degrees:+}": turned_condition(degrees) for degrees in (-12, 12)}

@@ -25,7 +25,7 @@ from whc.tasks import Loss, Task
 from whc.tasks.parts import Parts
 from whc.training.augmentation import Augmentation, augment
 from whc.training.average import Average
-from whc.training.batches import Batches, Change
+from whc.training.batches import Batches, Change, Larger
 from whc.training.schedule import Schedule, ScheduleName
 
 EVALUATION_BATCH = 256
@@ -272,11 +272,11 @@ class Trainer:
         """The augmentation of the windows of an epoch in their `order`, with their objects where it pastes some."""
         settings = self._config.augmentation
 
-        def change(images: Tensor, place: slice) -> tuple[Tensor, Parts]:
+        def change(images: Tensor, place: slice, larger: Larger | None) -> tuple[Tensor, Parts]:
             objects = None
             if settings.copy_paste:
                 objects = self._task.objects(self._rows.targets[order[place]], self._batches.size)
-            return augment(images, settings, generator, objects)
+            return augment(images, settings, generator, objects, larger)
 
         return change
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,7 @@ from whc.tasks import Outputs
 from whc.training import loop
 from whc.training.batches import Batches
 from whc.training.checkpoint import Checkpoint
-from whc.training.memory import training_bytes
+from whc.training.memory import FLOAT_BYTES, training_bytes
 from whc.trials.config import TrialConfig
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def peak_memory_bytes(config: TrialConfig, outputs: int) -> int:
     with torch.random.fork_rng(devices=[]):
         network = build(config.model, outputs)
     batch = (config.training.batch_size, *config.model.input_shape)
-    return training_bytes(network, batch, bool(config.training.ema), loop.EVALUATION_BATCH)
+    scale = config.task_kind.decode_scale
+    larger_bytes = round(scale**2 * FLOAT_BYTES * math.prod(batch)) if scale > 1 else 0  # of what is enlarged
+    return training_bytes(network, batch, bool(config.training.ema), loop.EVALUATION_BATCH) + larger_bytes
 
 
 def to_checkpoint(config: TrialConfig, corpus: Corpus, best: loop.Best, study: str = "", trial: str = "") -> Checkpoint:

@@ -42,8 +42,8 @@ class TrialConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _task_takes_combined_pictures(self) -> TrialConfig:
-        steps = self.training.augmentation.combining
+    def _task_takes_composed_pictures(self) -> TrialConfig:
+        steps = self.training.augmentation.composing
         if steps and not self.task_kind.can_compose:
             rule = f"must be 0, as task {self.task.name} has one target a picture"
             got = getattr(self.training.augmentation, steps[0])

@@ -117,9 +117,8 @@ def search(
         driver.start()
         try:
             if not driver.over:
-                corpus_bytes = sum(array.nbytes for array in corpus.images.values())
                 next_step = f"`whc search --resume --study {study.study}`"
-                with nullcontext() if cores else cluster.started(study.workers, corpus_bytes, next_step):
+                with nullcontext() if cores else cluster.started(study.workers, corpus.nbytes, next_step):
                     _tune(driver, corpus, study.workers)
         finally:
             driver.finish()

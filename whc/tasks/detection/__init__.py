@@ -73,6 +73,7 @@ class Detection(Task):
     metric: ClassVar[Metric] = Metric(key="ap50", name="AP50")
     tolerance: ClassVar[float] = 1e-3
     head_gives: ClassVar[Gives] = "boxes"
+    decode_scale: ClassVar[float] = 1.5
     can_compose: ClassVar[bool] = True
     required_columns: ClassVar[tuple[str, ...]] = ("boxes",)
     example_rows: ClassVar[Mapping[str, Sequence[object]]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -16,29 +17,35 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from whc.tasks.parts import Parts
-from whc.training.augmentation import colors, quality
-from whc.training.augmentation.colors import even_out, light
-from whc.training.augmentation.combining import combine
+from whc.training.augmentation import light as lights
+from whc.training.augmentation.composing import compose
+from whc.training.augmentation.light import even_out, light
 from whc.training.augmentation.numbers import Floats, drawn, on
 from whc.training.augmentation.places import draw_views, move, moves
 from whc.training.augmentation.settings import Augmentation
+from whc.training.batches import Larger
 
 __all__ = ["Augmentation", "augment", "even_out", "light", "move", "moves"]
 
 Step = Callable[[Tensor, Augmentation, torch.Generator], Tensor]
 
 # Steps that draw for themselves, by the name of their probability, in the order in which they are taken.
-COLOR_STEPS: dict[str, Step] = {"gray": colors.gray, "channel_order": colors.channel_order}
+COLOR_STEPS: dict[str, Step] = {"hsv": lights.hsv, "gray": lights.gray, "channel_order": lights.channel_order}
 QUALITY_STEPS: dict[str, Step] = {
-    "blur": quality.blur,
-    "motion_blur": quality.motion_blur,
-    "noise": quality.noise,
-    "jpeg": quality.jpeg,
+    "blur": lights.blur,
+    "median_blur": lights.median_blur,
+    "motion_blur": lights.motion_blur,
+    "noise": lights.noise,
+    "jpeg": lights.jpeg,
 }
 
 
 def augment(
-    images: Tensor, settings: Augmentation, generator: torch.Generator, objects: Floats | None = None
+    images: Tensor,
+    settings: Augmentation,
+    generator: torch.Generator,
+    objects: Floats | None = None,
+    larger: Larger | None = None,
 ) -> tuple[Tensor, Parts]:
     """Change a batch at random.
 
@@ -47,48 +54,70 @@ def augment(
         settings: probabilities and strengths of the steps.
         generator: the only source of randomness, on any device; a generator on the CPU never makes a GPU wait.
         objects: (N, K, 4) what may be pasted, as `Task.objects` gives it; only needed for `copy_paste`.
+        larger: where there is one, enlarged parts of pictures are taken from what it gives, and stay sharp.
 
     Returns:
         A new contiguous tensor of the same shape and range; and what its pictures are made of.
     """
-    originals = images
+    originals, size = images, images.shape[2:]
     chances, reaches = _limits(settings)
     random_numbers = drawn(generator, 12, len(images))
-    lit, flipped, moved, is_evened = random_numbers[:4] < chances
+    lit, flipped, is_moved, is_evened = random_numbers[:4] < chances
     change = (2 * random_numbers[4:] - 1) * reaches
-    places, views = np.where(moved, change[4:], 0), draw_views(settings, len(images), generator)
+    views = draw_views(settings, len(images), generator)
+    colors, placing = change[:4] * lit, _Placing(flipped, is_moved, np.where(is_moved, change[4:], 0), views, settings)
     # The first step makes the copy that the others change in place, and lays out each channel separately in memory:
     # this makes all later steps, and the backward pass, twice as fast. A sample that is not lit goes through the
     # identity, because splitting the batch would cost as much.
     if settings.photometric:
-        images = light(images, change[:4] * lit)
+        images = light(images, colors)
+        if larger:
+            unlit, larger = larger, lambda rows: light(unlit(rows), colors[:, rows])
     else:
         images = images.clone(memory_format=torch.contiguous_format)
-    _place(images, flipped, moved, places, views, settings)
+    point_moves = moves(flipped, placing.changes, size, views)
+    placing.place(images, point_moves, larger)
     _take(COLOR_STEPS, images, settings, generator)
     _replace(images, is_evened, even_out)
-    parts = Parts.whole(moves(flipped, places, images.shape[2:], views), images.shape[2:])
-    if settings.combining:
-        parts = combine(images, parts, settings, generator, originals, objects)
+    parts = Parts.whole(point_moves, size)
+    if settings.composing:
+        parts = compose(images, parts, settings, generator, originals, objects)
     _take(QUALITY_STEPS, images, settings, generator)
     return images, parts
 
 
-def _place(
-    images: Tensor,
-    flipped: NDArray[np.bool_],
-    moved: NDArray[np.bool_],
-    places: Floats,
-    views: Floats | None,
-    settings: Augmentation,
-) -> None:
-    """Mirror, crop and move some of the samples, in place; mirroring alone needs no sampling."""
-    if views is not None:
-        moved = moved | (np.abs(views) != np.eye(1, 2, dtype=np.float32)).any((1, 2))
-        _replace(images, (views[:, 1, 0] < 0) & ~moved, lambda pictures: pictures.flip(-2))
-    seen = None if views is None else views[moved]
-    _replace(images, flipped & ~moved, lambda pictures: pictures.flip(-1))
-    _replace(images, moved, lambda pictures: move(pictures, flipped[moved], places[:, moved], settings.outside, seen))
+@dataclass(frozen=True)
+class _Placing:
+    """How samples are mirrored (N,), moved (N,) by `changes` (4, N), and cropped to `views`, as for `move`."""
+
+    flipped: NDArray[np.bool_]
+    is_moved: NDArray[np.bool_]
+    changes: Floats
+    views: Floats | None
+    settings: Augmentation
+
+    def place(self, images: Tensor, point_moves: Floats, larger: Larger | None) -> None:
+        """Mirror, crop and move, in place; mirroring alone needs no sampling."""
+        is_sampled = self.is_moved
+        if self.views is not None:
+            is_sampled = is_sampled | (np.abs(self.views) != np.eye(1, 2, dtype=np.float32)).any((1, 2))
+            _replace(images, (self.views[:, 1, 0] < 0) & ~is_sampled, lambda pictures: pictures.flip(-2))
+        _replace(images, self.flipped & ~is_sampled, lambda pictures: pictures.flip(-1))
+        is_enlarged = np.zeros_like(is_sampled)
+        if larger:
+            # A picture that shrinks would be sampled too sparsely out of more pixels.
+            is_enlarged = is_sampled & (np.abs(np.linalg.det(point_moves[:, :, :2])) >= 1)
+        self._sample(images, is_sampled & ~is_enlarged, lambda rows: images.index_select(0, on(images, rows)))
+        if larger:
+            self._sample(images, is_enlarged, larger)
+
+    def _sample(self, images: Tensor, is_chosen: NDArray[np.bool_], source: Larger) -> None:
+        rows = is_chosen.nonzero()[0]
+        if len(rows):
+            views = None if self.views is None else self.views[rows]
+            flipped, changes, outside = self.flipped[rows], self.changes[:, rows], self.settings.outside
+            placed = move(source(rows), flipped, changes, outside, views, images.shape[2:])
+            images.index_copy_(0, on(images, rows), placed)
 
 
 def _take(steps: dict[str, Step], images: Tensor, settings: Augmentation, generator: torch.Generator) -> None:

@@ -16,7 +16,8 @@ from whc.tasks.parts import chained
 from whc.training.augmentation.numbers import Floats, drawn, on
 from whc.training.augmentation.settings import Augmentation, Outside
 
-_PADDING_MODES = {"repeat": "border", "reflect": "reflection"}
+_PADDING_MODES = {"repeat": "border", "reflect": "reflection", "gray": "zeros"}
+GRAY_LEVEL = 114 / 255
 
 
 def draw_views(settings: Augmentation, count: int, generator: torch.Generator) -> Floats | None:
@@ -56,6 +57,7 @@ def move(
     changes: Floats,
     outside: Outside = "repeat",
     views: Floats | None = None,
+    size: Sequence[int] | None = None,
 ) -> Tensor:
     """Mirror, shift, then rotate and scale about the centre.
 
@@ -64,13 +66,15 @@ def move(
         flipped: (N,) whether left and right are swapped first.
         changes: (4, N) angle in radians, counterclockwise; growth (0.1 makes a tenth larger); shift to the right and
             down in half sides. All zero is the identity, to the last bit where both sides are powers of 2.
-        outside: what is shown beyond the border: `repeat` the border, or `reflect` the picture.
+        outside: what is shown beyond the border: `repeat` the border, `reflect` the picture, or `gray`.
         views: (N, 2, 2) as `draw_views` gives them, the parts of the pictures that are enlarged to the whole before.
+        size: height and width of the result; None is that of the images.
 
     Returns:
-        A new tensor of the same shape, sampled bilinearly, contiguous.
+        A new tensor, sampled bilinearly, contiguous.
     """
-    count, _, height, width = images.shape
+    count = len(images)
+    height, width = size or images.shape[2:]
     angle, growth, across, down = changes
     cos, sin = np.cos(angle) / (1 + growth), np.sin(angle) / (1 + growth)
     side = 1 - 2 * flipped
@@ -84,7 +88,14 @@ def move(
     # The source of a pixel is the sum of a part that depends on its column and a part that depends on its row.
     parts = on(images, (sources @ _axes(height, width)).reshape(count, 2, -1))
     grid = parts[:, :, None, :width] + parts[:, :, width:, None]
-    return grid_sample(images, grid.permute(0, 2, 3, 1), padding_mode=_PADDING_MODES[outside], align_corners=False)
+    dark = GRAY_LEVEL if outside == "gray" else 0.0  # what is shown outside becomes 0, which is what comes in
+    moved = grid_sample(
+        images - dark if dark else images,
+        grid.permute(0, 2, 3, 1),
+        padding_mode=_PADDING_MODES[outside],
+        align_corners=False,
+    )
+    return moved.add_(dark) if dark else moved
 
 
 def moves(flipped: NDArray[np.bool_], changes: Floats, size: Sequence[int], views: Floats | None = None) -> Floats:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from whc.models.color import LUMA_WEIGHTS
 from whc.training.augmentation import Augmentation, augment, even_out, light, move, moves
-from whc.training.augmentation.colors import CLAHE_CLIP, CLAHE_TILES
+from whc.training.augmentation.light import CLAHE_CLIP, CLAHE_TILES
 
 STEPS = ["flip", "affine", "photometric", "clahe"]
 NEVER = dict.fromkeys(STEPS, 0.0)

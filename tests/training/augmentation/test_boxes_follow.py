@@ -50,7 +50,7 @@ TURNED_CASES = {
     "turned": TURNED,
     "turned and cropped": {"flip": 0.5, "vertical_flip": 0.5, "crop": 0.5} | TURNED,
     "turned in mosaics": TURNED | COMBINED | {"copy_paste": 0.5},
-    "everything": {"flip": 0.5, "crop": 0.3, "copy_paste": 0.5, "clahe": 0.1} | TURNED | COMBINED | WORSE,
+    "everything": {"flip": 0.5, "crop": 0.3, "copy_paste": 0.5} | TURNED | COMBINED | WORSE,
 }
 
 
