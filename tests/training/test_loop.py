@@ -113,7 +113,7 @@ def test_augmentation_sees_stacked_frames_whatever_the_layout(name: str) -> None
     index = source.windows("val").index[:3]
     seen: list[torch.Size] = []
 
-    def mirror(frames: torch.Tensor, _: slice) -> tuple[torch.Tensor, Parts]:
+    def mirror(frames: torch.Tensor, *_: object) -> tuple[torch.Tensor, Parts]:
         seen.append(frames.shape)
         return frames.flip(-1), Parts.whole(np.zeros((len(frames), 2, 3), np.float32), SIZE)
 

@@ -166,6 +166,8 @@ def _start(config: Path | None, assignments: tuple[str, ...], out: Path, init: P
             raise UsageError(problem("--set", "must be KEY=VALUE", f"{key}={value}", "write training.lr=0.01"))
     content = overlay(load_yaml(config) if config else {}, pairs)
     from whc.trials import train
+    from whc.trials.augmentation_file import filled_in
 
     source = str(config or "--set")
+    content = filled_in(content, config.parent if config else Path(), source)
     return train.resume(content, source, out) if resume else train.begin(content, source, out, init)

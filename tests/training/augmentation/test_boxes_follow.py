@@ -17,9 +17,11 @@ from torch import Tensor
 
 from whc import tasks
 from whc.data.dataset import Corpus
+from whc.data.preprocess import resize
 from whc.data.row_labels import RowLabels
 from whc.models.assemble import ModelConfig, build
 from whc.tasks.parts import Parts
+from whc.training.augmentation import Augmentation, augment
 from whc.training.batches import Batches
 from whc.training.loop import Trainer, TrainingConfig
 
@@ -38,6 +40,7 @@ CASES = {
     "nothing": {},
     "flip": {"flip": 0.5, "vertical_flip": 0.5},
     "affine": STRAIGHT,
+    "affine on grey": STRAIGHT | {"scale": 0.5, "outside": "gray"},
     "crop": {"crop": 1.0, "crop_area": 0.3, "crop_stretch": 1.5, "flip": 0.5, "vertical_flip": 0.5},
     "crop and affine": {"crop": 0.5, "vertical_flip": 0.5} | STRAIGHT,
     "mosaic": {"mosaic": 1.0},
@@ -65,15 +68,15 @@ class Seen:
 
 
 def squares(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A picture with one or two squares of one colour that don't meet, and its boxes (2, 5)."""
-    picture = rng.integers(0, 25, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+    """A picture of 3 times the size with one or two squares of one colour that don't meet, and its boxes (2, 5)."""
+    picture = rng.integers(0, 25, (3 * HEIGHT, 3 * WIDTH, 3)).astype(np.uint8)
     boxes, color = np.full((2, 5), -1, np.float32), rng.integers(3)
     for row in range(rng.integers(1, 3)):
         side = int(rng.integers(10, 24))
         # Not at the border, which an affine step repeats beyond it.
         left = row * WIDTH // 2 + int(rng.integers(2, WIDTH // 2 - side - 1))
         top = int(rng.integers(2, HEIGHT - side - 1))
-        picture[top : top + side, left : left + side, color] = 255
+        picture[3 * top : 3 * (top + side), 3 * left : 3 * (left + side), color] = 255
         centre = (left + side / 2) / WIDTH, (top + side / 2) / HEIGHT
         boxes[row] = (*centre, side / WIDTH, side / HEIGHT, color)
     return picture, boxes
@@ -81,10 +84,11 @@ def squares(rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.flo
 
 def corpus() -> Corpus:
     rng = np.random.default_rng(0)
-    images, boxes = zip(*(squares(rng) for _ in range(ROWS + 2)), strict=True)
+    pictures, boxes = zip(*(squares(rng) for _ in range(ROWS + 2)), strict=True)
     ids = np.arange(ROWS + 2)
+    size, larger_size = (HEIGHT, WIDTH), (HEIGHT * 3 // 2, WIDTH * 3 // 2)
     return Corpus(
-        images={(HEIGHT, WIDTH): np.stack(images)},
+        images={size: np.stack([resize(picture, *size) for picture in pictures])},
         labelled=RowLabels(np.stack(boxes), LABELS, ids * 0, ("all",)),
         needs_every_stratum=False,
         splits=(ids >= ROWS).astype(np.int64),
@@ -94,6 +98,7 @@ def corpus() -> Corpus:
         row_numbers=ids,
         frame_rate=None,
         fingerprint="squares",
+        larger={size: np.stack([resize(picture, *larger_size) for picture in pictures])},
     )
 
 
@@ -139,7 +144,7 @@ def objects(batch: Seen) -> Iterator[tuple[NDArray[np.bool_], NDArray[np.float64
             areas = source[..., 2] * source[..., 3] * WIDTH * HEIGHT * growth[:, row, None]
             areas = areas[source[..., 4] == color]
             # A dropped box leaves less than a quarter of the object, and what a pixel at its edge adds.
-            yield image[color] > LEVEL, corners, float((areas / 4 + 2 * np.sqrt(areas)).sum())
+            yield image[color] - image.min(0) > LEVEL, corners, float((areas / 4 + 2 * np.sqrt(areas)).sum())
 
 
 def outside(mask: NDArray[np.bool_], corners: NDArray[np.float64]) -> int:
@@ -184,3 +189,39 @@ def test_boxes_are_tight(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for mask, corners, _ in objects(batch):
             if len(corners):
                 assert slack(mask, corners).max() <= 1.5
+
+
+STEPS_OF_LIGHT = {
+    "photometric": {"photometric": 1.0, "hue": 0.1},
+    "hsv": {"hsv": 1.0},
+    "gray": {"gray": 1.0},
+    "channel_order": {"channel_order": 1.0},
+    "clahe": {"clahe": 1.0},
+    "blur": {"blur": 1.0, "blur_sigma": 1.5},
+    "median_blur": {"median_blur": 1.0},
+    "motion_blur": {"motion_blur": 1.0, "motion_blur_length": 3},
+    "noise": {"noise": 1.0},
+    "jpeg": {"jpeg": 1.0},
+}
+
+
+@pytest.mark.parametrize("name", STEPS_OF_LIGHT)
+def test_what_changes_light_moves_no_box(name: str) -> None:
+    """200 pictures of one light square, whose brightest channel tells where it is."""
+    rng = np.random.default_rng(0)
+    images = torch.zeros(200, 3, HEIGHT, WIDTH)
+    boxes = np.empty((200, 4), int)
+    for image, box in zip(images, boxes, strict=True):
+        side = int(rng.integers(10, 24))
+        left, top = int(rng.integers(0, WIDTH - side)), int(rng.integers(0, HEIGHT - side))
+        image[:, top : top + side, left : left + side] = torch.tensor([0.9, 0.7, 0.8])[:, None, None]
+        box[:] = left, top, left + side, top + side
+    settings = Augmentation.model_validate(OFF | STEPS_OF_LIGHT[name])
+    changed, parts = augment(images, settings, torch.Generator().manual_seed(0))
+    np.testing.assert_array_equal(parts.moves, np.broadcast_to(np.eye(2, 3), (1, 200, 2, 3)))
+    assert not torch.equal(changed, images)
+    bright = changed.amax(1).numpy()
+    background, light = np.median(bright, (1, 2)), np.quantile(bright, 0.98, (1, 2))
+    for mask, box in zip(bright > (background + light)[:, None, None] / 2, boxes, strict=True):
+        assert outside(mask, box[None]) == 0
+        assert slack(mask, box[None]).max() <= 1.5

@@ -58,12 +58,14 @@ class Config(PluginConfig):
     """What an output holds, and how boxes are learnt.
 
     `max_boxes`: rows of an output. `threshold`: least score from which a box is shown and counted. `flip_swaps`: pairs
-    of classes that become each other in a mirror, such as a left and a right hand.
+    of classes, by their labels or numbers, that become each other in a mirror, such as a left and a right hand.
+    `min_area`: least share of the picture that a box must have to be learnt, after augmentation.
     """
 
     max_boxes: int = Field(50, ge=1, le=10_000)
     threshold: float = Field(0.3, gt=0, lt=1)
     flip_swaps: dict[str, str] = {}
+    min_area: float = Field(0.0, ge=0, lt=1)
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class Detection(Task):
         if not self.labels:
             return "must be one or more"
         swapped = dict.fromkeys([*self._config.flip_swaps, *self._config.flip_swaps.values()])
-        missing = [label for label in swapped if label not in self.labels]
+        missing = [label for label in swapped if label not in self._ids]
         return f"must hold those of flip_swaps ({', '.join(missing)})" if missing else ""
 
     # Learning.
@@ -155,7 +157,7 @@ class Detection(Task):
         """Boxes about the moved boxes' corners, cut at the border; those that are mostly outside are left out."""
         from whc.tasks.detection import moving
 
-        return moving.moved(moving.exchanged(targets, moves, self._swaps), moves, size)
+        return moving.moved(moving.exchanged(targets, moves, self._swaps), moves, size, self._config.min_area)
 
     def composed(self, targets: Tensor, parts: Parts, size: tuple[int, int]) -> Tensor:
         """As `moved`, of all parts; a box that another part mostly hides is left out too."""
@@ -164,7 +166,7 @@ class Detection(Task):
         from whc.tasks.detection import moving
 
         exchanged = moving.exchanged(targets, torch.from_numpy(parts.moves), self._swaps)
-        return moving.composed(exchanged, parts, size)
+        return moving.composed(exchanged, parts, size, self._config.min_area)
 
     def joined(self, targets: Sequence[Tensor]) -> Tensor:
         """With empty rows where a batch has fewer boxes."""
@@ -182,9 +184,14 @@ class Detection(Task):
     @property
     def _swaps(self) -> dict[int, int]:
         """Which class becomes which in a mirror."""
-        ids = {label: class_id for class_id, label in enumerate(self.labels)}
-        pairs = [(ids[old], ids[new]) for old, new in self._config.flip_swaps.items()]
-        return dict([*pairs, *((new, old) for old, new in pairs)])
+        pairs = [(self._ids[old], self._ids[new]) for old, new in self._config.flip_swaps.items()]
+        return dict([*((new, old) for old, new in pairs), *pairs])
+
+    @property
+    def _ids(self) -> dict[str, int]:
+        """The number of each class, by its number as text or its label."""
+        numbers = range(len(self.labels))
+        return {str(number): number for number in numbers} | dict(zip(self.labels, numbers, strict=True))
 
     def decoder(self, network: nn.Module) -> Decoder:
         """The head's own decoding, the best boxes first."""

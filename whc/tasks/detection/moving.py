@@ -12,25 +12,27 @@ from whc.tasks.parts import Parts
 MIN_VISIBLE = 0.25  # share of a box that must still be seen
 
 
-def moved(targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
+def moved(targets: Tensor, moves: Tensor, size: tuple[int, int], min_area: float = 0.0) -> Tensor:
     """Boxes about the moved boxes' corners, cut at the border; those that are mostly outside are left out.
 
     Args:
         targets: (N, K, 5) cx, cy, w, h as shares of the picture, and the class; -1 where there is none.
         moves: (N, 2, 3) as `whc.tasks.Condition.move`.
         size: height and width in pixels.
+        min_area: least share of the picture of a box that is kept.
     """
     low, high = _corners(targets, moves, size)
-    return _kept(targets, *_cut(low, high, low.new_tensor(0), low.new_tensor(1)))
+    return _kept(targets, *_cut(low, high, low.new_tensor(0), low.new_tensor(1)), min_area)
 
 
-def composed(targets: Tensor, parts: Parts, size: tuple[int, int]) -> Tensor:
+def composed(targets: Tensor, parts: Parts, size: tuple[int, int], min_area: float = 0.0) -> Tensor:
     """Boxes of pictures that are each made of parts: cut at windows and where a later part hides them.
 
     Args:
         targets: (P, N, K, 5), those of the picture that each part shows.
         parts: where these are seen.
         size: height and width in pixels.
+        min_area: least share of the picture of a box that is kept.
 
     Returns:
         (N, B, 5), B the largest number of boxes in a picture, at least 1; those of a picture in the order of its parts.
@@ -41,7 +43,7 @@ def composed(targets: Tensor, parts: Parts, size: tuple[int, int]) -> Tensor:
     for part in parts.hides.nonzero()[0].tolist():
         below = slice(part)
         low[below], high[below], visible[below] = _uncovered(low[below], high[below], visible[below], windows[part])
-    boxes = _kept(targets, low, high, visible).transpose(0, 1).flatten(1, 2)
+    boxes = _kept(targets, low, high, visible, min_area).transpose(0, 1).flatten(1, 2)
     return _packed(boxes)
 
 
@@ -96,8 +98,8 @@ def _uncovered(low: Tensor, high: Tensor, visible: Tensor, window: Tensor) -> tu
     return new_low, torch.maximum(new_low, new_high), visible * (1 - hidden)
 
 
-def _kept(targets: Tensor, low: Tensor, high: Tensor, visible: Tensor) -> Tensor:
-    is_kept = (targets[..., 4] >= 0) & (visible >= MIN_VISIBLE)
+def _kept(targets: Tensor, low: Tensor, high: Tensor, visible: Tensor, min_area: float) -> Tensor:
+    is_kept = (targets[..., 4] >= 0) & (visible >= MIN_VISIBLE) & ((high - low).prod(-1) >= min_area)
     boxes = torch.cat(((low + high) / 2, high - low, targets[..., 4:]), -1)
     return boxes.where(is_kept[..., None], -1)
 
