@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -17,7 +18,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from whc.data.dataset import Corpus
+from whc.config import load_yaml, shipped
+from whc.data.dataset import Corpus, scaled_size
 from whc.data.row_labels import RowLabels
 from whc.training import augmentation
 from whc.training.augmentation import augment
@@ -29,6 +31,11 @@ from whc.trials.config import TrialConfig
 pytestmark = pytest.mark.bench
 
 ROUNDS = {"baseline": 40, "inverted_se": 8, "convnext": 30}  # some seconds each
+DETECTORS: dict[str, dict[str, Any]] = {
+    "P": {"backbone": "plain", "head": "aligned", "width": 8, "depth": 5, "image_size": 48, "dropout": 0},
+    "M": {"backbone": "baseline", "head": "aligned", "width": 24, "depth": 6, "image_size": 96, "dropout": 0},
+}
+DETECTOR_ROUNDS = {"P": 40, "M": 8}
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -40,6 +47,29 @@ def corpus(rows: int) -> Corpus:
     splits = (ids >= rows).astype(np.int64)
     labelled = RowLabels(ids % 2, ("no", "yes"), ids % 2, ("no", "yes"))
     return Corpus(images, labelled, True, splits, ids, ids, ids * 0, ids, None, "noise")
+
+
+def box_corpus(rows: int, size: tuple[int, int]) -> Corpus:
+    """As `corpus`, with up to four boxes a picture, and training pictures of 1.5 times the size."""
+    plain, rng = corpus(rows), np.random.default_rng(0)
+    ids = plain.row_numbers
+    boxes = rng.uniform(0.2, 0.6, (len(ids), 4, 5)).astype(np.float32)
+    boxes[..., 4] = 0
+    boxes[np.arange(4) > rng.integers(0, 4, (len(ids), 1))] = -1
+    distinct = rng.integers(0, 256, (256, *scaled_size(size, 1.5), 3), np.uint8)  # noise is noise
+    larger = {size: distinct[ids % len(distinct)]}
+    images = {size: np.ascontiguousarray(larger[size][:, : size[0], : size[1]])}
+    labelled = RowLabels(boxes, ("person",), ids * 0, ("all",))
+    return replace(plain, images=images, larger=larger, labelled=labelled, needs_every_stratum=False)
+
+
+def box_configuration(name: str) -> TrialConfig:
+    """A detector in the ladder of search_spaces/person.yaml, with the strongest augmentation that it draws."""
+    space = load_yaml(shipped("search_spaces", "person"))["space"]
+    strengths = space["training"]["augmentation"].items()
+    augmentation = {key: max(value) if isinstance(value, list) else value for key, value in strengths}
+    training = {"epochs": 1, "batch_size": 64, "augmentation": augmentation}
+    return TrialConfig.model_validate({"task": "detection", "model": DETECTORS[name], "training": training})
 
 
 def configuration(backbone: str, batch: int, precision: str) -> TrialConfig:
@@ -79,10 +109,12 @@ class Twin:
         self.optimizer.step()
 
 
-def compare(config: TrialConfig, device: torch.device, rounds: int, steps: int) -> tuple[float, float]:
+def compare(
+    config: TrialConfig, device: torch.device, rounds: int, steps: int, make: Callable[[int], Corpus] = corpus
+) -> tuple[float, float]:
     """Median over rounds of the twin's seconds over the trainer's, and the trainer's images a second."""
     batch = config.training.batch_size
-    data = corpus((rounds + 2) * steps * batch)
+    data = make((rounds + 2) * steps * batch)
     batches = batches_of(config, data, device)
     trainer = Trainer(untrained(config, data.labels), batches, config.task_for(data.labels), config.training)
     twin = Twin(config, trainer.network, batches)
@@ -171,6 +203,17 @@ def test_data_path(backbone: str, threads: int, monkeypatch: pytest.MonkeyPatch)
     parts = breakdown(config, 2 * ROUNDS[backbone], monkeypatch)
     print("  ms a batch: " + ", ".join(f"{name} {ms:.2f}" for name, ms in parts.items()))
     assert 0.7 < ratio < 1.3
+
+
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_data_path_of_boxes(name: str, threads: int) -> None:
+    config = box_configuration(name)
+    make = partial(box_corpus, size=config.model.image_size)
+    ratio, speed = compare(config, torch.device("cpu"), DETECTOR_ROUNDS[name], steps=5, make=make)
+    ms = 1000 * config.training.batch_size / speed
+    print(f"\ndata path, detector {name}, {threads} threads: {ratio:.2f} of the step alone, {ms:.1f} ms a step")
+    assert ratio > (0.85 if name == "M" else 0.5)
 
 
 @pytest.mark.gpu

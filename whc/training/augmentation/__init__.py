@@ -19,7 +19,7 @@ from torch import Tensor
 from whc.tasks.parts import Parts
 from whc.training.augmentation import light as lights
 from whc.training.augmentation.composing import compose
-from whc.training.augmentation.light import even_out, light
+from whc.training.augmentation.light import color_maps, even_out, light
 from whc.training.augmentation.numbers import Floats, drawn, on
 from whc.training.augmentation.places import draw_views, move, moves
 from whc.training.augmentation.settings import Augmentation
@@ -30,7 +30,6 @@ __all__ = ["Augmentation", "augment", "even_out", "light", "move", "moves"]
 Step = Callable[[Tensor, Augmentation, torch.Generator], Tensor]
 
 # Steps that draw for themselves, by the name of their probability, in the order in which they are taken.
-COLOR_STEPS: dict[str, Step] = {"hsv": lights.hsv, "gray": lights.gray, "channel_order": lights.channel_order}
 QUALITY_STEPS: dict[str, Step] = {
     "blur": lights.blur,
     "median_blur": lights.median_blur,
@@ -62,22 +61,27 @@ def augment(
     originals, size = images, images.shape[2:]
     chances, reaches = _limits(settings)
     random_numbers = drawn(generator, 12, len(images))
-    lit, flipped, is_moved, is_evened = random_numbers[:4] < chances
+    is_lit, flipped, is_moved, is_evened = random_numbers[:4] < chances
     change = (2 * random_numbers[4:] - 1) * reaches
-    views = draw_views(settings, len(images), generator)
-    colors, placing = change[:4] * lit, _Placing(flipped, is_moved, np.where(is_moved, change[4:], 0), views, settings)
+    views, maps = draw_views(settings, len(images), generator), color_maps(settings, len(images), generator)
+    placing = _Placing(flipped, is_moved, np.where(is_moved, change[4:], 0), views, settings)
+    point_moves = moves(flipped, placing.changes, size, views)
+
     # The first step makes the copy that the others change in place, and lays out each channel separately in memory:
     # this makes all later steps, and the backward pass, twice as fast. A sample that is not lit goes through the
     # identity, because splitting the batch would cost as much.
-    if settings.photometric:
-        images = light(images, colors)
-        if larger:
-            unlit, larger = larger, lambda rows: light(unlit(rows), colors[:, rows])
-    else:
+    def lit(images: Tensor) -> Tensor:
+        if settings.photometric or maps is not None:
+            return light(images, change[:4] * is_lit, maps)
+        return images.clone(memory_format=torch.contiguous_format)
+
+    if larger:  # so many pixels are lit after most of them are left out
         images = images.clone(memory_format=torch.contiguous_format)
-    point_moves = moves(flipped, placing.changes, size, views)
-    placing.place(images, point_moves, larger)
-    _take(COLOR_STEPS, images, settings, generator)
+        placing.place(images, point_moves, larger)
+        images = lit(images)
+    else:
+        images = lit(images)
+        placing.place(images, point_moves, None)
     _replace(images, is_evened, even_out)
     parts = Parts.whole(point_moves, size)
     if settings.composing:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, grid_sample
+from torch.nn.functional import avg_pool2d, interpolate
 
 from whc.tasks.parts import Parts
 from whc.training.augmentation.numbers import Floats, drawn, on
@@ -163,12 +163,11 @@ def _paste(
     pastes = 1 + (drawn(generator, len(rows)) * settings.paste_count).astype(np.int64)
     for turn, of_turn in enumerate(numbers):
         donors = _others(rows, count, of_turn[0])
-        boxes = _picked_objects(objects[donors], of_turn[1])
+        boxes = _whole_pixels(_picked_objects(objects[donors], of_turn[1]), images.shape[2:])
         is_pasted = (turn < pastes) & (boxes[:, 2:] - boxes[:, :2] >= MIN_PASTED_SIDE).all(1)
-        targets, pictures = rows[is_pasted], donors[is_pasted]
-        moves, windows = _pasted_places(boxes[is_pasted], of_turn[2:, is_pasted], settings.paste_scale, images)
-        if len(targets):
-            _draw_pasted(images, targets, originals.index_select(0, on(images, pictures)), moves, windows)
+        targets, pictures, boxes = rows[is_pasted], donors[is_pasted], boxes[is_pasted]
+        moves, windows = _pasted_places(boxes, of_turn[2:, is_pasted], settings.paste_scale, images.shape[2:])
+        _draw_pasted(images, targets, originals, pictures, boxes, windows)
         parts = parts.and_then(_seen_in(sources, targets, pictures, moves, windows))
     return parts
 
@@ -182,10 +181,16 @@ def _picked_objects(objects: Floats, numbers: Floats) -> Floats:
     return np.asarray(objects[rows, order[rows, ranks]])
 
 
-def _pasted_places(boxes: Floats, numbers: Floats, jitter: float, images: Tensor) -> tuple[Floats, Floats]:
+def _whole_pixels(boxes: Floats, size: Sequence[int]) -> Floats:
+    """Boxes (M, 4) from the centre, as large as the pixels that they touch."""
+    middle = np.tile(np.array(size[::-1], np.float32) / 2, 2)
+    corners = boxes + middle
+    return np.asarray(np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], 1) - middle, np.float32)
+
+
+def _pasted_places(boxes: Floats, numbers: Floats, jitter: float, size: Sequence[int]) -> tuple[Floats, Floats]:
     """Moves (M, 2, 3) and windows (M, 4) of boxes (M, 4) at random places and sizes, both in whole pixels."""
-    height, width = images.shape[2:]
-    sides = np.array([width, height], np.float32)
+    sides = np.array(size[::-1], np.float32)
     before = boxes[:, 2:] - boxes[:, :2]
     scale = 1 + jitter * (2 * numbers[:1].T - 1)
     after = np.clip(np.rint(before * scale), 1, sides)
@@ -196,20 +201,17 @@ def _pasted_places(boxes: Floats, numbers: Floats, jitter: float, images: Tensor
     return moves, np.concatenate([low, low + after], 1).astype(np.float32)
 
 
-def _draw_pasted(images: Tensor, rows: Numbers, pictures: Tensor, moves: Floats, windows: Floats) -> None:
-    """Sample what the `pictures` (M, C, H, W) show in the windows, in place in the `rows` of the images."""
-    height, width = images.shape[2:]
-    lines, insides = [], []
-    for axis, side in enumerate((width, height)):
-        places = np.arange(side, dtype=np.float32) + 0.5 - side / 2
-        low, high = windows[:, axis, None], windows[:, axis + 2, None]
-        lines.append(on(images, ((places - moves[:, axis, 2:]) / moves[:, axis, axis, None] * 2 / side)))
-        insides.append(on(images, (places > low) & (places < high)))
-    grid = torch.stack([lines[0][:, None].expand(-1, height, -1), lines[1][:, :, None].expand(-1, -1, width)], -1)
-    shown = grid_sample(pictures, grid, padding_mode="border", align_corners=False)
-    is_inside = (insides[0][:, None] & insides[1][:, :, None])[:, None]
-    index = on(images, rows)
-    images.index_copy_(0, index, torch.where(is_inside, shown, images.index_select(0, index)))
+def _draw_pasted(
+    images: Tensor, rows: Numbers, originals: Tensor, pictures: Numbers, boxes: Floats, windows: Floats
+) -> None:
+    """Resize what is in the boxes of the `pictures` to the windows of the `rows` (M,), in place."""
+    middle = np.tile(np.array(images.shape[:1:-1], np.float32) / 2, 2)
+    sources, places = ((corners + middle).astype(int).tolist() for corners in (boxes, windows))
+    for row, picture, source, place in zip(rows.tolist(), pictures.tolist(), sources, places, strict=True):
+        left, top, right, low = source
+        x, y, x_end, y_end = place
+        pixels = originals[picture : picture + 1, :, top:low, left:right]
+        images[row, :, y:y_end, x:x_end] = interpolate(pixels, (y_end - y, x_end - x), mode="bilinear")[0]
 
 
 def _chosen(chance: float, count: int, generator: torch.Generator) -> Numbers:

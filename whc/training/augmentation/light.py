@@ -32,7 +32,7 @@ _IDENTITY_MAP = np.eye(3, dtype=np.float32).ravel()
 _LUMA_ROW = np.array(LUMA_WEIGHTS, np.float32)
 
 
-def light(images: Tensor, changes: Floats, value: Floats | None = None) -> Tensor:
+def light(images: Tensor, changes: Floats, maps: Floats | None = None) -> Tensor:
     """Change hue and saturation at the same luma, contrast about the window's mean, and brightness.
 
     Hue turns about grey, in the plane of NTSC's I and Q. All changes but brightness are one 3x3 matrix per sample.
@@ -41,46 +41,67 @@ def light(images: Tensor, changes: Floats, value: Floats | None = None) -> Tenso
         images: (N, T*3, H, W) in 0..1.
         changes: (4, N) fractions for brightness (added), contrast and saturation (each a factor of
             1 + fraction), and hue in radians; all zero is the identity, to the last bit.
-        value: (N,) factors of all colours after that, as the value of HSV; None changes nothing.
+        maps: (N, 3, 3) of RGB to RGB, taken after that, as `color_maps` draws them.
 
     Returns:
         A new tensor of the same shape, clipped to 0..1, contiguous.
     """
     count, channels, height, width = images.shape
     brightness, contrast, saturation, hue = changes
-    chroma = (1 + contrast) * (1 + saturation)
-    weights = np.array([contrast, chroma * np.cos(hue) - 1, chroma * np.sin(hue)])
-    matrix = on(images, (_IDENTITY_MAP + weights.T @ _COLOR_MAPS).reshape(count, 3, 3))
+    matrix = on(images, _color_matrices(contrast, saturation, hue))
     offset = torch.addcmul(on(images, brightness), images.flatten(1).mean(1), on(images, -contrast))[:, None, None]
-    if value is not None:
-        matrix, offset = (numbers * on(images, value)[:, None, None] for numbers in (matrix, offset))
+    if maps is not None:
+        more = on(images, maps)
+        matrix, offset = more @ matrix, more.sum(2, keepdim=True) * offset
     if (frames := channels // 3) > 1:
         matrix, offset = (values.repeat_interleave(frames, 0) for values in (matrix, offset))
     pixels = images.reshape(count * frames, 3, height * width)
     return torch.baddbmm(offset, matrix, pixels).clamp_(0, 1).view(images.shape)
 
 
-def hsv(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
-    """Hue, saturation and value changed as in HSV: the hue turned, the others multiplied, drawn evenly both ways."""
+def _color_matrices(contrast: Floats, saturation: Floats, hue: Floats) -> Floats:
+    """(N, 3, 3) maps of RGB to RGB."""
+    chroma = (1 + contrast) * (1 + saturation)
+    weights = np.array([contrast, chroma * np.cos(hue) - 1, chroma * np.sin(hue)])
+    return np.asarray((_IDENTITY_MAP + weights.T @ _COLOR_MAPS).reshape(-1, 3, 3), np.float32)
+
+
+def color_maps(settings: Augmentation, count: int, generator: torch.Generator) -> Floats | None:
+    """What `hsv`, `gray` and `channel_order` do to each of N samples, as maps (N, 3, 3); None if all are off."""
+    maps: Floats | None = None
+    for name, step in _MAP_STEPS.items():
+        if chance := getattr(settings, name):
+            is_chosen = drawn(generator, count) < np.float32(chance)
+            chosen = np.where(is_chosen[:, None, None], step(settings, count, generator), np.eye(3, dtype=np.float32))
+            maps = chosen if maps is None else chosen @ maps
+    return maps
+
+
+def _hsv(settings: Augmentation, count: int, generator: torch.Generator) -> Floats:
+    """Hue turned, saturation and value multiplied, each drawn evenly both ways."""
     reaches = np.array([math.tau * settings.hsv_hue, settings.hsv_saturation, settings.hsv_value], np.float32)
-    hue, saturation, value = (2 * drawn(generator, 3, len(images)) - 1) * reaches[:, None]
-    return light(images, np.stack([0 * hue, 0 * hue, saturation, hue]), 1 + value)
+    hue, saturation, value = (2 * drawn(generator, 3, count) - 1) * reaches[:, None]
+    return np.asarray(_color_matrices(0 * hue, saturation, hue) * (1 + value)[:, None, None], np.float32)
 
 
-def gray(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
+def _gray(settings: Augmentation, count: int, generator: torch.Generator) -> Floats:
     """The luma in all three channels."""
     del settings, generator
-    no_color = np.array([0, 0, -1, 0], np.float32)[:, None]
-    return light(images, no_color.repeat(len(images), 1))
+    return np.tile(_GREY_MAP.astype(np.float32), (count, 1, 1))
 
 
-def channel_order(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
+def _channel_order(settings: Augmentation, count: int, generator: torch.Generator) -> Floats:
     """Red, green and blue in an order drawn for each sample, which may be their own."""
     del settings
-    order = drawn(generator, len(images), 3).argsort(1)
-    frames = images.view(len(images), -1, 3, *images.shape[2:])
-    index = on(images, order)[:, None, :, None, None].expand(frames.shape)
-    return frames.gather(2, index).view(images.shape)
+    return np.eye(3, dtype=np.float32)[drawn(generator, count, 3).argsort(1)]
+
+
+# By the name of their probability, in the order in which they are taken.
+_MAP_STEPS: dict[str, Callable[[Augmentation, int, torch.Generator], Floats]] = {
+    "hsv": _hsv,
+    "gray": _gray,
+    "channel_order": _channel_order,
+}
 
 
 def even_out(images: Tensor) -> Tensor:
