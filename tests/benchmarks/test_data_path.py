@@ -84,13 +84,23 @@ def clock(device: torch.device) -> float:
 
 
 class Twin:
-    """Forward, backward and step alone: the network again, and one batch that is there."""
+    """Forward, backward and step alone: the network again, and one batch that is there.
 
-    def __init__(self, config: TrialConfig, network: nn.Module, batches: Batches) -> None:
+    With a `trainer` the batch is an augmented one of its own: mosaics have more boxes, and more boxes cost more.
+    """
+
+    def __init__(
+        self, config: TrialConfig, network: nn.Module, batches: Batches, trainer: Trainer | None = None
+    ) -> None:
         rows = batches.windows("train")
         chosen = slice(config.training.batch_size)
         self.images = batches.batch(rows.index[chosen])
         self.targets = torch.from_numpy(rows.targets[chosen]).to(batches.device)
+        if trainer:
+            order = np.arange(config.training.batch_size)
+            change = trainer._change(order, torch.Generator().manual_seed(0))
+            self.images, parts = batches.changed_batch(rows.index[chosen], change)
+            self.targets = trainer._changed_targets(order, parts).to(batches.device)
         self.network = deepcopy(network).train()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), fused=True)
         task = config.task_for(batches.corpus.labels)
@@ -117,7 +127,7 @@ def compare(
     data = make((rounds + 2) * steps * batch)
     batches = batches_of(config, data, device)
     trainer = Trainer(untrained(config, data.labels), batches, config.task_for(data.labels), config.training)
-    twin = Twin(config, trainer.network, batches)
+    twin = Twin(config, trainer.network, batches, trainer if config.training.augmentation.composing else None)
     pairs: list[tuple[float, float]] = []
     done, start = 0, clock(device)
 
