@@ -133,6 +133,23 @@ def test_changes_see_stacked_frames(layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", FRAMES)
+def test_a_change_may_ask_for_larger_images(layout: str) -> None:
+    larger_images = np.random.default_rng(1).integers(0, 256, (len(CORPUS.splits), 12, 18, 3), np.uint8)
+    source = replace(batches(layout), corpus=replace(CORPUS, larger={SIZE: larger_images}))
+    index, rows = some(layout), np.array([2, 0])
+    asked: list[Tensor] = []
+
+    def enlarge(frames: Tensor, place: slice, larger: Larger | None) -> tuple[Tensor, Parts]:
+        assert larger is not None
+        asked.append(larger(rows))
+        return still(frames)
+
+    source.changed_batch(index, enlarge)
+    expected = to_input(larger_images[index[rows]], "frame_stack")
+    np.testing.assert_array_equal(asked[0].numpy(), expected)
+
+
+@pytest.mark.parametrize("layout", FRAMES)
 def test_changes_in_place_do_not_reach_the_corpus(layout: str) -> None:
     before = CORPUS.images[SIZE].copy()
     source = batches(layout)

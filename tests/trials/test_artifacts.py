@@ -21,7 +21,16 @@ from whc.records import ModelMetadata
 from whc.runtimes import onnxruntime_cpu
 from whc.training import checkpoint
 from whc.training.loop import Best
-from whc.trials.artifacts import batches_of, export, parity, predictions, restore, to_checkpoint, trainer
+from whc.trials.artifacts import (
+    batches_of,
+    export,
+    parity,
+    peak_memory_bytes,
+    predictions,
+    restore,
+    to_checkpoint,
+    trainer,
+)
 from whc.trials.config import TrialConfig
 
 CPU = torch.device("cpu")
@@ -70,6 +79,14 @@ def test_checkpoint_to_network_to_file(
     pictures = {"height": 16, "width": 16, "resize": "stretch", "interpolation": "area"}
     origin = {"study": "bright-1", "trial": "00007", "data_fingerprint": "bright", "code_version": saved.code_version}
     assert metadata == make_metadata(task="classification", **answer, **windows, **pictures, **origin)
+
+
+def test_memory_counts_larger_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrialConfig.model_validate({"task": "detection", "model": {"head": "centre", "image_size": 32}})
+    estimated = peak_memory_bytes(config, 1)
+    monkeypatch.setattr(config.task_kind, "decode_scale", 1.0)
+    batch = config.training.batch_size * 3 * 32 * 32
+    assert estimated - peak_memory_bytes(config, 1) == 4 * batch * 1.5**2
 
 
 def test_parity_catches_a_file_of_another_network(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import interpolate, pad
 
 from whc.tasks.parts import Parts
 from whc.training.augmentation.numbers import Floats, drawn, on
@@ -118,7 +118,7 @@ def _drawn_mosaics(images: Tensor, pictures: Numbers, is_whole: Bools, tiles: Fl
     """(M, C, H, W) mosaics of the `pictures` (4, M), as `_tiles` places them."""
     mosaics = images.new_empty((pictures.shape[1], *images.shape[1:]))
     halved = pictures[:, is_whole].T.ravel()
-    half_images = avg_pool2d(images.index_select(0, on(images, halved)), 2, ceil_mode=True) if len(halved) else images
+    half_images = _halved(images.index_select(0, on(images, halved))) if len(halved) else images
     # NumPy is several times faster at copying small pieces.
     canvas, wholes, halves = (each.numpy() if each.is_cpu else each for each in (mosaics, images, half_images))
     next_half = iter(range(len(halved)))
@@ -129,6 +129,15 @@ def _drawn_mosaics(images: Tensor, pictures: Numbers, is_whole: Bools, tiles: Fl
             source = halves[next(next_half)] if shrinks else wholes[number]
             canvas[row, :, top:low, left:right] = source[:, top - y : low - y, left - x : right - x]
     return mosaics
+
+
+def _halved(images: Tensor) -> Tensor:
+    """Means of 2x2 pixels, in half the time of `avg_pool2d`; the last row or column counts twice where it is alone."""
+    height, width = images.shape[2:]
+    if height % 2 or width % 2:
+        images = pad(images, (0, width % 2, 0, height % 2), mode="replicate")
+    rows = images[:, :, ::2] + images[:, :, 1::2]
+    return (rows[..., ::2] + rows[..., 1::2]).mul_(0.25)
 
 
 def _anywhere(images: Tensor, number: int) -> Floats:
