@@ -14,7 +14,7 @@ from torch import nn
 from whc.data.dataset import Corpus, load
 from whc.data.preprocess import decode, resize, to_input
 from whc.data.synthetic import render
-from whc.errors import ArtifactError
+from whc.errors import ArtifactError, UsageError
 from whc.export.parity import ParityLimits
 from whc.plugins import ChoiceOf
 from whc.records import ModelMetadata
@@ -138,3 +138,12 @@ def test_predictions_follow_the_order_of_the_windows(
     probabilities = np.concatenate(list(predictions(tmp_path / "model.onnx", bright_corpus, "test", RUNTIME)))
     test = bright_corpus.targets[bright_corpus.splits == 2]
     assert ((probabilities > 0.5) == test).mean() > 0.9
+
+
+def test_a_task_that_does_not_fit_the_labels_is_refused_before_training(bright_corpus: Corpus) -> None:
+    task = {"detection": {"flip_swaps": {"left": "right"}}}
+    config = TrialConfig.model_validate({"task": task, "model": {"head": "centre", "image_size": 16}})
+    with pytest.raises(
+        UsageError, match=r"task.detection: the labels must hold those of flip_swaps \(left, right\), got"
+    ):
+        trainer(config, bright_corpus)

@@ -22,7 +22,7 @@ from whc.export.parity import Parity, ParityLimits, compare
 from whc.models.assemble import build, shapes
 from whc.plugins import Choice
 from whc.records import ModelMetadata
-from whc.tasks import Outputs
+from whc.tasks import Outputs, Task
 from whc.training import loop
 from whc.training.batches import Batches
 from whc.training.checkpoint import Checkpoint
@@ -50,8 +50,20 @@ def batches_of(config: TrialConfig, corpus: Corpus, on: torch.device) -> Batches
     return Batches(corpus, model.image_size, model.frames, model.layout, on)
 
 
+def check_labels(task: Task, name: str) -> None:
+    """Raise UsageError if the labels of a data set do not fit the parameters of the task of this name."""
+    if wrong := task.check_labels():
+        next_step = "change the task's parameters, or the data"
+        raise UsageError(problem(f"task.{name}", f"the labels {wrong}", list(task.labels), next_step))
+
+
 def trainer(config: TrialConfig, corpus: Corpus) -> loop.Trainer:
-    """A trainer of the untrained network, on the GPU if there is one."""
+    """A trainer of the untrained network, on the GPU if there is one.
+
+    Raises:
+        UsageError: the labels of the corpus do not fit the task.
+    """
+    check_labels(config.task_for(corpus.labels), config.task.name)
     batches = batches_of(config, corpus, device())
     return loop.Trainer(untrained(config, corpus.labels), batches, config.task_for(corpus.labels), config.training)
 

@@ -26,6 +26,9 @@ def boxes(*rows: tuple[float, ...]) -> Tensor:
     return torch.tensor([rows])
 
 
+ONE_OF_EACH = boxes(*((0.5, 0.5, 0.2, 0.2, float(number)) for number in range(3)), (-1.0,) * 5)
+
+
 def shown(moves: list[np.ndarray], windows: list[list[float]], hides: list[bool]) -> Parts:
     """One picture of several parts."""
     places = np.array(windows, np.float32)[:, None]
@@ -43,7 +46,7 @@ def shown(moves: list[np.ndarray], windows: list[list[float]], hides: list[bool]
     ],
 )
 def test_a_mirror_exchanges_classes(swaps: dict[str, str], move: np.ndarray, classes: list[int]) -> None:
-    targets = boxes(*((0.5, 0.5, 0.2, 0.2, float(number)) for number in range(3)), (-1.0,) * 5)
+    targets = ONE_OF_EACH
     moved = task(flip_swaps=swaps).moved(targets, torch.from_numpy(move), SIZE)
     assert moved[0, :, 4].tolist() == [*classes, -1]
     parts = shown([move], [[-32, -32, 32, 32]], [False])
@@ -54,7 +57,9 @@ def test_a_mirror_exchanges_classes(swaps: dict[str, str], move: np.ndarray, cla
 def test_swapped_classes_must_be_there() -> None:
     assert task(flip_swaps={"left hand": "2"}).check_labels() == ""
     assert task(flip_swaps={"left hand": "foot"}).check_labels() == "must hold those of flip_swaps (foot)"
-    assert "(3)" in task(flip_swaps={"0": "3"}).check_labels()
+    assert task(flip_swaps={"0": "1", "7": "8"}).check_labels() == "", "of UHD's own classes"
+    moved = task(flip_swaps={"0": "1", "7": "8", "2": "9"}).moved(ONE_OF_EACH, torch.from_numpy(MIRROR), SIZE)
+    assert moved[0, :3, 4].tolist() == [1, 0, 2]
 
 
 def test_small_boxes_are_left_out_only_after_a_move() -> None:

@@ -135,11 +135,10 @@ class Detection(Task):
         raise DataError(f"{source}: boxes must be in YOLO, VOC or COCO files, got a CSV; give --images and --labels")
 
     def check_labels(self) -> str:
-        """One or more, among them those that a mirror exchanges."""
+        """One or more, among them those that a mirror exchanges, if these are not numbers."""
         if not self.labels:
             return "must be one or more"
-        swapped = dict.fromkeys([*self._config.flip_swaps, *self._config.flip_swaps.values()])
-        missing = [label for label in swapped if label not in self._ids]
+        missing = [label for label in self._unknown_swaps if not label.isdecimal()]
         return f"must hold those of flip_swaps ({', '.join(missing)})" if missing else ""
 
     # Learning.
@@ -152,19 +151,21 @@ class Detection(Task):
     def objective(self, network: nn.Module, targets: Targets, stratum_weights: Tensor, label_smoothing: float) -> Loss:
         """The head's own loss."""
         del stratum_weights, label_smoothing
-        self._tell_cut(targets)
+        self._tell(targets)
         head = _head(network)
         head.prepare(targets)
         return head.loss
 
-    def _tell_cut(self, targets: Targets) -> None:
-        """Say how many boxes no output can hold, because their pictures have more than `max_boxes`."""
+    def _tell(self, targets: Targets) -> None:
+        """Say how many boxes no output can hold, as one picture has more than `max_boxes`, and what is not swapped."""
         counts, limit = (targets[..., 4] >= 0).sum(1), self._config.max_boxes
         cut = int(np.maximum(counts - limit, 0).sum())
         if cut:
             told = "an output holds %d boxes, and %d boxes in %d pictures are beyond that; set %d"
             pictures, most = int((counts > limit).sum()), int(counts.max())
             log.warning(f"task.detection.max_boxes: {told}", limit, cut, pictures, most)
+        if unknown := self._unknown_swaps:
+            log.warning("task.detection.flip_swaps: left out what no class has: %s", ", ".join(unknown))
 
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
         """Boxes about the moved boxes' corners, cut at the border; those that are mostly outside are left out."""
@@ -197,8 +198,15 @@ class Detection(Task):
     @property
     def _swaps(self) -> dict[int, int]:
         """Which class becomes which in a mirror."""
-        pairs = [(self._ids[old], self._ids[new]) for old, new in self._config.flip_swaps.items()]
+        ids, swaps = self._ids, self._config.flip_swaps.items()
+        pairs = [(ids[old], ids[new]) for old, new in swaps if old in ids and new in ids]
         return dict([*((new, old) for old, new in pairs), *pairs])
+
+    @property
+    def _unknown_swaps(self) -> list[str]:
+        """Labels and numbers of `flip_swaps` that no class has."""
+        swaps = self._config.flip_swaps
+        return [label for label in dict.fromkeys([*swaps, *swaps.values()]) if label not in self._ids]
 
     @property
     def _ids(self) -> dict[str, int]:
