@@ -70,7 +70,7 @@ def main() -> None:
     corpus = load(Path(data), space.image_sizes(tree), Classification)
     workers = settings.workers or 2
     start = time.time()  # as in ours: the cluster's start counts
-    with cluster.started(workers, sum(array.nbytes for array in corpus.images.values())):
+    with cluster.started(workers, corpus.nbytes):
         from ray import tune
         from ray.tune.search.optuna import OptunaSearch
 

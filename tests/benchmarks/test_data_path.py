@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from itertools import cycle
 from typing import Any
@@ -17,7 +18,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from whc.data.dataset import Corpus
+from whc.config import load_yaml, shipped
+from whc.data.dataset import Corpus, scaled_size
 from whc.data.row_labels import RowLabels
 from whc.training import augmentation
 from whc.training.augmentation import augment
@@ -29,6 +31,11 @@ from whc.trials.config import TrialConfig
 pytestmark = pytest.mark.bench
 
 ROUNDS = {"baseline": 40, "inverted_se": 8, "convnext": 30}  # some seconds each
+DETECTORS: dict[str, dict[str, Any]] = {
+    "P": {"backbone": "plain", "head": "aligned", "width": 8, "depth": 5, "image_size": 48, "dropout": 0},
+    "M": {"backbone": "baseline", "head": "aligned", "width": 24, "depth": 6, "image_size": 96, "dropout": 0},
+}
+DETECTOR_ROUNDS = {"P": 40, "M": 8}
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -40,6 +47,29 @@ def corpus(rows: int) -> Corpus:
     splits = (ids >= rows).astype(np.int64)
     labelled = RowLabels(ids % 2, ("no", "yes"), ids % 2, ("no", "yes"))
     return Corpus(images, labelled, True, splits, ids, ids, ids * 0, ids, None, "noise")
+
+
+def box_corpus(rows: int, size: tuple[int, int]) -> Corpus:
+    """As `corpus`, with up to four boxes a picture, and training pictures of 1.5 times the size."""
+    plain, rng = corpus(rows), np.random.default_rng(0)
+    ids = plain.row_numbers
+    boxes = rng.uniform(0.2, 0.6, (len(ids), 4, 5)).astype(np.float32)
+    boxes[..., 4] = 0
+    boxes[np.arange(4) > rng.integers(0, 4, (len(ids), 1))] = -1
+    distinct = rng.integers(0, 256, (256, *scaled_size(size, 1.5), 3), np.uint8)  # noise is noise
+    larger = {size: distinct[ids % len(distinct)]}
+    images = {size: np.ascontiguousarray(larger[size][:, : size[0], : size[1]])}
+    labelled = RowLabels(boxes, ("person",), ids * 0, ("all",))
+    return replace(plain, images=images, larger=larger, labelled=labelled, needs_every_stratum=False)
+
+
+def box_configuration(name: str) -> TrialConfig:
+    """A detector in the ladder of search_spaces/person.yaml, with the strongest augmentation that it draws."""
+    space = load_yaml(shipped("search_spaces", "person"))["space"]
+    strengths = space["training"]["augmentation"].items()
+    augmentation = {key: max(value) if isinstance(value, list) else value for key, value in strengths}
+    training = {"epochs": 1, "batch_size": 64, "augmentation": augmentation}
+    return TrialConfig.model_validate({"task": "detection", "model": DETECTORS[name], "training": training})
 
 
 def configuration(backbone: str, batch: int, precision: str) -> TrialConfig:
@@ -54,13 +84,23 @@ def clock(device: torch.device) -> float:
 
 
 class Twin:
-    """Forward, backward and step alone: the network again, and one batch that is there."""
+    """Forward, backward and step alone: the network again, and one batch that is there.
 
-    def __init__(self, config: TrialConfig, network: nn.Module, batches: Batches) -> None:
+    With a `trainer` the batch is an augmented one of its own: mosaics have more boxes, and more boxes cost more.
+    """
+
+    def __init__(
+        self, config: TrialConfig, network: nn.Module, batches: Batches, trainer: Trainer | None = None
+    ) -> None:
         rows = batches.windows("train")
         chosen = slice(config.training.batch_size)
         self.images = batches.batch(rows.index[chosen])
         self.targets = torch.from_numpy(rows.targets[chosen]).to(batches.device)
+        if trainer:
+            order = np.arange(config.training.batch_size)
+            change = trainer._change(order, torch.Generator().manual_seed(0))
+            self.images, parts = batches.changed_batch(rows.index[chosen], change)
+            self.targets = trainer._changed_targets(order, parts).to(batches.device)
         self.network = deepcopy(network).train()
         self.optimizer = torch.optim.AdamW(self.network.parameters(), fused=True)
         task = config.task_for(batches.corpus.labels)
@@ -79,13 +119,15 @@ class Twin:
         self.optimizer.step()
 
 
-def compare(config: TrialConfig, device: torch.device, rounds: int, steps: int) -> tuple[float, float]:
+def compare(
+    config: TrialConfig, device: torch.device, rounds: int, steps: int, make: Callable[[int], Corpus] = corpus
+) -> tuple[float, float]:
     """Median over rounds of the twin's seconds over the trainer's, and the trainer's images a second."""
     batch = config.training.batch_size
-    data = corpus((rounds + 2) * steps * batch)
+    data = make((rounds + 2) * steps * batch)
     batches = batches_of(config, data, device)
     trainer = Trainer(untrained(config, data.labels), batches, config.task_for(data.labels), config.training)
-    twin = Twin(config, trainer.network, batches)
+    twin = Twin(config, trainer.network, batches, trainer if config.training.augmentation.composing else None)
     pairs: list[tuple[float, float]] = []
     done, start = 0, clock(device)
 
@@ -140,7 +182,8 @@ def breakdown(config: TrialConfig, steps: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(augmentation, "_replace", watch.around(augmentation._replace, "flip", "affine", "clahe"))
     monkeypatch.setattr(augmentation, "light", watch.around(augmentation.light, "photometric"))
     monkeypatch.setattr(Batches, "_gather", watch.around(Batches._gather, "gather"))
-    change = watch.around(partial(augment, settings=config.training.augmentation, generator=generator), "augment")
+    settings = config.training.augmentation
+    change = watch.around(lambda images, *_: augment(images, settings, generator), "augment")
     batch, step = watch.around(batches.changed_batch, "batch"), watch.around(twin.step, "step")
     for chosen in np.split(np.random.default_rng(0).permutation(steps * size), steps):
         step(batch(rows.index[chosen], change)[0])
@@ -170,6 +213,17 @@ def test_data_path(backbone: str, threads: int, monkeypatch: pytest.MonkeyPatch)
     parts = breakdown(config, 2 * ROUNDS[backbone], monkeypatch)
     print("  ms a batch: " + ", ".join(f"{name} {ms:.2f}" for name, ms in parts.items()))
     assert 0.7 < ratio < 1.3
+
+
+@pytest.mark.parametrize("threads", [1, 2], indirect=True)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_data_path_of_boxes(name: str, threads: int) -> None:
+    config = box_configuration(name)
+    make = partial(box_corpus, size=config.model.image_size)
+    ratio, speed = compare(config, torch.device("cpu"), DETECTOR_ROUNDS[name], steps=5, make=make)
+    ms = 1000 * config.training.batch_size / speed
+    print(f"\ndata path, detector {name}, {threads} threads: {ratio:.2f} of the step alone, {ms:.1f} ms a step")
+    assert ratio > (0.85 if name == "M" else 0.5)
 
 
 @pytest.mark.gpu

@@ -275,6 +275,24 @@ def test_rows_keep_their_order_and_images(write_dataset: WriteDataset) -> None:
     assert seen[-1] == (36, 36)
 
 
+def test_a_task_may_ask_for_larger_pictures_too(write_dataset: WriteDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_dataset()
+    assert load(path, SIZES).larger == {}
+    monkeypatch.setattr(Classification, "decode_scale", 1.5)
+    corpus = load(path, [(8, 8), (12, 12)])
+    assert {size: images.shape for size, images in corpus.larger.items()} == {
+        (8, 8): (36, 12, 12, 3),
+        (12, 12): (36, 18, 18, 3),
+    }
+    assert set(corpus.images) == {(8, 8), (12, 12)}
+    assert corpus.larger[8, 8] is corpus.images[12, 12]
+    assert corpus.image_bytes == {(8, 8): 36 * 3 * (8**2 + 12**2), (12, 12): 36 * 3 * (12**2 + 18**2)}
+    assert corpus.nbytes == 36 * 3 * (8**2 + 12**2 + 18**2)
+    picture = decode(read(path).encoded[5].as_py())
+    assert picture is not None
+    np.testing.assert_array_equal(corpus.larger[12, 12][5], resize(picture, 18, 18))
+
+
 def test_every_array_is_plain_and_64_bits_wide(write_dataset: WriteDataset) -> None:
     corpus = load(write_dataset(), SIZES)
     for array in (corpus.targets, corpus.splits, corpus.clips, corpus.groups, corpus.timestamps):

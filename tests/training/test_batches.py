@@ -17,8 +17,9 @@ from whc.data.dataset import Corpus
 from whc.data.preprocess import LAYOUTS, to_input
 from whc.data.row_labels import RowLabels
 from whc.models.assemble import ModelConfig, build
+from whc.tasks.parts import Parts
 from whc.training import batches as module
-from whc.training.batches import Batches, Moves
+from whc.training.batches import Batches, Change, Larger
 
 SIZE = (8, 12)
 CPU = torch.device("cpu")
@@ -58,13 +59,14 @@ def some(layout: str) -> NDArray[np.int64]:
     return index[[2, 0, 1, 2]]
 
 
-def still(frames: Tensor) -> tuple[Tensor, Moves]:
+def still(frames: Tensor) -> tuple[Tensor, Parts]:
     """Moves that number the windows, so that they can be told apart."""
-    return frames, np.arange(len(frames), dtype=np.float32)[:, None, None] * np.ones((2, 3), np.float32)
+    moves = np.arange(len(frames), dtype=np.float32)[:, None, None] * np.ones((2, 3), np.float32)
+    return frames, Parts.whole(moves, SIZE)
 
 
-def changed(change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], tuple[Tensor, Moves]]:
-    return lambda frames: still(change(frames))
+def changed(change: Callable[[Tensor], Tensor]) -> Change:
+    return lambda frames, *_: still(change(frames))
 
 
 def batch_of(source: Batches, index: NDArray[np.int64], change: Callable[[Tensor], Tensor] | None) -> Tensor:
@@ -131,6 +133,23 @@ def test_changes_see_stacked_frames(layout: str) -> None:
 
 
 @pytest.mark.parametrize("layout", FRAMES)
+def test_a_change_may_ask_for_larger_images(layout: str) -> None:
+    larger_images = np.random.default_rng(1).integers(0, 256, (len(CORPUS.splits), 12, 18, 3), np.uint8)
+    source = replace(batches(layout), corpus=replace(CORPUS, larger={SIZE: larger_images}))
+    index, rows = some(layout), np.array([2, 0])
+    asked: list[Tensor] = []
+
+    def enlarge(frames: Tensor, place: slice, larger: Larger | None) -> tuple[Tensor, Parts]:
+        assert larger is not None
+        asked.append(larger(rows))
+        return still(frames)
+
+    source.changed_batch(index, enlarge)
+    expected = to_input(larger_images[index[rows]], "frame_stack")
+    np.testing.assert_array_equal(asked[0].numpy(), expected)
+
+
+@pytest.mark.parametrize("layout", FRAMES)
 def test_changes_in_place_do_not_reach_the_corpus(layout: str) -> None:
     before = CORPUS.images[SIZE].copy()
     source = batches(layout)
@@ -169,18 +188,22 @@ def test_a_stream_is_one_batch_after_another(layout: str, at_once: int, monkeypa
     monkeypatch.setitem(module.PIXELS_AT_ONCE, "cpu", at_once * index[:2].size * 8 * 12)
     indices = [index[:2], index[2:3], index[3:], index[:2], index[1:2]]
     batch_lengths: list[int] = []
+    places: list[int] = []
 
-    def count(frames: Tensor) -> tuple[Tensor, Moves]:
+    def count(frames: Tensor, place: slice, larger: Larger | None) -> tuple[Tensor, Parts]:
         batch_lengths.append(len(frames))
+        places.extend(range(7)[place])
         return still(frames)
 
     source = batches(layout)
     streamed = list(source.stream(indices, count))
-    for (batch, moves), rows in zip(streamed, indices, strict=True):
+    for (batch, parts), rows in zip(streamed, indices, strict=True):
         assert torch.equal(batch, source.batch(rows))
-        assert moves.shape == (len(rows), 2, 3)
+        assert parts.moves.shape == (1, len(rows), 2, 3)
         assert batch.movedim(2 if layout == "lstm" else 1, -1).is_contiguous()
-    together = np.concatenate([moves[:, 0, 0] for _, moves in streamed]).tolist()
+    together = np.concatenate([parts.moves[0, :, 0, 0] for _, parts in streamed]).tolist()
+    numbers = np.concatenate([parts.rows[0] for _, parts in streamed]).tolist()
+    assert numbers == places == list(range(7))
     assert together == [window for windows in batch_lengths for window in range(windows)]
     assert batch_lengths == {1: [2, 1, 1, 2, 1], 2: [3, 3, 1], 100: [7]}[at_once]
 

@@ -17,8 +17,9 @@ from whc.data.row_labels import RowLabels
 from whc.errors import DataError
 from whc.models.assemble import ModelConfig, build
 from whc.tasks.classification import Classification, Config, ConfusionCounts
+from whc.tasks.parts import Parts
 from whc.training import loop
-from whc.training.batches import Batches, Moves
+from whc.training.batches import Batches
 from whc.training.loop import Best, Trainer, TrainingConfig, TrainingError, evaluate
 
 SIZE = (8, 8)
@@ -112,9 +113,9 @@ def test_augmentation_sees_stacked_frames_whatever_the_layout(name: str) -> None
     index = source.windows("val").index[:3]
     seen: list[torch.Size] = []
 
-    def mirror(frames: torch.Tensor) -> tuple[torch.Tensor, Moves]:
+    def mirror(frames: torch.Tensor, *_: object) -> tuple[torch.Tensor, Parts]:
         seen.append(frames.shape)
-        return frames.flip(-1), np.zeros((len(frames), 2, 3), np.float32)
+        return frames.flip(-1), Parts.whole(np.zeros((len(frames), 2, 3), np.float32), SIZE)
 
     assert torch.equal(source.changed_batch(index, mirror)[0], source.batch(index).flip(-1))
     assert seen == [(3, 3 * model.frames, *SIZE)]

@@ -14,14 +14,22 @@ from torch import nn
 from whc.data.dataset import Corpus, load
 from whc.data.preprocess import decode, resize, to_input
 from whc.data.synthetic import render
-from whc.errors import ArtifactError
+from whc.errors import ArtifactError, UsageError
 from whc.export.parity import ParityLimits
 from whc.plugins import ChoiceOf
 from whc.records import ModelMetadata
 from whc.runtimes import onnxruntime_cpu
 from whc.training import checkpoint
 from whc.training.loop import Best
-from whc.trials.artifacts import batches_of, export, parity, predictions, restore, to_checkpoint
+from whc.trials.artifacts import (
+    batches_of,
+    export,
+    parity,
+    peak_memory_bytes,
+    predictions,
+    restore,
+    to_checkpoint,
+)
 from whc.trials.config import TrialConfig
 from whc.trials.learning import trainer
 
@@ -73,6 +81,14 @@ def test_checkpoint_to_network_to_file(
     assert metadata == make_metadata(task="classification", **answer, **windows, **pictures, **origin)
 
 
+def test_memory_counts_larger_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = TrialConfig.model_validate({"task": "detection", "model": {"head": "centre", "image_size": 32}})
+    estimated = peak_memory_bytes(config, 1)
+    monkeypatch.setattr(config.task_kind, "decode_scale", 1.0)
+    batch = config.training.batch_size * 3 * 32 * 32
+    assert estimated - peak_memory_bytes(config, 1) == 4 * batch * 1.5**2
+
+
 def test_parity_catches_a_file_of_another_network(tmp_path: Path, config: TrialConfig, bright_corpus: Corpus) -> None:
     network, fit = train(config, bright_corpus)
     saved = to_checkpoint(config, bright_corpus, fit)
@@ -122,3 +138,12 @@ def test_predictions_follow_the_order_of_the_windows(
     probabilities = np.concatenate(list(predictions(tmp_path / "model.onnx", bright_corpus, "test", RUNTIME)))
     test = bright_corpus.targets[bright_corpus.splits == 2]
     assert ((probabilities > 0.5) == test).mean() > 0.9
+
+
+def test_a_task_that_does_not_fit_the_labels_is_refused_before_training(bright_corpus: Corpus) -> None:
+    task = {"detection": {"flip_swaps": {"left": "right"}}}
+    config = TrialConfig.model_validate({"task": task, "model": {"head": "centre", "image_size": 16}})
+    with pytest.raises(
+        UsageError, match=r"task.detection: the labels must hold those of flip_swaps \(left, right\), got"
+    ):
+        trainer(config, bright_corpus)

@@ -163,6 +163,8 @@ def _start(config: Path | None, assignments: tuple[str, ...], out: Path, init: P
         raise UsageError(problem("--init", "must not come with --resume", str(init), "leave one of them out"))
     content = _options.assigned(assignments, load_yaml(config) if config else {})
     from whc.trials import train
+    from whc.trials.augmentation_file import filled_in
 
     source = str(config or "--set")
+    content = filled_in(content, config.parent if config else Path(), source)
     return train.resume(content, source, out) if resume else train.begin(content, source, out, init)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,8 @@ class Corpus:
     every split has rows of every stratum. `splits` indexes SPLIT_NAMES. `clips` and `groups` number the clips and the
     people (the videos if people are unknown), `timestamps` orders the frames of a clip. `row_numbers` are those
     of the file. `unreadable` names the rows left out; `interpolation` is how images were resized, `clip_rule` how
-    clips were found.
+    clips were found. `larger[(H, W)]` holds the same images with more pixels, for augmentation at that size; it is
+    empty where the task needs none.
     """
 
     images: Mapping[Size, Image]
@@ -76,6 +77,19 @@ class Corpus:
     unreadable: tuple[str, ...] = ()
     interpolation: str = INTERPOLATION
     clip_rule: str = ""
+    larger: Mapping[Size, Image] = field(default_factory=dict)
+
+    @property
+    def image_bytes(self) -> dict[Size, int]:
+        """Bytes of the images that a training at each size needs."""
+        extra = {size: images.nbytes for size, images in self.larger.items()}
+        return {size: images.nbytes + extra.get(size, 0) for size, images in self.images.items()}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all images; larger ones of one size may be those of another."""
+        arrays = {id(images): images.nbytes for images in (*self.images.values(), *self.larger.values())}
+        return sum(arrays.values())
 
     @property
     def targets(self) -> NDArray[Any]:
@@ -178,7 +192,7 @@ def load(
     on_progress: Callable[[int, int], None] | None = None,
     interpolation: str = INTERPOLATION,
 ) -> Corpus:
-    """Read a data set and decode every image once, at all requested sizes.
+    """Read a data set and decode every image once, at all requested sizes, and larger where the task asks for that.
 
     Args:
         path: Parquet file or folder of shards; or several of them.
@@ -193,12 +207,14 @@ def load(
     """
     table = read(path, task)
     assert table.labelled is not None  # noqa: S101 (labels are read by default)
-    images, readable = _decode_all(table.encoded, sizes, interpolation, on_progress)
+    scaled = {size: scaled_size(size, task.decode_scale) for size in sizes}
+    decoded, readable = _decode_all(table.encoded, {*scaled, *scaled.values()}, interpolation, on_progress)
     _check_readable(table, readable)
     keep = slice(None) if readable.all() else np.flatnonzero(readable)
+    images = {size: array[keep] for size, array in decoded.items()}
     rows = table.rows
     corpus = Corpus(
-        images={size: array[keep] for size, array in images.items()},
+        images={size: images[size] for size in sorted(scaled)},
         labelled=replace(table.labelled, targets=table.labelled.targets[keep], strata=table.labelled.strata[keep]),
         needs_every_stratum=task.needs_every_stratum,
         splits=pd.Categorical(rows["split"], SPLIT_NAMES).codes.astype(np.int64)[keep],
@@ -211,9 +227,15 @@ def load(
         unreadable=tuple(rows["image_path"][~readable]),
         interpolation=interpolation,
         clip_rule=table.clip_rule,
+        larger={size: images[other] for size, other in sorted(scaled.items()) if other != size},
     )
     _check_strata(corpus, table)
     return corpus
+
+
+def scaled_size(size: Size, scale: float) -> Size:
+    """A size times a factor, in whole pixels."""
+    return round(scale * size[0]), round(scale * size[1])
 
 
 def _decode_all(

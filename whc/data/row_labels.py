@@ -40,6 +40,10 @@ class LabelSource(Protocol):
     def needs_every_stratum(self) -> bool:
         """Whether every split must have rows of every stratum."""
 
+    @property
+    def decode_scale(self) -> float:
+        """How many times the input's height and width training pictures have, so that they can be enlarged."""
+
     def label_readers(self) -> Mapping[str, tuple[str, Reader]]:
         """Columns of a data set that hold labels, each with its type in words and its reader."""
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from whc.data.parquet import Reader
     from whc.data.sources import BuildConfig, SourceScan
     from whc.models.heads import Gives
+    from whc.tasks.parts import Parts
 
 TASK_CHOICES = ChoiceOf("tasks")
 DEFAULT_TASK = "classification"
@@ -124,6 +125,10 @@ class Task(ABC):
     """Columns of labels that a labelled data set must have, without an empty value."""
     needs_every_stratum: ClassVar[bool] = False
     """Whether every split must have rows of every stratum."""
+    decode_scale: ClassVar[float] = 1.0
+    """How many times the input's height and width training pictures have, so that an enlarged part stays sharp."""
+    can_compose: ClassVar[bool] = False
+    """Whether there are targets of a picture that is made of others: `composed`, `joined`, `objects`."""
     conditions: ClassVar[Mapping[str, Condition]] = {f"{degrees:+}": turned_condition(degrees) for degrees in (-12, 12)}
     """Changes of the test pictures under which a ladder is scored too, by name."""
 
@@ -234,6 +239,29 @@ class Task(ABC):
         """
         del moves, size
         return targets
+
+    def composed(self, targets: Tensor, parts: Parts, size: tuple[int, int]) -> Tensor:
+        """Targets (N, ...) of pictures of a size (H, W) that are each made of P parts.
+
+        Args:
+            targets: (P, N, ...), those of the picture that each part shows, before any move.
+            parts: how each was moved, and what is seen of it.
+            size: of all pictures, in pixels.
+        """
+        raise NotImplementedError
+
+    def joined(self, targets: Sequence[Tensor]) -> Tensor:
+        """Targets of several batches as one; `composed` may give them different shapes."""
+        import torch
+
+        return torch.cat(tuple(targets))
+
+    def objects(self, targets: Targets, size: tuple[int, int]) -> NDArray[np.float32]:
+        """Rectangles that may be pasted into other pictures: (N, K, 4) left, top, right, bottom.
+
+        They are in pixels from the centre; rows without an object are 0 throughout.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def decoder(self, network: nn.Module) -> Decoder:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,9 +24,10 @@ from whc.data.resampling import Resampling, epoch_order, stratum_weights
 from whc.errors import WhcError, problem
 from whc.records import CurvePoint
 from whc.tasks import Loss, Task
+from whc.tasks.parts import Parts
 from whc.training.augmentation import Augmentation, augment
 from whc.training.average import Average
-from whc.training.batches import Batches, Change, Moves
+from whc.training.batches import Batches, Change, Larger
 from whc.training.schedule import Schedule, ScheduleName
 from whc.training.teacher import Teacher
 
@@ -275,23 +275,21 @@ class Trainer:
         torch.manual_seed(int(network_seed))  # for dropout
         self.network.train()
         losses, outputs, targets = [], [], []
-        steps = np.array_split(order, self._steps)
-        stream = self._pictures([self._rows.index[rows] for rows in steps], int(image_seed))
-        for rows, (images, moves, seen) in zip(steps, stream, strict=True):
-            targets_here = torch.from_numpy(self._rows.targets[rows])
-            moved = self._task.moved(targets_here, torch.from_numpy(moves), self._batches.size)
-            loss, raw = self._step(images, moved, seen)
+        steps = [self._rows.index[rows] for rows in np.array_split(order, self._steps)]
+        for images, parts, seen in self._pictures(steps, order, int(image_seed)):
+            targets_here = self._changed_targets(order, parts)
+            loss, raw = self._step(images, targets_here, seen)
             losses.append(loss)
             outputs.append(raw)
-            targets.append(moved)
-            on_images(len(rows))
+            targets.append(targets_here)
+            on_images(len(parts))
         train_loss = float(torch.stack(losses).mean())
         if not math.isfinite(train_loss):
             raise TrainingError(f"epoch {number}: loss must be a number, got {train_loss}; lower training.lr")
         trained = time.perf_counter()
         lr = float(self._optimizer.param_groups[0]["lr"])
         decoded = self._decoded(torch.cat(outputs))
-        train = Outcome(decoded, torch.cat(targets).numpy())
+        train = Outcome(decoded, self._task.joined(targets).numpy())
         val_loss, val = self._validate()
         self._schedule.epoch_ended(val_loss)
         return Epoch(
@@ -307,19 +305,38 @@ class Trainer:
             val=val,
         )
 
-    def _pictures(self, indices: list[NDArray[np.int64]], seed: int) -> Iterator[tuple[Tensor, Moves, Tensor]]:
-        """Batches in order: pictures, how they were moved, and what the teacher sees of them."""
-        stream = self._batches.stream(indices, self._change(seed))
+    def _pictures(
+        self, steps: list[NDArray[np.int64]], order: NDArray[np.int64], seed: int
+    ) -> Iterator[tuple[Tensor, Parts, Tensor]]:
+        """Batches in order: pictures, what they are made of, and what the teacher sees of them."""
+        stream = self._batches.stream(steps, self._change(order, seed, self._batches.size))
         if self._teacher is None or self._teacher.batches is None:
-            yield from ((images, moves, images) for images, moves in stream)
+            yield from ((images, parts, images) for images, parts in stream)
             return
         # As many at once as ours, so that the same random numbers change the same pictures.
-        theirs = self._teacher.batches.stream(indices, self._change(seed), self._batches.at_once(indices))
-        yield from ((images, moves, seen) for (images, moves), (seen, _) in zip(stream, theirs, strict=True))
+        batches = self._teacher.batches
+        theirs = batches.stream(steps, self._change(order, seed, batches.size), self._batches.at_once(steps))
+        yield from ((images, parts, seen) for (images, parts), (seen, _) in zip(stream, theirs, strict=True))
 
-    def _change(self, seed: int) -> Change:
+    def _change(self, order: NDArray[np.int64], seed: int, size: tuple[int, int]) -> Change:
+        """The augmentation of the windows of an epoch in their `order`, with their objects where it pastes some."""
+        settings = self._config.augmentation
         generator = torch.Generator().manual_seed(seed)  # on the CPU: no wait for a GPU
-        return partial(augment, settings=self._config.augmentation, generator=generator)
+
+        def change(images: Tensor, place: slice, larger: Larger | None) -> tuple[Tensor, Parts]:
+            objects = None
+            if settings.copy_paste:
+                objects = self._task.objects(self._rows.targets[order[place]], size)
+            return augment(images, settings, generator, objects, larger)
+
+        return change
+
+    def _changed_targets(self, order: NDArray[np.int64], parts: Parts) -> Tensor:
+        """Targets that follow the pixels; `parts.rows` are places in `order`."""
+        targets = torch.from_numpy(self._rows.targets[order[parts.rows]])
+        if len(targets) == 1:
+            return self._task.moved(targets[0], torch.from_numpy(parts.moves[0]), self._batches.size)
+        return self._task.composed(targets, parts, self._batches.size)
 
     def _step(self, images: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """One step of the optimiser; returns the loss and the raw outputs."""

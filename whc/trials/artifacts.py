@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +22,11 @@ from whc.export.parity import Parity, ParityLimits, compare
 from whc.models.assemble import build, shapes
 from whc.plugins import Choice
 from whc.records import ModelMetadata
-from whc.tasks import Outputs
+from whc.tasks import Outputs, Task
 from whc.training import loop
 from whc.training.batches import Batches
 from whc.training.checkpoint import Checkpoint
-from whc.training.memory import training_bytes
+from whc.training.memory import FLOAT_BYTES, training_bytes
 from whc.trials.config import TrialConfig
 
 if TYPE_CHECKING:
@@ -49,12 +50,21 @@ def batches_of(config: TrialConfig, corpus: Corpus, on: torch.device) -> Batches
     return Batches(corpus, model.image_size, model.frames, model.layout, on)
 
 
+def check_labels(task: Task, name: str) -> None:
+    """Raise UsageError if the labels of a data set do not fit the parameters of the task of this name."""
+    if wrong := task.check_labels():
+        next_step = "change the task's parameters, or the data"
+        raise UsageError(problem(f"task.{name}", f"the labels {wrong}", list(task.labels), next_step))
+
+
 def peak_memory_bytes(config: TrialConfig, outputs: int) -> int:
     """Peak memory of training a configuration, estimated from its shapes; without the data."""
     with torch.random.fork_rng(devices=[]):
         network = build(config.model, outputs)
     batch = (config.training.batch_size, *config.model.input_shape)
-    return training_bytes(network, batch, bool(config.training.ema), loop.EVALUATION_BATCH)
+    scale = config.task_kind.decode_scale
+    larger_bytes = round(scale**2 * FLOAT_BYTES * math.prod(batch)) if scale > 1 else 0  # of what is enlarged
+    return training_bytes(network, batch, bool(config.training.ema), loop.EVALUATION_BATCH) + larger_bytes
 
 
 def to_checkpoint(config: TrialConfig, corpus: Corpus, best: loop.Best, study: str = "", trial: str = "") -> Checkpoint:

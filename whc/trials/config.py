@@ -41,6 +41,15 @@ class TrialConfig(Settings):
             raise ValueError(problem("model.sequence", rule, model.sequence.name, "leave it out"))
         return self
 
+    @model_validator(mode="after")
+    def _task_takes_composed_pictures(self) -> TrialConfig:
+        steps = self.training.augmentation.composing
+        if steps and not self.task_kind.can_compose:
+            rule = f"must be 0, as task {self.task.name} has one target a picture"
+            got = getattr(self.training.augmentation, steps[0])
+            raise ValueError(problem(f"training.augmentation.{steps[0]}", rule, got, "leave it out"))
+        return self
+
     def resolved(self) -> dict[str, Any]:
         """Every value spelt out, as JSON and YAML hold it."""
         return self.model_dump(mode="json")

@@ -34,8 +34,7 @@ class TrialJob:
 
 def packing(corpus: Corpus) -> Packing:
     """How trainings on this data share the GPUs of the cluster."""
-    image_bytes = {size: array.nbytes for size, array in corpus.images.items()}
-    return Packing(gpu_bytes(), image_bytes, corpus.labels)
+    return Packing(gpu_bytes(), corpus.image_bytes, corpus.labels)
 
 
 def gpu_bytes() -> int:
@@ -108,7 +107,7 @@ def run_all(jobs: Sequence[TrialJob], corpus: Corpus, workers: int) -> Iterator[
     """
     if not jobs:
         return
-    with cluster.started(workers, sum(array.nbytes for array in corpus.images.values())):
+    with cluster.started(workers, corpus.nbytes):
         import ray
 
         shared, packed = ray.put(corpus), packing(corpus)

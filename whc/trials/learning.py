@@ -20,7 +20,7 @@ from whc.training import checkpoint
 from whc.training.batches import Batches
 from whc.training.loop import Trainer, TrainingConfig
 from whc.training.teacher import FeatureTeacher, OutputTeacher, Teacher
-from whc.trials.artifacts import batches_of, device, restore, untrained
+from whc.trials.artifacts import batches_of, check_labels, device, restore, untrained
 from whc.trials.config import TrialConfig
 
 
@@ -29,8 +29,9 @@ def trainer(config: TrialConfig, corpus: Corpus) -> Trainer:
 
     Raises:
         ArtifactError: as `open_teacher`.
-        UsageError: as `open_teacher`.
+        UsageError: as `open_teacher`; or the labels of the corpus do not fit the task.
     """
+    check_labels(config.task_for(corpus.labels), config.task.name)
     network, task = untrained(config, corpus.labels), config.task_for(corpus.labels)
     batches = batches_of(config, corpus, device())
     with torch.random.fork_rng(devices=[]):

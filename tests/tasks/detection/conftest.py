@@ -21,6 +21,7 @@ class BoxSource:
     """What building and reading ask of the task."""
 
     needs_every_stratum = False
+    decode_scale = 1.5
     required_columns = (rows.COLUMN,)
     scan_files = staticmethod(files.scan)
     label_readers = staticmethod(rows.label_readers)

@@ -32,6 +32,7 @@ from whc.search.sampling.warm_start import earlier_trials
 from whc.search.space import space
 from whc.search.space.summary import summary
 from whc.trials import cluster, dispatch
+from whc.trials.artifacts import check_labels
 from whc.trials.run import Limits
 from whc.trials.storage import Storage
 from whc.words import quantity
@@ -117,9 +118,8 @@ def search(
         driver.start()
         try:
             if not driver.over:
-                corpus_bytes = sum(array.nbytes for array in corpus.images.values())
                 next_step = f"`whc search --resume --study {study.study}`"
-                with nullcontext() if cores else cluster.started(study.workers, corpus_bytes, next_step):
+                with nullcontext() if cores else cluster.started(study.workers, corpus.nbytes, next_step):
                     _tune(driver, corpus, study.workers)
         finally:
             driver.finish()
@@ -184,6 +184,7 @@ def _prepare(
     corpus = _load(data, tree, on_decoding)
     check_limits(tree, corpus.labels, settings.limits, settings.name)
     task = tasks.build(space.task_of(tree), corpus.labels)
+    check_labels(task, space.task_of(tree).name)
     facts = {
         "data_fingerprint": corpus.fingerprint,
         "reference_ms": _reference_ms(settings, request.runs, console),

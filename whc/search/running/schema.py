@@ -14,6 +14,7 @@ from whc import plugins
 from whc.search.running.study import SearchFile
 from whc.search.space.rules import RULE_EXAMPLE, RULE_PATTERN
 from whc.search.space.space import choice_kind, section_model
+from whc.training.augmentation import Augmentation
 from whc.trials.config import TrialConfig
 
 Schema = dict[str, Any]
@@ -64,7 +65,8 @@ def _field(model: type[BaseModel], name: str, field: FieldInfo, definitions: Sch
         default = {} if field.is_required() else {"default": field.get_default(call_default_factory=True).dump()}
         return _choice(kind, definitions, drawn) | default
     if inner:
-        return _section(inner, definitions, drawn)
+        section = _section(inner, definitions, drawn)
+        return {"anyOf": [section, {"type": "string"}]} if inner is Augmentation else section  # or the path of a file
     # As written to a file, where a size is 48x30 and not the pair that it is read as.
     whole: Any = Annotated[field.annotation, field]
     value = TypeAdapter(whole).json_schema(mode="serialization")

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from whc.config import is_file, load_yaml, shipped
 from whc.errors import UsageError, problem
 from whc.search.space.space import section_model
+from whc.trials.augmentation_file import filled_in
 from whc.trials.config import TrialConfig
 
 MAX_DEPTH = 20  # of files that include each other
@@ -57,6 +58,8 @@ def load(path: Path, owner: type[BaseModel]) -> MergedFile:
 def _load(path: Path, owner: type[BaseModel], above: tuple[Path, ...], read: dict[Path, MergedFile]) -> MergedFile:
     """As `load`; `above` are the files that include this one, `read` those that need not be read a second time."""
     own = load_yaml(path)
+    if isinstance(own.get("space"), dict):
+        own["space"] = filled_in(own["space"], path.parent, f"{path}: space")
     content: dict[str, Any] = {}
     writers: dict[str, Path] = {}
     for included in _included(own.pop("include", []), path, (*above, path)):

@@ -154,12 +154,13 @@ def _node(value: object, owner: type[BaseModel] | None, key: str, where: str, pr
 
 def _check_task(node: Branches, value: object, where: str, problems: list[str]) -> None:
     """Scores of different tasks cannot be compared, so that a search has one."""
-    drawn = any(
-        not isinstance(child, Fixed) for section in node.children.values() for child in section.children.values()
-    )
-    if len(node.children) > 1 or drawn:
+    if len(node.children) > 1 or not all(map(_is_fixed, node.children.values())):
         rule = "must be one task with fixed parameters, the same for all trials"
         problems.append(problem(where, rule, value, "name one, and begin a study for each other"))
+
+
+def _is_fixed(node: Node) -> bool:
+    return all(map(_is_fixed, node.children.values())) if isinstance(node, Section) else isinstance(node, Fixed)
 
 
 def choice_kind(owner: type[BaseModel] | None, key: str) -> str | None:

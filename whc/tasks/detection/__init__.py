@@ -50,19 +50,26 @@ if TYPE_CHECKING:
     from whc.data.sources import BuildConfig, SourceScan
     from whc.models.boxes import BoxHead
     from whc.models.heads import Gives
+    from whc.tasks.parts import Parts
 
 log = logging.getLogger(__name__)
 
-MIN_VISIBLE = 0.25  # share of a moved box that must still be inside the picture
 LEAST_THRESHOLD = 0.001
 BOX_COLUMNS = ("score", "label", "cx", "cy", "w", "h")
 
 
 class Config(PluginConfig):
-    """`max_boxes`: rows of an output. `threshold`: least score from which a box is shown and counted."""
+    """What an output holds, and how boxes are learnt.
+
+    `max_boxes`: rows of an output. `threshold`: least score from which a box is shown and counted. `flip_swaps`: pairs
+    of classes, by their labels or numbers, that become each other in a mirror, such as a left and a right hand.
+    `min_area`: least share of the picture that a box must have to be learnt, after augmentation.
+    """
 
     max_boxes: int = Field(50, ge=1, le=10_000)
     threshold: float = Field(0.3, gt=0, lt=1)
+    flip_swaps: dict[str, str] = {}
+    min_area: float = Field(0.0, ge=0, lt=1)
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,8 @@ class Detection(Task):
     metric: ClassVar[Metric] = Metric(key="ap50", name="AP50")
     tolerance: ClassVar[float] = 1e-3
     head_gives: ClassVar[Gives] = "boxes"
+    decode_scale: ClassVar[float] = 1.5
+    can_compose: ClassVar[bool] = True
     required_columns: ClassVar[tuple[str, ...]] = ("boxes",)
     example_rows: ClassVar[Mapping[str, Sequence[object]]] = {
         "boxes": ([[0.5, 0.5, 0.4, 0.6, 0]], [[0.3, 0.3, 0.25, 0.3, 1], [0.7, 0.6, 0.3, 0.5, 0]], []),
@@ -127,8 +136,11 @@ class Detection(Task):
         raise DataError(f"{source}: boxes must be in YOLO, VOC or COCO files, got a CSV; give --images and --labels")
 
     def check_labels(self) -> str:
-        """One or more."""
-        return "" if self.labels else "must be one or more"
+        """One or more, among them those that a mirror exchanges, if these are not numbers."""
+        if not self.labels:
+            return "must be one or more"
+        missing = [label for label in self._unknown_swaps if not label.isdecimal()]
+        return f"must hold those of flip_swaps ({', '.join(missing)})" if missing else ""
 
     # Learning.
 
@@ -140,19 +152,21 @@ class Detection(Task):
     def objective(self, network: nn.Module, targets: Targets, stratum_weights: Tensor, label_smoothing: float) -> Loss:
         """The head's own loss."""
         del stratum_weights, label_smoothing
-        self._tell_cut(targets)
+        self._tell(targets)
         head = _head(network)
         head.prepare(targets)
         return head.loss
 
-    def _tell_cut(self, targets: Targets) -> None:
-        """Say how many boxes no output can hold, because their pictures have more than `max_boxes`."""
+    def _tell(self, targets: Targets) -> None:
+        """Say how many boxes no output can hold, as one picture has more than `max_boxes`, and what is not swapped."""
         counts, limit = (targets[..., 4] >= 0).sum(1), self._config.max_boxes
         cut = int(np.maximum(counts - limit, 0).sum())
         if cut:
             told = "an output holds %d boxes, and %d boxes in %d pictures are beyond that; set %d"
             pictures, most = int((counts > limit).sum()), int(counts.max())
             log.warning(f"task.detection.max_boxes: {told}", limit, cut, pictures, most)
+        if unknown := self._unknown_swaps:
+            log.warning("task.detection.flip_swaps: left out what no class has: %s", ", ".join(unknown))
 
     def distillation(self, network: nn.Module) -> Loss:
         """The difference from the boxes that the teacher found, whatever its head."""
@@ -162,20 +176,50 @@ class Detection(Task):
 
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
         """Boxes about the moved boxes' corners, cut at the border; those that are mostly outside are left out."""
+        from whc.tasks.detection import moving
+
+        return moving.moved(moving.exchanged(targets, moves, self._swaps), moves, size, self._config.min_area)
+
+    def composed(self, targets: Tensor, parts: Parts, size: tuple[int, int]) -> Tensor:
+        """As `moved`, of all parts; a box that another part mostly hides is left out too."""
         import torch
 
-        height, width = size
-        scale = targets.new_tensor([width, height])
-        centre, half = (targets[..., :2] - 0.5) * scale, targets[..., 2:4] * scale / 2
-        matrix, shift = moves[:, None, :, :2].to(targets.dtype), moves[:, None, :, 2].to(targets.dtype)
-        middle = (matrix @ centre[..., None]).squeeze(-1) + shift
-        reach = (matrix.abs() @ half[..., None]).squeeze(-1)
-        low, high = (((middle + side * reach) / scale + 0.5) for side in (-1, 1))
-        cut_low, cut_high = low.clamp(0, 1), high.clamp(0, 1)
-        visible = (cut_high - cut_low).prod(-1) / (high - low).prod(-1).clamp(min=1e-9)
-        is_kept = (targets[..., 4] >= 0) & (visible >= MIN_VISIBLE)
-        boxes = torch.cat(((cut_low + cut_high) / 2, cut_high - cut_low, targets[..., 4:]), -1)
-        return boxes.where(is_kept[..., None], -1)
+        from whc.tasks.detection import moving
+
+        exchanged = moving.exchanged(targets, torch.from_numpy(parts.moves), self._swaps)
+        return moving.composed(exchanged, parts, size, self._config.min_area)
+
+    def joined(self, targets: Sequence[Tensor]) -> Tensor:
+        """With empty rows where a batch has fewer boxes."""
+        from whc.tasks.detection import moving
+
+        return moving.joined(targets)
+
+    def objects(self, targets: Targets, size: tuple[int, int]) -> NDArray[np.float32]:
+        """The boxes, as far as they are inside the picture."""
+        middle, half = targets[..., :2], targets[..., 2:4] / 2
+        shares = np.clip(np.concatenate([middle - half, middle + half], -1), 0, 1) - 0.5
+        pixels = shares * np.array([size[1], size[0]] * 2)
+        return np.where(targets[..., 4:] >= 0, pixels, 0).astype(np.float32)
+
+    @property
+    def _swaps(self) -> dict[int, int]:
+        """Which class becomes which in a mirror."""
+        ids, swaps = self._ids, self._config.flip_swaps.items()
+        pairs = [(ids[old], ids[new]) for old, new in swaps if old in ids and new in ids]
+        return dict([*((new, old) for old, new in pairs), *pairs])
+
+    @property
+    def _unknown_swaps(self) -> list[str]:
+        """Labels and numbers of `flip_swaps` that no class has."""
+        swaps = self._config.flip_swaps
+        return [label for label in dict.fromkeys([*swaps, *swaps.values()]) if label not in self._ids]
+
+    @property
+    def _ids(self) -> dict[str, int]:
+        """The number of each class, by its number as text or its label."""
+        numbers = range(len(self.labels))
+        return {str(number): number for number in numbers} | dict(zip(self.labels, numbers, strict=True))
 
     def decoder(self, network: nn.Module) -> Decoder:
         """The head's own decoding, the best boxes first."""

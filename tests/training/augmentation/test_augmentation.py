@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from whc.models.color import LUMA_WEIGHTS
-from whc.training.augmentation import CLAHE_CLIP, CLAHE_TILES, Augmentation, augment, even_out, light, move, moves
+from whc.training.augmentation import Augmentation, augment, even_out, light, move, moves
+from whc.training.augmentation.light import CLAHE_CLIP, CLAHE_TILES
 
 STEPS = ["flip", "affine", "photometric", "clahe"]
 NEVER = dict.fromkeys(STEPS, 0.0)
@@ -207,7 +208,7 @@ def test_a_gpu_computes_the_same(settings: Augmentation) -> None:
         {"shift": 0.6},
         {"rotation_degrees": 181},
         {"hue": 0.6},
-        {"blur": 1},
+        {"bluring": 1},
     ],
 )
 def test_settings_that_are_refused(settings: dict[str, float]) -> None:
@@ -378,7 +379,8 @@ def test_moves_say_where_a_point_went() -> None:
 @pytest.mark.parametrize("settings", [OFF, only("photometric"), only("flip"), only("affine"), only("flip", affine=0.5)])
 def test_augmentation_tells_its_moves(settings: Augmentation) -> None:
     places, size = np.random.default_rng(0).uniform(-6, 6, (64, 2)).astype(np.float32), (48, 64)
-    images, point_moves = augment(spots(places, size), settings, seeded())
+    images, parts = augment(spots(places, size), settings, seeded())
+    point_moves = parts.moves[0]
     if not settings.flip and not settings.affine:
         np.testing.assert_array_equal(point_moves, np.broadcast_to(np.eye(2, 3), point_moves.shape))
     if not settings.photometric:
@@ -510,3 +512,81 @@ def test_what_comes_in_from_outside_repeats_the_border_or_reflects_the_picture()
     for outside, entered in (("repeat", inner[..., :1].expand(-1, -1, -1, 4)), ("reflect", inner.flip(-1))):
         moved = move(images, np.array([False]), right_by_half, outside)  # type: ignore[arg-type]
         torch.testing.assert_close(moved, torch.cat([entered, inner], -1))
+
+
+NEW_STEPS = ["vertical_flip", "crop", "hsv", "gray", "channel_order", "blur", "median_blur", "motion_blur", "jpeg"]
+
+
+@pytest.mark.parametrize("step", NEW_STEPS)
+def test_frames_of_a_window_share_each_step(step: str) -> None:
+    images = pictures(16, size=(24, 20))
+    changed = augmented(torch.cat([images, images], 1), only(step), seeded())
+    assert torch.equal(changed[:, :3], changed[:, 3:])
+    assert not torch.equal(changed[:, :3], images)
+
+
+@pytest.mark.parametrize("step", [*NEW_STEPS, "noise"])
+def test_a_step_that_is_off_draws_nothing(step: str) -> None:
+    images = pictures(16, size=(24, 20))
+    settings = Augmentation.model_validate(ALL.model_dump() | {step: 0.5})
+    assert torch.equal(augmented(images, ALL, seeded()), augmented(images, ALL.model_copy(), seeded()))
+    assert not torch.equal(augmented(images, ALL, seeded()), augmented(images, settings, seeded()))
+    assert torch.equal(augmented(images, settings, seeded()), augmented(images, settings, seeded()))
+
+
+def test_grey_comes_in_from_outside() -> None:
+    images = torch.ones(4, 3, 12, 10)
+    changed = move(images, np.zeros(4, bool), changes(0, 0, 2, 0).repeat(4, 1), "gray")
+    torch.testing.assert_close(changed, torch.full_like(images, 114 / 255))
+
+
+def test_value_multiplies_and_hue_and_saturation_keep_luma() -> None:
+    images = pictures(64) * 0.5
+    luma = torch.tensor(LUMA_WEIGHTS)[:, None, None]
+    changed = augmented(images, only("hsv", hsv_hue=0.0, hsv_saturation=0.0, hsv_value=0.4), seeded())
+    factors = changed.flatten(1).sum(1) / images.flatten(1).sum(1)
+    assert 0.6 <= factors.min() < 0.7
+    assert 1.3 < factors.max() <= 1.4
+    torch.testing.assert_close(changed, images * factors[:, None, None, None])
+    dull = images * 0.05 + 0.4  # so that nothing is clipped
+    changed = augmented(dull, only("hsv", hsv_hue=0.2, hsv_saturation=0.7, hsv_value=0.0), seeded())
+    torch.testing.assert_close((changed * luma).sum(1), (dull * luma).sum(1))
+
+
+class Sharp:
+    """Pictures of fine stripes at 1.5 times the size, and which of them were asked for."""
+
+    def __init__(self, count: int) -> None:
+        self.images = torch.zeros(count, 3, 48, 48)
+        self.images[..., ::4] = self.images[..., 1::4] = 1
+        self.asked: list[int] = []
+
+    def small(self) -> Tensor:
+        return torch.nn.functional.interpolate(self.images, size=(32, 32), mode="bilinear", antialias=True)
+
+    def larger(self, rows: NDArray[np.int64]) -> Tensor:
+        self.asked += rows.tolist()
+        return self.images[rows]
+
+
+def test_enlarged_parts_come_from_larger_pictures_and_stay_sharp() -> None:
+    settings, sharp = only("crop", crop_area=0.3, photometric=0.5), Sharp(32)
+    small = sharp.small()
+    plain, parts = augment(small, settings, seeded())
+    sharper, same_parts = augment(small, settings, seeded(), larger=sharp.larger)
+    np.testing.assert_array_equal(parts.moves, same_parts.moves)
+    assert len(sharp.asked) == 32
+    assert (sharper.var((1, 2, 3)) > plain.var((1, 2, 3))).all()
+    torch.testing.assert_close(sharper.mean(), plain.mean(), atol=0.01, rtol=0)
+
+
+def test_pictures_that_are_not_enlarged_are_those_of_the_input_size() -> None:
+    settings, sharp = only("affine", rotation_degrees=0.0, scale=0.5, flip=0.5), Sharp(64)
+    small = sharp.small()
+    plain, parts = augment(small, settings, seeded())
+    sharper, _ = augment(small, settings, seeded(), larger=sharp.larger)
+    is_enlarged = np.abs(np.linalg.det(parts.moves[0, :, :, :2])) >= 1
+    assert sharp.asked == is_enlarged.nonzero()[0].tolist()
+    assert 20 < len(sharp.asked) < 44
+    assert torch.equal(sharper[~is_enlarged], plain[~is_enlarged])
+    assert torch.equal(augment(small, OFF, seeded(), larger=sharp.larger)[0], small)
