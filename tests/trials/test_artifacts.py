@@ -29,9 +29,9 @@ from whc.trials.artifacts import (
     predictions,
     restore,
     to_checkpoint,
-    trainer,
 )
 from whc.trials.config import TrialConfig
+from whc.trials.learning import trainer
 
 CPU = torch.device("cpu")
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")

@@ -43,6 +43,10 @@ class BoxHead(nn.Module, ABC):
         return torch.stack([self.LOSS_WEIGHTS.get(name, 1.0) * term for name, term in terms.items()]).sum()
 
     @abstractmethod
+    def read(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of each class (N, M, C), 0..1, and boxes (N, M, 4) of all places that can give a box."""
+
+    @abstractmethod
     def decode(self, raw: Tensor) -> Tensor:
         """All candidates (N, M, 6) of what the head gave, in no order and of any score."""
 

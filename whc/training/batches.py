@@ -62,13 +62,14 @@ class Batches:
         changed, parts = change(frames.flatten(1, 2), slice(start, start + len(index)), larger)
         return self._arranged(changed.reshape(frames.shape)), parts
 
-    def stream(self, indices: Sequence[NDArray[np.int64]], change: Change) -> Iterator[tuple[Tensor, Parts]]:
-        """Changed batches in order; several small batches are made together, for half the cost.
+    def stream(
+        self, indices: Sequence[NDArray[np.int64]], change: Change, at_once: int | None = None
+    ) -> Iterator[tuple[Tensor, Parts]]:
+        """Changed batches in order; several small batches, `at_once`, are made together, for half the cost.
 
         What they are made of is counted over all batches: `parts.rows` are places in the joined `indices`.
         """
-        height, width = self.size
-        at_once = max(1, PIXELS_AT_ONCE[self.device.type] // (indices[0].size * height * width))
+        at_once = at_once or self.at_once(indices)
         done = 0
         for start in range(0, len(indices), at_once):
             group = indices[start : start + at_once]
@@ -77,6 +78,11 @@ class Batches:
             for first, end in pairwise([0, *ends]):
                 yield images[first:end], parts.between(first, end, done)
             done += ends[-1]
+
+    def at_once(self, indices: Sequence[NDArray[np.int64]]) -> int:
+        """How many of these batches are made together."""
+        height, width = self.size
+        return max(1, PIXELS_AT_ONCE[self.device.type] // (indices[0].size * height * width))
 
     def _arranged(self, frames: Tensor) -> Tensor:
         return _channels_last(LAYOUTS[self.layout](frames), self.layout)

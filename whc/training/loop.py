@@ -9,12 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from whc.config import Settings
@@ -27,10 +29,20 @@ from whc.training.augmentation import Augmentation, augment
 from whc.training.average import Average
 from whc.training.batches import Batches, Change, Larger
 from whc.training.schedule import Schedule, ScheduleName
+from whc.training.teacher import Teacher
 
 EVALUATION_BATCH = 256
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def _absolute(path: str | None) -> str | None:
+    """A path that means the same file for a worker in another folder."""
+    return path and str(Path(path).absolute())
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class TrainingConfig(Settings):
@@ -40,6 +52,10 @@ class TrainingConfig(Settings):
     the share of a target spread evenly over all answers, where a task supports it. `ema` is the decay of an average of
     the weights, which is scored and saved in their place (0: none). `precision` is that of the arithmetic in training;
     scores are always computed in fp32.
+
+    `teacher` is a file whose network teaches this one: a checkpoint of the same task and labels, whose outputs are
+    learnt, or the weights of a plain ViT, whose features are; `teacher_weight` is the weight of that part of the loss,
+    `teacher_heads` are the ViT's attention heads, which such a file does not hold (None: one for 64 channels).
     """
 
     epochs: int = Field(20, ge=1, le=10_000)
@@ -54,6 +70,10 @@ class TrainingConfig(Settings):
     resampling: Resampling = "none"
     augmentation: Augmentation = Augmentation()
     seed: int = Field(0, ge=0, lt=2**31)
+    # Left out of what is written while there is none, so that configurations of earlier versions stay the same.
+    teacher: Annotated[str | None, AfterValidator(_absolute)] = Field(None, min_length=1, exclude_if=_is_none)
+    teacher_weight: float = Field(1.0, gt=0, le=1000, exclude_if=lambda weight: weight == 1)
+    teacher_heads: int | None = Field(None, ge=1, le=64, exclude_if=_is_none)
 
 
 class TrainingError(WhcError):
@@ -167,13 +187,21 @@ class Trainer:
         batches: source of the batches.
         task: what is learnt.
         config: how it is learnt.
+        teacher: a trained network to learn from too; None: from labels alone.
 
     Raises:
         TrainingError: the device does not support the precision.
         DataError: no window is long enough.
     """
 
-    def __init__(self, network: nn.Module, batches: Batches, task: Task, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        batches: Batches,
+        task: Task,
+        config: TrainingConfig,
+        teacher: Teacher | None = None,
+    ) -> None:
         _check_precision(config.precision, batches.device)
         _keep_memory()
         self.network = network.to(batches.device)
@@ -186,14 +214,22 @@ class Trainer:
         self.images = len(epoch_order(self._rows.strata, config.resampling, np.random.default_rng(0)))
         # Rows are spread evenly over the steps: a batch of one row has no variance for BatchNorm.
         self._steps = max(1, min(math.ceil(self.images / config.batch_size), self.images // 2))
+        self._teacher, learners = teacher, [network]
+        if teacher:
+            learners.append(teacher.adapter.to(batches.device))
         self._optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+            chain.from_iterable(learner.parameters() for learner in learners),
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self._schedule = Schedule(
             self._optimizer, config.schedule, config.lr, config.warmup, self._steps * config.epochs
         )
         self._scaler = torch.amp.GradScaler(batches.device.type, enabled=config.precision == "fp16")
         self._average = Average(network, config.ema) if config.ema else None
+        if teacher:
+            teacher.follow(network)
 
     def _objective(self) -> Loss:
         count = len(self._batches.corpus.labelled.strata_names)
@@ -222,6 +258,9 @@ class Trainer:
         """
         while len(self.curve) < self._config.epochs:
             epoch = self._epoch(len(self.curve) + 1, on_images)
+            if not math.isfinite(epoch.val_score):
+                rule = "must have rows with something to find, as nothing else can be scored"
+                raise TrainingError(f"split 'val' {rule}, got none; split the data again")
             self.curve.append(epoch.point)
             if self.best is None or epoch.val_score > self.best.val_score:
                 weights = {name: tensor.detach().cpu().clone() for name, tensor in self.scored.state_dict().items()}
@@ -233,15 +272,12 @@ class Trainer:
         start = time.perf_counter()
         order_seed, image_seed, network_seed = np.random.SeedSequence([self._config.seed, number]).generate_state(3)
         order = epoch_order(self._rows.strata, self._config.resampling, np.random.default_rng(order_seed))
-        generator = torch.Generator().manual_seed(int(image_seed))  # on the CPU: no wait for a GPU
         torch.manual_seed(int(network_seed))  # for dropout
         self.network.train()
         losses, outputs, targets = [], [], []
-        change = self._change(order, generator)
-        steps = [self._rows.index[rows] for rows in np.array_split(order, self._steps)]
-        for images, parts in self._batches.stream(steps, change):
+        for images, parts, seen in self._pictures(order, int(image_seed)):
             targets_here = self._changed_targets(order, parts)
-            loss, raw = self._step(images, targets_here)
+            loss, raw = self._step(images, targets_here, seen)
             losses.append(loss)
             outputs.append(raw)
             targets.append(targets_here)
@@ -268,14 +304,27 @@ class Trainer:
             val=val,
         )
 
-    def _change(self, order: NDArray[np.int64], generator: torch.Generator) -> Change:
+    def _pictures(self, order: NDArray[np.int64], seed: int) -> Iterator[tuple[Tensor, Parts, Tensor]]:
+        """Batches in order: pictures, what they are made of, and what the teacher sees of them."""
+        indices = [self._rows.index[rows] for rows in np.array_split(order, self._steps)]
+        stream = self._batches.stream(indices, self._change(self._batches, order, seed))
+        if self._teacher is None or self._teacher.batches is None:
+            yield from ((images, parts, images) for images, parts in stream)
+            return
+        # As many at once as ours, so that the same random numbers change the same pictures.
+        change = self._change(self._teacher.batches, order, seed)
+        theirs = self._teacher.batches.stream(indices, change, self._batches.at_once(indices))
+        yield from ((images, parts, seen) for (images, parts), (seen, _) in zip(stream, theirs, strict=True))
+
+    def _change(self, batches: Batches, order: NDArray[np.int64], seed: int) -> Change:
         """The augmentation of the windows of an epoch in their `order`, with their objects where it pastes some."""
         settings = self._config.augmentation
+        generator = torch.Generator().manual_seed(seed)  # on the CPU: no wait for a GPU
 
         def change(images: Tensor, place: slice, larger: Larger | None) -> tuple[Tensor, Parts]:
             objects = None
             if settings.copy_paste:
-                objects = self._task.objects(self._rows.targets[order[place]], self._batches.size)
+                objects = self._task.objects(self._rows.targets[order[place]], batches.size)
             return augment(images, settings, generator, objects, larger)
 
         return change
@@ -287,7 +336,7 @@ class Trainer:
             return self._task.moved(targets[0], torch.from_numpy(parts.moves[0]), self._batches.size)
         return self._task.composed(targets, parts, self._batches.size)
 
-    def _step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _step(self, images: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """One step of the optimiser; returns the loss and the raw outputs."""
         config, device = self._config, self._batches.device
         targets = targets.to(device)
@@ -295,6 +344,8 @@ class Trainer:
             raw = self.network(images)
         raw = raw.float()
         loss = self._loss(raw, targets)
+        if self._teacher:
+            loss = loss + config.teacher_weight * self._teacher.loss(raw, seen)
         self._optimizer.zero_grad()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self._optimizer)
@@ -328,6 +379,7 @@ class Trainer:
             "scaler": self._scaler.state_dict(),
             "curve": [point.model_dump() for point in self.curve],
             "best": asdict(self.best) if self.best else None,
+            **({"teacher": self._teacher.adapter.state_dict()} if self._teacher else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -338,5 +390,7 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
+        if self._teacher:
+            self._teacher.adapter.load_state_dict(state["teacher"])
         self.curve = [CurvePoint(**point) for point in state["curve"]]
         self.best = Best(**state["best"]) if state["best"] else None

@@ -57,17 +57,6 @@ def check_labels(task: Task, name: str) -> None:
         raise UsageError(problem(f"task.{name}", f"the labels {wrong}", list(task.labels), next_step))
 
 
-def trainer(config: TrialConfig, corpus: Corpus) -> loop.Trainer:
-    """A trainer of the untrained network, on the GPU if there is one.
-
-    Raises:
-        UsageError: the labels of the corpus do not fit the task.
-    """
-    check_labels(config.task_for(corpus.labels), config.task.name)
-    batches = batches_of(config, corpus, device())
-    return loop.Trainer(untrained(config, corpus.labels), batches, config.task_for(corpus.labels), config.training)
-
-
 def peak_memory_bytes(config: TrialConfig, outputs: int) -> int:
     """Peak memory of training a configuration, estimated from its shapes; without the data."""
     with torch.random.fork_rng(devices=[]):

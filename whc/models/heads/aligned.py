@@ -68,6 +68,11 @@ class _Aligned(BoxHead):
             "box": ((1 - overlap) * quality[is_chosen]).sum() / total,
         }
 
+    def read(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each cell."""
+        logits, boxes = self._read(raw)
+        return logits.sigmoid(), boxes
+
     def decode(self, raw: Tensor) -> Tensor:
         """The likeliest class of each cell with its box."""
         logits, boxes = self._read(raw)

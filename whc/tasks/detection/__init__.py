@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
@@ -166,6 +167,12 @@ class Detection(Task):
             log.warning(f"task.detection.max_boxes: {told}", limit, cut, pictures, most)
         if unknown := self._unknown_swaps:
             log.warning("task.detection.flip_swaps: left out what no class has: %s", ", ".join(unknown))
+
+    def distillation(self, network: nn.Module) -> Loss:
+        """The difference from the boxes that the teacher found, whatever its head."""
+        from whc.models.distillation import boxes_apart
+
+        return partial(boxes_apart, _head(network))
 
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
         """Boxes about the moved boxes' corners, cut at the border; those that are mostly outside are left out."""
