@@ -98,7 +98,7 @@ class Twin:
         self.targets = torch.from_numpy(rows.targets[chosen]).to(batches.device)
         if trainer:
             order = np.arange(config.training.batch_size)
-            change = trainer._change(order, torch.Generator().manual_seed(0))
+            change = trainer._change(batches, order, 0)
             self.images, parts = batches.changed_batch(rows.index[chosen], change)
             self.targets = trainer._changed_targets(order, parts).to(batches.device)
         self.network = deepcopy(network).train()

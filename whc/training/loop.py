@@ -275,8 +275,7 @@ class Trainer:
         torch.manual_seed(int(network_seed))  # for dropout
         self.network.train()
         losses, outputs, targets = [], [], []
-        steps = [self._rows.index[rows] for rows in np.array_split(order, self._steps)]
-        for images, parts, seen in self._pictures(steps, order, int(image_seed)):
+        for images, parts, seen in self._pictures(order, int(image_seed)):
             targets_here = self._changed_targets(order, parts)
             loss, raw = self._step(images, targets_here, seen)
             losses.append(loss)
@@ -305,20 +304,19 @@ class Trainer:
             val=val,
         )
 
-    def _pictures(
-        self, steps: list[NDArray[np.int64]], order: NDArray[np.int64], seed: int
-    ) -> Iterator[tuple[Tensor, Parts, Tensor]]:
+    def _pictures(self, order: NDArray[np.int64], seed: int) -> Iterator[tuple[Tensor, Parts, Tensor]]:
         """Batches in order: pictures, what they are made of, and what the teacher sees of them."""
-        stream = self._batches.stream(steps, self._change(order, seed, self._batches.size))
+        indices = [self._rows.index[rows] for rows in np.array_split(order, self._steps)]
+        stream = self._batches.stream(indices, self._change(self._batches, order, seed))
         if self._teacher is None or self._teacher.batches is None:
             yield from ((images, parts, images) for images, parts in stream)
             return
         # As many at once as ours, so that the same random numbers change the same pictures.
-        batches = self._teacher.batches
-        theirs = batches.stream(steps, self._change(order, seed, batches.size), self._batches.at_once(steps))
+        change = self._change(self._teacher.batches, order, seed)
+        theirs = self._teacher.batches.stream(indices, change, self._batches.at_once(indices))
         yield from ((images, parts, seen) for (images, parts), (seen, _) in zip(stream, theirs, strict=True))
 
-    def _change(self, order: NDArray[np.int64], seed: int, size: tuple[int, int]) -> Change:
+    def _change(self, batches: Batches, order: NDArray[np.int64], seed: int) -> Change:
         """The augmentation of the windows of an epoch in their `order`, with their objects where it pastes some."""
         settings = self._config.augmentation
         generator = torch.Generator().manual_seed(seed)  # on the CPU: no wait for a GPU
@@ -326,7 +324,7 @@ class Trainer:
         def change(images: Tensor, place: slice, larger: Larger | None) -> tuple[Tensor, Parts]:
             objects = None
             if settings.copy_paste:
-                objects = self._task.objects(self._rows.targets[order[place]], size)
+                objects = self._task.objects(self._rows.targets[order[place]], batches.size)
             return augment(images, settings, generator, objects, larger)
 
         return change

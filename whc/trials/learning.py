@@ -31,8 +31,8 @@ def trainer(config: TrialConfig, corpus: Corpus) -> Trainer:
         ArtifactError: as `open_teacher`.
         UsageError: as `open_teacher`; or the labels of the corpus do not fit the task.
     """
-    check_labels(config.task_for(corpus.labels), config.task.name)
     network, task = untrained(config, corpus.labels), config.task_for(corpus.labels)
+    check_labels(task, config.task.name)
     batches = batches_of(config, corpus, device())
     with torch.random.fork_rng(devices=[]):
         teacher = open_teacher(config, network, task, batches)

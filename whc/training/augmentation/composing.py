@@ -18,7 +18,7 @@ Numbers = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 MIN_TILE = 0.25  # of the side of a picture
-MIN_PASTED_SIDE = 2  # pixels of an object that is pasted
+MIN_PASTED_SIDE = 1 / 32  # of the picture's side, of an object that is pasted
 _QUADRANTS = ((0, 0), (1, 0), (0, 1), (1, 1))  # whether right, whether low
 
 
@@ -172,18 +172,28 @@ def _paste(
     pastes = 1 + (drawn(generator, len(rows)) * settings.paste_count).astype(np.int64)
     for turn, of_turn in enumerate(numbers):
         donors = _others(rows, count, of_turn[0])
-        boxes = _whole_pixels(_picked_objects(objects[donors], of_turn[1]), images.shape[2:])
-        is_pasted = (turn < pastes) & (boxes[:, 2:] - boxes[:, :2] >= MIN_PASTED_SIDE).all(1)
-        targets, pictures, boxes = rows[is_pasted], donors[is_pasted], boxes[is_pasted]
+        picked = _picked_objects(objects[donors], of_turn[1], images.shape[2:])
+        is_pasted = (turn < pastes) & _is_large(picked, images.shape[2:])
+        targets, pictures, boxes = (
+            rows[is_pasted],
+            donors[is_pasted],
+            _whole_pixels(picked[is_pasted], images.shape[2:]),
+        )
         moves, windows = _pasted_places(boxes, of_turn[2:, is_pasted], settings.paste_scale, images.shape[2:])
         _draw_pasted(images, targets, originals, pictures, boxes, windows)
         parts = parts.and_then(_seen_in(sources, targets, pictures, moves, windows))
     return parts
 
 
-def _picked_objects(objects: Floats, numbers: Floats) -> Floats:
+def _is_large(objects: Floats, size: Sequence[int]) -> Bools:
+    """Whether objects (..., 4) are large enough to be pasted."""
+    sides = np.array(size[::-1], np.float32)
+    return np.asarray((objects[..., 2:] - objects[..., :2] >= MIN_PASTED_SIDE * sides).all(-1))
+
+
+def _picked_objects(objects: Floats, numbers: Floats, size: Sequence[int]) -> Floats:
     """One of the objects (M, K, 4) of each picture that are large enough, by drawn numbers (M,); else a small one."""
-    is_large = (objects[..., 2:] - objects[..., :2] >= MIN_PASTED_SIDE).all(-1)
+    is_large = _is_large(objects, size)
     ranks = (numbers * is_large.sum(1)).astype(np.int64)
     order = np.argsort(~is_large, axis=1, kind="stable")
     rows = np.arange(len(objects))
@@ -194,7 +204,9 @@ def _whole_pixels(boxes: Floats, size: Sequence[int]) -> Floats:
     """Boxes (M, 4) from the centre, as large as the pixels that they touch."""
     middle = np.tile(np.array(size[::-1], np.float32) / 2, 2)
     corners = boxes + middle
-    return np.asarray(np.concatenate([np.floor(corners[:, :2]), np.ceil(corners[:, 2:])], 1) - middle, np.float32)
+    near = 1e-3  # of a rounding error
+    outer = np.concatenate([np.floor(corners[:, :2] + near), np.ceil(corners[:, 2:] - near)], 1)
+    return np.asarray(outer - middle, np.float32)
 
 
 def _pasted_places(boxes: Floats, numbers: Floats, jitter: float, size: Sequence[int]) -> tuple[Floats, Floats]:

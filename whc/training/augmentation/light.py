@@ -175,9 +175,8 @@ def _lines(length: Floats, angle: Floats, reach: int) -> Floats:
 def noise(images: Tensor, settings: Augmentation, generator: torch.Generator) -> Tensor:
     """Gaussian noise of every value by itself, the deviation drawn evenly up to `noise_sigma`; clipped to 0..1."""
     sigma = settings.noise_sigma * drawn(generator, len(images))
-    # Of a generator of its own: pictures of another size need more numbers, and all later draws would differ.
     seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
-    own = torch.Generator(generator.device).manual_seed(seed)
+    own = torch.Generator(generator.device).manual_seed(seed)  # how much is drawn from it depends on the size
     values = torch.randn(images.shape, generator=own, device=own.device).to(images.device)
     return torch.addcmul(images, values, on(images, sigma)[:, None, None, None]).clamp_(0, 1)
 
