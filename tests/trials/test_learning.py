@@ -22,7 +22,7 @@ from whc.training.loop import Best, Trainer, TrainingConfig
 from whc.training.teacher import FeatureTeacher, OutputTeacher
 from whc.trials.artifacts import export, restore, to_checkpoint
 from whc.trials.config import TrialConfig
-from whc.trials.learning import image_sizes, trainer
+from whc.trials.learning import check_teacher, image_sizes, trainer
 from whc.trials.run import Assignment, run
 
 SIZES = [(16, 16), (32, 32)]
@@ -295,6 +295,12 @@ def test_a_trial_of_a_search_learns_from_its_teacher(boxes_corpus: Corpus, large
     model = {"head": "aligned", "image_size": 16}
     tree = space.compile_space({"task": "detection", "model": model, "training": {"teacher": str(large)}}, "x.yaml")
     assert set(space.image_sizes(tree)) == set(SIZES)
+    (training,) = space.teachings(tree)
+    check_teacher(training, space.task_of(tree), ["person"])
+    with pytest.raises(ArtifactError, match="must have the labels dog, for the network in training, got 'person'"):
+        check_teacher(training, space.task_of(tree), ["dog"])
+    with pytest.raises(ArtifactError, match="must have task classification"):
+        check_teacher(training, space.task_of(space.compile_space({}, "x.yaml")), ["person"])
     config = detector(teacher=str(large))
     record = run(config, boxes_corpus, replace(assignment, until=1), lambda point: None)
     assert record.state == "waiting"

@@ -34,7 +34,7 @@ def boxes_apart(head: BoxHead, raw: Tensor, found: Tensor) -> Tensor:
     labels = found[..., 1].long().clamp(min=0)
     with torch.no_grad():
         given = scores.gather(2, labels[:, None].expand(-1, scores.shape[1], -1)).transpose(1, 2)
-        apart = (boxes[:, None] - found[:, :, None, 2:]).abs().sum(3)
+        apart = torch.cdist(found[..., 2:], boxes, p=1)
         overlap = iou(_positive(boxes)[:, None], found[:, :, None, 2:])
         cost = L1_WEIGHT * apart - IOU_WEIGHT * overlap - SCORE_WEIGHT * given
         picture, row, place = _cheapest(cost, is_learnt)

@@ -10,11 +10,13 @@ from typing import cast
 import torch
 from torch import nn
 
+from whc import tasks
 from whc.data.dataset import Corpus, Size
 from whc.errors import ArtifactError, problem
 from whc.models import vit
 from whc.models.backbones import Backbone
 from whc.models.vit import Vit
+from whc.plugins import Choice
 from whc.tasks import Task
 from whc.training import checkpoint
 from whc.training.batches import Batches
@@ -58,6 +60,19 @@ def teacher_sizes(training: TrainingConfig) -> set[Size]:
     return {teacher.config.model.image_size} if isinstance(teacher, _Restored) else set()
 
 
+def check_teacher(training: TrainingConfig, task: Choice, labels: Sequence[str]) -> None:
+    """Refuse a teacher, before any trial begins, that no network of the task and these labels can learn from.
+
+    Raises:
+        ArtifactError: as `open_teacher`.
+        UsageError: as `open_teacher`.
+    """
+    teacher = _read(training)
+    if isinstance(teacher, _Restored):
+        _check_task(training, task, labels, teacher)
+        tasks.build(task, labels).distillation(teacher.network)
+
+
 def open_teacher(config: TrialConfig, network: nn.Module, task: Task, batches: Batches) -> Teacher | None:
     """The teacher of a network in training; None where the configuration names none.
 
@@ -82,13 +97,12 @@ def open_teacher(config: TrialConfig, network: nn.Module, task: Task, batches: B
         _check(training, f"patches within {_sides(batches.size)} pixels", _sides(patch), fits)
         backbone = cast("Backbone", network.get_submodule("backbone"))
         return FeatureTeacher(teacher.to(batches.device), backbone.out_channels)
-    theirs, labels = teacher.config, tuple(teacher.labels)
-    _check(training, f"task {config.task.name}", theirs.task.name, config.task.name == theirs.task.name)
-    _check(training, f"the labels {', '.join(task.labels)}", ", ".join(labels), task.labels == labels)
+    theirs = teacher.config
+    _check_task(training, config.task, task.labels, teacher)
     _check(training, f"{batches.frames} frames", theirs.model.frames, batches.frames == theirs.model.frames)
     _check_shape(training, batches.size, theirs.model.image_size)
     distance = task.distillation(network)
-    finished = theirs.task_for(labels).finished(teacher.network).to(batches.device)
+    finished = theirs.task_for(teacher.labels).finished(teacher.network).to(batches.device)
     own = replace(batches, size=theirs.model.image_size, layout=theirs.model.layout)
     return OutputTeacher(finished, distance, None if own == batches else own)
 
@@ -121,6 +135,12 @@ def _check(training: TrainingConfig, wanted: str, got: object, is_met: bool) -> 
     if not is_met:
         rule = f"must have {wanted}, for the network in training"
         raise ArtifactError(problem(f"training.teacher: {training.teacher}", rule, got, "choose another teacher"))
+
+
+def _check_task(training: TrainingConfig, task: Choice, labels: Sequence[str], teacher: _Restored) -> None:
+    name, theirs = teacher.config.task.name, list(teacher.labels)
+    _check(training, f"task {task.name}", name, name == task.name)
+    _check(training, f"the labels {', '.join(labels)}", ", ".join(theirs), theirs == list(labels))
 
 
 def _check_shape(training: TrainingConfig, ours: Size, theirs: Size) -> None:

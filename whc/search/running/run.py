@@ -33,6 +33,7 @@ from whc.search.space import space
 from whc.search.space.summary import summary
 from whc.trials import cluster, dispatch
 from whc.trials.artifacts import check_labels
+from whc.trials.learning import check_teacher
 from whc.trials.run import Limits
 from whc.trials.storage import Storage
 from whc.words import quantity
@@ -183,6 +184,8 @@ def _prepare(
     tree = space.compile_space(settings.space, settings.name)
     corpus = _load(data, tree, on_decoding)
     check_limits(tree, corpus.labels, settings.limits, settings.name)
+    for training in space.teachings(tree):
+        check_teacher(training, space.task_of(tree), corpus.labels)
     task = tasks.build(space.task_of(tree), corpus.labels)
     check_labels(task, space.task_of(tree).name)
     facts = {

@@ -362,8 +362,13 @@ def image_sizes(tree: Section) -> list[tuple[int, int]]:
     """
     sizes = [ModelConfig(image_size=value).image_size for value in _values(tree, "model", "image_size")]
     sizes = sizes or [TrialConfig().model.image_size]
-    teachers = [TrainingConfig(teacher=value) for value in _values(tree, "training", "teacher")]
-    return [*sizes, *(size for teacher in teachers for size in teacher_sizes(teacher))]
+    return [*sizes, *(size for training in teachings(tree) for size in teacher_sizes(training))]
+
+
+def teachings(tree: Section) -> list[TrainingConfig]:
+    """A training with each teacher that the space names."""
+    heads = [*_values(tree, "training", "teacher_heads"), None][0]
+    return [TrainingConfig(teacher=path, teacher_heads=heads) for path in _values(tree, "training", "teacher")]
 
 
 def _values(tree: Section, section: str, name: str) -> Sequence[Any]:
