@@ -98,14 +98,15 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize(
-    "augmentation",
+    ("augmentation", "largest"),
     [
-        {"affine": 1.0, "rotation_degrees": 30},
-        {"mosaic": 0.5, "mixup": 0.3, "copy_paste": 0.5, "hsv": 0.5, "noise": 0.5, "noise_sigma": 0.001},
+        ({"affine": 1.0, "rotation_degrees": 30}, 0.02),
+        # Tiles and pasted objects begin at whole pixels, of each size.
+        ({"mosaic": 0.5, "mixup": 0.3, "copy_paste": 0.5, "hsv": 0.5, "noise": 0.5, "noise_sigma": 0.001}, 0.05),
     ],
 )
 def test_the_teacher_sees_the_same_pictures_at_its_own_size(
-    boxes_corpus: Corpus, large: Path, augmentation: dict[str, float]
+    boxes_corpus: Corpus, large: Path, augmentation: dict[str, float], largest: float
 ) -> None:
     """In several groups of batches, each changed in the same way."""
     config = detector(teacher=str(large), augmentation=augmentation)
@@ -118,7 +119,7 @@ def test_the_teacher_sees_the_same_pictures_at_its_own_size(
         assert tuple(theirs.shape[2:]) == (32, 32)
         smaller = nn.functional.interpolate(theirs, (16, 16), mode="area")
         difference = (ours - smaller).abs()
-        assert difference.mean() < 0.03
+        assert difference.mean() < largest
         other = (ours - smaller.roll(1, 0)).abs()
         assert other.mean() > 3 * difference.mean()
 
