@@ -121,9 +121,9 @@ def seen(monkeypatch: pytest.MonkeyPatch, epochs: int = 5, seed: int = 0, **augm
         composed.append((parts, trainer._rows.targets[order[parts.rows]]))
         return follow(order, parts)
 
-    def watched_step(images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def watched_step(images: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         batches.append(Seen(images.clone(), targets.clone(), *composed[-1]))
-        return step(images, targets)
+        return step(images, targets, seen)
 
     monkeypatch.setattr(trainer, "_changed_targets", watched_follow)
     monkeypatch.setattr(trainer, "_step", watched_step)

@@ -27,6 +27,8 @@ from whc.training.batches import Larger
 
 __all__ = ["Augmentation", "augment", "even_out", "light", "move", "moves"]
 
+ROUNDING_ERROR = 1e-4
+
 Step = Callable[[Tensor, Augmentation, torch.Generator], Tensor]
 
 # Steps that draw for themselves, by the name of their probability, in the order in which they are taken.
@@ -58,14 +60,25 @@ def augment(
     Returns:
         A new contiguous tensor of the same shape and range; and what its pictures are made of.
     """
-    originals, size = images, images.shape[2:]
+    originals = images
+    images, parts = _changed(images, settings, generator, larger)
+    if settings.composing:
+        parts = compose(images, parts, settings, generator, originals, objects)
+    _take(QUALITY_STEPS, images, settings, generator)
+    return images, parts
+
+
+def _changed(
+    images: Tensor, settings: Augmentation, generator: torch.Generator, larger: Larger | None
+) -> tuple[Tensor, Parts]:
+    """Colours and places of each picture, which stays one."""
     chances, reaches = _limits(settings)
     random_numbers = drawn(generator, 12, len(images))
     is_lit, flipped, is_moved, is_evened = random_numbers[:4] < chances
     change = (2 * random_numbers[4:] - 1) * reaches
     views, maps = draw_views(settings, len(images), generator), color_maps(settings, len(images), generator)
     placing = _Placing(flipped, is_moved, np.where(is_moved, change[4:], 0), views, settings)
-    point_moves = moves(flipped, placing.changes, size, views)
+    point_moves = moves(flipped, placing.changes, images.shape[2:], views)
 
     # The first step makes the copy that the others change in place, and lays out each channel separately in memory:
     # this makes all later steps, and the backward pass, twice as fast. A sample that is not lit goes through the
@@ -83,11 +96,7 @@ def augment(
         images = lit(images)
         placing.place(images, point_moves, None)
     _replace(images, is_evened, even_out)
-    parts = Parts.whole(point_moves, size)
-    if settings.composing:
-        parts = compose(images, parts, settings, generator, originals, objects)
-    _take(QUALITY_STEPS, images, settings, generator)
-    return images, parts
+    return images, Parts.whole(point_moves, images.shape[2:])
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,7 @@ class _Placing:
         is_enlarged = np.zeros_like(is_sampled)
         if larger:
             # A picture that shrinks would be sampled too sparsely out of more pixels.
-            is_enlarged = is_sampled & (np.abs(np.linalg.det(point_moves[:, :, :2])) >= 1)
+            is_enlarged = is_sampled & (np.abs(np.linalg.det(point_moves[:, :, :2])) > 1 + ROUNDING_ERROR)
         self._sample(images, is_sampled & ~is_enlarged, lambda rows: images.index_select(0, on(images, rows)))
         if larger:
             self._sample(images, is_enlarged, larger)

@@ -73,8 +73,22 @@ def move(
     Returns:
         A new tensor, sampled bilinearly, contiguous.
     """
-    count = len(images)
-    height, width = size or images.shape[2:]
+    grid = _sources(flipped, changes, views, size or images.shape[2:], images)
+    dark = GRAY_LEVEL if outside == "gray" else 0.0  # what is shown outside becomes 0, which is what comes in
+    moved = grid_sample(
+        images - dark if dark else images,
+        grid,
+        padding_mode=_PADDING_MODES[outside],
+        align_corners=False,
+    )
+    return moved.add_(dark) if dark else moved
+
+
+def _sources(
+    flipped: NDArray[np.bool_], changes: Floats, views: Floats | None, size: Sequence[int], images: Tensor
+) -> Tensor:
+    """(N, H, W, 2): where `move` takes each pixel from, x and y from -1 to 1, on the device of the images."""
+    count, (height, width) = len(flipped), size
     angle, growth, across, down = changes
     cos, sin = np.cos(angle) / (1 + growth), np.sin(angle) / (1 + growth)
     side = 1 - 2 * flipped
@@ -88,14 +102,7 @@ def move(
     # The source of a pixel is the sum of a part that depends on its column and a part that depends on its row.
     parts = on(images, (sources @ _axes(height, width)).reshape(count, 2, -1))
     grid = parts[:, :, None, :width] + parts[:, :, width:, None]
-    dark = GRAY_LEVEL if outside == "gray" else 0.0  # what is shown outside becomes 0, which is what comes in
-    moved = grid_sample(
-        images - dark if dark else images,
-        grid.permute(0, 2, 3, 1),
-        padding_mode=_PADDING_MODES[outside],
-        align_corners=False,
-    )
-    return moved.add_(dark) if dark else moved
+    return grid.permute(0, 2, 3, 1)
 
 
 def moves(flipped: NDArray[np.bool_], changes: Floats, size: Sequence[int], views: Floats | None = None) -> Floats:
