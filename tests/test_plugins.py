@@ -72,7 +72,7 @@ print("counting" in names("tasks"), ChoiceOf("tasks").parse({"counting": {"most"
     [
         ("basline", "did you mean 'baseline'"),
         ("invertedse", "did you mean 'inverted_se'"),
-        ("resnet152", "choose one of: baseline, convnext, efficientnet, inverted_se, plain"),
+        ("resnet152", "choose one of: baseline, convnext, efficientnet, inverted_se, patches, plain, uhd"),
         ("__init__", "choose one of"),
         ("../heads/avg", "choose one of"),
         ("", "choose one of"),

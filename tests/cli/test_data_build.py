@@ -139,6 +139,30 @@ CASES: dict[str, tuple[str, int, str, str]] = {
         "--labels: must be different names, got 'no,no'",
         "write no_smiling",
     ),
+    "classes of class folders": (
+        f"{SPLIT} --task classification --classes no",
+        2,
+        "--classes: must be left out, as this task's labels are not in files beside the pictures, got 'no'; ",
+        "leave it out, or name another task with --task",
+    ),
+    "lists of class folders": (
+        "--images crops --out out --task classification --lists train.txt",
+        2,
+        "--lists: must be left out",
+        "--task",
+    ),
+    "file of labels of class folders": (
+        f"{SPLIT} --task classification --labels no.json",
+        2,
+        "--labels: must be left out, as this task's labels are not in files beside the pictures, got 'no.json'",
+        "--task",
+    ),
+    "classes twice": (
+        f"{SPLIT} --classes 0,0",
+        2,
+        "--classes: must be different names, got '0,0'",
+        "write person,hand",
+    ),
     "group of words": (f"{SPLIT} --group persn", 2, "--group: must be person, video or a regular", "write such as"),
     "group that does not fit": (f"{SPLIT} --group (x)", 1, "--group (x): every file must belong to a group", "rename"),
     "too few groups": (

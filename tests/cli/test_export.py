@@ -331,8 +331,9 @@ BAD: dict[str, tuple[dict[str, Any] | Callable[[Path], object], str, str]] = {
     ),
     "an original of an unknown network": (
         theirs("model_config", arch_variant="resnet"),
-        "x.pt: model.backbone: must be one of baseline, convnext, efficientnet, inverted_se, plain, got 'resnet'",
-        "choose one of: baseline, convnext, efficientnet, inverted_se, plain",
+        "x.pt: model.backbone: must be one of baseline, convnext, efficientnet, inverted_se, patches, plain, uhd, "
+        "got 'resnet'",
+        "choose one of: baseline, convnext, efficientnet, inverted_se, patches, plain, uhd",
     ),
     "an original whose grid does not fit": (
         theirs("model_config", head_variant="mlp_mixer", token_mixer_grid=(3, 5)),

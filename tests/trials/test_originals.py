@@ -201,12 +201,12 @@ def refusal(path: Path) -> str:
         (
             "model_config",
             {"arch_variant": "resnet"},
-            "must be one of baseline, convnext, efficientnet, inverted_se, plain, got 'resnet'",
+            "must be one of baseline, convnext, efficientnet, inverted_se, patches, plain, uhd, got 'resnet'",
         ),
         (
             "model_config",
             {"head_variant": "max"},
-            "must be one of avg, avgmax_mlp, linear, mlp_mixer, transformer, got 'max'",
+            "must be one of anchor, avg, avgmax_mlp, centre, linear, mlp_mixer, query, transformer, got 'max'",
         ),
         ("model_config", {"use_sequence": "gru"}, "must be one of cnn3d, frame_stack, lstm, none, got 'gru'"),
         ("model_config", {"rgb_to_lab": True, "rgb_to_luv": True}, "must name at most one colour space"),

@@ -84,10 +84,10 @@ def command(
     try:
         with _watched(console, start.config.task_kind.metric) as watcher:
             trained = train_and_save(start, corpus, out, diagnostics, watcher)
-        summary, trial = trained.summary, start.config
+        summary = trained.summary
         if summary["test_split"]:
-            predictions, task = out / "test_predictions.csv", trial.task_for(corpus.labels)
-            write_outputs(trained.test_outputs, data, task, trial.model.frames, "test", predictions)
+            predictions = out / "test_predictions.csv"
+            write_outputs(trained.test_outputs, data, trained.task, start.config.model.frames, "test", predictions)
     except KeyboardInterrupt:
         console.print(f"stopped; the same command with --resume goes on from {out / 'checkpoints'}")
         raise

@@ -14,6 +14,7 @@ from typing import NoReturn
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from whc.data import build_report, duplicates, splitting
 from whc.data.build_report import BuildReport
@@ -142,25 +143,35 @@ def _split(items: Sequence[Item], contents: SourceScan, config: BuildConfig, nee
     number = {name: i for i, name in enumerate(names)}
     for item in items:
         counts[number[item.group], contents.strata_names.index(item.source.stratum)] += len(item.frames)
-    groups_of = (counts > 0).sum(0)
-    for name, groups in zip(contents.strata_names, groups_of, strict=True):
-        if needs_every_stratum and groups < len(SPLIT_NAMES):
-            _refuse(f"{groups} groups of {name!r} for {len(SPLIT_NAMES)} splits", contents, config)
-    shares, seed, rows = config.split, config.seed, counts.sum(1, keepdims=True)
-    if needs_every_stratum:
-        splits = splitting.assign(counts, shares, seed)
-        if splits is None:
-            _refuse("groups that hold several classes and cannot be dealt out so", contents, config)
-    else:
-        if len(names) < len(SPLIT_NAMES):
-            rule, next_step = "must hold a group for each split", "make groups smaller (near-duplicates are one group)"
-            raise DataError(problem(str(config.folder), rule, len(names), next_step))
-        # A stratum in fewer groups than there are splits cannot be shared out; its rows count with the others.
-        stratified = np.column_stack([counts[:, groups_of >= len(SPLIT_NAMES)], rows])
-        splits = splitting.assign(stratified, shares, seed)
-        splits = splitting.assign(rows, shares, seed) if splits is None else splits
-        assert splits is not None  # noqa: S101 (three groups can always be dealt to three splits)
+    splits = _dealt_strata(counts, contents, config) if needs_every_stratum else _dealt_rows(counts, config)
     return [replace(item, split=SPLIT_NAMES[splits[number[item.group]]]) for item in items]
+
+
+def _dealt_strata(counts: NDArray[np.int64], contents: SourceScan, config: BuildConfig) -> NDArray[np.int64]:
+    """The split (G,) of each group, by rows (G, S) of each stratum, so that every split has every stratum."""
+    assert config.split is not None  # noqa: S101 (the caller asks for it)
+    for name, groups in zip(contents.strata_names, (counts > 0).sum(0), strict=True):
+        if groups < len(SPLIT_NAMES):
+            _refuse(f"{groups} groups of {name!r} for {len(SPLIT_NAMES)} splits", contents, config)
+    splits = splitting.assign(counts, config.split, config.seed)
+    if splits is None:
+        _refuse("groups that hold several classes and cannot be dealt out so", contents, config)
+    return splits
+
+
+def _dealt_rows(counts: NDArray[np.int64], config: BuildConfig) -> NDArray[np.int64]:
+    """The split (G,) of each group, by rows (G, S) of each stratum, strata in balance as far as they can be."""
+    assert config.split is not None  # noqa: S101 (the caller asks for it)
+    if len(counts) < len(SPLIT_NAMES):
+        rule, next_step = "must hold a group for each split", "make groups smaller (near-duplicates are one group)"
+        raise DataError(problem(str(config.folder), rule, len(counts), next_step))
+    # A stratum in fewer groups than there are splits cannot be shared out; its rows count with the others.
+    shared, rows = counts[:, (counts > 0).sum(0) >= len(SPLIT_NAMES)], counts.sum(1, keepdims=True)
+    splits = splitting.assign(np.column_stack([shared, rows]), config.split, config.seed)
+    if splits is None:  # strata that lie together in large groups
+        splits = splitting.assign(rows, config.split, config.seed)
+    assert splits is not None  # noqa: S101 (three groups can always be dealt to three splits)
+    return splits
 
 
 def _check_strata(items: Sequence[Item], contents: SourceScan, config: BuildConfig) -> None:

@@ -25,6 +25,7 @@ IMAGE_COLUMNS = ("image_bytes", "image")  # of whc, and of Hugging Face
 # Types of times written as text, in the order of the attempts: numbers, then ISO 8601.
 _TIME_TYPES = (pa.float64(), pa.timestamp("us"), pa.timestamp("us", "UTC"))
 _CHUNK_BYTES = 1 << 20
+_FRAME_RATE = "whc.frame_rate"
 
 MAX_UNPACKED_BYTES = 1 << 30  # of a small file; large files may unpack to _MAX_RATIO times their size
 _MAX_RATIO = 100
@@ -74,7 +75,8 @@ def read(paths: Sequence[Path], label_readers: Readers) -> Content:
         label_readers: for each label column, the required type in words, and its reader.
 
     Raises:
-        DataError: a file is missing or corrupt, a column has another type, or the pictures of image_path are missing.
+        DataError: a file is missing or corrupt, a column has another type, or the pictures of image_path are missing;
+            or several files have different frame rates or label names.
     """
     readers = _COLUMN_READERS | dict(label_readers)
     parts = [_read_source(path, readers) for path in paths]
@@ -85,6 +87,7 @@ def read(paths: Sequence[Path], label_readers: Readers) -> Content:
         rule = "all must have the same frame rate"
         next_step = "build them again with the same --fps"
         raise DataError(problem(f"{paths[0]}, {paths[1]}", rule, sorted(map(str, rates)), next_step))
+    _check_metadata(parts, paths)
     return Content(
         columns=pa.concat_tables(
             [_with_distinct_names(part, i) for i, part in enumerate(parts)], promote_options="permissive"
@@ -95,6 +98,16 @@ def read(paths: Sequence[Path], label_readers: Readers) -> Content:
         fingerprint=hashlib.sha256("".join(part.fingerprint for part in parts).encode()).hexdigest()[:16],
         metadata={name: text for part in reversed(parts) for name, text in part.metadata.items()},
     )
+
+
+def _check_metadata(parts: Sequence[Content], paths: Sequence[Path]) -> None:
+    """Refuse data sets that tell different things of their labels, such as what the class numbers stand for."""
+    for key in dict.fromkeys(key for part in parts for key in part.metadata if key != _FRAME_RATE):
+        texts = list(dict.fromkeys(part.metadata[key] for part in parts if key in part.metadata))
+        if len(texts) > 1:
+            rule = f"all must have the same metadata {key}"
+            next_step = "build them again with the same classes in the same order"
+            raise DataError(problem(", ".join(map(str, paths)), rule, texts, next_step))
 
 
 def _with_distinct_names(part: Content, number: int) -> pa.Table:
@@ -339,7 +352,7 @@ def class_labels(numbers: pa.ChunkedArray, names: list[str]) -> pa.ChunkedArray:
 
 
 def _frame_rate(schema: pa.Schema, file: Path) -> float | None:
-    text = (schema.metadata or {}).get(b"whc.frame_rate")
+    text = (schema.metadata or {}).get(_FRAME_RATE.encode())
     if text is None:
         return None
     try:

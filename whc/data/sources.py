@@ -51,11 +51,12 @@ class BuildConfig(Settings):
         Raises:
             UsageError: one of them is given.
         """
-        given = {"--labels": self.label_path, "--classes": self.classes, "--lists": self.lists}
-        for option, value in given.items():
-            if value:
+        labels = (self.label_path,) if self.label_path else ()
+        for option, values in {"--labels": labels, "--classes": self.classes, "--lists": self.lists}.items():
+            if values:
                 rule = "must be left out, as this task's labels are not in files beside the pictures"
-                raise UsageError(problem(option, rule, str(value), "leave it out, or name another task with --task"))
+                next_step = "leave it out, or name another task with --task"
+                raise UsageError(problem(option, rule, ",".join(map(str, values)), next_step))
 
 
 class SkippedFile(BaseModel):

@@ -18,7 +18,7 @@ from torch import Tensor
 from whc.data.preprocess import INTERPOLATION
 from whc.errors import ArtifactError, problem
 from whc.records import first_schema, replacing
-from whc.training.originals import classifiers, whenet
+from whc.training.originals import classifiers, uhd, whenet
 
 CHECKPOINT_SCHEMA = 2  # 2: scores of any task
 # Damaged and forged files have raised each of these.
@@ -96,6 +96,8 @@ def _fields(path: Path) -> dict[str, Any]:
     content = _content(path)
     if not isinstance(content, dict):
         raise _no_checkpoint(path, type(content).__name__)
+    if "schema" not in content and uhd.CHECKPOINT_KEYS <= content.keys():
+        return uhd.translate(content, str(path))
     if "schema" not in content:
         lacking = classifiers.CHECKPOINT_KEYS - content.keys()
         if lacking:

@@ -100,11 +100,15 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Best:
-    """The weights of the epoch with the highest validation score; of equal epochs, the earliest."""
+    """The weights of the epoch with the highest validation score; of equal epochs, the earliest.
+
+    `task_parameters` are those of the task as it is shipped with these weights; None in files of earlier versions.
+    """
 
     epoch: int
     val_score: float
     weights: dict[str, Tensor]
+    task_parameters: dict[str, Any] | None = None
 
 
 def _raw_outputs(network: nn.Module, batches: Batches, split: str) -> Iterator[Tensor]:
@@ -221,7 +225,8 @@ class Trainer:
             self.curve.append(epoch.point)
             if self.best is None or epoch.val_score > self.best.val_score:
                 weights = {name: tensor.detach().cpu().clone() for name, tensor in self.scored.state_dict().items()}
-                self.best = Best(epoch.epoch, epoch.val_score, weights)
+                settled = self._task.settled(epoch.val.outputs, epoch.val.targets)
+                self.best = Best(epoch.epoch, epoch.val_score, weights, settled.config.model_dump(mode="json"))
             yield epoch
 
     def _epoch(self, number: int, on_images: Callable[[int], None]) -> Epoch:

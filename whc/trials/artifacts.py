@@ -65,8 +65,9 @@ def peak_memory_bytes(config: TrialConfig, outputs: int) -> int:
 
 def to_checkpoint(config: TrialConfig, corpus: Corpus, best: loop.Best, study: str = "", trial: str = "") -> Checkpoint:
     """The checkpoint of a trained network."""
+    parameters = config.task.config.model_dump(mode="json") if best.task_parameters is None else best.task_parameters
     return Checkpoint(
-        config=config.resolved(),
+        config=config.resolved() | {"task": {config.task.name: parameters}},
         weights=best.weights,
         labels=list(corpus.labels),
         frame_rate=corpus.frame_rate,

@@ -175,11 +175,11 @@ def _attempt(
         checkpoint.save(replace(saved, progress=training.state()), rung_checkpoint)
         return "waiting", f"after {until} of {config.training.epochs} epochs"
     checkpoint.save(saved, folder / "checkpoint.pt")
-    _, network = restore(saved, "checkpoint.pt")
+    settled, network = restore(saved, "checkpoint.pt")
     artifact = folder / "model.onnx"
-    export(config, network, saved, artifact)
+    export(settled, network, saved, artifact)
     facts["size_bytes"] = artifact.stat().st_size
-    outcome, _ = parity(config, network, artifact, corpus, assignment.runtime, ParityLimits())
+    outcome, _ = parity(settled, network, artifact, corpus, assignment.runtime, ParityLimits())
     return ("finished", "") if outcome.passed else ("failed", str(outcome))
 
 

@@ -65,9 +65,13 @@ class Start:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """What a training gave: the summary, as written to summary.json, and outputs of the test split by row number."""
+    """What a training gave: the summary, as written to summary.json, and outputs of the test split by row number.
+
+    `task` is that of the outputs, as it is shipped.
+    """
 
     summary: dict[str, Any]
+    task: Task
     test_outputs: dict[int, Outputs]
 
 
@@ -194,21 +198,22 @@ class _Pictures:
         is_last = epoch.epoch == self._config.training.epochs
         if is_last or (self._every and epoch.epoch % self._every == 0):
             name, title = f"epoch_{epoch.epoch:04}", f"epoch {epoch.epoch}"
-            self._draw(f"train_{name}", f"train, {title}", epoch.train, None)  # no pictures: augmentation changed them
-            self._draw(f"val_{name}", f"val, {title}", epoch.val, self._noteworthy(epoch.val, "val"))
+            task = self._task.settled(epoch.val.outputs, epoch.val.targets)
+            # Augmentation changed the pictures of train, so that none are shown.
+            self._draw(f"train_{name}", f"train, {title}", task, epoch.train, None)
+            self._draw(f"val_{name}", f"val, {title}", task, epoch.val, self._noteworthy(task, epoch.val, "val"))
 
-    def tested(self, outcome: Outcome, epoch: int) -> None:
+    def tested(self, outcome: Outcome, epoch: int, task: Task) -> None:
         if self._every is not None:
-            self._draw("test", f"test, best epoch {epoch}", outcome, self._noteworthy(outcome, "test"))
+            self._draw("test", f"test, best epoch {epoch}", task, outcome, self._noteworthy(task, outcome, "test"))
 
-    def _noteworthy(self, outcome: Outcome, split: str) -> Image:
-        model, rows = self._config.model, self._task.noteworthy(outcome.outputs, outcome.targets)
+    def _noteworthy(self, task: Task, outcome: Outcome, split: str) -> Image:
+        model, rows = self._config.model, task.noteworthy(outcome.outputs, outcome.targets)
         ends = windows(self._corpus, split, model.frames).index[rows, -1]
         pictures: Image = self._corpus.images[model.image_size][ends]
         return pictures
 
-    def _draw(self, name: str, title: str, outcome: Outcome, pictures: Image | None) -> None:
-        task = self._task
+    def _draw(self, name: str, title: str, task: Task, outcome: Outcome, pictures: Image | None) -> None:
         score = float(task.judge(outcome.outputs, outcome.targets).score())
         path, title = self._folder / f"{name}.png", f"{title}: {task.metric.shown(score)}"
         self._artist.draw(path, title, task, outcome.outputs, outcome.targets, pictures)
@@ -297,15 +302,16 @@ def _floor_remark(config: TrialConfig, corpus: Corpus, val_score: float, val_flo
 
 def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures: _Pictures) -> TrainedRun:
     """Save the best epoch, and score it once on the test split if there is one."""
-    best, config, task = trainer.best, start.config, start.config.task_for(corpus.labels)
+    best, config = trainer.best, start.config
     assert best is not None  # noqa: S101 (there is at least one epoch)
     checkpoint.save(artifacts.to_checkpoint(config, corpus, best), out / "checkpoint.pt")
     network = trainer.scored
     network.load_state_dict(best.weights)
     val, _ = _outcome(network, start, corpus, "val")
+    task = config.task_for(corpus.labels).settled(val.outputs, val.targets)
     test, test_rows = _outcome(network, start, corpus, "test") if corpus.has_test else (None, ())
     if test:
-        pictures.tested(test, best.epoch)
+        pictures.tested(test, best.epoch, task)
     else:
         log.info(task.metric.untested)
     tuned = task.tuned(val.outputs, val.targets)
@@ -328,7 +334,7 @@ def _finish(trainer: Trainer, start: Start, corpus: Corpus, out: Path, pictures:
         "curve": [point.model_dump() for point in trainer.curve],
     }
     records.write_atomic(out / "summary.json", json.dumps(summary, indent=1) + "\n")
-    return TrainedRun(summary, dict(zip(map(int, test_rows), test.outputs, strict=True)) if test else {})
+    return TrainedRun(summary, task, dict(zip(map(int, test_rows), test.outputs, strict=True)) if test else {})
 
 
 def _test_scores(test: Outcome | None, task: Task, tuned: Task | None) -> dict[str, Any]:

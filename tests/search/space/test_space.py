@@ -200,7 +200,8 @@ MODEL = "s.yaml: space.model."
         (
             "model: {head: [avgg]}",
             MODEL
-            + "head: must be one of avg, avgmax_mlp, linear, mlp_mixer, transformer, got 'avgg'; did you mean 'avg'?",
+            + "head: must be one of anchor, avg, avgmax_mlp, centre, linear, mlp_mixer, query, transformer, got 'avgg'; "
+            "did you mean 'avg'?",
         ),
         ("model: {head: {avg: 3}}", MODEL + "head.avg: must be a mapping of its parameters, got 3; write {} for none"),
         (
@@ -369,8 +370,8 @@ RULED = "s.yaml: space.rules: "
         ),
         (
             "model.depth <= 3 where model.backbone is convnxt",
-            "model.backbone: must be one of baseline, convnext, efficientnet, inverted_se, plain, got 'convnxt'; "
-            "did you mean 'convnext'?",
+            "model.backbone: must be one of baseline, convnext, efficientnet, inverted_se, patches, plain, uhd, "
+            "got 'convnxt'; did you mean 'convnext'?",
         ),
         ("model.depth <= 3 where model.depth is four", "model.depth: must be a valid integer, unable to parse string"),
     ],
@@ -445,4 +446,4 @@ def test_shipped_spaces(path: Path) -> None:
 
 
 def test_there_are_shipped_spaces() -> None:
-    assert [path.stem for path in SHIPPED] == ["full", "head_pose", "sequence", "smile", "tiny"]
+    assert [path.stem for path in SHIPPED] == ["full", "head_pose", "person", "sequence", "smile", "tiny"]

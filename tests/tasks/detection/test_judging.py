@@ -364,7 +364,7 @@ def test_details_are_json() -> None:
     outputs, targets = scenes(1, 3)
     told = details(outputs, targets, "abc", 0.5)
     assert told == json.loads(json.dumps(told, allow_nan=False))
-    assert told["ap50"] == pytest.approx(score(outputs, targets), abs=0.3)
+    assert told["ap50"] == float(judge(outputs, targets, 3).score())
     assert told["f1"] == pytest.approx(2 / (1 / told["precision"] + 1 / told["recall"]))
     assert told["true_boxes"] == (targets[..., 4] >= 0).sum()
     assert set(told["ap50_by_label"]) == set(told["precision_at_101_recalls"]) == set("abc")
@@ -445,7 +445,9 @@ def test_a_missing_box_changes_the_answer_and_a_faint_one_does_not() -> None:
     assert disagreement(missing, PAIR, 1e-3)[1].tolist() == [True, False]
     faint = moved(PAIR, 1, 0, -0.02)
     missing[0, 1, 0] = 0
-    assert disagreement(faint, missing, 1e-3) == (0.0, pytest.approx([False, False]))
+    largest, changed = disagreement(faint, missing, 1e-3)
+    assert largest == 0
+    assert not changed.any()
     largest, changed = disagreement(PAIR, moved(PAIR, 0, 2, 0.3), 1e-3)
     assert largest == 0  # the second box has a partner still
     assert changed.tolist() == [True, False]

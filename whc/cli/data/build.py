@@ -41,21 +41,22 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
 @click.option(
     "--split",
     metavar="70/15/15",
-    help="Split the classes of DIR: shares of train, val and test. Splits DIR/train and DIR/val again "
+    help="Split the pictures of DIR: shares of train, val and test. Splits DIR/train and DIR/val again "
     "where there is no DIR/test.",
 )
 @click.option(
     "--group",
     metavar="person|video|REGEX",
-    help="What must not lie in two splits. person: the first folder below the class, else the file name up to its "
-    "first _. video: the folders below the class, else the file name less its number; a clip with --videos. REGEX: "
-    "searched in CLASS/.../file, its first group is the key, such as '/([^/_]+)_'.  [default: each file]",
+    help="What must not lie in two splits. person: the first folder below the class (of DIR, with label files), "
+    "else the file name up to its first _. video: the folders below the class, else the file name less its number; "
+    "a clip with --videos. REGEX: searched in CLASS/.../file, its first group is the key, such as '/([^/_]+)_'.  "
+    "[default: each file]",
 )
 @click.option(
     "--labels",
     metavar="A,B|DIR|FILE.json",
-    help="The classes in order of class_id.  [default: sorted] Or where the label files of pictures are: a folder that "
-    "is there, or a name that ends in .json.  [default: in or beside DIR]",
+    help="The classes in order, counted from 0.  [default: sorted] Or where the label files of pictures are: a folder "
+    "that is there, or a name that ends in .json.  [default: in or beside DIR]",
 )
 @click.option(
     "--classes",
@@ -80,8 +81,8 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
 def command(out: Path, task: str | None, as_json: bool, **options: Any) -> None:
     """Build a data set from folders of pictures or clips, pictures with label files, or a table that names pictures.
 
-    Of exact copies within a class, only one is kept. Pictures that are in two classes are left out. Near-duplicates
-    share a split. With two classes the second is the positive one.
+    Of exact copies with equal labels one is kept, of those with different labels none. Near-duplicates share a split.
+    With two classes the second is the positive one.
     """
     config = _config(**options)
     from whc import tasks
@@ -129,14 +130,19 @@ def _config(
         content = {"fps": DEFAULT_FPS, "min_frames": DEFAULT_MIN_FRAMES} | content
     if split is not None:
         content["split"] = shares(split)
-    content |= _label_content(labels, classes, lists)
+    content |= label_content(labels, classes, lists)
     content |= {"kind": "images" if images else "videos", "folder": images or videos}
     if csv:
         content["csv"] = csv
     return validate(BuildConfig, content, "whc data build")
 
 
-def _label_content(labels: str | None, classes: str | None, lists: tuple[str, ...]) -> dict[str, object]:
+def label_content(labels: str | None, classes: str | None, lists: tuple[str, ...]) -> dict[str, object]:
+    """What `--labels`, `--classes` and `--lists` give, by the fields of `BuildConfig`.
+
+    Raises:
+        UsageError: a name is given twice.
+    """
     content: dict[str, object] = {}
     if labels is not None and (labels.endswith(".json") or _is_folder(Path(labels))):
         content["label_path"] = Path(labels)

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from whc.models.heads import Gives
 
 MIN_VISIBLE = 0.25  # share of a moved box that must still be inside the picture
+LEAST_THRESHOLD = 0.001
 BOX_COLUMNS = ("score", "label", "cx", "cy", "w", "h")
 
 
@@ -200,10 +201,11 @@ class Detection(Task):
         """The same boxes for every picture."""
         return constant.floor(targets, len(self.labels))
 
-    def tuned(self, outputs: Outputs, targets: Targets) -> Self | None:
-        """With the threshold that gives the best F1 of boxes on these pictures; the score does not depend on it."""
+    def settled(self, outputs: Outputs, targets: Targets) -> Self:
+        """With the threshold that gives the best F1 of boxes on these pictures."""
         best = judging.best_threshold(outputs, targets, len(self.labels))
-        return replace(self, config=self._config.model_copy(update={"threshold": best}))
+        below = max(LEAST_THRESHOLD, np.floor(best / LEAST_THRESHOLD) * LEAST_THRESHOLD)  # of a score that rounds off
+        return replace(self, config=self._config.model_copy(update={"threshold": round(float(below), 3)}))
 
     def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
         """Largest difference between boxes of both, and whether one of them has boxes that the other lacks."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from whc.data.split_names import split_named
 from whc.errors import DataError, problem, shown
@@ -30,6 +30,7 @@ SUFFIX = ".json"
 ROBOFLOW_NAME = "_annotations.coco.json"
 ANNOTATIONS_FOLDER = "annotations"
 MAX_BYTES = 1 << 30
+MAX_SIDE = 1_000_000  # pixels of a picture
 
 _RULE = "must be a JSON file of COCO"
 _KEYS = (b'"images"', b'"categories"', b'"annotations"')
@@ -44,8 +45,8 @@ class _Category(BaseModel):
 class _Image(BaseModel):
     id: int | str
     file_name: str
-    width: int | None = None
-    height: int | None = None
+    width: int | None = Field(None, ge=0, le=MAX_SIDE)
+    height: int | None = Field(None, ge=0, le=MAX_SIDE)
 
 
 class _Annotation(BaseModel):
@@ -111,7 +112,7 @@ def read(paths: Sequence[Path], folder: Path, pictures: Sequence[str]) -> Annota
         roots = _roots(source, folder, pictures)
         for image in source.content.images:
             name = _found(image.file_name, roots, is_there, source)
-            where = f"{source.name} image {image.id}"
+            where = f"{source.name} image {_shown(image.id)}"
             if name is None:
                 result.leave_out(where, "no picture", f"{shown(image.file_name)} is not there")
             elif name in homes:
@@ -207,13 +208,18 @@ def _picture(
     size = (image.width, image.height) if image.width and image.height else size_of(path)
     boxes = []
     for number, annotation in enumerate(annotations, 1):
-        given = annotation.id if annotation.id is not None else f"{number} of image {image.id}"
-        place = f"{source.name} annotation {given}"
+        given = number if annotation.id is None else annotation.id
+        of_image = f" of image {_shown(image.id)}" if annotation.id is None else ""
+        place = f"{source.name} annotation {_shown(given)}{of_image}"
         if annotation.iscrowd:
             result.leave_out(place, "crowd", "one box around many")
         else:
             boxes.append(_box(annotation, size, place))
     return Picture(boxes, size, source.split)
+
+
+def _shown(given: int | str) -> str:
+    return shown(given) if isinstance(given, str) and not given.isalnum() else str(given)[:80]
 
 
 def _box(annotation: _Annotation, size: tuple[int, int] | None, place: str) -> Box:
@@ -247,7 +253,7 @@ def _polygons(value: Any) -> Iterator[list[float]]:
 
 
 def _numbers(value: Any) -> list[float]:
-    """Numbers of a list; none where it holds anything else."""
-    if not isinstance(value, list) or not all(isinstance(one, int | float) for one in value):
+    """Numbers of a list that may be pixels; none where it holds anything else."""
+    if not isinstance(value, list) or not all(isinstance(one, int | float) and abs(one) <= MAX_SIDE for one in value):
         return []
     return [float(one) for one in value]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from whc.data.dataset import MAX_UNREADABLE
 from whc.data.sources import BuildConfig, SkippedFile, SourceFile, SourceScan
-from whc.errors import DataError, UsageError, problem
+from whc.errors import DataError, UsageError, problem, shown
 from whc.tasks.detection import listing, rows
 from whc.tasks.detection.annotations import Annotations, Box, ClassKey
 from whc.tasks.detection.folder import LabelledFolder
@@ -21,7 +21,7 @@ MAX_NAMED = 5  # classes in a note
 
 def claims(config: BuildConfig) -> bool:
     """Whether pictures with label files are asked for, or lie in the folder."""
-    if config.kind != "images" or config.csv is not None:
+    if config.kind != "images" or config.csv is not None or config.labels is not None:
         return False
     if config.label_path is not None or config.lists or config.classes is not None:
         return True
@@ -88,9 +88,7 @@ def _boxes(
     """Boxes of each picture as numbers, of the classes asked for; sets the labels of the result."""
     keys = {box.key for boxes in boxes_of.values() for box in boxes if not box.fault}
     known = _known_classes(keys, config.classes) if found.classes is None else found.classes
-    classes = (
-        dict(zip(known, range(len(known)), strict=True)) if config.classes is None else _kept(known, config.classes)
-    )
+    classes = _kept(known, config.classes)
     result.labels = tuple(known[key] for key in classes)
     others = known.keys() - classes.keys()
     pairs = [(name, box) for name, boxes in boxes_of.items() for box in boxes if box.fault or box.key not in others]
@@ -98,24 +96,38 @@ def _boxes(
         raise DataError(f"{config.folder}: must have boxes, got none in {len(boxes_of)} pictures; check the labels")
     if dropped := sum(map(len, boxes_of.values())) - len(pairs):
         result.notes.append(f"boxes of classes that --classes does not name: {dropped}")
-    numbers = _as_kept([(*box.shares, classes.get(box.key, -1)) for _, box in pairs])
-    faults = _faults([box for _, box in pairs], numbers, len(result.labels))
-    _check_faults([box for _, box in pairs], numbers, faults, config, result)
-    inside = _clipped(numbers, [not fault for fault in faults], result)
-    boxes: dict[str, list[list[float]]] = {name: [] for name in boxes_of}
-    repeated = 0
-    for (name, _), fault, row in zip(pairs, faults, inside.astype(np.float32).tolist(), strict=True):
-        if not fault and row in boxes[name]:
-            repeated += 1
-        elif not fault:
-            boxes[name].append(row)
-    if repeated:
-        result.notes.append(f"boxes that a picture has twice, of which one was taken: {repeated}")
-    absent = [label for i, label in enumerate(result.labels) if not (numbers[:, 4] == i).any()]
+    boxes = [box for _, box in pairs]
+    numbers = _as_kept([(*box.shares, classes.get(box.key, -1)) for box in boxes])
+    faults = _faults(boxes, numbers, len(result.labels))
+    _check_faults(boxes, numbers, faults, config, result)
+    is_right = np.array([not fault for fault in faults])
+    kept = _clipped(numbers[is_right], result)
+    _tell_absent(kept, result)
+    names = [name for (name, _), fault in zip(pairs, faults, strict=True) if not fault]
+    return _by_picture(boxes_of, names, kept, result)
+
+
+def _tell_absent(boxes: NDArray[np.float64], result: SourceScan) -> None:
+    absent = [label for i, label in enumerate(result.labels) if not (boxes[:, 4] == i).any()]
     if absent:
         some = ", ".join(absent[:MAX_NAMED]) + (" ..." if len(absent) > MAX_NAMED else "")
         result.notes.append(f"classes without a box: {len(absent)} ({some}); --classes keeps those that are named")
-    return boxes
+
+
+def _by_picture(
+    pictures: Iterable[str], names: Sequence[str], boxes: NDArray[np.float64], result: SourceScan
+) -> dict[str, list[list[float]]]:
+    """Boxes (M, 5) by the picture that each is of, without those that are there already."""
+    found: dict[str, list[list[float]]] = {name: [] for name in pictures}
+    repeated = 0
+    for name, box in zip(names, boxes.astype(np.float32).tolist(), strict=True):
+        if box in found[name]:
+            repeated += 1
+        else:
+            found[name].append(box)
+    if repeated:
+        result.notes.append(f"boxes that a picture has twice, of which one was taken: {repeated}")
+    return found
 
 
 def _as_kept(boxes: Sequence[tuple[float, ...]]) -> NDArray[np.float64]:
@@ -133,8 +145,10 @@ def _known_classes(keys: set[ClassKey], wanted: Sequence[str] | None) -> dict[Cl
     return dict(enumerate([*names, *rows.unnamed(count)[len(names) :]]))
 
 
-def _kept(known: Mapping[ClassKey, str], wanted: Sequence[str]) -> dict[ClassKey, int]:
-    """The new number of each class that is kept, by its name or its number in the files."""
+def _kept(known: Mapping[ClassKey, str], wanted: Sequence[str] | None) -> dict[ClassKey, int]:
+    """The new number of each class that is kept, by its name or its number in the files; None keeps all."""
+    if wanted is None:
+        return {key: number for number, key in enumerate(known)}
     kept: dict[ClassKey, int] = {}
     for name in wanted:
         named = [key for key, label in known.items() if label == name]
@@ -151,7 +165,7 @@ def _faults(boxes: Sequence[Box], numbers: NDArray[np.float64], classes: int) ->
     found = []
     for box, row, fault in zip(boxes, numbers, rows.faults(numbers, classes), strict=True):
         got = box.key if fault == rows.FAULTS[3] else [round(value, 6) for value in row[:4].tolist()]
-        found.append(box.fault or (fault and f"{fault}, got {got}"))
+        found.append(box.fault or (fault and f"{fault}, got {shown(got)}"))
     return found
 
 
@@ -176,17 +190,17 @@ def _check_faults(
         result.left_out.append(SkippedFile(name=boxes[i].place, reason="bad box", detail=faults[i]))
 
 
-def _clipped(numbers: NDArray[np.float64], is_right: Sequence[bool], result: SourceScan) -> NDArray[np.float64]:
+def _clipped(boxes: NDArray[np.float64], result: SourceScan) -> NDArray[np.float64]:
     """Boxes (M, 5), those that hang over the edge of their picture cut off there; others as they are."""
-    centre, size = numbers[:, :2], numbers[:, 2:4]
+    centre, size = boxes[:, :2], boxes[:, 2:4]
     low, high = centre - size / 2, centre + size / 2
-    hangs_over = ((low < -rows.TOLERANCE) | (high > 1 + rows.TOLERANCE)).any(1) & np.array(is_right, bool)
+    hangs_over = np.asarray(((low < -rows.TOLERANCE) | (high > 1 + rows.TOLERANCE)).any(1))
     low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
     hangs_over &= (high > low).all(1)
-    cut = np.column_stack([(low + high) / 2, high - low, numbers[:, 4:]])
     if hangs_over.any():
         result.notes.append(f"boxes that hang over the edge of their picture, cut off there: {int(hangs_over.sum())}")
-    return np.where(hangs_over[:, None], cut, numbers)
+    cut = np.column_stack([(low + high) / 2, high - low, boxes[:, 4:]])
+    return np.where(hangs_over[:, None], cut, boxes)
 
 
 def _source(

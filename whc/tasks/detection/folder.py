@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Self
 
 from whc.data.sources import SkippedFile
@@ -25,7 +26,7 @@ _LOOKS_LIKE_LABELS: Mapping[str, Callable[[Path], bool]] = {
 
 @dataclass(frozen=True)
 class LabelledFolder:
-    """Names of all files below a folder, and of those that are pictures; `label_path` is where labels lie, if told.
+    """Names of all files below a folder; `label_path` is where labels lie, if told.
 
     A picture's labels lie beside it, or in the folder of labels (`labels`) beside the last folder of pictures
     (`images`) in its path. Paths are text, as there may be many.
@@ -33,14 +34,17 @@ class LabelledFolder:
 
     root: Path
     names: Sequence[str]
-    pictures: Sequence[str]
     label_path: Path | None
 
     @classmethod
     def listed(cls, root: Path, label_path: Path | None, left_out: list[SkippedFile]) -> Self:
         """List a folder; what cannot be looked at is added to `left_out`."""
-        names = listing.names_below(root, left_out)
-        return cls(root, names, listing.pictures_among(root, names), label_path)
+        return cls(root, listing.names_below(root, left_out), label_path)
+
+    @cached_property
+    def pictures(self) -> list[str]:
+        """Names of those files that are pictures."""
+        return listing.pictures_among(self.root, self.names)
 
     def annotations(self) -> Annotations:
         """What the label files say.
@@ -125,6 +129,11 @@ class LabelledFolder:
                     found[suffix][name] = path
         return found
 
+    @cached_property
+    def _stems(self) -> Counter[str]:
+        """Names of pictures without folders and suffixes, counted."""
+        return Counter(PurePosixPath(name).stem for name in self.pictures)
+
     def _places(self, name: str, suffix: str) -> Iterator[str]:
         folders, slash, file = name.rpartition("/")
         path = f"{folders}{slash}{file.rpartition('.')[0] or file}{suffix}"
@@ -134,7 +143,8 @@ class LabelledFolder:
             return
         yield f"{self.label_path}/{path}"
         yield f"{self.label_path}/" + "/".join(part for part in path.split("/") if part not in listing.PICTURE_FOLDERS)
-        yield f"{self.label_path}/{path.rpartition('/')[2]}"
+        if self._stems[PurePosixPath(path).stem] == 1:
+            yield f"{self.label_path}/{path.rpartition('/')[2]}"
 
     def _name_files(self) -> list[Path]:
         """Files that may name the classes: with the labels, with the pictures, or in the folder above `images`."""
@@ -149,11 +159,10 @@ class LabelledFolder:
 
     def _tell_unused(self, suffix: str, found: Annotations) -> None:
         """Tell label files without a picture; of pictures whose labels lie elsewhere, only where there are such."""
-        stems = {Path(name).stem for name in self.pictures}
         elsewhere: set[str] = set()
         for text in set(self._candidates[suffix]) - set(self._files[suffix].values()):
             path = Path(text)
-            if path.stem in stems:
+            if path.stem in self._stems:
                 elsewhere.add(self._shown(path.parent))
             elif _LOOKS_LIKE_LABELS[suffix](path) or not path.stat().st_size:
                 found.leave_out(self._shown(path), "no picture", "labels without a picture of their name")

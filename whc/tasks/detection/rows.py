@@ -110,8 +110,8 @@ def faults(boxes: NDArray[np.floating], classes: int) -> list[str]:
 
 
 def are_pixels(boxes: NDArray[np.floating]) -> bool:
-    """Whether boxes (M, 5) look like pixels: most reach beyond 1."""
-    return len(boxes) > 0 and float((boxes[:, :4] > 1 + TOLERANCE).any(1).mean()) > 0.5
+    """Whether boxes (M, 5) look like pixels: most have several values beyond 1."""
+    return len(boxes) > 0 and float(((boxes[:, :4] > 1 + TOLERANCE).sum(1) > 1).mean()) > 0.5
 
 
 def pixels_problem(where: str, box: NDArray[np.floating]) -> str:

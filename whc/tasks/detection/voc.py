@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
@@ -11,6 +12,7 @@ from whc.tasks.detection.annotations import NO_SHARES, Annotations, Box, Picture
 
 SUFFIX = ".xml"
 MAX_BYTES = 4 << 20
+MAX_SIDE = 1_000_000  # pixels of a picture
 
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -79,9 +81,9 @@ def _parsed(path: Path) -> ElementTree.Element:
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:
     """Width and height in pixels; None where they are not told."""
     width, height = (_number(root.findtext(f"size/{side}")) for side in ("width", "height"))
-    return (
-        (int(width), int(height)) if width and height and 1 <= min(width, height) <= max(width, height) < 1e6 else None
-    )
+    if width is None or height is None or not 1 <= min(width, height) <= max(width, height) <= MAX_SIDE:
+        return None
+    return int(width), int(height)
 
 
 def _box(element: ElementTree.Element, size: tuple[int, int] | None, place: str) -> Box:
@@ -100,6 +102,7 @@ def _box(element: ElementTree.Element, size: tuple[int, int] | None, place: str)
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text or "")
+        number = float(text or "")
     except ValueError:
         return None
+    return number if math.isfinite(number) else None

@@ -114,4 +114,4 @@ def _names_in_yaml(path: Path) -> dict[ClassKey, str]:
     if not is_map or not all(type(name) in (str, int) for name in names.values()):
         rule = "must be a list of names, or a map from class numbers to names"
         raise DataError(problem(f"{path}: names", rule, names, "write names: ['yes', 'no']"))
-    return {key: str(names[key]).strip() for key in sorted(names)}
+    return {key: " ".join(str(names[key]).split()) for key in sorted(names)}

@@ -18,6 +18,7 @@ removed. What they don't hold is as UHD's defaults have it: pictures of 64x64, 4
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -32,6 +33,7 @@ from whc.models.assemble import ModelConfig, shapes
 CHECKPOINT_KEYS = frozenset({"model", "arch", "classes"})
 ORIGINAL_INTERPOLATION = "bilinear_antialias"
 THRESHOLD, MAX_BOXES = 0.3, 50
+_HEADS = 4  # of attention
 _DEPTH = 3  # blocks of the CNN, and of the pyramid
 _NMS_IOU = 0.5
 _INTERPOLATIONS = {"torch_bilinear": "bilinear", "opencv_inter_linear": "bilinear"}
@@ -55,6 +57,9 @@ _BLOCKS = {"stage1": "backbone.features.0", "stage2": "backbone.features.1", "st
 }
 _BLOCK_PARTS = {"dw": "0", "pw": "1", "bn": "2"}
 _JOINED = {"head.layers.1": ("head_hm", "head_off", "head_wh"), "head.output": ("class_head", "box_head")}
+
+
+log = logging.getLogger(__name__)
 
 
 class _OriginalFile(BaseModel):
@@ -115,6 +120,7 @@ def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
     if got != expected:
         wrong = min(dict(got.items() ^ expected.items()))
         raise refusal("model", f"must have {wrong} of shape {expected.get(wrong)}", got.get(wrong))
+    _tell_defaults(file, source)
     return {
         "config": {"task": {"detection": {"max_boxes": _max_boxes(file), "threshold": THRESHOLD}}, "model": model},
         "weights": weights,
@@ -126,6 +132,14 @@ def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
         "val_score": file.best_map,
         "interpolation": _INTERPOLATIONS[file.resize_mode] if file.resize_mode else ORIGINAL_INTERPOLATION,
     }
+
+
+def _tell_defaults(file: _OriginalFile, source: str) -> None:
+    """Say what the file does not hold, as another value would give other boxes."""
+    taken = [] if "img_size" in file.model_fields_set else ["pictures of {}x{} pixels".format(*file.img_size)]
+    taken += [f"{_HEADS} attention heads"] if file.arch == "transformer" else []
+    if taken:
+        log.warning("%s: does not hold all of its network; taken as UHD's default: %s", source, ", ".join(taken))
 
 
 def _cnn(file: _OriginalFile) -> dict[str, Any]:
@@ -160,6 +174,7 @@ def _transformer(file: _OriginalFile) -> dict[str, Any]:
     queries, channels = file.weights["query_embed.weight"].shape
     query = {
         "queries": queries,
+        "heads": _HEADS,
         "layers": len({name.split(".")[2] for name in file.weights if name.startswith("encoder.layers.")}),
         "ff": len(file.weights["encoder.layers.0.linear1.weight"]),
         "levels": 1 + _DEPTH if file.use_fpn else 1,
