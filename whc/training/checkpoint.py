@@ -96,7 +96,7 @@ def _fields(path: Path) -> dict[str, Any]:
     content = _content(path)
     if not isinstance(content, dict):
         raise _no_checkpoint(path, type(content).__name__)
-    if "schema" not in content and uhd.CHECKPOINT_KEYS <= content.keys():
+    if "schema" not in content and content.keys() >= uhd.CHECKPOINT_KEYS:
         return uhd.translate(content, str(path))
     if "schema" not in content:
         lacking = classifiers.CHECKPOINT_KEYS - content.keys()

@@ -199,9 +199,8 @@ MODEL = "s.yaml: space.model."
         ("model: {head: [avg, avg]}", MODEL + "head: must not list a choice twice, got ['avg', 'avg']; remove the rep"),
         (
             "model: {head: [avgg]}",
-            MODEL
-            + "head: must be one of anchor, avg, avgmax_mlp, centre, linear, mlp_mixer, query, transformer, got 'avgg'; "
-            "did you mean 'avg'?",
+            MODEL + "head: must be one of anchor, avg, avgmax_mlp, centre, linear, mlp_mixer, query, transformer, "
+            "got 'avgg'; did you mean 'avg'?",
         ),
         ("model: {head: {avg: 3}}", MODEL + "head.avg: must be a mapping of its parameters, got 3; write {} for none"),
         (
