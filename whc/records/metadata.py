@@ -19,8 +19,9 @@ from whc.records.files import RECORD_SCHEMA, Record
 class CropRule(BaseModel):
     """How crops are cut around a detector's boxes.
 
-    `scale` is the crop's side over the box's longer side. `offset_x` and `offset_y` are how far the crop's centre lies
-    to the right of the box's centre, and below it, in shares of that side. `detector` names what found the boxes.
+    The smallest crop of the width over height `aspect` that covers a box has scale 1. `scale` is the crop's side over
+    the side of that one. `offset_x` and `offset_y` are how far the crop's centre lies to the right of the box's centre,
+    and below it, in shares of the smallest crop's width and height. `detector` names what found the boxes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +30,7 @@ class CropRule(BaseModel):
     scale: float = Field(1.0, gt=0, le=4)
     offset_x: float = Field(0.0, ge=-2, le=2)
     offset_y: float = Field(0.0, ge=-2, le=2)
+    aspect: float = Field(1.0, gt=0.01, lt=100)
 
 
 class ModelMetadata(Record):

@@ -22,9 +22,9 @@ MAX_LOGIT = 100.0
 
 
 class Config(PluginConfig):
-    """`threshold`: least score of a face."""
+    """`least_score`: that of a face."""
 
-    threshold: float = Field(0.7, gt=0, lt=1)
+    least_score: float = Field(0.7, gt=0, lt=1)
 
 
 def reads(form: Form) -> bool:
@@ -42,7 +42,7 @@ def load(form: Form | None, config: Config, settings: Settings) -> Detector:
     """
     assert form is not None  # noqa: S101 (NEEDS_FILE)
     run = network.load(form, settings)
-    return Detector(str(form.path), "face", partial(_find, run, _cell_centres(), config.threshold))
+    return Detector(str(form.path), "face", partial(_find, run, _cell_centres(), config.least_score))
 
 
 def _cell_centres() -> NDArray[np.float64]:
@@ -55,7 +55,7 @@ def _cell_centres() -> NDArray[np.float64]:
     return np.concatenate(centres)
 
 
-def _find(run: network.Run, centres: NDArray[np.float64], threshold: float, picture: Image) -> Boxes:
+def _find(run: network.Run, centres: NDArray[np.float64], least_score: float, picture: Image) -> Boxes:
     height, width = picture.shape[:2]
     side = max(height, width)
     down, across = (side - height) // 2, (side - width) // 2
@@ -68,7 +68,7 @@ def _find(run: network.Run, centres: NDArray[np.float64], threshold: float, pict
     logits = np.concatenate([outputs[count, 1] for count in counts])[:, 0]
     numbers = np.concatenate([outputs[count, 16] for count in counts]) / SIDE
     scores = 1 / (1 + np.exp(-np.clip(logits, -MAX_LOGIT, MAX_LOGIT)))
-    is_face = scores >= threshold
+    is_face = scores >= least_score
     pixel_boxes = np.column_stack([centres + numbers[:, :2], numbers[:, 2:4]])[is_face] * side
     boxes = (pixel_boxes - (across, down, 0, 0)) / (width, height, width, height)
     return best_boxes(np.column_stack([scores[is_face], boxes]), MAX_OVERLAP)

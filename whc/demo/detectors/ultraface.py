@@ -25,9 +25,9 @@ CENTRE_SCALE, SIDE_SCALE = 0.1, 0.2  # of the differences
 
 
 class Config(PluginConfig):
-    """`threshold`: least score of a face."""
+    """`least_score`: that of a face."""
 
-    threshold: float = Field(0.7, gt=0, lt=1)
+    least_score: float = Field(0.7, gt=0, lt=1)
 
 
 def reads(form: Form) -> bool:
@@ -54,7 +54,7 @@ def load(form: Form | None, config: Config, settings: Settings) -> Detector:
     if fixed is not None and len(fixed) != len(black):
         rule = "must have its boxes as corners, or as differences from UltraFace's"
         raise ArtifactError(problem(str(form.path), rule, f"{len(black)} boxes", "choose another detector"))
-    return Detector(str(form.path), "face", partial(_find, run, (height, width), fixed, config.threshold))
+    return Detector(str(form.path), "face", partial(_find, run, (height, width), fixed, config.least_score))
 
 
 def _fixed_boxes(height: int, width: int) -> NDArray[np.float64]:
@@ -70,11 +70,11 @@ def _fixed_boxes(height: int, width: int) -> NDArray[np.float64]:
 
 
 def _find(
-    run: network.Run, size: tuple[int, int], fixed: NDArray[np.float64] | None, threshold: float, picture: Image
+    run: network.Run, size: tuple[int, int], fixed: NDArray[np.float64] | None, least_score: float, picture: Image
 ) -> Boxes:
     pixels = (resize(picture, *size).astype(np.float32) - 127) / 128
     scores, numbers = (output[0].astype(np.float64) for output in run(pixels.transpose(2, 0, 1)[None]))
-    is_face = scores[:, 1] >= threshold
+    is_face = scores[:, 1] >= least_score
     first, last = numbers[is_face, :2], numbers[is_face, 2:]
     if fixed is None:
         centres, sides = (first + last) / 2, last - first

@@ -19,7 +19,7 @@ MAX_OVERLAP = 0.7  # of boxes of several classes around one object
 
 
 class Config(PluginConfig):
-    """No parameters: the file holds its threshold."""
+    """No parameters: the file says which boxes count."""
 
 
 def reads(form: Form) -> bool:

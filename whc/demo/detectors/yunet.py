@@ -22,10 +22,10 @@ MIN_SIDE_PIXELS = 32
 
 
 class Config(PluginConfig):
-    """`longest_side`: pixels to which a larger picture is shrunk. `threshold`: least score of a face."""
+    """`longest_side`: pixels to which a larger picture is shrunk. `least_score`: that of a face."""
 
     longest_side: int = Field(480, ge=32)
-    threshold: float = Field(0.6, gt=0, lt=1)
+    least_score: float = Field(0.6, gt=0, lt=1)
 
 
 def reads(form: Form) -> bool:
@@ -42,7 +42,7 @@ def load(form: Form | None, config: Config, settings: Settings) -> Detector:
     del settings
     assert form is not None  # noqa: S101 (NEEDS_FILE)
     try:
-        network = cv2.FaceDetectorYN.create(str(form.path), "", (MIN_SIDE_PIXELS, MIN_SIDE_PIXELS), config.threshold)
+        network = cv2.FaceDetectorYN.create(str(form.path), "", (MIN_SIDE_PIXELS, MIN_SIDE_PIXELS), config.least_score)
         find = partial(_find, network, config)
         find(np.zeros((MIN_SIDE_PIXELS, MIN_SIDE_PIXELS, 3), np.uint8))
     except cv2.error as error:
