@@ -23,4 +23,3 @@ def overlaps(ours: Boxes, theirs: Boxes) -> NDArray[np.float64]:
     common = sides[..., 0] * sides[..., 1]
     union = areas(ours)[..., :, None] + areas(theirs)[..., None, :] - common
     return np.asarray(common / np.where(union > 0, union, 1))
-

@@ -103,7 +103,9 @@ def draw(picture: Image, caption: Caption, canvas: Size, marks: Sequence[Mark] =
         _draw_mark(drawing, mark, frame, line)
     if caption.warning:
         strip = _darkened(drawing[: round(1.1 * line)])
-        _write(strip, caption.warning, (line // 2, round(0.75 * line)), canvas[1] - line, _Ink(0.6 * line, _AMBER_COLOUR))
+        _write(
+            strip, caption.warning, (line // 2, round(0.75 * line)), canvas[1] - line, _Ink(0.6 * line, _AMBER_COLOUR)
+        )
     _draw_panel(_darkened(drawing[canvas[0] - round(2.8 * line) :]), caption, line)
     return drawing
 

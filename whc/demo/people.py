@@ -41,6 +41,13 @@ class Sighting(NamedTuple):
     found: Found | None
 
 
+class Finder(NamedTuple):
+    """What finds the crops that the model sees, and their margin as `margin_rule` reads it; None: as the model says."""
+
+    detector: Detector
+    margin: str | None = None
+
+
 class Look(NamedTuple):
     """How people are found: the detector, how the crops around its boxes are cut, and what the user must know of it."""
 
@@ -49,18 +56,13 @@ class Look(NamedTuple):
     note: str = ""
 
 
-def look_for(model: LoadedModel, detector: Detector, margin: str | None) -> Look:
+def look_for(model: LoadedModel, finder: Finder) -> Look:
     """How a model looks at what a detector finds: at crops such as those that it learnt, as far as it knows them.
-
-    Args:
-        model: the model that sees the crops.
-        detector: what finds boxes.
-        margin: as `whc.data.cropping.margin_rule` reads it; None: as the model's file says, else the default.
 
     Raises:
         UsageError: the model finds boxes itself, or the margin is wrong.
     """
-    metadata = model.metadata
+    metadata, (detector, margin) = model.metadata, finder
     if not sees_crops(model):
         rule, next_step = "must say something of each box, not find boxes itself", "leave out --detect, or swap the two"
         raise UsageError(problem(f"--model: {model.path}", rule, f"task {metadata.task}", next_step))

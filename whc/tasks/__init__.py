@@ -327,7 +327,7 @@ class Task(ABC):
         """One output as it is drawn on its picture."""
 
     def found_boxes(self, output: Outputs) -> Outputs:
-        """The boxes that are drawn for one output, (M, 6): score, class, cx, cy, w, h; none if the task has no boxes."""
+        """The boxes that are drawn for one output, (M, 6): score, class, cx, cy, w, h; a task may have none."""
         del output
         return np.empty((0, 6))
 

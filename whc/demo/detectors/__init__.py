@@ -1,8 +1,8 @@
 """Detectors: one file each. A detector finds the boxes whose crops a model classifies.
 
-A file defines `Config`, `NEEDS_FILE`, `FORM` (in words), `reads(form) -> bool` (whether an ONNX file is of its form) and
-`load(form, config, settings) -> Detector`. A detector that needs no file is chosen by its plug-in's name, and gets no
-form; the others are chosen by the inputs and outputs of their ONNX file.
+A file defines `Config`, `NEEDS_FILE`, `FORM` (in words), `reads(form) -> bool` (whether an ONNX file is of its form)
+and `load(form, config, settings) -> Detector`. A detector that needs no file is chosen by its plug-in's name, and gets
+no form; the others are chosen by the inputs and outputs of their ONNX file.
 """
 
 from __future__ import annotations

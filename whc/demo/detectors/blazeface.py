@@ -59,9 +59,7 @@ def _find(run: network.Run, centres: NDArray[np.float64], least_score: float, pi
     height, width = picture.shape[:2]
     side = max(height, width)
     down, across = (side - height) // 2, (side - width) // 2
-    square = cv2.copyMakeBorder(
-        picture, down, side - height - down, across, side - width - across, cv2.BORDER_CONSTANT
-    )
+    square = cv2.copyMakeBorder(picture, down, side - height - down, across, side - width - across, cv2.BORDER_CONSTANT)
     pixels = resize(np.asarray(square, np.uint8), SIDE, SIDE).astype(np.float32) / 127.5 - 1
     outputs = {output.shape[1:]: output[0].astype(np.float64) for output in run(pixels[None])}
     counts = [cells * cells * boxes for cells, boxes in GRIDS]

@@ -74,7 +74,7 @@ def load(form: Form | None, config: Config, settings: Settings) -> Detector:
 
 
 def _classifier(file: str) -> cv2.CascadeClassifier:
-    path = Path(cv2.data.haarcascades, file)
+    path = Path(cv2.__file__).with_name("data") / file
     cascade = cv2.CascadeClassifier(str(path)) if path.is_file() else None
     if cascade is None or cascade.empty():
         raise ArtifactError(f"--detect face: must find OpenCV's {path}, got none; install opencv-python 4")

@@ -72,7 +72,7 @@ def _fixed_boxes(height: int, width: int) -> NDArray[np.float64]:
 def _find(
     run: network.Run, size: tuple[int, int], fixed: NDArray[np.float64] | None, least_score: float, picture: Image
 ) -> Boxes:
-    pixels = (resize(picture, *size).astype(np.float32) - 127) / 128
+    pixels = (resize(picture, *size).astype(np.float32) - np.float32(127)) / np.float32(128)
     scores, numbers = (output[0].astype(np.float64) for output in run(pixels.transpose(2, 0, 1)[None]))
     is_face = scores[:, 1] >= least_score
     first, last = numbers[is_face, :2], numbers[is_face, 2:]
