@@ -8,6 +8,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -197,8 +198,9 @@ def detector(
                 raise UsageError(problem(option, "must come with --detect", value, "name a detector with --detect"))
         return None
     source = name if name in detectors.built_in_names() else str(exported(model_file(name), "--detect"))
+    shown_name = Path(name).name if Path(name).suffix.lower() == ".onnx" else name
     settings = detectors.Settings(label, threads) if wait_s is None else detectors.Settings(label, threads, wait_s)
-    return detectors.load(source, settings)
+    return replace(detectors.load(source, settings), name=shown_name)
 
 
 def exported(path: Path, option: str) -> Path:

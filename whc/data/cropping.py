@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from whc.data.preprocess import Image, resize
 from whc.errors import UsageError, problem
@@ -30,14 +30,6 @@ class Followed(Protocol):
 
     def __call__(self, picture: Image, seconds: float) -> Sequence[tuple[int, Sequence[float]]]:
         """Each person's identity, and its box (cx, cy, w, h in shares of the picture)."""
-
-
-@dataclass(frozen=True)
-class CropSource:
-    """How to cut a clip into crops of people: `follow` begins a clip, `rule` says how crops lie around boxes."""
-
-    follow: Callable[[], Followed]
-    rule: CropRule
 
 
 def margin_rule(text: str | None, detector: str, aspect: float = 1.0) -> CropRule:
@@ -109,13 +101,14 @@ def cut(picture: Image, edges: Edges) -> Image:
     return np.asarray(padded[: bottom - top, : right - left], np.uint8)
 
 
-@dataclass(frozen=True)
-class CropMeasure:
+class CropMeasure(BaseModel):
     """How the crops of a data set lie around a detector's boxes.
 
     `rule` has the medians over the `found` of `looked` crops in which the detector finds something; None if it finds
-    something in fewer than MIN_FOUND. `spread` is half the distance of the quartiles of the scale.
+    something in fewer than MIN_FOUND. `spread` is half the distance between the quartiles of the scale.
     """
+
+    model_config = ConfigDict(frozen=True)
 
     looked: int
     found: int
@@ -142,12 +135,13 @@ def measure(crops: Iterable[Image], find: Find, detector: str) -> CropMeasure:
             nearest = boxes[np.abs(boxes[:, 1:3] - 0.5).max(1).argmin(), 1:]
             rows.append(_placed(nearest, (canvas.shape[0], canvas.shape[1]), large.shape[1] / large.shape[0]))
     if len(rows) < MIN_FOUND:
-        return CropMeasure(looked, len(rows), None, 0.0)
+        return CropMeasure(looked=looked, found=len(rows), rule=None, spread=0.0)
     medians = np.median(rows, axis=0).clip((0.01, -MAX_OFFSET, -MAX_OFFSET, 0.02), (4, MAX_OFFSET, MAX_OFFSET, 50))
     scale, right, down, aspect = medians.round(3).tolist()
     quartiles = np.quantile([row[0] for row in rows], (0.25, 0.75))
     rule = CropRule(detector=detector, scale=scale, offset_x=right, offset_y=down, aspect=aspect)
-    return CropMeasure(looked, len(rows), rule, float(quartiles[1] - quartiles[0]) / 2)
+    spread = float(quartiles[1] - quartiles[0]) / 2
+    return CropMeasure(looked=looked, found=len(rows), rule=rule, spread=spread)
 
 
 def _placed(box: NDArray[np.float64], canvas: tuple[int, int], aspect: float) -> tuple[float, float, float, float]:

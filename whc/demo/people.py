@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Lock
 from typing import NamedTuple
 
-from whc.data.cropping import DEFAULT_MARGIN, CropSource, Edges, Followed, crop_edges, cut, margin_rule
+from whc.data.cropping import DEFAULT_MARGIN, Edges, Followed, crop_edges, cut, margin_rule
 from whc.data.preprocess import Image
-from whc.demo.detectors import Detector
+from whc.demo.detectors import Boxes, Detector
 from whc.demo.model import LoadedModel, Verdict
 from whc.demo.regions import WHOLE_FRAME, Region
 from whc.demo.tracking import MEMORY_SECONDS, Tracker
@@ -98,14 +100,24 @@ class People:
         return [Found(who, score, tuple(box)) for who, (score, *box) in zip(identities, boxes.tolist(), strict=True)]
 
 
-def crop_source(look: Look, fps: float) -> CropSource:
-    """How `whc data build` cuts crops: as the demo does, from frames at `fps` frames a second."""
+def followers(detector: Detector, fps: float) -> Callable[[], Followed]:
+    """What follows the people of clips for `whc data build`, as the demo does, in frames at `fps` frames a second.
+
+    Clips may be read by several threads; the detector works for one at a time.
+    """
+    lock = Lock()
+    one_by_one = replace(detector, find=partial(_locked, lock, detector))
 
     def follow() -> Followed:
-        people = People(look.detector, fps)
+        people = People(one_by_one, fps)
         return lambda picture, seconds: [(found.identity, found.box) for found in people.find(picture, seconds)]
 
-    return CropSource(follow, look.rule)
+    return follow
+
+
+def _locked(lock: Lock, detector: Detector, picture: Image) -> Boxes:
+    with lock:
+        return detector.find(picture)
 
 
 Watch = Callable[[Image, float], list[Sighting]]

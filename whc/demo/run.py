@@ -108,7 +108,7 @@ def _results(model: LoadedModel, stream: Source, view: Region | Look, canvas: ov
 def _mark(model: LoadedModel, sighting: Sighting) -> Mark:
     reading = None if sighting.verdict is None else model.task.reading(sighting.verdict.output)
     title = (reading or overlay.WARMING_UP).title
-    return Mark(sighting.edges, reading, f"{sighting.found.identity} {title}" if sighting.found else "")
+    return Mark(sighting.edges, reading, f"#{sighting.found.identity} {title}" if sighting.found else "")
 
 
 def _title(marks: Sequence[Mark], what: str) -> Reading | None:

@@ -70,10 +70,10 @@ class DemoSummary(BaseModel):
             parts.append(f"{self.decisions} decisions, {self._shown(self.shares)}")
             parts.append(f"median latency {self.latency_ms_p50:.2f} ms")
         if self.people:
-            each = [
-                f"{person.person} in {quantity(person.frames, 'frame')} ({self._shown(person.shares) or 'no decision'})"
-                for person in sorted(self.people, key=lambda person: -person.frames)[:MAX_EXAMPLES]
-            ]
+            longest_seen = sorted(self.people, key=lambda person: -person.frames)[:MAX_EXAMPLES]
+            each = [f"#{person.person} in {quantity(person.frames, 'frame')}" for person in longest_seen]
+            answers = [self._shown(person.shares) or "no decision" for person in longest_seen]
+            each = [f"{who} ({answer})" for who, answer in zip(each, answers, strict=True)]
             more = ", ..." if len(self.people) > MAX_EXAMPLES else ""
             parts.append(f"{quantity(len(self.people), self.what)}: {', '.join(each)}{more}")
         parts += [f"wrote {path}" for path in (self.save, self.csv) if path]
