@@ -161,7 +161,7 @@ def test_saved_video_keeps_the_times_of_the_frames(
     capture = cv2.VideoCapture(str(tmp_path / "out.webm"), cv2.CAP_FFMPEG)
     shown = []
     while (read := capture.read())[0]:
-        shown.append((capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, float(read[1][:80].mean())))
+        shown.append((capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, float(read[1][40:80].mean())))
     half = 0.5 / capture.get(cv2.CAP_PROP_FPS)
     assert shown[-1][0] == pytest.approx(3.033, abs=2 * half)
     for moment, shade in shown:

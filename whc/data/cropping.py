@@ -41,20 +41,22 @@ def margin_rule(text: str | None, detector: str, aspect: float = 1.0) -> CropRul
     Raises:
         UsageError: the text is not such numbers, or one of them is out of range.
     """
-    text = text or str(DEFAULT_MARGIN)
+    if text is None:
+        text = str(DEFAULT_MARGIN)
     rule = (
         f"must be a share in {MIN_MARGIN:g}..{MAX_MARGIN:g}, or with how far the crop lies to the right and down "
         f"(each within {-MAX_OFFSET:g}..{MAX_OFFSET:g})"
     )
     error = UsageError(problem("--margin", rule, text, f"write {DEFAULT_MARGIN:g}, or {DEFAULT_MARGIN:g},0,-0.05"))
     try:
-        numbers = [float(part) for part in text.split(",")]
+        share, *offsets = [float(part) for part in text.split(",")]
     except ValueError:
         raise error from None
-    share, right, down = numbers if len(numbers) == 3 else (numbers[0] if len(numbers) == 1 else np.nan, 0.0, 0.0)
-    is_right = MIN_MARGIN <= share <= MAX_MARGIN and max(abs(right), abs(down)) <= MAX_OFFSET
-    if not is_right:
+    if not MIN_MARGIN <= share <= MAX_MARGIN or len(offsets) not in (0, 2):
         raise error
+    if not all(-MAX_OFFSET <= offset <= MAX_OFFSET for offset in offsets):
+        raise error
+    right, down = offsets or (0.0, 0.0)
     return CropRule(detector=detector, scale=1 + 2 * share, offset_x=right, offset_y=down, aspect=aspect)
 
 

@@ -42,8 +42,8 @@ class Checkpoint:
     """A trained network in a file.
 
     `config` is what `whc train --config` reads; `labels` are those of the task; `frame_rate` in frames a second or
-    None; `interpolation` is how its training images were resized, `crop` how they were cut (None: not known). `progress` is
-    the state of the training (`whc.training.loop.Trainer.state`), None in a file with weights alone.
+    None; `interpolation` is how its training images were resized, `crop` how they were cut (None: not known).
+    `progress` is the state of the training (`whc.training.loop.Trainer.state`), None in a file with weights alone.
     """
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
