@@ -72,8 +72,8 @@ class DatasetReport(_Part):
     leaks: Leaks
     unreadable: Finding
     sizes: dict[str, int]
-    crop: CropRule | None
-    measure: CropMeasure | None
+    crop: CropRule | None = None
+    measure: CropMeasure | None = None
 
 
 def inspect(

@@ -42,7 +42,7 @@ def command(file: Path, detect: str | None, detect_class: str | None, task: str 
     _options.emit(report.model_dump(mode="json"), as_json, _render(report, detect))
 
 
-def _render(report: DatasetReport, detect: str | None) -> Group:
+def _render(report: DatasetReport, detect: str | None = None) -> Group:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
