@@ -112,9 +112,9 @@ def _mark(model: LoadedModel, sighting: Sighting) -> Mark:
 
 
 def _title(marks: Sequence[Mark], what: str) -> Reading | None:
-    """What the panel says: the only reading, or how many people there are and what they are called."""
+    """What the panel says: the only reading, or how many people there are; the tags say what they are called."""
     if len(marks) == 1:
         return marks[0].reading
     if not marks:
         return Reading(f"no {what} found", overlay.GREY_COLOUR)
-    return Reading(f"{quantity(len(marks), what)}: {', '.join(mark.tag for mark in marks)}", overlay.GREY_COLOUR)
+    return Reading(quantity(len(marks), what), overlay.GREY_COLOUR)

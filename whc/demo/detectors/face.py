@@ -23,7 +23,7 @@ from whc.plugins import PluginConfig
 NEEDS_FILE = False
 FORM = "OpenCV's cascades of faces"
 MAX_OVERLAP = 0.3
-SCALE_STEP = 1.1  # from one size of faces to the next
+SCALE_STEP = 1.15  # from one size of faces to the next
 WEIGHT_SCALE = 2.5  # a clear face has a weight of about 6, which becomes a score of 0.9
 TILTED_LOSS = 0.05  # of the score, so that an upright find wins
 
@@ -37,9 +37,9 @@ class Config(PluginConfig):
 
     longest_side: int = Field(360, ge=32)
     tilts: tuple[float, ...] = (0.0, 25.0, -25.0)
-    least_share: float = Field(0.1, gt=0, le=1)
-    frontal_neighbours: int = Field(7, ge=1)
-    profile_neighbours: int = Field(8, ge=1)
+    least_share: float = Field(0.12, gt=0, le=1)
+    frontal_neighbours: int = Field(4, ge=1)
+    profile_neighbours: int = Field(5, ge=1)
 
 
 @dataclass(frozen=True)
