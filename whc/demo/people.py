@@ -73,7 +73,7 @@ def look_for(model: LoadedModel, finder: Finder) -> Look:
     if margin is not None:
         return Look(detector, margin_rule(margin, detector.name, aspect))
     if learnt is None:
-        advice = f"`whc data info DATA --detect {detector.name}` measures the right --margin on the training data"
+        advice = "`whc data info DATA --detect NAME` measures the right --margin on the training data"
         note = f"crops with the default margin of {DEFAULT_MARGIN:g}, as the model does not tell its own: {advice}"
         return Look(detector, margin_rule(None, detector.name, aspect), note)
     is_other = learnt.detector not in ("", detector.name)
