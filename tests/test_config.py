@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from whc.config import Settings, dump_yaml, fingerprint, load_yaml, overlay, shipped, validate
+from whc.config import Settings, dump_yaml, fingerprint, laid_over, load_yaml, overlay, shipped, validate
 from whc.errors import UsageError
 from whc.plugins import Choice, ChoiceOf
 
@@ -290,3 +290,20 @@ def test_a_fingerprint_is_of_the_content_not_of_its_order() -> None:
     assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
     assert fingerprint({"a": 1, "b": [1, 2]}) != fingerprint({"a": 1, "b": [2, 1]})
     assert len(fingerprint({})) == 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "head"),
+    [
+        ({}, {"query": {"queries": 10, "heads": 4}}),
+        ({"head": {"query": {"heads": 2}}}, {"query": {"queries": 10, "heads": 2}}),
+        ({"head": "query"}, {"query": {"queries": 10, "heads": 4}}),
+        ({"head": "centre"}, "centre"),
+        ({"head": {"anchor": {"size": "exp"}}}, {"anchor": {"size": "exp"}}),
+    ],
+)
+def test_changes_of_a_choice_keep_its_other_parameters(changes: dict[str, Any], head: object) -> None:
+    base = {"task": "detection", "model": {"width": 8, "head": {"query": {"queries": 10, "heads": 4}}}}
+    changed = laid_over(base, {"model": changes, "training": {"lr": 1}})
+    assert changed == {"task": "detection", "model": {"width": 8, "head": head}, "training": {"lr": 1}}
+    assert base["model"] == {"width": 8, "head": {"query": {"queries": 10, "heads": 4}}}

@@ -263,6 +263,23 @@ def overlay(content: dict[str, Any], assignments: Mapping[str, str]) -> dict[str
     return result
 
 
+def laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved configuration with changes: mappings key by key, anything else is replaced.
+
+    A choice, `name` or `{name: parameters}`, keeps the parameters that are not named if its name stays.
+    """
+    result = dict(base)
+    for key, new in changes.items():
+        old = result.get(key)
+        if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+            result[key] = old if isinstance(old, Mapping) and list(old) == [new] else new
+        elif len(old) == len(new) == 1 and old.keys() != new.keys():
+            result[key] = new  # another choice
+        else:
+            result[key] = laid_over(old, new)
+    return result
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a file; also False for a name that no file can have, where pathlib raises an OSError."""
     try:

@@ -24,8 +24,9 @@ from whc.search.space import space
 from whc.tasks.classification import Classification
 from whc.training.checkpoint import Checkpoint
 from whc.trials import cluster
-from whc.trials.artifacts import export, trainer
+from whc.trials.artifacts import export
 from whc.trials.config import TrialConfig
+from whc.trials.learning import trainer
 
 LOOPS = 100
 FOUND = ("val_score", "latency_ms", "file")

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from whc import plugins
+
 
 @pytest.fixture
 def folder(home: Path) -> Path:
@@ -103,4 +105,4 @@ def test_data_info_asks_which_task_too(whc_command: Callable[..., Any], folder: 
     assert "front" in ended.out
     ended = whc_command("data", "info", folder / "both.parquet", "--task", "head_pse")
     assert ended.code == 2
-    assert "--task: must be one of classification, head_pose, multi_label, got 'head_pse'; did you mean" in ended.err
+    assert f"--task: must be one of {', '.join(plugins.names('tasks'))}, got 'head_pse'; did you mean" in ended.err

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from whc import plugins
 from whc.export import onnx as onnx_exporter
 from whc.models.boxes import BoxHead, best, iou
+from whc.models.distillation import boxes_apart
 
 KIND = "models.heads"
 NAMES = [name for name in plugins.names(KIND) if getattr(plugins.load(KIND, name), "GIVES", "numbers") == "boxes"]
@@ -178,3 +179,32 @@ def test_exported_with_its_decoding_it_gives_the_same_for_any_batch(name: str, c
         (given,) = session.run(None, {"images": features.numpy()})
         assert given.shape == (count, 7, 6)
         np.testing.assert_allclose(given, detector(features).detach().numpy(), atol=1e-4)
+
+
+def test_places_have_the_scores_and_boxes_that_are_decoded(name: str) -> None:
+    head = build(name, classes=3).eval()
+    raw = raw_numbers(head) * 3
+    scores, boxes = head.read(raw)
+    assert scores.shape[2] == 3
+    assert scores.shape[:2] == boxes.shape[:2]
+    for candidates, place_scores, place_boxes in zip(head.decode(raw), scores, boxes, strict=True):
+        for candidate in candidates[::7]:
+            is_own = (place_boxes - candidate[2:]).abs().amax(1) < 1e-6
+            assert (place_scores[is_own, int(candidate[1])] - candidate[0]).abs().min() < 1e-6
+
+
+def test_a_teacher_of_the_same_numbers_teaches_nothing_and_others_what_they_find(name: str) -> None:
+    torch.manual_seed(0)
+    head = build(name).eval()
+    theirs = raw_numbers(head) * 4
+    found = best(head.decode(theirs), 100, head.nms_iou)
+    itself = boxes_apart(head, theirs, found).item()
+    raw = raw_numbers(head).requires_grad_()
+    before = boxes_apart(head, raw, found).item()
+    assert itself < before / 10
+    optimizer = torch.optim.Adam([raw], lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        boxes_apart(head, raw, found).backward()
+        optimizer.step()
+    assert boxes_apart(head, raw, found).item() < before / 3

@@ -113,7 +113,7 @@ def test_onnx_computes_what_the_network_does(
             images = torch.rand(batch, *config.input_shape) * torch.rand(batch, *(1 for _ in config.input_shape))
             expected = TWO.decoded(network(images)).numpy()
             np.testing.assert_allclose(session.run(images.numpy()), expected, atol=1e-5)
-    assert expected.std() > 1e-3, "probabilities that hardly differ prove nothing"
+    assert expected.std() > 1e-4, "probabilities that hardly differ prove nothing"
 
 
 @pytest.mark.parametrize("head", HEADS)

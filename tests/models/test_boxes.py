@@ -126,14 +126,19 @@ def test_many_pictures_are_compared_in_parts(monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Best(nn.Module):
+    def __init__(self, one_class: bool) -> None:
+        super().__init__()
+        self.one_class = one_class
+
     def forward(self, candidates: Tensor) -> Tensor:
-        return best(candidates, 30, 0.45)
+        return best(candidates, 30, 0.45, self.one_class)
 
 
-def test_exported_it_keeps_the_same() -> None:
-    model: Any = onnx_exporter._trace(Best(), "detections", (40, 6), {0: "batch"}, 18)
+@pytest.mark.parametrize("one_class", [False, True])
+def test_exported_it_keeps_the_same(one_class: bool) -> None:
+    model: Any = onnx_exporter._trace(Best(one_class), "detections", (40, 6), {0: "batch"}, 18)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     for seed, pictures in enumerate((1, 2, 5, 9)):
-        candidates = random_candidates(seed, pictures, classes=seed + 1)
+        candidates = random_candidates(seed, pictures, classes=1 if one_class else seed + 1)
         (kept,) = session.run(None, {"images": candidates.numpy()})
         np.testing.assert_allclose(kept, greedy(candidates, 30, 0.45).numpy(), atol=1e-6)

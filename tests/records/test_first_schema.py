@@ -16,8 +16,9 @@ from whc.records import LadderTable, Metric, ModelMetadata, StudyRecord, load, t
 from whc.training import checkpoint
 from whc.training.checkpoint import Checkpoint
 from whc.training.loop import Best
-from whc.trials.artifacts import restore, trainer
+from whc.trials.artifacts import restore
 from whc.trials.config import TrialConfig
+from whc.trials.learning import trainer
 
 F1 = Metric(key="f1", name="F1")
 STUDY = """\

@@ -21,8 +21,9 @@ from whc.records import ModelMetadata
 from whc.runtimes import onnxruntime_cpu
 from whc.training import checkpoint
 from whc.training.loop import Best
-from whc.trials.artifacts import batches_of, export, parity, predictions, restore, to_checkpoint, trainer
+from whc.trials.artifacts import batches_of, export, parity, predictions, restore, to_checkpoint
 from whc.trials.config import TrialConfig
+from whc.trials.learning import trainer
 
 CPU = torch.device("cpu")
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")

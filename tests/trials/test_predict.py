@@ -13,8 +13,9 @@ from whc.demo import model as models
 from whc.demo.predict import predict
 from whc.errors import ArtifactError
 from whc.training import checkpoint
-from whc.trials.artifacts import export, restore, to_checkpoint, trainer
+from whc.trials.artifacts import export, restore, to_checkpoint
 from whc.trials.config import TrialConfig
+from whc.trials.learning import trainer
 from whc.trials.predict import load
 
 

@@ -158,6 +158,31 @@ def file(*names: str, **settings: Any) -> Callable[[Function], Function]:
     return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
+settings = click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one value of the checkpoint, such as task.detection.max_boxes=20, or give one that it lacks.",
+)
+
+
+def assigned(assignments: Sequence[str], content: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A configuration with the values of `--set` laid over it.
+
+    Raises:
+        UsageError: one is not KEY=VALUE.
+    """
+    from whc.config import overlay
+    from whc.errors import UsageError, problem
+
+    pairs = dict(item.partition("=")[::2] for item in assignments)
+    for key, value in pairs.items():
+        if not key or not value:
+            raise UsageError(problem("--set", "must be KEY=VALUE", f"{key}={value}", "write training.lr=0.01"))
+    return overlay(content or {}, pairs)
+
+
 region = click.option(
     "--region", metavar="X,Y,W,H", help="Part of the picture to look at, in fractions.  [default: all of it]"
 )

@@ -16,8 +16,9 @@ from whc.cli import _options
 @click.option("--static", is_flag=True, help="Fix every size, the batch to 1.")
 @click.option("--dynamic-sequence", is_flag=True, help="Take any number of frames (lstm and cnn3d networks).")
 @click.option("--opset", type=int, help="Version of the operator set, 18 or higher.  [default: 18]")
+@_options.settings
 @_options.as_json
-def command(checkpoint: Path, out: Path, as_json: bool, **options: Any) -> None:
+def command(checkpoint: Path, out: Path, assignments: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Write a checkpoint as one ONNX file that carries its own labels and input description."""
     from whc.config import validate
     from whc.errors import UsageError, problem
@@ -29,7 +30,7 @@ def command(checkpoint: Path, out: Path, as_json: bool, **options: Any) -> None:
     from whc.trials.artifacts import export, restore
 
     config = validate(Config, {name: value for name, value in options.items() if value is not None}, "export")
-    saved = load(checkpoint)
+    saved = load(checkpoint, _options.assigned(assignments))
     trial, network = restore(saved, str(checkpoint))
     export(trial, network, saved, out, config)
     size = out.stat().st_size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     "--model",
     required=True,
     shell_complete=_options.complete_model,
-    help="Registered name (whc_m, whc_m/3), .onnx file, or checkpoint (WHC's and HSC's too).",
+    help="Registered name (whc_m, whc_m/3), .onnx file, or checkpoint (an original project's too).",
 )
+@_options.settings
 @_options.file("--source", required=True, help="Folder of images, image, Parquet file (or folder of shards), or video.")
 @_options.file("--out", required=True, help="CSV file to write, a row for each decision.")
 @click.option("--split", help="Take this split of a Parquet file alone (validation, dev ... are val).")
@@ -30,14 +31,13 @@ if TYPE_CHECKING:
 @_options.as_json
 def command(
     model: str,
+    assignments: tuple[str, ...],
     source: Path,
     out: Path,
     split: str | None,
     region: str | None,
-    runtime: str,
-    threads: int,
-    wait_s: float,
     as_json: bool,
+    **running: Any,
 ) -> int:
     """Run a model over many pictures and write what it calls them.
 
@@ -54,23 +54,26 @@ def command(
     from whc.demo.regions import WHOLE_FRAME, parse
 
     picture_region = parse(region) if region else WHOLE_FRAME
-    loaded = _load(_options.model_file(model), runtime, threads, wait_s)
+    loaded = _load(_options.model_file(model), _options.assigned(assignments), **running)
     with _options.progress(_options.messages(), "predicting") as on_progress:
         summary = predict(loaded, source, out, split=split, region=picture_region, on_progress=on_progress)
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
     return 128 + summary.signal if summary.signal else 0
 
 
-def _load(path: Path, runtime: str, threads: int, wait_s: float) -> LoadedModel:
+def _load(path: Path, changes: dict[str, Any], runtime: str, threads: int, wait_s: float) -> LoadedModel:
     from whc.demo import model as models
     from whc.demo.predict import BATCH_WINDOWS
     from whc.errors import UsageError, problem
 
     if path.suffix == ".onnx":
+        if changes:
+            advice = "give it to whc export, or leave it out"
+            raise UsageError(problem("--set", "needs a checkpoint, as an exported file is fixed", str(path), advice))
         return models.load(path, runtime, threads, wait_s, BATCH_WINDOWS)
     if runtime != _options.DEFAULT_RUNTIME:
         advice = "export it first, or leave --runtime out"
         raise UsageError(problem("--runtime", f"needs an .onnx file, as PyTorch runs {path}", runtime, advice))
     from whc.trials import predict
 
-    return models.checked(predict.load(path, threads))
+    return models.checked(predict.load(path, threads, changes))

@@ -43,7 +43,7 @@ class _Diagnostics(click.ParamType[int | None]):
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change one value, such as training.lr=0.01."
 )
-@_options.file("--init", help="Checkpoint to take model and weights from, ours or one that WHC or HSC wrote.")
+@_options.file("--init", help="Checkpoint to take model and weights from, ours or an original project's.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in --out, as if it had not stopped.")
 @click.option(
     "--diagnostics",
@@ -71,12 +71,13 @@ def command(
     start = _start(config, assignments, out, init, resume)
     from whc.data.dataset import load
     from whc.demo.predict import write_outputs
+    from whc.trials.learning import image_sizes
     from whc.trials.train import train_and_save
     from whc.words import quantity
 
     console = _options.messages()
     with _options.progress(console, "decoding") as on_progress:
-        corpus = load(data, [start.config.model.image_size], start.config.task_kind, on_progress, start.interpolation)
+        corpus = load(data, image_sizes(start.config), start.config.task_kind, on_progress, start.interpolation)
     if corpus.unreadable:
         console.print(f"{quantity(len(corpus.unreadable), 'unreadable image')} left out, first {corpus.unreadable[0]}")
     if start.config.model.frames > 1:
@@ -155,16 +156,12 @@ def _watched(console: Console, metric: Metric) -> Iterator[_Watcher]:
 
 
 def _start(config: Path | None, assignments: tuple[str, ...], out: Path, init: Path | None, resume: bool) -> Start:
-    from whc.config import load_yaml, overlay
+    from whc.config import load_yaml
     from whc.errors import UsageError, problem
 
     if init and resume:
         raise UsageError(problem("--init", "must not come with --resume", str(init), "leave one of them out"))
-    pairs = dict(item.partition("=")[::2] for item in assignments)
-    for key, value in pairs.items():
-        if not key or not value:
-            raise UsageError(problem("--set", "must be KEY=VALUE", f"{key}={value}", "write training.lr=0.01"))
-    content = overlay(load_yaml(config) if config else {}, pairs)
+    content = _options.assigned(assignments, load_yaml(config) if config else {})
     from whc.trials import train
 
     source = str(config or "--set")

@@ -95,8 +95,8 @@ def resize(picture: Image, height: int, width: int, interpolation: str = INTERPO
         height: in pixels.
         width: in pixels.
         interpolation: a key of `INTERPOLATION_METHODS`. `area` averages areas to shrink a picture, and is bilinear to
-            enlarge it. `bilinear` takes the four nearest pixels at every size. `bilinear_antialias` is Pillow's
-            bilinear filter, which becomes wider as it shrinks more.
+            enlarge it. `bilinear` takes the four nearest pixels at every size, `nearest` one. `bilinear_antialias` is
+            Pillow's bilinear filter, which becomes wider as it shrinks more.
     """
     if picture.shape[:2] == (height, width):
         return picture
@@ -119,10 +119,15 @@ def _bilinear_antialias(picture: Image, height: int, width: int) -> Image:
     return np.asarray(Pillow.fromarray(picture).resize((width, height), Pillow.Resampling.BILINEAR))
 
 
+def _nearest(picture: Image, height: int, width: int) -> Image:
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
 INTERPOLATION_METHODS: dict[str, Callable[[Image, int, int], Image]] = {
     "area": _area,
     "bilinear": _bilinear,
     "bilinear_antialias": _bilinear_antialias,
+    "nearest": _nearest,
 }
 
 

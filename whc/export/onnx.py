@@ -57,8 +57,9 @@ def export(
         UsageError: `dynamic_sequence` is set for a network that takes a fixed number of frames.
         ArtifactError: the network gives NaN or infinity, or the exporter does not support the operator set.
     """
-    decoded_network = task.finished(as_operators(fold(network)).cpu()).eval()
-    _check_finite(decoded_network, path, input_shape)
+    folded_network = as_operators(fold(network)).cpu().eval()
+    _check_finite(folded_network, path, input_shape)  # before decoding, which may give NaN for what was not learnt
+    decoded_network = task.finished(folded_network).eval()
     open_sizes = _open_sizes(metadata.layout, config)
     plain = _trace(decoded_network, task.output_name, input_shape, open_sizes, config.opset)
     model = _without_traces(_simplify(plain, path, (1, *input_shape)))

@@ -38,12 +38,20 @@ def _constant(**value: Any) -> Any:
     return op.Constant(**value)
 
 
-def _without_duplicates(boxes: Any, scores: Any, labels: Any, nms_iou: float) -> Any:
+def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """One operator: beyond PyTorch's threshold it differs from x by less than 3e-9."""
+    assert (beta, threshold) == (1.0, 20.0)  # noqa: S101 (networks here use no others)
+    return op.Softplus(x)
+
+
+def _without_duplicates(boxes: Any, scores: Any, labels: Any, nms_iou: float, one_class: bool) -> Any:
     """`whc.models.boxes.without_duplicates`, each class apart, of as many classes as the batch has."""
     first, ends = _constant(value_ints=[1]), _constant(value_ints=[0, 2])
-    classes: Any = op.Range(0.0, op.Add(op.ReduceMax(labels, keepdims=0), 1.0), 1.0)
-    is_class = op.Equal(op.Unsqueeze(labels, first), op.Unsqueeze(classes, ends))
-    by_class: Any = op.Where(is_class, op.Unsqueeze(scores, first), -1.0)
+    by_class: Any = op.Unsqueeze(scores, first)
+    if not one_class:
+        classes: Any = op.Range(0.0, op.Add(op.ReduceMax(labels, keepdims=0), 1.0), 1.0)
+        is_class = op.Equal(op.Unsqueeze(labels, first), op.Unsqueeze(classes, ends))
+        by_class = op.Where(is_class, by_class, -1.0)
     most, overlap = _constant(value_ints=[int(scores.shape[1])]), _constant(value_floats=[nms_iou])
     above = _constant(value_floats=[-0.5])  # scores above this take part
     kept: Any = op.NonMaxSuppression(boxes, by_class, most, overlap, above, center_point_box=1)
@@ -54,6 +62,7 @@ def _without_duplicates(boxes: Any, scores: Any, labels: Any, nms_iou: float) ->
 OPERATOR_TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten.mean.dim: _mean,
     torch.ops.aten.amax.default: _amax,
+    torch.ops.aten.softplus.default: _softplus,
     torch.ops.whc.without_duplicates.default: _without_duplicates,
 }
 

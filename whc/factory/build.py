@@ -49,6 +49,7 @@ from whc.records.results import front_trials, point_of, reference_point
 from whc.tasks import Task
 from whc.trials.artifacts import predictions
 from whc.trials.config import TrialConfig
+from whc.trials.learning import image_sizes
 from whc.words import quantity
 
 LADDER_FOLDER, CANDIDATES_FOLDER = "ladder", "candidates"
@@ -119,7 +120,7 @@ def build_table(
 def _load(study: StudyRecord, folder: Path, front: Sequence[TrialRecord]) -> Corpus:
     configs = [TrialConfig.model_validate(record.config) for record in front]
     paths = study.data_paths(folder)
-    corpus = dataset.load(paths, {config.model.image_size for config in configs}, configs[0].task_kind)
+    corpus = dataset.load(paths, set().union(*map(image_sizes, configs)), configs[0].task_kind)
     if corpus.fingerprint != study.data_fingerprint:
         rule = f"must be the data set that the study searched ({study.data_fingerprint})"
         raise DataError(problem(study.data_shown, rule, corpus.fingerprint, "put that file back, or search again"))

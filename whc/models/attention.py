@@ -5,6 +5,8 @@ Weights have the names of PyTorch's own layers, which export to more operations.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
@@ -80,3 +82,15 @@ class DecoderLayer(_FeedForward):
         queries = self.norm2(queries + self.dropout(self.multihead_attn(queries, memory)))
         out: Tensor = self.norm3(queries + self.feed_forward(queries))
         return out
+
+
+def position_code(features: Tensor) -> Tensor:
+    """Sines and cosines of column, then row, (channels, h, w), of the map (N, channels, h, w)."""
+    channels, height, width = features.shape[1:]
+    options: dict[str, Any] = {"dtype": features.dtype, "device": features.device}
+    frequencies = 10000 ** (-torch.arange(channels // 4, **options) / (channels // 2))
+    columns = torch.arange(width, **options) * frequencies[:, None]
+    rows = torch.arange(height, **options) * frequencies[:, None]
+    waves = [columns.sin(), columns.cos(), rows.sin(), rows.cos()]
+    across = [wave[:, None, :].expand(-1, height, -1) for wave in waves[:2]]
+    return torch.cat(across + [wave[:, :, None].expand(-1, -1, width) for wave in waves[2:]])

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 IouKind = Literal["iou", "giou", "ciou"]
 
-NMS_CANDIDATES = 300  # of the best score, among which duplicates are looked for at least
+NMS_CANDIDATES = 100  # of the best score, among which duplicates are looked for at least
 _IOU_EPS = 1e-7
 _MOST_PAIRS = 2**24  # that are compared at a time
 
@@ -41,6 +41,10 @@ class BoxHead(nn.Module, ABC):
         """The weighted sum of the loss's terms, a scalar."""
         terms = self.loss_terms(raw, targets)
         return torch.stack([self.LOSS_WEIGHTS.get(name, 1.0) * term for name, term in terms.items()]).sum()
+
+    @abstractmethod
+    def read(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of each class (N, M, C), 0..1, and boxes (N, M, 4) of all places that can give a box."""
 
     @abstractmethod
     def decode(self, raw: Tensor) -> Tensor:
@@ -102,7 +106,7 @@ def _area(sides: Tensor) -> Tensor:
     return sides[..., 0] * sides[..., 1]
 
 
-def best(candidates: Tensor, max_boxes: int, nms_iou: float | None) -> Tensor:
+def best(candidates: Tensor, max_boxes: int, nms_iou: float | None, one_class: bool = False) -> Tensor:
     """The candidates of the best scores, without duplicates.
 
     Args:
@@ -111,6 +115,7 @@ def best(candidates: Tensor, max_boxes: int, nms_iou: float | None) -> Tensor:
         nms_iou: a candidate is a duplicate if it overlaps a better one of its class by more, which is no duplicate
             itself (greedy non-maximum suppression). They are looked for among the best `NMS_CANDIDATES`, or
             `max_boxes` if that is more. None keeps all.
+        one_class: whether all candidates are of one class, which takes fewer steps in the exported file.
 
     Returns:
         (N, max_boxes, 6), best first; what is missing has score 0, class -1 and a box of zeros.
@@ -118,7 +123,7 @@ def best(candidates: Tensor, max_boxes: int, nms_iou: float | None) -> Tensor:
     missing = candidates.new_tensor([0.0, -1.0, 0.0, 0.0, 0.0, 0.0])
     if nms_iou is not None:
         candidates = _highest(candidates, max(max_boxes, NMS_CANDIDATES))
-        scores = without_duplicates(candidates[..., 2:], candidates[..., 0], candidates[..., 1], nms_iou)
+        scores = without_duplicates(candidates[..., 2:], candidates[..., 0], candidates[..., 1], nms_iou, one_class)
         candidates = torch.cat([scores[..., None], candidates[..., 1:]], 2)
     rows = _highest(candidates, max_boxes)
     if nms_iou is not None:
@@ -135,14 +140,15 @@ def _highest(candidates: Tensor, count: int) -> Tensor:
 @torch.library.custom_op(
     "whc::without_duplicates",
     mutates_args=(),
-    schema="(Tensor boxes, Tensor scores, Tensor labels, float nms_iou) -> Tensor",
+    schema="(Tensor boxes, Tensor scores, Tensor labels, float nms_iou, bool one_class) -> Tensor",
 )
-def without_duplicates(boxes: Tensor, scores: Tensor, labels: Tensor, nms_iou: float) -> Tensor:
+def without_duplicates(boxes: Tensor, scores: Tensor, labels: Tensor, nms_iou: float, one_class: bool) -> Tensor:
     """Scores (N, K) with -1 for duplicates of boxes (N, K, 4) that come earlier; the best come first.
 
     It is an operator of its own, because ONNX has one that takes a fifth of the time of comparing all pairs (80 boxes,
     one thread of ONNX Runtime: 40 microseconds against 200), and is exact however long a chain of duplicates is.
     """
+    del one_class  # comparing labels is cheap here
     size = max(1, _MOST_PAIRS // max(1, scores.shape[1]) ** 2)
     parts = zip(torch.split(boxes, size), torch.split(labels, size), strict=True)
     kept = torch.cat([_kept(some, names, nms_iou) for some, names in parts])
@@ -150,8 +156,8 @@ def without_duplicates(boxes: Tensor, scores: Tensor, labels: Tensor, nms_iou: f
 
 
 @without_duplicates.register_fake
-def _(boxes: Tensor, scores: Tensor, labels: Tensor, nms_iou: float) -> Tensor:
-    del boxes, labels, nms_iou
+def _(boxes: Tensor, scores: Tensor, labels: Tensor, nms_iou: float, one_class: bool) -> Tensor:
+    del boxes, labels, nms_iou, one_class
     return torch.empty_like(scores)
 
 

@@ -57,15 +57,21 @@ class Batches:
         changed, moves = change(frames.flatten(1, 2))
         return self._arranged(changed.reshape(frames.shape)), moves
 
-    def stream(self, indices: Sequence[NDArray[np.int64]], change: Change) -> Iterator[tuple[Tensor, Moves]]:
-        """Changed batches in order; several small batches are made together, for half the cost."""
-        height, width = self.size
-        at_once = max(1, PIXELS_AT_ONCE[self.device.type] // (indices[0].size * height * width))
+    def stream(
+        self, indices: Sequence[NDArray[np.int64]], change: Change, at_once: int | None = None
+    ) -> Iterator[tuple[Tensor, Moves]]:
+        """Changed batches in order; several small batches, `at_once`, are made together, for half the cost."""
+        at_once = at_once or self.at_once(indices)
         for start in range(0, len(indices), at_once):
             group = indices[start : start + at_once]
             lengths = [len(index) for index in group]
             images, moves = self.changed_batch(np.concatenate(group), change)
             yield from zip(images.split(lengths), np.split(moves, np.cumsum(lengths)[:-1]), strict=True)  # type: ignore[no-untyped-call]
+
+    def at_once(self, indices: Sequence[NDArray[np.int64]]) -> int:
+        """How many of these batches are made together."""
+        height, width = self.size
+        return max(1, PIXELS_AT_ONCE[self.device.type] // (indices[0].size * height * width))
 
     def _arranged(self, frames: Tensor) -> Tensor:
         return _channels_last(LAYOUTS[self.layout](frames), self.layout)

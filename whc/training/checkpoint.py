@@ -7,7 +7,8 @@ import pickle
 import struct
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ import torch
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from torch import Tensor
 
+from whc.config import laid_over
 from whc.data.preprocess import INTERPOLATION
 from whc.errors import ArtifactError, problem
+from whc.models import vit
 from whc.records import CropRule, first_schema, replacing
 from whc.training.originals import classifiers, uhd, whenet
 
 CHECKPOINT_SCHEMA = 2  # 2: scores of any task
+_WEIGHTS = TypeAdapter(dict[str, Tensor], config=ConfigDict(arbitrary_types_allowed=True))
 # Damaged and forged files have raised each of these.
 _CANNOT_LOAD = (
     zipfile.BadZipFile,
@@ -73,25 +77,50 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
         temporary.write_bytes(content.getbuffer())
 
 
-def load(path: Path) -> Checkpoint:
+def load(path: Path, changes: Mapping[str, Any] | None = None) -> Checkpoint:
     """Read a checkpoint, ours or one of the original projects; code inside the file is never run.
+
+    Args:
+        path: the file.
+        changes: laid over its configuration, unchecked; with them come values that an original's file does not hold.
 
     Raises:
         ArtifactError: missing, truncated, not a checkpoint, or from a newer version.
     """
     try:
-        saved = TypeAdapter(Checkpoint).validate_python(_fields(path))
+        saved = TypeAdapter(Checkpoint).validate_python(_fields(path, changes or {}))
     except ValidationError as error:
         first = error.errors()[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
         raise ArtifactError(f"{path}: must hold all fields of a checkpoint, got: {reason}; train it again") from error
-    # A forged tensor may have a large shape over a single stored number, and later copies would fill the memory.
-    if sum(weights.numel() * weights.element_size() for weights in saved.weights.values()) > path.stat().st_size:
+    _check_bytes(path, saved.weights)
+    return replace(saved, config=laid_over(saved.config, changes or {}))
+
+
+def load_vit(path: Path) -> dict[str, Tensor] | None:
+    """Read a file of a plain ViT's weights alone (`whc.models.vit`); None if it is another file that can be read.
+
+    Raises:
+        ArtifactError: missing, truncated, or not of tensors alone.
+    """
+    content = None if whenet.is_hdf5(path) else _content(path)
+    if not isinstance(content, dict) or vit.MARK not in content:
+        return None
+    try:
+        weights = _WEIGHTS.validate_python(content)
+    except ValidationError as error:
+        raise _no_checkpoint(path, "a ViT with more in it than tensors") from error
+    _check_bytes(path, weights)
+    return weights
+
+
+def _check_bytes(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Refuse a forged tensor of a large shape over a single stored number: later copies would fill the memory."""
+    if sum(tensor.numel() * tensor.element_size() for tensor in weights.values()) > path.stat().st_size:
         raise _no_checkpoint(path, "weights of more bytes than the file has")
-    return saved
 
 
-def _fields(path: Path) -> dict[str, Any]:
+def _fields(path: Path, changes: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a `Checkpoint` in a file, not checked yet; raises ArtifactError where the file holds none."""
     if whenet.is_hdf5(path):
         return whenet.read(path)
@@ -99,7 +128,7 @@ def _fields(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _no_checkpoint(path, type(content).__name__)
     if "schema" not in content and content.keys() >= uhd.CHECKPOINT_KEYS:
-        return uhd.translate(content, str(path))
+        return uhd.translate(content, str(path), changes)
     if "schema" not in content:
         lacking = classifiers.CHECKPOINT_KEYS - content.keys()
         if lacking:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Any, Literal
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from whc.config import Settings
@@ -25,12 +27,22 @@ from whc.records import CurvePoint
 from whc.tasks import Loss, Task
 from whc.training.augmentation import Augmentation, augment
 from whc.training.average import Average
-from whc.training.batches import Batches
+from whc.training.batches import Batches, Change, Moves
 from whc.training.schedule import Schedule, ScheduleName
+from whc.training.teacher import Teacher
 
 EVALUATION_BATCH = 256
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _AMP_TYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def _absolute(path: str | None) -> str | None:
+    """A path that means the same file for a worker in another folder."""
+    return path and str(Path(path).absolute())
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class TrainingConfig(Settings):
@@ -40,6 +52,10 @@ class TrainingConfig(Settings):
     the share of a target spread evenly over all answers, where a task supports it. `ema` is the decay of an average of
     the weights, which is scored and saved in their place (0: none). `precision` is that of the arithmetic in training;
     scores are always computed in fp32.
+
+    `teacher` is a file whose network teaches this one: a checkpoint of the same task and labels, whose outputs are
+    learnt, or the weights of a plain ViT, whose features are; `teacher_weight` is the weight of that part of the loss,
+    `teacher_heads` are the ViT's attention heads, which such a file does not hold (None: one for 64 channels).
     """
 
     epochs: int = Field(20, ge=1, le=10_000)
@@ -54,6 +70,10 @@ class TrainingConfig(Settings):
     resampling: Resampling = "none"
     augmentation: Augmentation = Augmentation()
     seed: int = Field(0, ge=0, lt=2**31)
+    # Left out of what is written while there is none, so that configurations of earlier versions stay the same.
+    teacher: Annotated[str | None, AfterValidator(_absolute)] = Field(None, min_length=1, exclude_if=_is_none)
+    teacher_weight: float = Field(1.0, gt=0, le=1000, exclude_if=lambda weight: weight == 1)
+    teacher_heads: int | None = Field(None, ge=1, le=64, exclude_if=_is_none)
 
 
 class TrainingError(WhcError):
@@ -167,13 +187,21 @@ class Trainer:
         batches: source of the batches.
         task: what is learnt.
         config: how it is learnt.
+        teacher: a trained network to learn from too; None: from labels alone.
 
     Raises:
         TrainingError: the device does not support the precision.
         DataError: no window is long enough.
     """
 
-    def __init__(self, network: nn.Module, batches: Batches, task: Task, config: TrainingConfig) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        batches: Batches,
+        task: Task,
+        config: TrainingConfig,
+        teacher: Teacher | None = None,
+    ) -> None:
         _check_precision(config.precision, batches.device)
         _keep_memory()
         self.network = network.to(batches.device)
@@ -186,14 +214,22 @@ class Trainer:
         self.images = len(epoch_order(self._rows.strata, config.resampling, np.random.default_rng(0)))
         # Rows are spread evenly over the steps: a batch of one row has no variance for BatchNorm.
         self._steps = max(1, min(math.ceil(self.images / config.batch_size), self.images // 2))
+        self._teacher, learners = teacher, [network]
+        if teacher:
+            learners.append(teacher.adapter.to(batches.device))
         self._optimizer = torch.optim.AdamW(
-            network.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True
+            chain.from_iterable(learner.parameters() for learner in learners),
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self._schedule = Schedule(
             self._optimizer, config.schedule, config.lr, config.warmup, self._steps * config.epochs
         )
         self._scaler = torch.amp.GradScaler(batches.device.type, enabled=config.precision == "fp16")
         self._average = Average(network, config.ema) if config.ema else None
+        if teacher:
+            teacher.follow(network)
 
     def _objective(self) -> Loss:
         count = len(self._batches.corpus.labelled.strata_names)
@@ -222,6 +258,9 @@ class Trainer:
         """
         while len(self.curve) < self._config.epochs:
             epoch = self._epoch(len(self.curve) + 1, on_images)
+            if not math.isfinite(epoch.val_score):
+                rule = "must have rows with something to find, as nothing else can be scored"
+                raise TrainingError(f"split 'val' {rule}, got none; split the data again")
             self.curve.append(epoch.point)
             if self.best is None or epoch.val_score > self.best.val_score:
                 weights = {name: tensor.detach().cpu().clone() for name, tensor in self.scored.state_dict().items()}
@@ -233,17 +272,15 @@ class Trainer:
         start = time.perf_counter()
         order_seed, image_seed, network_seed = np.random.SeedSequence([self._config.seed, number]).generate_state(3)
         order = epoch_order(self._rows.strata, self._config.resampling, np.random.default_rng(order_seed))
-        generator = torch.Generator().manual_seed(int(image_seed))  # on the CPU: no wait for a GPU
         torch.manual_seed(int(network_seed))  # for dropout
         self.network.train()
         losses, outputs, targets = [], [], []
-        change = partial(augment, settings=self._config.augmentation, generator=generator)
         steps = np.array_split(order, self._steps)
-        stream = self._batches.stream([self._rows.index[rows] for rows in steps], change)
-        for rows, (images, moves) in zip(steps, stream, strict=True):
+        stream = self._pictures([self._rows.index[rows] for rows in steps], int(image_seed))
+        for rows, (images, moves, seen) in zip(steps, stream, strict=True):
             targets_here = torch.from_numpy(self._rows.targets[rows])
             moved = self._task.moved(targets_here, torch.from_numpy(moves), self._batches.size)
-            loss, raw = self._step(images, moved)
+            loss, raw = self._step(images, moved, seen)
             losses.append(loss)
             outputs.append(raw)
             targets.append(moved)
@@ -270,7 +307,21 @@ class Trainer:
             val=val,
         )
 
-    def _step(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _pictures(self, indices: list[NDArray[np.int64]], seed: int) -> Iterator[tuple[Tensor, Moves, Tensor]]:
+        """Batches in order: pictures, how they were moved, and what the teacher sees of them."""
+        stream = self._batches.stream(indices, self._change(seed))
+        if self._teacher is None or self._teacher.batches is None:
+            yield from ((images, moves, images) for images, moves in stream)
+            return
+        # As many at once as ours, so that the same random numbers change the same pictures.
+        theirs = self._teacher.batches.stream(indices, self._change(seed), self._batches.at_once(indices))
+        yield from ((images, moves, seen) for (images, moves), (seen, _) in zip(stream, theirs, strict=True))
+
+    def _change(self, seed: int) -> Change:
+        generator = torch.Generator().manual_seed(seed)  # on the CPU: no wait for a GPU
+        return partial(augment, settings=self._config.augmentation, generator=generator)
+
+    def _step(self, images: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
         """One step of the optimiser; returns the loss and the raw outputs."""
         config, device = self._config, self._batches.device
         targets = targets.to(device)
@@ -278,6 +329,8 @@ class Trainer:
             raw = self.network(images)
         raw = raw.float()
         loss = self._loss(raw, targets)
+        if self._teacher:
+            loss = loss + config.teacher_weight * self._teacher.loss(raw, seen)
         self._optimizer.zero_grad()
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self._scaler.step(self._optimizer)
@@ -311,6 +364,7 @@ class Trainer:
             "scaler": self._scaler.state_dict(),
             "curve": [point.model_dump() for point in self.curve],
             "best": asdict(self.best) if self.best else None,
+            **({"teacher": self._teacher.adapter.state_dict()} if self._teacher else {}),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -321,5 +375,7 @@ class Trainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
+        if self._teacher:
+            self._teacher.adapter.load_state_dict(state["teacher"])
         self.curve = [CurvePoint(**point) for point in state["curve"]]
         self.best = Best(**state["best"]) if state["best"] else None

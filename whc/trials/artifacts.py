@@ -49,12 +49,6 @@ def batches_of(config: TrialConfig, corpus: Corpus, on: torch.device) -> Batches
     return Batches(corpus, model.image_size, model.frames, model.layout, on)
 
 
-def trainer(config: TrialConfig, corpus: Corpus) -> loop.Trainer:
-    """A trainer of the untrained network, on the GPU if there is one."""
-    batches = batches_of(config, corpus, device())
-    return loop.Trainer(untrained(config, corpus.labels), batches, config.task_for(corpus.labels), config.training)
-
-
 def peak_memory_bytes(config: TrialConfig, outputs: int) -> int:
     """Peak memory of training a configuration, estimated from its shapes; without the data."""
     with torch.random.fork_rng(devices=[]):

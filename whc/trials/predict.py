@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,17 +38,18 @@ class TorchSession:
         return outputs
 
 
-def load(path: Path, threads: int = 1) -> TorchSession:
+def load(path: Path, threads: int = 1, changes: Mapping[str, Any] | None = None) -> TorchSession:
     """Load a checkpoint, ours or one of the original projects, on the GPU if there is one.
 
     Args:
         path: the checkpoint.
         threads: threads of one forward pass on the CPU.
+        changes: laid over its configuration.
 
     Raises:
         ArtifactError: it cannot be read, or its network cannot be built.
     """
-    saved = checkpoint.load(path)
+    saved = checkpoint.load(path, changes)
     config, network = restore(saved, str(path))
     torch.set_num_threads(threads)
     task = config.task_for(saved.labels)

@@ -23,8 +23,9 @@ from whc.records import CurvePoint, TrialRecord
 from whc.training import checkpoint
 from whc.training.checkpoint import Checkpoint
 from whc.trials import quiet_slot
-from whc.trials.artifacts import export, parity, peak_memory_bytes, restore, to_checkpoint, trainer, untrained
+from whc.trials.artifacts import export, parity, peak_memory_bytes, restore, to_checkpoint, untrained
 from whc.trials.config import TrialConfig
+from whc.trials.learning import trainer
 from whc.trials.storage import RECORD_FILE, RUNG_CHECKPOINT, RUNG_FILE, Storage
 
 Report = Callable[[CurvePoint], None]

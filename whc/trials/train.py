@@ -25,7 +25,7 @@ from whc.training import checkpoint, diagnostics
 from whc.training.checkpoint import Checkpoint
 from whc.training.logbook import Logbook, logged
 from whc.training.loop import Best, Epoch, Outcome, Trainer, TrainingConfig, TrainingError, evaluate
-from whc.trials import artifacts
+from whc.trials import artifacts, learning
 from whc.trials.config import TrialConfig
 
 KEPT_CHECKPOINTS = 10  # so many of the latest checkpoints, and so many of the best
@@ -79,7 +79,7 @@ def begin(content: dict[str, Any], source: str, out: Path, init: Path | None) ->
     """Begin a new run.
 
     Args:
-        content: the configuration as written; fields of `model` that it omits are taken from `init`.
+        content: the configuration as written; what it omits of `task` and `model` is taken from `init`.
         source: name of the configuration in errors.
         out: the run's folder.
         init: checkpoint with the first weights, ours or one of the original projects'.
@@ -93,9 +93,8 @@ def begin(content: dict[str, Any], source: str, out: Path, init: Path | None) ->
         raise UsageError(problem("--out", rule, str(out), "go on with --resume, or choose another folder"))
     if not init:
         return Start(validate(TrialConfig, content, source))
-    saved = checkpoint.load(init)
-    model = saved.config["model"] | (content.get("model") or {})
-    config = validate(TrialConfig, {**saved.config, "training": {}, **content, "model": model}, source)
+    saved = checkpoint.load(init, content)
+    config = validate(TrialConfig, saved.config | {"training": content.get("training", {})}, source)
     return Start(config, saved.interpolation, str(init), saved.weights)
 
 
@@ -171,7 +170,7 @@ def _trainer(start: Start, corpus: Corpus, out: Path) -> Trainer:
     if start.weights is not None and (wrong := artifacts.misfit(start.config, corpus.labels, start.weights)):
         next_step = "leave model out of the configuration, or start without --init"
         raise UsageError(problem(start.init, "weights must fit model and labels", wrong, next_step))
-    trainer = artifacts.trainer(start.config, corpus)
+    trainer = learning.trainer(start.config, corpus)
     if start.weights is not None:
         trainer.start_from(start.weights)
     if start.saved is not None:

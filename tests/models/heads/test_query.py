@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from whc.models.attention import DecoderLayer, EncoderLayer
+from whc.models.attention import DecoderLayer, EncoderLayer, position_code
 from whc.models.heads import query
 
 
@@ -77,7 +77,7 @@ def test_levels_add_the_tokens_of_smaller_maps() -> None:
 
 
 def test_places_have_codes_of_their_own() -> None:
-    code = query.position_code(torch.zeros(1, 8, 5, 7))
+    code = position_code(torch.zeros(1, 8, 5, 7))
     assert code.shape == (8, 5, 7)
     assert torch.equal(code[:4, 0], code[:4, 4])
     assert torch.equal(code[4:, :, 0], code[4:, :, 6])

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
+from whc import plugins
 from whc.config import load_yaml, shipped
 from whc.errors import UsageError
 from whc.factory import recipe
@@ -144,6 +145,7 @@ def test_what_a_sequence_model_has_no_use_for_is_not_drawn(tmp_path: Path) -> No
 LR = "s.yaml: space.training.lr: "
 EPOCHS = "s.yaml: space.training.epochs: "
 MODEL = "s.yaml: space.model."
+HEADS = ", ".join(plugins.names("models.heads"))
 
 
 @pytest.mark.parametrize(
@@ -193,14 +195,13 @@ MODEL = "s.yaml: space.model."
         ("training: {resampling: [none, foo]}", "s.yaml: space.training.resampling: must be 'none', 'weighted' or "),
         ("model: {image_size: [16, 4]}", MODEL + "image_size: must be within 8 and 512 pixels, got 4; choose another "),
         ("model: {image_size: [16, axb]}", MODEL + "image_size: must be a side in pixels or HEIGHTxWIDTH, got 'axb'; "),
-        ("model: {head: []}", MODEL + "head: must name at least one choice, got []; one of avg, avgmax_mlp"),
-        ("model: {head: }", MODEL + "head: must name at least one choice, got None; one of avg, avgmax_mlp"),
-        ("model: {head: 3}", MODEL + "head: must name at least one choice, got 3; one of avg, avgmax_mlp"),
+        ("model: {head: []}", MODEL + "head: must name at least one choice, got []; one of " + HEADS),
+        ("model: {head: }", MODEL + "head: must name at least one choice, got None; one of " + HEADS),
+        ("model: {head: 3}", MODEL + "head: must name at least one choice, got 3; one of " + HEADS),
         ("model: {head: [avg, avg]}", MODEL + "head: must not list a choice twice, got ['avg', 'avg']; remove the rep"),
         (
             "model: {head: [avgg]}",
-            MODEL + "head: must be one of anchor, avg, avgmax_mlp, centre, linear, mlp_mixer, query, transformer, "
-            "got 'avgg'; did you mean 'avg'?",
+            MODEL + f"head: must be one of {HEADS}, got 'avgg'; did you mean 'avg'?",
         ),
         ("model: {head: {avg: 3}}", MODEL + "head.avg: must be a mapping of its parameters, got 3; write {} for none"),
         (

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from whc.data import dataset, report
 from whc.data.build_report import BuildReport
-from whc.data.building import PARQUET, build
+from whc.data.building import PARQUET_FILE, build
 from whc.data.sources import BuildConfig
 from whc.errors import DataError
 
@@ -57,18 +57,18 @@ def test_a_data_set_is_built_loaded_and_reported(put: Put, built: Any, task: Any
     assert strata == {"no box": 5, "1 box": 5, "2 or 3 boxes": 10, "4 boxes or more": 10}
     assert all(split.strata[name] for split in told.splits.values() for name in strata)
     assert (told.rows, told.labels) == (30, ["person", "hand"])
-    corpus = dataset.load(tmp_path / "out" / PARQUET, [(8, 8)], task)
+    corpus = dataset.load(tmp_path / "out" / PARQUET_FILE, [(8, 8)], task)
     assert corpus.targets.shape == (30, 5, 5)
     assert sorted((corpus.targets[..., 4] >= 0).sum(1).tolist()) == sorted(number % 6 for number in range(30))
-    seen = report.inspect(tmp_path / "out" / PARQUET, task)
+    seen = report.inspect(tmp_path / "out" / PARQUET_FILE, task)
     assert {name: split.strata for name, split in seen.splits.items()} == {
         name: split.strata for name, split in told.splits.items()
     }
-    before = (tmp_path / "out" / PARQUET).read_bytes()
+    before = (tmp_path / "out" / PARQUET_FILE).read_bytes()
     built(folder)
-    assert (tmp_path / "out" / PARQUET).read_bytes() == before
+    assert (tmp_path / "out" / PARQUET_FILE).read_bytes() == before
     built(folder, seed=1)
-    assert (tmp_path / "out" / PARQUET).read_bytes() != before
+    assert (tmp_path / "out" / PARQUET_FILE).read_bytes() != before
 
 
 def test_copies_with_other_boxes_are_a_conflict_in_any_order_of_boxes(put: Put, built: Any) -> None:
@@ -135,7 +135,7 @@ def test_data_sets_with_other_classes_are_not_joined(put: Put, built: Any, task:
             put(f"{number}.png")
             folder = put(f"{number}.txt", ROW + "1 0.25 0.25 0.25 0.25")
         built(folder)
-        paths.append((tmp_path / "out" / PARQUET).rename(tmp_path / f"{len(paths)}.parquet"))
+        paths.append((tmp_path / "out" / PARQUET_FILE).rename(tmp_path / f"{len(paths)}.parquet"))
     assert len(dataset.read([paths[0], paths[2]], task).rows) == 8
     with pytest.raises(DataError, match=r"all must have the same metadata whc.labels, got .*; build them again with"):
         dataset.read(paths, task)
@@ -166,7 +166,7 @@ def test_boxes_come_back_as_they_were_written(
         rows = [[*map(float, line.split()[1:]), float(line.split()[0])] for line in lines]
         written[f"images/{number}.png"] = np.array(rows, np.float32).reshape(-1, 5)
     built(folder)
-    table = dataset.read(tmp_path / "out" / PARQUET, task)
+    table = dataset.read(tmp_path / "out" / PARQUET_FILE, task)
     assert table.labelled is not None
     assert table.labelled.labels == ("a", "b", "c")
     assert table.labelled.targets.shape[1] == max(1, *map(len, lists))
@@ -190,6 +190,6 @@ def test_real_pictures_have_the_counts_of_their_readme(
     told = built(shared / "data" / name, classes=["person"], **settings)
     assert [split.rows for split in told.splits.values()] == pictures
     assert json.loads(told.model_dump_json())["left_out"] == []
-    corpus = dataset.load(tmp_path / "out" / PARQUET, [(8, 8)], task)
+    corpus = dataset.load(tmp_path / "out" / PARQUET_FILE, [(8, 8)], task)
     counts = (corpus.targets[..., 4] >= 0).sum(1)
     assert [int(counts[corpus.splits == split].sum()) for split in range(3)] == boxes

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from whc.tasks.detection import Config, Detection
 from whc.training.augmentation import move, moves
+from whc.trials.artifacts import untrained
+from whc.trials.config import TrialConfig
 
 TASK = Detection(("person", "dog"), Config(max_boxes=3))
 SIDE = 64
@@ -104,3 +106,16 @@ def test_what_cannot_be_an_output_is_told(place: tuple[int, int], value: float) 
     broken[place] = value
     assert not TASK.check_outputs(np.stack([TWO]))
     assert TASK.check_outputs(np.stack([broken]))
+
+
+def test_boxes_beyond_the_rows_of_an_output_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    config = TrialConfig.model_validate(
+        {"task": {"detection": {"max_boxes": 2}}, "model": {"head": "aligned", "image_size": 32}}
+    )
+    targets = np.full((3, 4, 5), -1, np.float32)
+    targets[0], targets[1, :3] = 0.5, 0.25
+    targets[:2, :, 4] = np.where(targets[:2, :, 4] >= 0, 0, -1)
+    task = config.task_for(["person"])
+    task.objective(untrained(config, ["person"]), targets, torch.ones(1), 0)
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told == "task.detection.max_boxes: an output holds 2 boxes, and 3 boxes in 2 pictures are beyond that; set 4"

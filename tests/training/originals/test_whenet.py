@@ -11,12 +11,15 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from numpy.testing import assert_allclose
 from torch import Tensor, nn
 
+from whc.cli.export import command as export
 from whc.errors import ArtifactError
 from whc.export.fold import fold
 from whc.models.assemble import ModelConfig, build
+from whc.runtimes import onnxruntime_cpu
 from whc.tasks.head_pose import bins
 from whc.training import checkpoint
 from whc.training.originals import whenet
@@ -78,6 +81,17 @@ def test_every_block_gives_what_the_original_s_gives(original: Any, golden: dict
 def test_folded_for_export_it_is_the_same(original: nn.Module, golden: dict[str, np.ndarray]) -> None:
     raw = logits(fold(original), golden["images"])
     assert_allclose(raw.numpy(), their_logits(golden), rtol=0, atol=MAX_LOGIT_ERROR)
+
+
+def test_the_exported_file_gives_their_degrees(shared: Path, golden: dict[str, np.ndarray], tmp_path: Path) -> None:
+    path = tmp_path / "whenet.onnx"
+    told = CliRunner().invoke(export, ["--checkpoint", str(shared / "peer/whenet/WHENet.h5"), "--out", str(path)])
+    assert told.exit_code == 0, told.output
+    images = golden["images"].transpose(0, 3, 1, 2).astype(np.float32) / 255
+    loaded = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
+    angles = np.concatenate([loaded.run(image[None]) for image in images])
+    assert_allclose(angles[:, :3], golden["degrees"], rtol=0, atol=MAX_DEGREES_ERROR)
+    assert np.isnan(angles[:, 3]).all()
 
 
 def with_symmetric_padding(network: Any) -> Callable[[np.ndarray], Tensor]:

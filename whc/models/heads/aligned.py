@@ -33,7 +33,7 @@ class Config(PluginConfig):
 
 
 class _Aligned(BoxHead):
-    nms_iou = 0.6
+    nms_iou = 0.5
     LOSS_WEIGHTS: ClassVar[Mapping[str, float]] = {"box": 5.0}
 
     def __init__(self, channels: int, dropout: float, classes: int, upscale: int) -> None:
@@ -68,9 +68,16 @@ class _Aligned(BoxHead):
             "box": ((1 - overlap) * quality[is_chosen]).sum() / total,
         }
 
+    def read(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each cell."""
+        logits, boxes = self._read(raw)
+        return logits.sigmoid(), boxes
+
     def decode(self, raw: Tensor) -> Tensor:
         """The likeliest class of each cell with its box."""
         logits, boxes = self._read(raw)
+        if self.classes == 1:
+            return torch.cat([logits.sigmoid(), torch.zeros_like(logits), boxes], 2)
         score, label = logits.max(2)
         return torch.cat([score.sigmoid()[..., None], label.to(raw.dtype)[..., None], boxes], 2)
 

@@ -102,6 +102,12 @@ class _Anchor(BoxHead):
         owner = row.new_full((len(boxes), boxes.shape[1] + 1), -1)
         return owner.scatter(1, place, row)[:, :-1]
 
+    def read(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each anchor and cell."""
+        rows = self._rows(raw)
+        scores = rows[..., 4:].sigmoid()
+        return scores[..., :1] * scores[..., 1:], self._boxes(rows, raw.shape[2], raw.shape[3])
+
     def decode(self, raw: Tensor) -> Tensor:
         """One candidate for each anchor and cell, of its best class."""
         rows = self._rows(raw)

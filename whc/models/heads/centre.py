@@ -44,6 +44,12 @@ class _Centre(BoxHead):
             "wh": mean_over((at_cells[..., 2:] - sizes).abs().sum(2), marked),
         }
 
+    def read(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each cell."""
+        candidates = self.decode(raw)
+        scores, count = candidates[..., 0], raw.shape[2] * raw.shape[3]
+        return scores.view(-1, self.classes, count).transpose(1, 2), candidates[:, :count, 2:]
+
     def decode(self, raw: Tensor) -> Tensor:
         """One candidate for each class and cell; sizes may be negative, as nothing bounds them."""
         height, width = raw.shape[2:]

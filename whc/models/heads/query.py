@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from whc.models.attention import DecoderLayer, EncoderLayer
+from whc.models.attention import DecoderLayer, EncoderLayer, position_code
 from whc.models.backbones.uhd import Activation, separable_block
 from whc.models.boxes import BoxHead, iou, is_box, mean_over
 from whc.plugins import PluginConfig
@@ -85,26 +85,18 @@ class _Query(BoxHead):
             return _cheapest_together(cost, is_box(targets))
         return _cheapest_first(cost.masked_fill(~is_box(targets)[:, None], torch.inf))
 
+    def read(self, raw: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each query."""
+        return raw[..., :-4].softmax(2)[..., : self.classes], raw[..., -4:].sigmoid()
+
     def decode(self, raw: Tensor) -> Tensor:
         """One candidate for each query, of its best class."""
-        scores = raw[..., :-4].softmax(2)[..., : self.classes]
+        scores, boxes = self.read(raw)
         label = torch.zeros_like(scores)
         if self.classes > 1:
             label = scores.argmax(2, keepdim=True).to(raw.dtype)
             scores = scores.amax(2, keepdim=True)
-        return torch.cat([scores, label, raw[..., -4:].sigmoid()], 2)
-
-
-def position_code(features: Tensor) -> Tensor:
-    """Sines and cosines of column, then row, (channels, h, w), of the map (N, channels, h, w)."""
-    channels, height, width = features.shape[1:]
-    options: dict[str, Any] = {"dtype": features.dtype, "device": features.device}
-    frequencies = 10000 ** (-torch.arange(channels // 4, **options) / (channels // 2))
-    columns = torch.arange(width, **options) * frequencies[:, None]
-    rows = torch.arange(height, **options) * frequencies[:, None]
-    waves = [columns.sin(), columns.cos(), rows.sin(), rows.cos()]
-    across = [wave[:, None, :].expand(-1, height, -1) for wave in waves[:2]]
-    return torch.cat(across + [wave[:, :, None].expand(-1, -1, width) for wave in waves[2:]])
+        return torch.cat([scores, label, boxes], 2)
 
 
 def _cheapest_first(cost: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ from whc.search.space import space
 from whc.search.space.space import Parameter
 from whc.search.space.summary import summary
 from whc.training.loop import Trainer
-from whc.trials.artifacts import trainer
 from whc.trials.config import TrialConfig
+from whc.trials.learning import trainer
 
 SHOWN_SAMPLES, COUNTED_SAMPLES, TIMED_SAMPLES = 5, 64, 5
 TIMED_IMAGES, TIMED_SECONDS = 1024, 2.0

@@ -30,7 +30,9 @@ from whc.plugins import Choice, ChoiceOf
 from whc.search.space import ranges, rules
 from whc.search.space.rules import Rule
 from whc.tasks import TASK_CHOICES
+from whc.training.loop import TrainingConfig
 from whc.trials.config import TrialConfig
+from whc.trials.learning import teacher_sizes
 
 MAX_DRAWS = 1000
 
@@ -352,13 +354,24 @@ def distributions(tree: Section) -> dict[str, BaseDistribution]:
 
 
 def image_sizes(tree: Section) -> list[tuple[int, int]]:
-    """Every image size that the space can draw, so that the data is decoded once for all of them."""
-    model = tree.children.get("model")
-    node = model.children.get("image_size") if isinstance(model, Section) else None
+    """Every image size that the space can draw, and its teachers', so that the data is decoded once for all of them.
+
+    Raises:
+        ArtifactError: the file of a teacher cannot be read.
+    """
+    sizes = [ModelConfig(image_size=value).image_size for value in _values(tree, "model", "image_size")]
+    sizes = sizes or [TrialConfig().model.image_size]
+    teachers = [TrainingConfig(teacher=value) for value in _values(tree, "training", "teacher")]
+    return [*sizes, *(size for teacher in teachers for size in teacher_sizes(teacher))]
+
+
+def _values(tree: Section, section: str, name: str) -> Sequence[Any]:
+    """All values that a key can have; none where the space does not name it."""
+    parent = tree.children.get(section)
+    node = parent.children.get(name) if isinstance(parent, Section) else None
     if node is None:
-        return [TrialConfig().model.image_size]
-    values = ranges.values(node.distribution) if isinstance(node, Draw) else list(_variations(node))
-    return [ModelConfig(image_size=value).image_size for value in values]
+        return []
+    return ranges.values(node.distribution) if isinstance(node, Draw) else list(_variations(node))
 
 
 def task_of(tree: Section) -> Choice:

@@ -12,8 +12,8 @@
 | state `patch`, or `stem` with FPN; `fpn_high`, `fpn1`, `fpn2` | `backbone.stem.0`, `head.pyramid` |
 | state `class_head`, `box_head` | `head.output`, joined |
 
-Files without `resize_mode` are of its first version: a size is an exponential, `se` has SiLU, and no duplicates are
-removed. What they don't hold is as UHD's defaults have it: pictures of 64x64, 4 attention heads.
+Files with neither `img_size` nor `resize_mode` are of its first version: a size is an exponential, `se` has SiLU, and
+no duplicates are removed. What they don't hold is as UHD's defaults have it: pictures of 64x64, 4 attention heads.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from torch import Tensor
 
+from whc.config import laid_over
 from whc.errors import ArtifactError, problem
 from whc.models.assemble import ModelConfig, shapes
 
@@ -36,7 +37,12 @@ THRESHOLD, MAX_BOXES = 0.3, 50
 _HEADS = 4  # of attention
 _DEPTH = 3  # blocks of the CNN, and of the pyramid
 _NMS_IOU = 0.5
-_INTERPOLATIONS = {"torch_bilinear": "bilinear", "opencv_inter_linear": "bilinear"}
+_INTERPOLATIONS = {
+    "torch_bilinear": "bilinear",
+    "opencv_inter_linear": "bilinear",
+    "torch_nearest": "nearest",
+    "opencv_inter_nearest": "nearest",
+}
 _ACTIVATIONS = {"swish": "silu", "relu": "relu"}
 _RENAMED = (  # patterns of their names, and what ours begin with
     (r"stem\.(\d)\.", r"backbone.stem.\1."),
@@ -62,6 +68,12 @@ _JOINED = {"head.layers.1": ("head_hm", "head_off", "head_wh"), "head.output": (
 log = logging.getLogger(__name__)
 
 
+def _sides(size: object) -> object:
+    """Height and width, where a file has one number, or text such as 64x48."""
+    sides = size.split("x") if isinstance(size, str) else [size] if isinstance(size, int) else size
+    return 2 * sides if isinstance(sides, list) and len(sides) == 1 else sides
+
+
 class _OriginalFile(BaseModel):
     """What is read of a file, with what the first version meant where it lacks something."""
 
@@ -73,7 +85,7 @@ class _OriginalFile(BaseModel):
     classes: list[int] = Field(min_length=1)
     epoch: int = 0
     best_map: float = 0.0
-    img_size: tuple[int, int] = (64, 64)
+    img_size: Annotated[tuple[int, int], BeforeValidator(_sides)] = (64, 64)
     resize_mode: str | None = None
     activation: Literal["swish", "relu"] = "swish"
     use_skip: bool = False
@@ -84,17 +96,23 @@ class _OriginalFile(BaseModel):
     output_stride: Literal[4, 8, 16] = 16
 
     @property
+    def is_newer(self) -> bool:
+        """Whether a later version than the first wrote it."""
+        return not self.model_fields_set.isdisjoint(("img_size", "resize_mode"))
+
+    @property
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights, which the file's mAP belongs to, if it has them."""
         return self.ema or self.model
 
 
-def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
+def translate(content: Mapping[str, Any], source: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The fields of our `Checkpoint` from the content of one of their files.
 
     Args:
         content: of the file, with at least `CHECKPOINT_KEYS`.
         source: its path, for messages.
+        changes: what the file does not hold or is to be otherwise, in the form of our configuration; not checked.
 
     Raises:
         ArtifactError: fields are missing or wrong, or the network is one of theirs that whc lacks.
@@ -104,7 +122,7 @@ def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
         return ArtifactError(problem(f"{source}: {key}", rule, got, "give a checkpoint of UHD's cnn or transformer"))
 
     try:
-        file = _OriginalFile.model_validate(dict(content))
+        file = _OriginalFile.model_validate({name: value for name, value in content.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         raise refusal(".".join(map(str, first["loc"])), first["msg"], first["input"]) from error
@@ -120,9 +138,11 @@ def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
     if got != expected:
         wrong = min(dict(got.items() ^ expected.items()))
         raise refusal("model", f"must have {wrong} of shape {expected.get(wrong)}", got.get(wrong))
-    _tell_defaults(file, source)
+    model = laid_over(model, _section(changes, "model"))
+    _tell_defaults(file, _section(changes, "model"), source)
+    task = {"detection": {"max_boxes": _max_boxes(file, model["image_size"]), "threshold": THRESHOLD}}
     return {
-        "config": {"task": {"detection": {"max_boxes": _max_boxes(file), "threshold": THRESHOLD}}, "model": model},
+        "config": laid_over({"task": task, "model": model}, changes or {}),
         "weights": weights,
         "labels": [f"class {number}" for number in file.classes],
         "frame_rate": None,
@@ -134,10 +154,20 @@ def translate(content: Mapping[str, Any], source: str) -> dict[str, Any]:
     }
 
 
-def _tell_defaults(file: _OriginalFile, source: str) -> None:
-    """Say what the file does not hold, as another value would give other boxes."""
-    taken = [] if "img_size" in file.model_fields_set else ["pictures of {}x{} pixels".format(*file.img_size)]
-    taken += [f"{_HEADS} attention heads"] if file.arch == "transformer" else []
+def _section(changes: object, *names: str) -> Mapping[str, Any]:
+    """A part of the changes; empty where they have none, or no mapping."""
+    for name in names:
+        changes = changes.get(name) if isinstance(changes, Mapping) else None
+    return changes if isinstance(changes, Mapping) else {}
+
+
+def _tell_defaults(file: _OriginalFile, given: Mapping[str, Any], source: str) -> None:
+    """Say what neither the file nor the user gives, as another value would give other boxes."""
+    taken = []
+    if "img_size" not in file.model_fields_set and "image_size" not in given:
+        taken.append("pictures of {}x{} pixels (--set model.image_size=HEIGHTxWIDTH)".format(*file.img_size))
+    if file.arch == "transformer" and "heads" not in _section(given, "head", "query"):
+        taken.append(f"{_HEADS} attention heads (--set model.head.query.heads=N)")
     if taken:
         log.warning("%s: does not hold all of its network; taken as UHD's default: %s", source, ", ".join(taken))
 
@@ -151,15 +181,15 @@ def _cnn(file: _OriginalFile) -> dict[str, Any]:
         "skip": file.use_skip,
         "activation": activation,
         "last_se": file.last_se,
-        "se_activation": activation if file.resize_mode else "silu",
+        "se_activation": activation if file.is_newer else "silu",
         "last_width_scale": last_width / width,
     }
     anchor = {
         "num_anchors": len(file.weights["anchors"]) if file.use_anchor else 0,
         "anchors": file.weights["anchors"].tolist() if file.use_anchor else [],
         "iou": file.iou_loss,
-        "size": "softplus" if file.resize_mode else "exp",
-        "nms_iou": _NMS_IOU if file.resize_mode else None,
+        "size": "softplus" if file.is_newer else "exp",
+        "nms_iou": _NMS_IOU if file.is_newer else None,
     }
     return _model(file, width) | {
         "backbone": {"uhd": trunk},
@@ -187,12 +217,18 @@ def _model(file: _OriginalFile, width: int) -> dict[str, Any]:
     return {"color": "rgb", "sequence": "none", "width": width, "image_size": "{}x{}".format(*file.img_size)}
 
 
-def _max_boxes(file: _OriginalFile) -> int:
+def _max_boxes(file: _OriginalFile, image_size: object) -> int:
     """How many boxes they give a picture at most: all of the anchors', one for each query, the best 50 of centres."""
     if file.arch == "transformer":
         return len(file.weights["query_embed.weight"])
-    rows, columns = (-(-side // file.output_stride) for side in file.img_size)
-    return rows * columns * len(file.weights["anchors"]) if file.use_anchor else MAX_BOXES
+    if not file.use_anchor:
+        return MAX_BOXES
+    try:
+        sides = ModelConfig.model_validate({"image_size": image_size}).image_size
+    except ValidationError:
+        sides = file.img_size  # that no network has this size is told when it is built
+    rows, columns = (-(-side // file.output_stride) for side in sides)
+    return rows * columns * len(file.weights["anchors"])
 
 
 def _renamed(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
