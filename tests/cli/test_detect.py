@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from whc.cli import _options
 from whc.data.preprocess import Image
 from whc.data.video import open_video
 from whc.records import CropRule
@@ -113,6 +114,18 @@ def test_a_detection_model_alone_runs_as_before(
     shown = result("demo", "--headless", "--source", "picture.png", "--model", "boxes.onnx", "--csv", out)
     assert (shown["frames"], shown["decisions"], shown["detector"], shown["notes"]) == (1, 1, None, [])
     assert list(rows(out)[0]) == ["frame", "seconds", "count", "boxes", "latency_ms"]
+
+
+def test_a_registered_detector_keeps_its_name(
+    made: Path, monkeypatch: pytest.MonkeyPatch, result: Command, tmp_path: Path
+) -> None:
+    """The name goes where the crops are described, not the path of the file in the registry."""
+    monkeypatch.chdir(made)
+    files = {"person_m@champion": made / "boxes.onnx", "calm.onnx": made / "calm.onnx"}
+    monkeypatch.setattr(_options, "model_file", files.__getitem__)
+    options = ("--detect", "person_m@champion", "--margin", "0.3")
+    shown = result("demo", "--headless", "--source", "picture.png", "--model", "calm.onnx", *options)
+    assert (shown["detector"], shown["what"]) == ("person_m@champion", "person")
 
 
 @pytest.mark.parametrize(("clip", "people"), [("male", 1), ("female-and-male", 2)])

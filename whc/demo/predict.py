@@ -244,7 +244,7 @@ class _Prediction:
         notes = [self._crops.note] if self._crops.note else []
         if self._full_outputs:
             pictures = quantity(self._full_outputs, "picture")
-            notes.append(f"{pictures} with all the {self._max_boxes} boxes that the model can give: more may be there")
+            notes.append(f"{pictures} with as many boxes as the model can give ({self._max_boxes}): more may be there")
         if self._short_clips:
             notes.append(f"{self._short_clips} clips without rows, shorter than {metadata.frames} frames")
         if metadata.frames > 1 and metadata.frame_rate and fps and fps < 0.9 * metadata.frame_rate:
