@@ -76,6 +76,7 @@ def test_json_is_the_report(crops: Path, whc_command: Run) -> None:
         "lists": [],
         "fps": None,
         "min_frames": None,
+        "crop": None,
         "seed": 0,
     }
 

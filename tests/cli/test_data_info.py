@@ -6,7 +6,9 @@ import pytest
 from rich.console import Console
 
 from whc.cli.data.info import _render
+from whc.data.cropping import CropMeasure
 from whc.data.report import DatasetReport, Finding, Leaks, SplitReport
+from whc.records import CropRule
 
 NONE = Finding(count=0, examples=[])
 FOLDER = "/home/somebody/projects/of/last/year/smiling-faces-by-person/dataset.parquet"
@@ -50,3 +52,30 @@ def test_paths_and_many_classes_fit_80_columns(labels: list[str], capsys: pytest
 def test_dots_stand_for_what_is_left_out(people: Finding, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     Console(width=80).print(_render(report(["no", "yes"], people)), soft_wrap=True)
     assert told in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, []),
+        (
+            {"crop": CropRule(detector="face", scale=1.4)},
+            ["crops: cut around the boxes of face, margin 0.2"],
+        ),
+        (
+            {"measure": CropMeasure(looked=200, found=3, rule=None, spread=0)},
+            ["crops: not measured, as face finds something in 3 of 200 crops, fewer than 20; try another detector"],
+        ),
+        (
+            {"measure": CropMeasure(looked=200, found=188, rule=CropRule(scale=0.77, offset_y=0.08), spread=0.03)},
+            [
+                "crops: 0.77 (+-0.03) of its boxes, centre +0.00 to the right and +0.08 down, as face finds something "
+                "in 188 of 200 crops: whc demo --detect face --margin=-0.115,0,0.08"
+            ],
+        ),
+    ],
+)
+def test_how_crops_were_cut(changes: dict[str, object], told: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    data = report(["no", "yes"], NONE).model_copy(update=changes)
+    Console(width=80).print(_render(data, "face"), soft_wrap=True)
+    assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("crops:")] == told

@@ -227,6 +227,14 @@ def test_every_output_can_be_shown(name: str, task: Task, outputs: Outputs, targ
         figure.canvas.draw()
 
 
+def test_boxes_that_are_drawn_are_rows_of_six(name: str, task: Task, outputs: Outputs) -> None:
+    """None where a task has no boxes."""
+    for output in outputs:
+        boxes = task.found_boxes(output)
+        assert boxes.shape == (len(boxes), 6)
+        assert not len(boxes) or task.head_gives == "boxes"
+
+
 def test_scores_read_as_numbers_and_back(name: str, task: Task) -> None:
     metric = task.metric
     for score in (0.0, 0.3, 1.0):

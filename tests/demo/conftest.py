@@ -104,6 +104,39 @@ def brightness_model(tmp_path: Path, metadata: Describe) -> Callable[..., Path]:
     return build
 
 
+def box_graph(boxes: list[list[float]], size: int = SIZE) -> onnx.GraphProto:
+    """The same boxes (score, class, cx, cy, w, h) for every picture, whatever it shows."""
+    return helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["images", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+            helper.make_node("Reshape", ["nothing", "shape"], ["zeros"]),
+            helper.make_node("Add", ["zeros", "boxes"], ["detections"]),
+        ],
+        "boxes",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, size, size])],
+        [helper.make_tensor_value_info("detections", TensorProto.FLOAT, ["batch", len(boxes), 6])],
+        [
+            helper.make_tensor("axes", TensorProto.INT64, [3], [1, 2, 3]),
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+            helper.make_tensor("shape", TensorProto.INT64, [3], [-1, 1, 1]),
+            helper.make_tensor("boxes", TensorProto.FLOAT, [1, len(boxes), 6], np.ravel(boxes).tolist()),
+        ],
+    )
+
+
+@pytest.fixture
+def box_model(tmp_path: Path, metadata: Describe) -> Callable[..., Path]:
+    """Builds a detection model that always gives the same boxes (score, class, cx, cy, w, h), best first."""
+
+    def build(boxes: list[list[float]], name: str = "boxes.onnx", **changes: Any) -> Path:
+        task_config = {"max_boxes": len(boxes), "threshold": 0.3}
+        own = {"task": "detection", "labels": ["person", "hand"], "task_config": task_config}
+        return save_model(tmp_path / name, box_graph(boxes), metadata(**(own | changes)).to_properties())
+
+    return build
+
+
 @pytest.fixture
 def offset_model(tmp_path: Path, metadata: Describe) -> Callable[[float], Path]:
     """Builds a still model that gives the mean of all channels and a number on top."""

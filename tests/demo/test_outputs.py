@@ -39,7 +39,7 @@ def reel(seconds: list[float]) -> list[int]:
     writer = FakeWriter()
     filled = outputs._Reel(writer, FPS)
     for number, moment in enumerate(seconds):
-        assert filled.add(Result(number, moment, np.full((2, 2, 3), number, np.uint8), None, False))
+        assert filled.add(Result(number, moment, np.full((2, 2, 3), number, np.uint8), ()))
     filled.end()
     assert filled.frames == len(writer.shades)
     return writer.shades
@@ -70,7 +70,7 @@ def test_suffix_chooses_the_codec_and_nothing_is_printed(
 ) -> None:
     with outputs.video_file(tmp_path / name, (180, 320), 12.5) as write:
         for number in range(30):
-            write(Result(number, number / 12.5, np.full((180, 320, 3), 8 * number, np.uint8), None, False))
+            write(Result(number, number / 12.5, np.full((180, 320, 3), 8 * number, np.uint8), ()))
     video = cv2.VideoCapture(str(tmp_path / name), cv2.CAP_FFMPEG)
     assert int(video.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little").upper() == codec
     assert video.get(cv2.CAP_PROP_FPS) == 12.5
@@ -116,7 +116,7 @@ LIMITED = """
                 noise = np.random.default_rng(0)
                 for number in range(60):
                     picture = noise.integers(0, 255, (180, 320, 3), np.uint8)
-                    write(outputs.Result(number, number / 30, picture, None, False))
+                    write(outputs.Result(number, number / 30, picture, ()))
     except UsageError as error:
         print(error)
 """

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from whc.demo.overlay import Caption, canvas_size, draw, fit, placement
+from whc.demo.overlay import Caption, Mark, canvas_size, draw, fit, placement
 from whc.tasks import BLUE_COLOUR, GREEN_COLOUR, Bar, Line, Reading
 
 READING = Reading("calm", BLUE_COLOUR, Bar("moved", 0.25, 0.5))
@@ -53,7 +53,7 @@ def test_draw_fills_the_canvas_and_leaves_the_frame_alone(height: int, width: in
     picture = np.full((height, width, 3), 200, np.uint8)
     canvas = canvas_size(height, width)
     caption = Caption(None if probability is None else with_bar(share=probability), 24.0)
-    shown = draw(picture, caption, canvas, (0, 0, width, height))
+    shown = draw(picture, caption, canvas, [Mark((0, 0, width, height), caption.reading, "#1 calm")])
     assert shown.shape == (*canvas, 3)
     assert shown.dtype == np.uint8
     assert (picture == 200).all()
@@ -93,7 +93,7 @@ def test_bar_grows_with_the_probability() -> None:
             Caption(with_bar(**{name: value}), 24.0)
             for name, value in (("name", "other"), ("share", 0.75), ("tick", 0.9))
         ),
-        Caption(replace(READING, lines=(Line((0.5, 0.2), (0.7, 0.4), GREEN_COLOUR),)), 24.0),
+        Caption(READING, 24.0, "a warning"),
     ],
 )
 def test_each_thing_said_shows(other: Caption) -> None:
@@ -127,7 +127,7 @@ def test_frames_of_another_shape_are_padded_not_distorted() -> None:
 
 def test_box_is_drawn_where_the_region_is() -> None:
     picture = np.full((200, 400, 3), 255, np.uint8)
-    shown, plain = (draw(picture, CAPTION, (200, 400), box) for box in ((100, 20, 200, 100), None))
+    shown, plain = (draw(picture, CAPTION, (200, 400), [Mark(box, READING)]) for box in ((100, 20, 200, 100), None))
     rows, columns = np.nonzero((shown != plain).any(axis=2))
     assert (columns.min(), columns.max()) == pytest.approx((100, 199), abs=3)
     assert (rows.min(), rows.max()) == pytest.approx((20, 99), abs=3)
@@ -138,11 +138,24 @@ def test_lines_lie_in_the_region_looked_at() -> None:
     picture, line = np.full((200, 400, 3), 255, np.uint8), Line((0.5, 0.5), (1.0, 0.5), GREEN_COLOUR)
     for box, (left, right, middle) in ((None, (200, 400, 100)), ((100, 20, 200, 100), (150, 200, 60))):
         marked, plain = (
-            draw(picture, Caption(replace(READING, lines=lines), None), (200, 400), box) for lines in ((line,), ())
+            draw(picture, CAPTION, (200, 400), [Mark(box, replace(READING, lines=lines))]) for lines in ((line,), ())
         )
         rows, columns = np.nonzero((marked != plain).any(axis=2))
         assert (columns.min(), min(columns.max(), 398)) == pytest.approx((left, min(right, 398)), abs=3)
         assert (rows.min(), rows.max()) == pytest.approx((middle, middle), abs=3)
+
+
+@pytest.mark.parametrize("edges", [(100, 60, 200, 140), (-50, -40, 30, 30), (380, 180, 470, 260), (0, 0, 400, 200)])
+def test_each_person_has_a_box_and_a_tag(edges: tuple[int, int, int, int]) -> None:
+    picture = np.full((200, 400, 3), 255, np.uint8)
+    tagged, plain, none = (
+        draw(picture, CAPTION, (200, 400), marks)
+        for marks in ([Mark(edges, READING, "#1 calm")], [Mark(edges, READING)], [])
+    )
+    assert (plain != none).any()
+    rows, columns = np.nonzero((tagged != plain).any(axis=2))
+    assert rows.min() >= max(0, min(edges[1], 200) - 30)
+    assert columns.max() - columns.min() > 40
 
 
 def test_a_label_of_any_length_is_cut() -> None:

@@ -119,6 +119,15 @@ def test_three_classes(colour_model: Build, image_folder: Build, grey: Grey, out
     assert summary.called == {"red": 0, "green": 1, "blue": 0}
 
 
+def test_pictures_full_of_boxes_are_told(box_model: Build, image_folder: Build, grey: Grey, out: Path) -> None:
+    """As many boxes as an output holds may be fewer than there are; a box below the least score does not count."""
+    folder = image_folder([grey(20), grey(30)])
+    person, weak = [0.9, 0, 0.5, 0.5, 0.2, 0.2], [0.1, 0, 0.2, 0.2, 0.1, 0.1]
+    full = predict(box_model([person]), folder, out)
+    assert full.notes == ["2 pictures with as many boxes as the model can give (1): more may be there"]
+    assert predict(box_model([person, weak]), folder, out).notes == []
+
+
 def test_many_pictures_keep_their_order(brightness_model: Build, parquet: WriteParquet, out: Path) -> None:
     """Whatever threads and batches do."""
     shades = np.random.default_rng(0).integers(0, 256, 5 * BATCH_WINDOWS + 3).tolist()

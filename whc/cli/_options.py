@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +18,7 @@ from click.shell_completion import CompletionItem
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+    from whc.demo.detectors import Detector
     from whc.tasks import Task
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -183,6 +186,61 @@ def assigned(assignments: Sequence[str], content: dict[str, Any] | None = None) 
 region = click.option(
     "--region", metavar="X,Y,W,H", help="Part of the picture to look at, in fractions.  [default: all of it]"
 )
+
+
+detect = click.option(
+    "--detect",
+    metavar="NAME",
+    shell_complete=complete_model,
+    help="Find the crops: face (OpenCV's cascades), a registered detector, or an .onnx file (a detection model of whc, "
+    "YuNet, UltraFace, BlazeFace front 128).",
+)
+detect_class = click.option("--detect-class", metavar="LABEL", help="Class that the detector finds.  [default: all]")
+margin = click.option(
+    "--margin",
+    metavar="SHARE[,RIGHT,DOWN]",
+    help="Margin of crops on each side of a found box, and how far they lie to the right and down; shares of the box. "
+    "`whc data info FILE --detect NAME` measures it.  [default: as the data was cut, or 0.2]",
+)
+
+
+def detector(
+    name: str | None, label: str | None, margin: str | None, threads: int = 1, wait_s: float | None = None
+) -> Detector | None:
+    """The detector that `--detect` names; None where there is none.
+
+    Raises:
+        UsageError: `--detect-class` or `--margin` comes without a detector, or the detector is none.
+        ArtifactError: the file cannot be used.
+        RegistryError: there is no such file and no such model.
+    """
+    from whc.demo import detectors
+    from whc.errors import UsageError, problem
+
+    if name is None:
+        for option, value in (("--detect-class", label), ("--margin", margin)):
+            if value is not None:
+                raise UsageError(problem(option, "must come with --detect", value, "name a detector with --detect"))
+        return None
+    source = name if name in detectors.built_in_names() else str(exported(model_file(name), "--detect"))
+    shown_name = Path(name).name if Path(name).suffix.lower() == ".onnx" else name
+    settings = detectors.Settings(label, threads) if wait_s is None else detectors.Settings(label, threads, wait_s)
+    return replace(detectors.load(source, settings), name=shown_name)
+
+
+def exported(path: Path, option: str) -> Path:
+    """A path, unless it is a file that must be exported first.
+
+    Raises:
+        UsageError: it is.
+    """
+    from whc.errors import UsageError, problem
+
+    if path.suffix.lower() != ".onnx" and path.is_file():
+        onnx = path.with_suffix(".onnx").name
+        advice = shlex.join(("whc", "export", "--checkpoint", str(path), "--out", onnx))
+        raise UsageError(problem(option, "must be a registered name or an .onnx file", str(path), f"run `{advice}`"))
+    return path
 
 
 def model_file(model: str) -> Path:

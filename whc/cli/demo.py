@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from whc.cli import _options
+
+if TYPE_CHECKING:
+    from whc.demo.people import Finder
+    from whc.demo.regions import Region
 
 
 @click.command()
@@ -22,8 +25,11 @@ from whc.cli import _options
 )
 @click.option("--source", help="Camera number, video, picture or folder of pictures.  [default: a rendered clip]")
 @_options.file("--save", help="Video to write: .webm (VP8), or .mp4, which browsers do not play.")
-@_options.file("--csv", help="CSV file to write, a row for each frame.")
+@_options.file("--csv", help="CSV file to write, a row for each frame (and person).")
 @_options.region
+@_options.detect
+@_options.detect_class
+@_options.margin
 @click.option("--headless", is_flag=True, help="Open no window.")
 @_options.runtime
 @_options.threads
@@ -34,36 +40,40 @@ def command(
     source: str | None,
     save: Path | None,
     csv: Path | None,
-    region: str | None,
     headless: bool,
     as_json: bool,
-    **runtime_options: Any,
+    **options: Any,
 ) -> None:
     """Run a model on a camera, a video or pictures. Ctrl-C ends it; the files that it writes are finished."""
-    from whc.demo.regions import WHOLE_FRAME, parse
     from whc.demo.run import run
 
-    picture_region = parse(region) if region else WHOLE_FRAME
+    view = _view(**options)
     summary = run(
-        _exported(_options.model_file(model)),
+        _options.exported(_options.model_file(model), "--model"),
         source,
         save=save,
         csv=csv,
         display=not headless and _has_display(),
-        region=picture_region,
-        **runtime_options,
+        region=view,
+        **{name: options[name] for name in ("runtime", "threads", "wait_s")},
     )
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
 
 
-def _exported(path: Path) -> Path:
+def _view(region: str | None, margin: str | None, **options: Any) -> Region | Finder:
+    """What the model sees of each frame, by what the options say of it."""
+    from whc.demo.people import Finder
+    from whc.demo.regions import WHOLE_FRAME, parse
     from whc.errors import UsageError, problem
 
-    if path.suffix.lower() != ".onnx" and path.is_file():
-        onnx = path.with_suffix(".onnx").name
-        advice = shlex.join(("whc", "export", "--checkpoint", str(path), "--out", onnx))
-        raise UsageError(problem("--model", "must be a registered name or an .onnx file", str(path), f"run `{advice}`"))
-    return path
+    if region and options["detect"]:
+        raise UsageError(problem("--region", "must be given without --detect", region, "leave one of them out"))
+    detector = _options.detector(
+        options["detect"], options["detect_class"], margin, options["threads"], options["wait_s"]
+    )
+    if detector:
+        return Finder(detector, margin)
+    return parse(region) if region else WHOLE_FRAME
 
 
 def _has_display() -> bool:

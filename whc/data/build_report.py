@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from whc.data.cropping import margin_text
 from whc.data.dataset import SPLIT_NAMES
 from whc.data.reading import Item
 from whc.data.report import SplitReport
@@ -64,6 +65,8 @@ def summarize(
     notes = [*contents.notes, *(f"{item.source.name}: {item.note}" for item in items if item.note)]
     if all(item.split != "test" for item in items):
         notes.append("no test split: nothing can be scored on test; --split 70/15/15 splits again what is there")
+    if config.crop:
+        notes.append(f"crops around the boxes of {config.crop.detector}, margin {margin_text(config.crop)}")
     has_groups = config.group or any(item.source.group for item in items)
     if config.split and not has_groups and any("/" in item.source.inner.split("/", 1)[1] for item in items):
         notes.append("files in one folder may lie in several splits: --group person keeps them together")

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from whc.data import build_report, duplicates, splitting
 from whc.data.build_report import BuildReport
-from whc.data.dataset import SPLIT_NAMES
+from whc.data.cropping import Followed
+from whc.data.dataset import CROP_KEY, SPLIT_NAMES
 from whc.data.pictures import require_utf8
 from whc.data.reading import Item, read
 from whc.data.sources import BuildConfig, FileSource, SourceFile, SourceScan
@@ -33,7 +34,11 @@ _CHUNK_ROWS = 1000
 
 
 def build(
-    config: BuildConfig, task: FileSource, out: Path, on_progress: Callable[[int, int], None] | None = None
+    config: BuildConfig,
+    task: FileSource,
+    out: Path,
+    on_progress: Callable[[int, int], None] | None = None,
+    follow: Callable[[], Followed] | None = None,
 ) -> BuildReport:
     """Build `out/dataset.parquet`, `out/report/report.json` and `out/report/classes.png`.
 
@@ -45,6 +50,7 @@ def build(
         task: the task of the labels.
         out: output folder, created if missing; must lie outside the folder that is read.
         on_progress: called with the number of files read and of all files.
+        follow: finds the people of a clip, whose crops are cut as `config.crop` says; None keeps complete frames.
 
     Raises:
         DataError: the layout of the folder is wrong, too many files cannot be read, the groups cannot be
@@ -54,8 +60,8 @@ def build(
     _check_out(out, config)
     contents = task.scan_files(config)
     groups = _groups(contents, config)
-    items = _without_copies(read(contents, config, on_progress), contents)
-    items = [replace(item, group=groups[item.source.name]) for item in items]
+    items = _without_copies(read(contents, config, on_progress, follow), contents)
+    items = [replace(item, group=groups[item.file]) for item in items]
     near = duplicates.clusters([item.appearances for item in items])
     items = _split(_united(items, near), contents, config, task.needs_every_stratum)
     if task.needs_every_stratum:
@@ -184,7 +190,8 @@ def _check_strata(items: Sequence[Item], contents: SourceScan, config: BuildConf
 
 
 def _refuse(problem_text: str, contents: SourceScan, config: BuildConfig) -> NoReturn:
-    skipped = [file for file in contents.left_out if file.reason in ("unreadable", "short", "copy", "conflict")]
+    reasons = ("unreadable", "short", "nothing found", "copy", "conflict")
+    skipped = [file for file in contents.left_out if file.reason in reasons]
     why = f" (left out: {len(skipped)}, such as {skipped[0].name}: {skipped[0].detail})" if skipped else ""
     next_step = "add people or clips of that class, or make groups smaller (near-duplicates are one group)"
     raise DataError(f"{config.folder}: every split must have rows of every class, got {problem_text}{why}; {next_step}")
@@ -242,4 +249,5 @@ def _schema(contents: SourceScan, config: BuildConfig) -> pa.Schema:
         "person_id": pa.string(),
     }
     frame_rate = {"whc.frame_rate": json.dumps(config.fps)} if config.fps else {}
-    return pa.schema(columns).with_metadata({**frame_rate, **contents.metadata} or None)
+    crop = {CROP_KEY: config.crop.model_dump_json()} if config.crop else {}
+    return pa.schema(columns).with_metadata({**frame_rate, **crop, **contents.metadata} or None)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from whc.data import parquet, split_names
 from whc.data.clips import find_clips
@@ -21,11 +22,13 @@ from whc.data.preprocess import INTERPOLATION, Image, decode, fault, resize
 from whc.data.row_labels import LabelSource, RowLabels
 from whc.data.split_names import SPLIT_ALIASES, split_named
 from whc.errors import DataError, problem
+from whc.records import CropRule
 
 SPLIT_NAMES = split_names.SPLIT_NAMES
 REQUIRED_COLUMNS = ("split", "image_bytes")
 OPTIONAL_COLUMNS = ("image_path", "video_id", "timestamp", "person_id", "source")
 MAX_UNREADABLE = 0.01
+CROP_KEY = "whc.crop"
 _CHUNK_ROWS = 256
 
 Size = tuple[int, int]
@@ -39,7 +42,7 @@ class Table:
     them), and those of labels (empty if the file lacks them). Its columns `clip` and `clip_name` are the number and the
     name of a frame's clip; `place` orders the frames of a clip. `encoded` holds the image files, row by row. `labelled`
     is what the task reads from the rows, None if labels were not requested. `clip_rule` says how clips were found,
-    `split_aliases` which other names of splits the file has.
+    `split_aliases` which other names of splits the file has. `crop` is how its crops were cut, None if it does not say.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class Table:
     fingerprint: str
     clip_rule: str
     split_aliases: str
+    crop: CropRule | None = None
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,8 @@ class Corpus:
     every split has rows of every stratum. `splits` indexes SPLIT_NAMES. `clips` and `groups` number the clips and the
     people (the videos if people are unknown), `timestamps` orders the frames of a clip. `row_numbers` are those
     of the file. `unreadable` names the rows left out; `interpolation` is how images were resized, `clip_rule` how
-    clips were found. `larger[(H, W)]` holds the same images with more pixels, for augmentation at that size; it is
-    empty where the task needs none.
+    clips were found, `crop` how crops were cut (None: the file does not say). `larger[(H, W)]` holds the same images
+    with more pixels, for augmentation at that size; it is empty where the task needs none.
     """
 
     images: Mapping[Size, Image]
@@ -77,6 +81,7 @@ class Corpus:
     unreadable: tuple[str, ...] = ()
     interpolation: str = INTERPOLATION
     clip_rule: str = ""
+    crop: CropRule | None = None
     larger: Mapping[Size, Image] = field(default_factory=dict)
 
     @property
@@ -151,7 +156,20 @@ def read(path: Path | Sequence[Path], task: LabelSource, is_labelled: bool = Tru
         fingerprint=content.fingerprint,
         clip_rule=clips.rule,
         split_aliases=_aliases(file_splits),
+        crop=_crop(content.metadata, name),
     )
+
+
+def _crop(metadata: Mapping[str, str], path: Path) -> CropRule | None:
+    text = metadata.get(CROP_KEY)
+    if text is None:
+        return None
+    try:
+        return CropRule.model_validate_json(text)
+    except ValidationError as error:
+        raise DataError(
+            problem(f"{path}: metadata {CROP_KEY}", "must say how crops were cut", text, "mend it")
+        ) from error
 
 
 def _aliases(file_splits: pd.Series[str]) -> str:
@@ -227,6 +245,7 @@ def load(
         unreadable=tuple(rows["image_path"][~readable]),
         interpolation=interpolation,
         clip_rule=table.clip_rule,
+        crop=table.crop,
         larger={size: images[other] for size, other in sorted(scaled.items()) if other != size},
     )
     _check_strata(corpus, table)

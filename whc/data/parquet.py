@@ -106,7 +106,7 @@ def _check_metadata(parts: Sequence[Content], paths: Sequence[Path]) -> None:
         texts = list(dict.fromkeys(part.metadata[key] for part in parts if key in part.metadata))
         if len(texts) > 1:
             rule = f"all must have the same metadata {key}"
-            next_step = "build them again with the same classes in the same order"
+            next_step = "build them again with the same options"
             raise DataError(problem(", ".join(map(str, paths)), rule, texts, next_step))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Event
@@ -11,6 +11,7 @@ from threading import Event
 import cv2
 
 from whc.data import duplicates
+from whc.data.cropping import Followed, crop_edges, cut
 from whc.data.dataset import MAX_UNREADABLE
 from whc.data.duplicates import Appearance
 from whc.data.pictures import read_file
@@ -19,6 +20,7 @@ from whc.data.sources import BuildConfig, Reason, SourceFile, SourceScan
 from whc.data.video import open_video, sampled
 from whc.errors import DataError, problem
 
+COMPLETE = 0  # in place of a person's identity, where the complete frame is a row
 MAX_UNREADABLE_CLIPS = 0.1  # more than for pictures, as a folder holds fewer clips
 
 _JPEG_QUALITY = 95
@@ -31,7 +33,8 @@ _MIN_LENGTH_SHARE = 0.9  # of the length in a header, which may be wrong by a fe
 class Item:
     """A picture or a clip: its encoded frames by number (0 for a picture), and their appearances.
 
-    `note` describes damage, if there is any; `group` and `split` are set later.
+    `note` describes damage, if there is any; `group` and `split` are set later. `file` is the name of the file that it
+    comes from: several people of one clip are an item each.
     """
 
     source: SourceFile
@@ -40,6 +43,7 @@ class Item:
     note: str = ""
     group: str = ""
     split: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,25 +53,39 @@ class _UnusableFile:
     detail: str
 
 
-def read(contents: SourceScan, config: BuildConfig, on_progress: Callable[[int, int], None] | None) -> list[Item]:
+def read(
+    contents: SourceScan,
+    config: BuildConfig,
+    on_progress: Callable[[int, int], None] | None,
+    follow: Callable[[], Followed] | None = None,
+) -> list[Item]:
     """Read all files, in order; those that give no rows go to `contents.left_out`.
+
+    Args:
+        contents: the files.
+        config: settings of the build.
+        on_progress: called with the number of files read and of all files.
+        follow: begins to follow the people of a clip, whose crops become rows; None keeps complete frames.
 
     Raises:
         DataError: too many files are unreadable.
     """
     stop = Event()
 
-    def work(source: SourceFile) -> Item | _UnusableFile:
-        return _picture(source) if config.kind == "images" else _clip(source, config, stop)
+    def work(source: SourceFile) -> list[Item | _UnusableFile]:
+        if config.kind == "images":
+            return [_picture(source)]
+        return list(_clip(source, config, follow() if follow else _complete, stop))
 
     items = []
     pool = ThreadPoolExecutor(os.cpu_count())  # no more threads, as a large picture takes some hundred megabytes
     try:
-        for count, result in enumerate(pool.map(work, contents.sources), 1):
-            if isinstance(result, Item):
-                items.append(result)
-            else:
-                contents.leave_out(result.source, result.reason, result.detail)
+        for count, results in enumerate(pool.map(work, contents.sources), 1):
+            for result in results:
+                if isinstance(result, Item):
+                    items.append(result)
+                else:
+                    contents.leave_out(result.source, result.reason, result.detail)
             if on_progress:
                 on_progress(count, len(contents.sources))
     finally:
@@ -91,7 +109,7 @@ def _picture(source: SourceFile) -> Item | _UnusableFile:
         )
         return _UnusableFile(source, "unreadable", detail)
     content = encoded if encoded.startswith(_KEPT_SIGNATURES) else _encode(".png", picture)
-    return Item(source, {0: content}, [duplicates.appearance(picture)])
+    return Item(source, {0: content}, [duplicates.appearance(picture)], file=source.name)
 
 
 def _has_other_shape(picture: Image, label_size: tuple[int, int]) -> bool:
@@ -101,25 +119,51 @@ def _has_other_shape(picture: Image, label_size: tuple[int, int]) -> bool:
     return bool(abs(height - expected) > 1 + _SHAPE_TOLERANCE * expected)
 
 
-def _clip(source: SourceFile, config: BuildConfig, stop: Event) -> Item | _UnusableFile:
-    fps, min_frames = config.fps or 1.0, config.min_frames or 1
-    item = Item(source)
+def _complete(picture: Image, seconds: float) -> Sequence[tuple[int, Sequence[float]]]:
+    """The complete frame, as if it were the box of one person without a number."""
+    del picture, seconds
+    return ((COMPLETE, ()),)
+
+
+def _clip(source: SourceFile, config: BuildConfig, people: Followed, stop: Event) -> Iterator[Item | _UnusableFile]:
+    """A clip, or each person in it."""
+    fps = config.fps or 1.0
+    items: dict[int, Item] = {}
+    frames = 0
     try:
         with open_video(source.path) as video:
             header_seconds = video.count / video.fps if video.count else 0.0
             for number, picture in sampled(video, fps):
-                item.frames[number] = _encode(".jpg", picture)
-                item.appearances.append(duplicates.appearance(picture))
+                frames = number + 1
+                for person, box in people(picture, number / fps):
+                    item = items.setdefault(person, _item_of(source, person))
+                    crop = cut(picture, crop_edges(box, picture.shape[:2], config.crop)) if config.crop else picture
+                    item.frames[number] = _encode(".jpg", crop)
+                    item.appearances.append(duplicates.appearance(crop))
                 if stop.is_set():
                     break
     except DataError as error:
-        return _UnusableFile(source, "unreadable", str(error).removeprefix(f"{source.path}: "))
-    seconds = (max(item.frames) + 1) / fps
+        yield _UnusableFile(source, "unreadable", str(error).removeprefix(f"{source.path}: "))
+        return
+    seconds = frames / fps
     is_short = seconds < _MIN_LENGTH_SHARE * header_seconds
     damage = f"ends after {seconds:.1f} of {header_seconds:.1f} s" if is_short else ""
+    if not items:
+        yield _UnusableFile(source, "nothing found", f"in {frames} frames")
+    for item in items.values():
+        yield _long_enough(item, config, damage)
+
+
+def _item_of(source: SourceFile, person: int) -> Item:
+    name = source.name if person == COMPLETE else f"{source.name}/{person}"
+    return Item(replace(source, name=name), file=source.name)
+
+
+def _long_enough(item: Item, config: BuildConfig, damage: str) -> Item | _UnusableFile:
+    min_frames = config.min_frames or 1
     if len(item.frames) < min_frames:
-        detail = f"frames at {fps:g} a second: {len(item.frames)}, fewer than --min-frames {min_frames}"
-        return _UnusableFile(source, "short", ", ".join(filter(None, (detail, damage))))
+        detail = f"frames at {config.fps or 1:g} a second: {len(item.frames)}, fewer than --min-frames {min_frames}"
+        return _UnusableFile(item.source, "short", ", ".join(filter(None, (detail, damage))))
     return replace(item, note=damage)
 
 

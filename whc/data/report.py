@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,11 +13,14 @@ import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
+from whc.data.cropping import CropMeasure
 from whc.data.dataset import SPLIT_NAMES, Table, read
-from whc.data.preprocess import decode, fault
+from whc.data.preprocess import Image, decode, fault
 from whc.data.row_labels import LabelSource
+from whc.records import CropRule
 
 MAX_EXAMPLES = 5
+MEASURED_ROWS = 200  # of which a detector measures the crops
 _CHUNK_ROWS = 256
 
 
@@ -54,7 +57,8 @@ class DatasetReport(_Part):
 
     `sizes` counts images by "WIDTHxHEIGHT" in pixels, only the MAX_EXAMPLES most common. `frame_rate` is in frames a
     second. If the file does not name people, videos count as people. `clip_rule` says how clips were found,
-    `split_aliases` which other names of splits the file has.
+    `split_aliases` which other names of splits the file has. `crop` says how the crops were cut (None: the file does
+    not), `measure` how they lie around a detector's boxes (None: not measured).
     """
 
     path: str
@@ -68,14 +72,19 @@ class DatasetReport(_Part):
     leaks: Leaks
     unreadable: Finding
     sizes: dict[str, int]
+    crop: CropRule | None = None
+    measure: CropMeasure | None = None
 
 
-def inspect(path: Path, task: LabelSource) -> DatasetReport:
+def inspect(
+    path: Path, task: LabelSource, measure: Callable[[Iterable[Image]], CropMeasure] | None = None
+) -> DatasetReport:
     """Look at every row and image of a data set.
 
     Args:
         path: Parquet file, or a folder of shards.
         task: the task of the labels.
+        measure: measures crops; it gets MEASURED_ROWS pictures at most.
 
     It accepts faults that `dataset.load` refuses: splits without rows or without a stratum, and any number of
     unreadable images.
@@ -106,7 +115,18 @@ def inspect(path: Path, task: LabelSource) -> DatasetReport:
         ),
         unreadable=_unreadable(table, rows["image_path"][rows["size"].isna()]),
         sizes=dict(Counter(readable["size"]).most_common(MAX_EXAMPLES)),
+        crop=table.crop,
+        measure=measure(_evenly_chosen(table)) if measure else None,
     )
+
+
+def _evenly_chosen(table: Table) -> Iterator[Image]:
+    """Pictures of rows at equal distances, as the rows of one label or person often follow one another."""
+    count = len(table.rows)
+    for row in np.unique(np.linspace(0, count - 1, min(count, MEASURED_ROWS)).round().astype(int)).tolist():
+        picture = decode(table.encoded[row].as_py() or b"")
+        if picture is not None:
+            yield picture
 
 
 def _pictures(table: Table) -> tuple[pd.Series[str], pd.Series[str]]:

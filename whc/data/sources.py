@@ -13,11 +13,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from whc.config import Settings
 from whc.data.splitting import Shares
 from whc.errors import UsageError, problem
+from whc.records import CropRule
 
 Kind = Literal["images", "videos"]
 
 Reason = Literal[
-    "unreadable", "short", "copy", "conflict", "link", "hidden", "no labels", "no picture", "bad box", "crowd", "other"
+    "unreadable",
+    "short",
+    "nothing found",
+    "copy",
+    "conflict",
+    "link",
+    "hidden",
+    "no labels",
+    "no picture",
+    "bad box",
+    "crowd",
+    "other",
 ]
 
 
@@ -29,7 +41,8 @@ class BuildConfig(Settings):
     `whc.data.splitting.grouping`; None puts each file into a group of its own. `labels` gives the order of labels;
     None sorts them. `fps` (frames a second) and `min_frames` (of a clip) are None for images. Where pictures have label
     files, `label_path` is their folder or file, `classes` are those to keep, in their new order, and `lists` are text
-    files that name the pictures of a split each.
+    files that name the pictures of a split each. `crop` is how crops are cut around what a detector finds in clips;
+    None keeps complete frames.
     """
 
     kind: Kind
@@ -43,6 +56,7 @@ class BuildConfig(Settings):
     lists: tuple[Path, ...] = ()
     fps: float | None = Field(None, gt=0, le=1000)
     min_frames: int | None = Field(None, ge=1)
+    crop: CropRule | None = None
     seed: int = Field(0, ge=0)
 
     def refuse_label_files(self) -> None:

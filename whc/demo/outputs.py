@@ -15,28 +15,30 @@ import cv2
 
 from whc.data.pictures import require_utf8
 from whc.data.preprocess import Image
-from whc.demo.model import Verdict
 from whc.demo.overlay import Size
+from whc.demo.people import Sighting
 from whc.errors import UsageError
 from whc.records import replacing
 from whc.tasks import Task
 
 MAX_HELD_SECONDS = 60.0
+PERSON_COLUMNS = ("person", "box_score", "cx", "cy", "w", "h")  # the box in shares of the frame
 _VIDEO_CODECS = {".webm": "VP80", ".mp4": "mp4v"}
 _QUIT_KEYS = {ord("q"), ord("Q"), 27}
 
 
 class Result(NamedTuple):
-    """One frame of a run: its number from 0, its time in the stream in seconds, its drawing (RGB), the latest verdict.
+    """One frame of a run: its number from 0, its time in the stream in seconds, its drawing (RGB).
 
-    `verdict` is None before the first verdict; `is_fresh`: the verdict is of this frame.
+    `sightings` are what the model says of its parts: one without a detector, else one for each person. `doubt` says why
+    the model should not be believed here, empty if nothing does.
     """
 
     number: int
     seconds: float
     drawing: Image
-    verdict: Verdict | None
-    is_fresh: bool
+    sightings: Sequence[Sighting]
+    doubt: str = ""
 
 
 Write = Callable[[Result], bool]
@@ -128,32 +130,47 @@ def _check_video(path: Path, temporary: Path, expected_frames: int) -> None:
 
 
 @contextmanager
-def csv_file(path: Path, task: Task) -> Iterator[Write]:
-    """A table with a row for each frame.
+def csv_file(path: Path, task: Task, has_people: bool = False) -> Iterator[Write]:
+    """A table with a row for each frame, or with a row for each person in each frame.
 
-    The columns are `frame`, `seconds`, those of the task for frames, and `latency_ms`. The task's cells are empty
-    before the first verdict; `latency_ms` is empty if the verdict is of an earlier frame.
+    The columns are `frame`, `seconds`, those of PERSON_COLUMNS if there are people, those of the task for frames, and
+    `latency_ms`. The task's cells are empty before the first verdict; `latency_ms` is empty if the verdict is of an
+    earlier frame. A frame in which nobody is found has one row with empty cells.
 
     Args:
         path: ends in .csv.
         task: task of the model.
+        has_people: whether a detector finds people.
 
     Raises:
         UsageError: the file cannot be written.
     """
-    header = ("frame", "seconds", *task.frame_columns, "latency_ms")
+    person_columns = PERSON_COLUMNS if has_people else ()
+    header = ("frame", "seconds", *person_columns, *task.frame_columns, "latency_ms")
     with table(path) as write_row:
         write_row(header)
 
         def write(result: Result) -> bool:
-            verdict = result.verdict
-            cells: Sequence[object] = [""] * (len(header) - 2)
-            if verdict is not None:
-                cells = (*task.frame_cells(verdict.output), f"{verdict.latency_ms:.3f}" if result.is_fresh else "")
-            write_row((result.number, f"{result.seconds:.3f}", *cells))
+            rows = [(*_person_cells(s), *_verdict_cells(s, task)) for s in result.sightings]
+            for cells in rows or [("",) * (len(header) - 2)]:
+                write_row((result.number, f"{result.seconds:.3f}", *cells))
             return True
 
         yield write
+
+
+def _person_cells(sighting: Sighting) -> tuple[str, ...]:
+    if sighting.found is None:
+        return ()
+    found = sighting.found
+    return (str(found.identity), f"{found.score:.3f}", *(f"{share:.6f}" for share in found.box))
+
+
+def _verdict_cells(sighting: Sighting, task: Task) -> tuple[str, ...]:
+    verdict = sighting.verdict
+    if verdict is None:
+        return ("",) * (len(task.frame_columns) + 1)
+    return (*task.frame_cells(verdict.output), f"{verdict.latency_ms:.3f}" if sighting.is_fresh else "")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The drawing on a frame: the model's reading as text, bar and lines, and the speed in frames a second.
+"""The drawing on a frame: what the model sees and says as boxes, text, bar and lines, and the speed in frames a second.
 
 Text and bar are on a dark panel at the lower edge, so that they are readable on any background.
 """
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from whc.data.cropping import Edges
 from whc.data.preprocess import Image
 from whc.tasks import Bar, Colour, Line, Reading
 
@@ -25,7 +26,9 @@ MAX_LETTERS = 200  # of a line of text: more than fit on a frame
 
 _FONT_FACE = cv2.FONT_HERSHEY_SIMPLEX
 _WHITE_COLOUR: Colour = (255, 255, 255)
-_GREY_COLOUR: Colour = (170, 170, 170)
+_AMBER_COLOUR: Colour = (255, 190, 60)
+GREY_COLOUR: Colour = (170, 170, 170)
+WARMING_UP = Reading("warming up", GREY_COLOUR)
 _PANEL_SHADE = 0.25  # brightness of the picture under the panel, as a share
 
 
@@ -37,11 +40,24 @@ class _Ink(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A part of a frame that the model sees, with its reading (None before the first) and a tag (empty: none).
+
+    `edges` are left, top, right and bottom in pixels of the frame; None for the complete frame, which has no outline.
+    """
+
+    edges: Edges | None
+    reading: Reading | None
+    tag: str = ""
+
+
+@dataclass(frozen=True)
 class Caption:
-    """The caption of a frame: the latest reading (None before the first), and frames a second (None if unknown)."""
+    """The caption of a frame: the reading (None before the first), frames a second (None if unknown), and a warning."""
 
     reading: Reading | None
     fps: float | None
+    warning: str = ""
 
 
 def canvas_size(height: int, width: int) -> Size:
@@ -68,29 +84,41 @@ def fit(picture: Image, canvas: Size) -> Image:
     return drawing
 
 
-def draw(picture: Image, caption: Caption, canvas: Size, box: tuple[int, int, int, int] | None = None) -> Image:
-    """A frame with its caption.
+def draw(picture: Image, caption: Caption, canvas: Size, marks: Sequence[Mark] = ()) -> Image:
+    """A frame with its caption and the marks of what the model sees.
 
     Args:
         picture: RGB uint8 (H, W, 3) of any size; not changed.
         caption: reading and speed.
         canvas: height and width of the result, from `canvas_size`.
-        box: left, top, right and bottom of the region that the model sees, in pixels of `picture`; None draws no box.
+        marks: parts of the picture, drawn in their order.
 
     Returns:
         RGB uint8 (*canvas, 3).
     """
     drawing = fit(picture, canvas)
-    reading = caption.reading or Reading("warming up", _GREY_COLOUR)
     frame: Size = (picture.shape[0], picture.shape[1])
-    if box is not None:
-        _draw_box(drawing, box, frame, reading.colour)
-    _draw_lines(drawing, reading.lines, box or (0, 0, frame[1], frame[0]), frame)
-    height, width = canvas
-    line = max(20, min(height // 14, width // 16))  # height of a line of text
-    panel = drawing[height - round(2.8 * line) :]
-    panel[:] = (panel * _PANEL_SHADE).astype(np.uint8)
-    margin = line // 2
+    line = max(20, min(canvas[0] // 14, canvas[1] // 16))  # height of a line of text
+    for mark in marks:
+        _draw_mark(drawing, mark, frame, line)
+    if caption.warning:
+        strip = _darkened(drawing[: round(1.1 * line)])
+        _write(
+            strip, caption.warning, (line // 2, round(0.75 * line)), canvas[1] - line, _Ink(0.6 * line, _AMBER_COLOUR)
+        )
+    _draw_panel(_darkened(drawing[canvas[0] - round(2.8 * line) :]), caption, line)
+    return drawing
+
+
+def _darkened(part: Image) -> Image:
+    """A part of a drawing, made dark in place, so that text on it is readable."""
+    part[:] = (part * _PANEL_SHADE).astype(np.uint8)
+    return part
+
+
+def _draw_panel(panel: Image, caption: Caption, line: int) -> None:
+    reading = caption.reading or WARMING_UP
+    width, margin = panel.shape[1], line // 2
     speed = "" if caption.fps is None else f"{caption.fps:.0f} fps"
     speed_width = _text_width(speed, 0.6 * line)
     base = round(1.25 * line)
@@ -98,10 +126,30 @@ def draw(picture: Image, caption: Caption, canvas: Size, box: tuple[int, int, in
     _write(panel, speed, (width - margin - speed_width, base), speed_width, _Ink(0.6 * line, _WHITE_COLOUR))
     if reading.bar is not None:
         _draw_bar(panel, reading.bar, line, reading.colour)
-    return drawing
 
 
-def _draw_box(drawing: Image, box: tuple[int, int, int, int], frame: Size, colour: Colour) -> None:
+def _draw_mark(drawing: Image, mark: Mark, frame: Size, line: int) -> None:
+    reading = mark.reading or WARMING_UP
+    if mark.edges is not None:
+        _draw_box(drawing, mark.edges, frame, reading.colour)
+    _draw_lines(drawing, reading.lines, mark.edges or (0, 0, frame[1], frame[0]), frame)
+    if mark.edges is not None and mark.tag:
+        _draw_tag(drawing, mark, frame, _Ink(0.75 * line, reading.colour))
+
+
+def _draw_tag(drawing: Image, mark: Mark, frame: Size, ink: _Ink) -> None:
+    """Write the tag above its box, or in its upper edge where there is no room above."""
+    left, top, wide, tall = placement(frame, (drawing.shape[0], drawing.shape[1]))
+    assert mark.edges is not None  # noqa: S101 (only boxes have tags)
+    high, room = round(1.25 * ink.height), drawing.shape[1]
+    across = min(_text_width(mark.tag, ink.height) + round(0.6 * ink.height), room)
+    x = min(max(0, left + round(mark.edges[0] * wide / frame[1])), room - across)
+    y = min(max(0, top + round(mark.edges[1] * tall / frame[0]) - high), drawing.shape[0] - high)
+    strip = _darkened(drawing[y : y + high, x : x + across])
+    _write(strip, mark.tag, (round(0.3 * ink.height), round(0.9 * ink.height)), across, ink)
+
+
+def _draw_box(drawing: Image, box: Edges, frame: Size, colour: Colour) -> None:
     left, top, wide, tall = placement(frame, (drawing.shape[0], drawing.shape[1]))
     x, y = wide / frame[1], tall / frame[0]
     corner = (left + round(box[0] * x), top + round(box[1] * y))
@@ -111,7 +159,7 @@ def _draw_box(drawing: Image, box: tuple[int, int, int, int], frame: Size, colou
     cv2.rectangle(drawing, corner, opposite_corner, colour, thickness)
 
 
-def _draw_lines(drawing: Image, lines: Sequence[Line], box: tuple[int, int, int, int], frame: Size) -> None:
+def _draw_lines(drawing: Image, lines: Sequence[Line], box: Edges, frame: Size) -> None:
     """Draw lines, whose points are in shares of `box`; `box` is in pixels of the frame."""
     left, top, wide, tall = placement(frame, (drawing.shape[0], drawing.shape[1]))
     thickness = max(2, drawing.shape[0] // 180)

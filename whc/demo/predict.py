@@ -24,6 +24,7 @@ from whc.demo.window import Window
 from whc.errors import DataError
 from whc.records import Metric
 from whc.tasks import Outputs, Task
+from whc.words import quantity
 
 BATCH_WINDOWS = 32  # activations of larger batches do not fit into a core's cache
 MAX_EXAMPLES = 5
@@ -158,6 +159,7 @@ class _Prediction:
     def __init__(self, model: LoadedModel, crops: Crops, ending: Ending, on_progress: Progress) -> None:
         self._model, self._crops, self._ending, self._on_progress = model, crops, ending, on_progress
         self._processed = self._decisions = self._short_clips = 0
+        self._full_outputs = self._max_boxes = 0  # pictures with as many boxes as an output holds
         self._unreadable: list[str] = []
         self._called: Counter[str] = Counter()
         self._scored: defaultdict[str, list[tuple[Outputs, Target]]] = defaultdict(list)
@@ -173,10 +175,16 @@ class _Prediction:
             self._decisions += len(batch)
             for place, (_, crop) in enumerate(batch):
                 output = outputs[place, ...]
+                self._count_boxes(output)
                 if crop.target is not None:
                     self._scored[crop.split or "all"].append((output, crop.target))
                 for cells in task.table_rows(output):
                     yield (*crop.cells, *cells)
+
+    def _count_boxes(self, output: Outputs) -> None:
+        boxes = len(self._model.task.found_boxes(output))
+        if boxes and boxes == len(output):
+            self._full_outputs, self._max_boxes = self._full_outputs + 1, boxes
 
     def _windows(self) -> Iterator[tuple[Image, Crop]]:
         """Full windows (T, H, W, 3), each with its last picture."""
@@ -234,6 +242,9 @@ class _Prediction:
     def _notes(self) -> list[str]:
         metadata, fps = self._model.metadata, self._crops.fps
         notes = [self._crops.note] if self._crops.note else []
+        if self._full_outputs:
+            pictures = quantity(self._full_outputs, "picture")
+            notes.append(f"{pictures} with as many boxes as the model can give ({self._max_boxes}): more may be there")
         if self._short_clips:
             notes.append(f"{self._short_clips} clips without rows, shorter than {metadata.frames} frames")
         if metadata.frames > 1 and metadata.frame_rate and fps and fps < 0.9 * metadata.frame_rate:

@@ -6,7 +6,7 @@ Search and factory never call each other or the registry; they share only these 
 from whc.records.files import MEND_RECORD, RECORD_SCHEMA, load, locked, replacing, save, sha256, write_atomic
 from whc.records.ladder import TABLE_SCHEMA, LadderTable, LeftOut, Part, VariantRow
 from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, LatencySession, TimedFile
-from whc.records.metadata import ModelMetadata, code_version
+from whc.records.metadata import CropRule, ModelMetadata, code_version
 from whc.records.metric import NO_TEST_SPLIT, Metric
 from whc.records.observers import LadderObserver, SearchObserver
 from whc.records.studies import FileNames, SamplerName, StudyRecord, data_name, existing_study, study_folder
@@ -17,6 +17,7 @@ __all__ = [
     "NO_TEST_SPLIT",
     "RECORD_SCHEMA",
     "TABLE_SCHEMA",
+    "CropRule",
     "CurvePoint",
     "FailedFile",
     "FileNames",

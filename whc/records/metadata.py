@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from whc import __version__
 from whc.errors import ArtifactError, problem
@@ -16,11 +16,29 @@ from whc.records import first_schema
 from whc.records.files import RECORD_SCHEMA, Record
 
 
+class CropRule(BaseModel):
+    """How crops are cut around a detector's boxes.
+
+    The smallest crop of the width over height `aspect` that covers a box has scale 1. `scale` is the crop's side over
+    the side of that one. `offset_x` and `offset_y` are how far the crop's centre lies to the right of the box's centre,
+    and below it, in shares of the smallest crop's width and height. `detector` names what found the boxes.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    detector: str = ""
+    scale: float = Field(1.0, gt=0, le=4)
+    offset_x: float = Field(0.0, ge=-2, le=2)
+    offset_y: float = Field(0.0, ge=-2, le=2)
+    aspect: float = Field(1.0, gt=0.01, lt=100)
+
+
 class ModelMetadata(Record):
     """Metadata of an exported file; each field is a `whc.` property of the ONNX model.
 
     `height` and `width` are in pixels, `frames` counts the frames of one input, `frame_rate` is in frames a second
-    (None: every frame of the stream), `task_config` holds the parameters of the task that interpret the output.
+    (None: every frame of the stream), `task_config` holds the parameters of the task that interpret the output, `crop`
+    how the crops of the training data were cut (None: not known).
     """
 
     schema_version: int = Field(RECORD_SCHEMA, alias="schema")
@@ -34,6 +52,7 @@ class ModelMetadata(Record):
     width: int
     resize: str
     interpolation: str
+    crop: CropRule | None = None
     study: str = ""
     trial: str = ""
     data_fingerprint: str
@@ -43,7 +62,7 @@ class ModelMetadata(Record):
 
     def to_properties(self) -> dict[str, str]:
         """ONNX metadata properties: text unchanged, all other values as JSON."""
-        fields = self.model_dump(by_alias=True)
+        fields = self.model_dump(by_alias=True, exclude={"crop"} if self.crop is None else None)
         return {
             f"whc.{key}": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             for key, value in fields.items()

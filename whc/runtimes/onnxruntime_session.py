@@ -44,6 +44,18 @@ class OrtSession(OnnxSession):
         """One pass."""
         return np.asarray(self._session.run([self.file.output], {self.file.input: images})[0], np.float32)
 
+    def all_outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Every output of the file for one batch, in its order, for files of somebody else.
+
+        Raises:
+            ArtifactError: the pass fails.
+        """
+        try:
+            found = self._session.run(None, {self.file.input: images})
+        except UNUSABLE_ERRORS + LIBRARY_ERRORS as error:
+            raise unusable_file(self.path, LIBRARY_NAME, error) from error
+        return [np.asarray(output, np.float32) for output in found]
+
 
 def load(path: Path, runtime: str, provider: str, options: dict[str, str], threads: int) -> OrtSession:
     """Load an ONNX file.

@@ -364,6 +364,11 @@ class Task(ABC):
     def reading(self, output: Outputs) -> Reading:
         """One output as it is drawn on its picture."""
 
+    def found_boxes(self, output: Outputs) -> Outputs:
+        """The boxes that are drawn for one output, (M, 6): score, class, cx, cy, w, h; a task may have none."""
+        del output
+        return np.empty((0, 6))
+
     @abstractmethod
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
         """Further results for M outputs, as JSON values."""

@@ -20,7 +20,7 @@ from whc.config import laid_over
 from whc.data.preprocess import INTERPOLATION
 from whc.errors import ArtifactError, problem
 from whc.models import vit
-from whc.records import first_schema, replacing
+from whc.records import CropRule, first_schema, replacing
 from whc.training.originals import classifiers, uhd, whenet
 
 CHECKPOINT_SCHEMA = 2  # 2: scores of any task
@@ -46,8 +46,8 @@ class Checkpoint:
     """A trained network in a file.
 
     `config` is what `whc train --config` reads; `labels` are those of the task; `frame_rate` in frames a second or
-    None; `interpolation` is how its training images were resized. `progress` is the state of the training
-    (`whc.training.loop.Trainer.state`), None in a file with weights alone.
+    None; `interpolation` is how its training images were resized, `crop` how they were cut (None: not known).
+    `progress` is the state of the training (`whc.training.loop.Trainer.state`), None in a file with weights alone.
     """
 
     __pydantic_config__ = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -63,12 +63,14 @@ class Checkpoint:
     study: str = ""
     trial: str = ""
     interpolation: str = INTERPOLATION
+    crop: CropRule | None = None
     progress: dict[str, Any] | None = None
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
     """Write a checkpoint, renamed into place when complete."""
     fields = {name: getattr(checkpoint, name) for name in checkpoint.__dataclass_fields__}  # asdict copies tensors
+    fields["crop"] = checkpoint.crop and checkpoint.crop.model_dump()  # plain values, which load without code
     content = io.BytesIO()  # not a file: PyTorch reports a failed write as a RuntimeError about its own code
     torch.save({"schema": CHECKPOINT_SCHEMA, **fields}, content)
     with replacing(path) as temporary:

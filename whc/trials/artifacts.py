@@ -82,6 +82,7 @@ def to_checkpoint(config: TrialConfig, corpus: Corpus, best: loop.Best, study: s
         study=study,
         trial=trial,
         interpolation=corpus.interpolation,
+        crop=corpus.crop,
     )
 
 
@@ -150,6 +151,7 @@ def describe(config: TrialConfig, origin: Checkpoint) -> ModelMetadata:
         width=width,
         resize=RESIZE_MODE,
         interpolation=origin.interpolation,
+        crop=origin.crop,
         study=origin.study,
         trial=origin.trial,
         data_fingerprint=origin.data_fingerprint,

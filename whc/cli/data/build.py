@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from whc.data.build_report import BuildReport
+    from whc.data.cropping import Followed
     from whc.data.sources import BuildConfig
 
 DEFAULT_FPS = 10.0
@@ -75,16 +76,34 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
 @click.option(
     "--min-frames", type=int, help=f"Leave out clips that give fewer frames.  [default: {DEFAULT_MIN_FRAMES}]"
 )
+@click.option(
+    "--detect",
+    metavar="NAME",
+    shell_complete=_options.complete_model,
+    help="With --videos: cut crops of all people that this detector finds, as `whc demo --detect` does. Each person is "
+    "a clip; the models trained on them know how their crops were cut.",
+)
+@_options.detect_class
+@_options.margin
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed splits the same way.")
 @_options.task
 @_options.as_json
-def command(out: Path, task: str | None, as_json: bool, **options: Any) -> None:
+def command(
+    out: Path,
+    detect: str | None,
+    detect_class: str | None,
+    margin: str | None,
+    task: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Build a data set from folders of pictures or clips, pictures with label files, or a table that names pictures.
 
     Of exact copies with equal labels one is kept, of those with different labels none. Near-duplicates share a split.
     With two classes the second is the positive one.
     """
     config = _config(**options)
+    config, follow = _with_crops(config, detect, detect_class, margin)
     from whc import tasks
     from whc.data import labels_csv
     from whc.data.building import build
@@ -97,8 +116,27 @@ def command(out: Path, task: str | None, as_json: bool, **options: Any) -> None:
         kind = tasks.of_files(config)
     console = _options.messages()
     with _options.progress(console, "reading") as on_progress:
-        report = build(config, kind, out, on_progress)
+        report = build(config, kind, out, on_progress, follow)
     _options.emit(report.model_dump(mode="json"), as_json, _render(report, out))
+
+
+def _with_crops(
+    config: BuildConfig, detect: str | None, detect_class: str | None, margin: str | None
+) -> tuple[BuildConfig, Callable[[], Followed] | None]:
+    """The settings with how crops are cut, and what follows the people of each clip; None keeps complete frames."""
+    if detect is None and detect_class is None and margin is None:
+        return config, None
+    from whc.data.cropping import margin_rule
+    from whc.demo.people import followers
+    from whc.errors import UsageError, problem
+
+    if detect and config.kind != "videos":
+        raise UsageError(problem("--detect", "must go with --videos", detect, "leave it out"))
+    detector = _options.detector(detect, detect_class, margin)
+    if detector is None:
+        return config, None
+    rule = margin_rule(margin, detector.name)
+    return config.model_copy(update={"crop": rule}), followers(detector, config.fps or DEFAULT_FPS)
 
 
 def _config(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,19 +19,30 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--detect",
+    metavar="NAME",
+    shell_complete=_options.complete_model,
+    help="Measure how the crops lie around the boxes of this detector, as `whc demo --detect NAME --margin` needs it.",
+)
+@_options.detect_class
 @_options.task
 @_options.as_json
-def command(file: Path, task: str | None, as_json: bool) -> None:
+def command(file: Path, detect: str | None, detect_class: str | None, task: str | None, as_json: bool) -> None:
     """Rows, classes, people, leaks and image sizes of a data set FILE, which may be a folder of Parquet shards."""
     from whc import tasks
+    from whc.data.cropping import measure
     from whc.data.parquet import column_names
     from whc.data.report import inspect
 
-    report = inspect(file, _options.task_named(task) if task else tasks.of_columns(column_names(file), str(file)))
-    _options.emit(report.model_dump(mode="json"), as_json, _render(report))
+    kind = _options.task_named(task) if task else tasks.of_columns(column_names(file), str(file))
+    detector = _options.detector(detect, detect_class, None) if detect or detect_class else None
+    look = partial(measure, find=detector.find, detector=detector.name) if detector else None
+    report = inspect(file, kind, look)
+    _options.emit(report.model_dump(mode="json"), as_json, _render(report, detect))
 
 
-def _render(report: DatasetReport) -> Group:
+def _render(report: DatasetReport, detect: str | None = None) -> Group:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -60,11 +73,32 @@ def _render(report: DatasetReport) -> Group:
     lines.append(f"unreadable images: {_counted(report.unreadable)}")
     lines.append("sizes: " + ", ".join(f"{size} ({count})" for size, count in report.sizes.items()))
     lines.append(report.clip_rule)
+    lines += _crops(report, detect)
     if report.split_aliases:
         lines.append(f"splits: {report.split_aliases}")
     lines.append(f"frame rate: {report.frame_rate or 'not told'}; fingerprint {report.fingerprint}")
     # A separate line: a title would be wrapped to the table's width.
     return Group(Text(f"{report.path}: {report.rows} rows"), table, *map(Text, lines))
+
+
+def _crops(report: DatasetReport, detect: str | None) -> Iterator[str]:
+    """How crops were cut, as the file says it and as a detector measures it."""
+    from whc.data.cropping import MIN_FOUND, margin_text
+
+    if report.crop:
+        detector = report.crop.detector or "a detector"
+        yield f"crops: cut around the boxes of {detector}, margin {margin_text(report.crop)}"
+    if report.measure is None:
+        return
+    found = f"{detect} finds something in {report.measure.found} of {report.measure.looked} crops"
+    if report.measure.rule is None:
+        yield f"crops: not measured, as {found}, fewer than {MIN_FOUND}; try another detector"
+        return
+    rule = report.measure.rule
+    yield (
+        f"crops: {rule.scale:.2f} (+-{report.measure.spread:.2f}) of its boxes, centre {rule.offset_x:+.2f} to the "
+        f"right and {rule.offset_y:+.2f} down, as {found}: whc demo --detect {detect} --margin={margin_text(rule)}"
+    )
 
 
 def _counted(finding: Finding) -> str:

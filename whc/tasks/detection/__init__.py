@@ -290,7 +290,7 @@ class Detection(Task):
         """A row a box above the threshold; an empty one where there is none."""
         found = [
             (f"{score:.6f}", self.labels[int(label)], *(f"{share:.6f}" for share in box))
-            for score, label, *box in self._shown(output).tolist()
+            for score, label, *box in self.found_boxes(output).tolist()
         ]
         return found or [("",) * len(BOX_COLUMNS)]
 
@@ -301,7 +301,7 @@ class Detection(Task):
 
     def frame_cells(self, output: Outputs) -> tuple[str, ...]:
         """Boxes as lists of score, class, cx, cy, w, h."""
-        shown = [[round(value, 6) for value in box] for box in self._shown(output).tolist()]
+        shown = [[round(value, 6) for value in box] for box in self.found_boxes(output).tolist()]
         return str(len(shown)), json.dumps(shown)
 
     def answer_counts(self, outputs: Outputs) -> dict[str, int]:
@@ -316,13 +316,14 @@ class Detection(Task):
 
     def reading(self, output: Outputs) -> Reading:
         """Boxes above the threshold, and how many of each class."""
-        shown = self._shown(output)
+        shown = self.found_boxes(output)
         counts = [(label, int((shown[:, 1] == i).sum())) for i, label in enumerate(self.labels)]
         title = ", ".join(f"{count} {label}" for label, count in counts if count) or f"no {self._what}"
         lines = [line for _, label, *box in shown.tolist() for line in _outline(box, int(label))]
         return Reading(title, GREEN_COLOUR if len(shown) else BLUE_COLOUR, lines=tuple(lines))
 
-    def _shown(self, output: Outputs) -> NDArray[np.floating]:
+    def found_boxes(self, output: Outputs) -> Outputs:
+        """Those from the threshold on."""
         return output[output[:, 0] >= self._config.threshold]
 
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:

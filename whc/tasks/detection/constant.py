@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from whc.data.boxes import Boxes, overlaps
 from whc.tasks import Outputs, Targets
 from whc.tasks.detection.judging import judge
-from whc.tasks.detection.matching import BOX, CLASS, MAX_BOXES, SCORE, TRUE_BOX, TRUE_CLASS, Boxes, overlaps
+from whc.tasks.detection.matching import BOX, CLASS, MAX_BOXES, SCORE, TRUE_BOX, TRUE_CLASS
 
 LEAST_OVERLAP = 0.5
 MAX_RANKS = 50  # boxes of a class

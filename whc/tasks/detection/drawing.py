@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from whc.data.boxes import Boxes, areas
 from whc.data.preprocess import Image
 from whc.tasks import BLUE_COLOUR, GREEN_COLOUR, Colour, Outputs, Targets
 from whc.tasks.detection.judging import RECALLS, Counts, counted, judge
-from whc.tasks.detection.matching import BOX, SCORE, TRUE_BOX, TRUE_CLASS, Boxes, areas, match
+from whc.tasks.detection.matching import BOX, SCORE, TRUE_BOX, TRUE_CLASS, match
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

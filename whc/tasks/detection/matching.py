@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from whc.data.boxes import Boxes, areas, overlaps
 from whc.tasks import Outputs, Targets
 
 SCORE, CLASS, BOX = 0, 1, slice(2, 6)  # columns of outputs
@@ -27,7 +28,6 @@ COMPARED_SCORE = 0.05  # least score of a box that another runtime must find too
 PARTNER_OVERLAP = 0.9
 PARTNER_SCORE_DIFFERENCE = 0.02
 
-Boxes = NDArray[np.floating]
 Area = tuple[float, float]
 
 
@@ -46,23 +46,6 @@ class Matches:
     partner: NDArray[np.int64]
     is_ignored: NDArray[np.bool_]
     is_truth: NDArray[np.bool_]
-
-
-def areas(boxes: Boxes) -> NDArray[np.float64]:
-    """Areas (...) of boxes (..., 4), as shares of the picture; 0 where a side is negative."""
-    sides = np.maximum(boxes[..., 2:].astype(np.float64), 0)
-    return np.asarray(sides[..., 0] * sides[..., 1])
-
-
-def overlaps(ours: Boxes, theirs: Boxes) -> NDArray[np.float64]:
-    """Intersection over union (..., K, T) of boxes (..., K, 4) with boxes (..., T, 4)."""
-    a, b = ours[..., :, None, :].astype(np.float64), theirs[..., None, :, :].astype(np.float64)
-    half_a, half_b = np.maximum(a[..., 2:], 0) / 2, np.maximum(b[..., 2:], 0) / 2
-    ends = np.minimum(a[..., :2] + half_a, b[..., :2] + half_b)
-    sides = np.maximum(ends - np.maximum(a[..., :2] - half_a, b[..., :2] - half_b), 0)
-    common = sides[..., 0] * sides[..., 1]
-    union = areas(ours)[..., :, None] + areas(theirs)[..., None, :] - common
-    return np.asarray(common / np.where(union > 0, union, 1))
 
 
 def match(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from whc.data.boxes import Boxes, areas
 from whc.tasks import Outputs, Targets
-from whc.tasks.detection.matching import SCORE, TRUE_CLASS, Boxes, areas
+from whc.tasks.detection.matching import SCORE, TRUE_CLASS
 
 LEAST_OVERLAP = 0.5
 UNION_MARGIN = 1e-6

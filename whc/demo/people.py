@@ -1,0 +1,196 @@
+"""What the model says of each frame: of the complete frame or a region, or of each person that a detector finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Lock
+from typing import NamedTuple
+
+from whc.data.cropping import DEFAULT_MARGIN, Edges, Followed, crop_edges, cut, margin_rule
+from whc.data.preprocess import Image
+from whc.demo.detectors import Boxes, Detector
+from whc.demo.model import LoadedModel, Verdict
+from whc.demo.regions import WHOLE_FRAME, Region
+from whc.demo.tracking import MEMORY_SECONDS, Tracker
+from whc.demo.window import Window
+from whc.errors import UsageError, problem
+from whc.records import CropRule
+
+MEMORY_FRAMES = 2.5  # a slow stream is remembered for more than a frame
+MAX_ASPECT_RATIO = 1.5  # of a picture to the model's input; a wider picture is no crop
+
+
+class Found(NamedTuple):
+    """A box of a detector: who it is, its score, and the box cx, cy, w, h in shares of the picture."""
+
+    identity: int
+    score: float
+    box: tuple[float, ...]
+
+
+class Sighting(NamedTuple):
+    """What the model says of one part of a frame.
+
+    `verdict` is the latest, None before the first; `is_fresh`: it is of this frame. `edges` are those of the part that
+    the model saw, None for the complete frame; `found` is the person, None without a detector.
+    """
+
+    verdict: Verdict | None
+    is_fresh: bool
+    edges: Edges | None
+    found: Found | None
+
+
+class Finder(NamedTuple):
+    """What finds the crops that the model sees, and their margin as `margin_rule` reads it; None: as the model says."""
+
+    detector: Detector
+    margin: str | None = None
+
+
+class Look(NamedTuple):
+    """How people are found: the detector, how the crops around its boxes are cut, and what the user must know of it."""
+
+    detector: Detector
+    rule: CropRule
+    note: str = ""
+
+
+def look_for(model: LoadedModel, finder: Finder) -> Look:
+    """How a model looks at what a detector finds: at crops such as those that it learnt, as far as it knows them.
+
+    Raises:
+        UsageError: the model finds boxes itself, or the margin is wrong.
+    """
+    metadata, (detector, margin) = model.metadata, finder
+    if not sees_crops(model):
+        rule, next_step = "must say something of each box, not find boxes itself", "leave out --detect, or swap the two"
+        raise UsageError(problem(f"--model: {model.path}", rule, f"task {metadata.task}", next_step))
+    learnt = metadata.crop
+    aspect = learnt.aspect if learnt else metadata.width / metadata.height
+    if margin is not None:
+        return Look(detector, margin_rule(margin, detector.name, aspect))
+    if learnt is None:
+        advice = "`whc data info DATA --detect NAME` measures the right --margin on the training data"
+        note = f"crops with the default margin of {DEFAULT_MARGIN:g}, as the model does not tell its own: {advice}"
+        return Look(detector, margin_rule(None, detector.name, aspect), note)
+    is_other = learnt.detector not in ("", detector.name)
+    note = f"the training crops were cut around the boxes of {learnt.detector}, which may differ" if is_other else ""
+    return Look(detector, learnt, note)
+
+
+class People:
+    """The people of one stream: a detector finds them, a tracker knows them again."""
+
+    def __init__(self, detector: Detector, fps: float | None) -> None:
+        self._detector = detector
+        self._tracker = Tracker(max(MEMORY_SECONDS, MEMORY_FRAMES / fps if fps else 0.0))
+
+    @property
+    def remembered(self) -> set[int]:
+        """Identities that may come back."""
+        return self._tracker.identities
+
+    def find(self, picture: Image, seconds: float) -> list[Found]:
+        """The people in the next frame, best first."""
+        boxes = self._detector.find(picture)
+        identities = self._tracker.follow(boxes[:, 1:], seconds)
+        return [Found(who, score, tuple(box)) for who, (score, *box) in zip(identities, boxes.tolist(), strict=True)]
+
+
+def followers(detector: Detector, fps: float) -> Callable[[], Followed]:
+    """What follows the people of clips for `whc data build`, as the demo does, in frames at `fps` frames a second.
+
+    Clips may be read by several threads; the detector works for one at a time.
+    """
+    lock = Lock()
+    one_by_one = replace(detector, find=partial(_locked, lock, detector))
+
+    def follow() -> Followed:
+        people = People(one_by_one, fps)
+        return lambda picture, seconds: [(found.identity, found.box) for found in people.find(picture, seconds)]
+
+    return follow
+
+
+def _locked(lock: Lock, detector: Detector, picture: Image) -> Boxes:
+    with lock:
+        return detector.find(picture)
+
+
+Watch = Callable[[Image, float], list[Sighting]]
+"""From the next frame of a stream and its time in seconds to what the model says of its parts."""
+
+
+def watch_region(model: LoadedModel, region: Region, fps: float | None) -> Watch:
+    """Look at the same part of each frame."""
+    viewer = _Viewer(model, fps)
+
+    def watch(picture: Image, seconds: float) -> list[Sighting]:
+        edges = None if region == WHOLE_FRAME else region.pixels(picture.shape[0], picture.shape[1])
+        return [Sighting(*viewer.see(region.crop(picture), seconds), edges, None)]
+
+    return watch
+
+
+def watch_people(model: LoadedModel, look: Look, fps: float | None) -> Watch:
+    """Look at each person that a detector finds; each has a window of frames of its own."""
+    people = People(look.detector, fps)
+    viewers: dict[int, _Viewer] = {}
+
+    def watch(picture: Image, seconds: float) -> list[Sighting]:
+        sightings = []
+        for found in people.find(picture, seconds):
+            edges = crop_edges(found.box, (picture.shape[0], picture.shape[1]), look.rule)
+            viewer = viewers.setdefault(found.identity, _Viewer(model, fps))
+            sightings.append(Sighting(*viewer.see(cut(picture, edges), seconds), edges, found))
+        for gone in viewers.keys() - people.remembered:
+            del viewers[gone]
+        return sightings
+
+    return watch
+
+
+@dataclass
+class _Viewer:
+    """The window of the frames of one person, and the latest verdict."""
+
+    model: LoadedModel
+    fps: float | None
+    verdict: Verdict | None = None
+
+    def __post_init__(self) -> None:
+        metadata = self.model.metadata
+        self._window = Window(metadata.frames, metadata.frame_rate, self.fps)
+
+    def see(self, picture: Image, seconds: float) -> tuple[Verdict | None, bool]:
+        """The latest verdict after the next frame, and whether it is of this frame."""
+        if not self._window.takes(seconds):
+            return self.verdict, False
+        self._window.push(self.model.prepare(picture))
+        if self._window.missing:
+            return self.verdict, False
+        self.verdict = self.model.decide(self._window.stack())
+        return self.verdict, True
+
+
+def sees_crops(model: LoadedModel) -> bool:
+    """Whether the model looks at one object in a crop: not where it finds boxes in the complete picture."""
+    return model.task.head_gives != "boxes"
+
+
+def doubt(picture: Image, model: LoadedModel) -> str:
+    """Why the complete picture (H, W, 3) is hardly what the model learnt; empty if nothing speaks against it."""
+    if not sees_crops(model):
+        return ""
+    height, width = picture.shape[:2]
+    metadata = model.metadata
+    if metadata.crop:
+        detector = metadata.crop.detector or "a detector"
+        return f"the model learnt crops around the boxes of {detector}, and saw the complete picture"
+    ratio = width * metadata.height / (height * metadata.width)
+    if 1 / MAX_ASPECT_RATIO <= ratio <= MAX_ASPECT_RATIO:
+        return ""
+    return f"the complete picture of {width}x{height} was squeezed into {metadata.width}x{metadata.height}"
