@@ -38,9 +38,9 @@ def _constant(**value: Any) -> Any:
     return op.Constant(**value)
 
 
-def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    """One operator: beyond PyTorch's threshold it differs from x by less than 3e-9."""
-    assert (beta, threshold) == (1.0, 20.0)  # noqa: S101 (networks here use no others)
+def _softplus(x: Any, beta: float = 1.0, linear_from: float = 20.0) -> Any:
+    """One operator: where PyTorch's is the line x it differs by less than 3e-9."""
+    assert (beta, linear_from) == (1.0, 20.0)  # noqa: S101 (networks here use no others)
     return op.Softplus(x)
 
 
