@@ -21,7 +21,7 @@ import whc.cli
 from whc.cli._endings import as_ctrl_c
 from whc.records import StudyRecord
 
-LIMIT_BYTES = 1000
+LIMIT_BYTES = 4096  # room for a configuration, and for nothing that a command makes
 
 
 @contextmanager
