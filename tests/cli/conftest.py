@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 import whc.cli
@@ -73,3 +75,25 @@ def result(whc_command: Callable[..., Any]) -> Callable[..., Any]:
         return json.loads(ended.out)
 
     return run
+
+
+@pytest.fixture
+def boxes_data(home: Path, result: Callable[..., Any]) -> Callable[[int, int], Path]:
+    """Builds a data set of so many grey pictures, each with a bright box, of so many classes."""
+
+    def build(pictures: int, classes: int) -> Path:
+        rng = np.random.default_rng(0)
+        for number in range(pictures):
+            folder = home / "drawn" / ("train", "train", "val")[number % 3]
+            folder.mkdir(parents=True, exist_ok=True)
+            x, y = rng.integers(0, 32, 2)
+            picture = np.full((64, 64, 3), 60, np.uint8)
+            picture[y : y + 24, x : x + 32] = 220
+            cv2.imwrite(str(folder / f"{number}.png"), picture)
+            row = f"{number // 3 % classes} {(x + 16) / 64} {(y + 12) / 64} 0.5 0.375\n"
+            (folder / f"{number}.txt").write_text(row)
+        names = ",".join(map(str, range(classes)))
+        result("data", "build", "--images", "drawn", "--out", "data", "--classes", names)
+        return home / "data/dataset.parquet"
+
+    return build

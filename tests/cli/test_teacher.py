@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
@@ -20,20 +19,10 @@ training: {epochs: 1, lr: 0.02, batch_size: 16}
 
 
 @pytest.fixture
-def data(home: Path, result: Callable[..., Any]) -> Path:
-    """Grey pictures, each with a bright box."""
-    rng = np.random.default_rng(0)
-    for number in range(48):
-        folder = home / "drawn" / ("train", "train", "val")[number % 3]
-        folder.mkdir(parents=True, exist_ok=True)
-        x, y = rng.integers(0, 32, 2)
-        picture = np.full((64, 64, 3), 60, np.uint8)
-        picture[y : y + 24, x : x + 32] = 220
-        cv2.imwrite(str(folder / f"{number}.png"), picture)
-        (folder / f"{number}.txt").write_text(f"0 {(x + 16) / 64} {(y + 12) / 64} 0.5 0.375\n")
+def data(home: Path, boxes_data: Callable[..., Path]) -> Path:
+    """Grey pictures, each with a bright box; and the configuration."""
     (home / "c.yaml").write_text(CONFIG)
-    result("data", "build", "--images", "drawn", "--out", "data", "--classes", "0")
-    return home / "data/dataset.parquet"
+    return boxes_data(48, 1)
 
 
 def test_from_a_large_detector_to_a_small_one(

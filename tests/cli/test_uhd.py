@@ -130,19 +130,9 @@ def test_predictions_are_those_of_the_network(uhd: Path, home: Path, result: Cal
 
 
 @pytest.fixture
-def data(home: Path, result: Callable[..., Any]) -> Path:
+def data(boxes_data: Callable[..., Path]) -> Path:
     """Grey pictures, each with a bright box."""
-    rng = np.random.default_rng(0)
-    for number in range(24):
-        folder = home / "drawn" / ("train", "train", "val")[number % 3]
-        folder.mkdir(parents=True, exist_ok=True)
-        x, y = rng.integers(0, 32, 2)
-        picture = np.full((64, 64, 3), 60, np.uint8)
-        picture[y : y + 24, x : x + 32] = 220
-        cv2.imwrite(str(folder / f"{number}.png"), picture)
-        (folder / f"{number}.txt").write_text(f"{number // 3 % 3} {(x + 16) / 64} {(y + 12) / 64} 0.5 0.375\n")
-    result("data", "build", "--images", "drawn", "--out", "data", "--classes", "0,1,2")
-    return home / "data/dataset.parquet"
+    return boxes_data(24, 3)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
