@@ -132,7 +132,7 @@ def test_predictions_are_those_of_the_network(uhd: Path, home: Path, result: Cal
 @pytest.fixture
 def data(boxes_data: Callable[..., Path]) -> Path:
     """Grey pictures, each with a bright box."""
-    return boxes_data(24, 3)
+    return boxes_data(9, 3)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
