@@ -135,7 +135,12 @@ def data(boxes_data: Callable[..., Path]) -> Path:
     return boxes_data(9, 3)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+LARGEST = "detr_fpn_d64_l3"  # whose attention over 1,024 places takes a minute
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == LARGEST else []) for name in SETTINGS]
+)
 def test_training_begins_with_the_network(
     uhd: Path, home: Path, data: Path, result: Callable[..., Any], name: str
 ) -> None:
