@@ -23,8 +23,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from whc.data.dataset import SPLIT_NAMES, Corpus, load
 from whc.factory.front import changed as corpus_changed
 from whc.models.assemble import ModelConfig, build
-from whc.tasks import turned_condition
 from whc.tasks.classification import Classification
+from whc.tasks.conditions import turned_condition
 from whc.training import checkpoint
 from whc.training.loop import evaluate
 from whc.trials.artifacts import batches_of, restore

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from whc.demo.overlay import Caption, Mark, canvas_size, draw, fit, placement
-from whc.tasks import BLUE_COLOUR, GREEN_COLOUR, Bar, Line, Reading
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Bar, Line, Reading
 
 READING = Reading("calm", BLUE_COLOUR, Bar("moved", 0.25, 0.5))
 CAPTION = Caption(READING, fps=24.0)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
 from whc.errors import DataError
-from whc.tasks import Bar
 from whc.tasks.multi_label import Config, MultiLabel
+from whc.tasks.showing import Bar
 
 TASK = MultiLabel(("cat", "dog", "bird"), Config())
 

@@ -168,7 +168,7 @@ def _crop(metadata: Mapping[str, str], path: Path) -> CropRule | None:
         return CropRule.model_validate_json(text)
     except ValidationError as error:
         raise DataError(
-            problem(f"{path}: metadata {CROP_KEY}", "must say how crops were cut", text, "mend it")
+            problem(f"{path}: metadata {CROP_KEY}", "must say how crops were cut", text, "build the data again")
         ) from error
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from whc.data.cropping import Edges
 from whc.data.preprocess import Image
-from whc.tasks import Bar, Colour, Line, Reading
+from whc.tasks.showing import Bar, Colour, Line, Reading
 
 Size = tuple[int, int]
 

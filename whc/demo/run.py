@@ -21,7 +21,7 @@ from whc.demo.sources import Source, open_source
 from whc.demo.summary import DemoSummary, Tally, summarize
 from whc.errors import UsageError
 from whc.latency import first_pass
-from whc.tasks import Reading
+from whc.tasks.showing import Reading
 from whc.words import quantity
 
 _SPEED_FRAMES = 30  # frames over which the drawn speed is averaged

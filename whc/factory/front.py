@@ -22,7 +22,8 @@ from whc.pareto import Point
 from whc.plugins import Choice
 from whc.records import RECORD_SCHEMA, Latency, LatencySession, LeftOut, TrialRecord, sha256
 from whc.runtimes import onnx_file
-from whc.tasks import Condition, Outputs, Task
+from whc.tasks import Outputs, Task
+from whc.tasks.conditions import Condition
 from whc.training import checkpoint
 from whc.trials.artifacts import export, parity, restore
 from whc.trials.config import TrialConfig

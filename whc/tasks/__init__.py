@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whc import plugins
-from whc.data.preprocess import Image, rotate
+from whc.data.preprocess import Image
 from whc.data.row_labels import RowLabels
 from whc.errors import DataError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf, PluginConfig
 from whc.records import Metric, ModelMetadata
+from whc.tasks.conditions import Condition, turned_condition
+from whc.tasks.showing import Reading, TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +40,6 @@ DEFAULT_TASK = "classification"
 
 Targets = NDArray[Any]
 Outputs = NDArray[np.floating]
-Colour = tuple[int, int, int]
-
-GREEN_COLOUR: Colour = (90, 230, 120)
-BLUE_COLOUR: Colour = (120, 180, 255)
 
 
 class Judgement(Protocol):
@@ -49,53 +47,6 @@ class Judgement(Protocol):
 
     def score(self, weights: NDArray[np.floating] | None = None) -> NDArray[np.float64]:
         """The score 0..1 of all rows (), or (D,) for D weightings (D, M) of the rows, as a bootstrap draws them."""
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A share 0..1 to be drawn as a bar with its name; `tick` is the threshold, None if there is none."""
-
-    name: str
-    share: float
-    tick: float | None = None
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line to be drawn; its points (x, y) are in shares of the width and height of the region that the model sees."""
-
-    start: tuple[float, float]
-    end: tuple[float, float]
-    colour: Colour
-
-
-@dataclass(frozen=True)
-class Reading:
-    """One output as people see it; `colour` is the colour of title, bar and box."""
-
-    title: str
-    colour: Colour = BLUE_COLOUR
-    bar: Bar | None = None
-    lines: tuple[Line, ...] = ()
-
-
-@dataclass(frozen=True)
-class Condition:
-    """A change of the test pictures under which a model is scored too.
-
-    `change` takes and returns a picture, uint8 (H, W, 3). `move` (2, 3) is the affine map of a point by that change, in
-    pixels from the centre, x to the right and y down.
-    """
-
-    change: Callable[[Image], Image]
-    move: NDArray[np.float64] = field(default_factory=lambda: np.eye(2, 3))
-
-
-def turned_condition(degrees: float) -> Condition:
-    """The condition of pictures turned about their centre, counterclockwise as seen."""
-    angle = np.radians(degrees)
-    cos, sin = np.cos(angle), np.sin(angle)
-    return Condition(lambda picture: rotate(picture, degrees), np.array([[cos, sin, 0.0], [-sin, cos, 0.0]]))
 
 
 Loss = Callable[["Tensor", "Tensor"], "Tensor"]
@@ -241,7 +192,7 @@ class Task(ABC):
         return targets
 
     def composed(self, targets: Tensor, parts: Parts, size: tuple[int, int]) -> Tensor:
-        """Targets (N, ...) of pictures of a size (H, W) that are each made of P parts.
+        """Targets (N, ...) of pictures of a size (H, W) that are each made of P parts; asked if the task `can_compose`.
 
         Args:
             targets: (P, N, ...), those of the picture that each part shows, before any move.
@@ -259,7 +210,7 @@ class Task(ABC):
     def objects(self, targets: Targets, size: tuple[int, int]) -> NDArray[np.float32]:
         """Rectangles that may be pasted into other pictures: (N, K, 4) left, top, right, bottom.
 
-        They are in pixels from the centre; rows without an object are 0 throughout.
+        They are in pixels from the centre; rows without an object are 0 throughout. Asked if the task `can_compose`.
         """
         raise NotImplementedError
 
@@ -403,22 +354,6 @@ class Truth:
     targets: Targets
     is_known: NDArray[np.bool_]
     columns: Mapping[str, Sequence[str]]
-
-
-@dataclass(frozen=True)
-class TaskWords:
-    """Phrases about a task for model cards and tables.
-
-    `purpose` follows `it`, `floor` precedes `scores`, `score` precedes `on the test split`, `conditions` follows
-    `pictures`; `output` and `limit` are sentences without the full stop.
-    """
-
-    purpose: str
-    score: str
-    floor: str
-    output: str
-    limit: str
-    conditions: str = "turned by -12 / +12 degrees"
 
 
 def kind(name: str) -> type[Task]:

@@ -20,20 +20,8 @@ from whc.data.row_labels import RowLabels
 from whc.errors import DataError, problem
 from whc.plugins import PluginConfig
 from whc.records import Metric
-from whc.tasks import (
-    BLUE_COLOUR,
-    GREEN_COLOUR,
-    Bar,
-    Decoder,
-    Judgement,
-    Loss,
-    Outputs,
-    Reading,
-    Targets,
-    Task,
-    TaskWords,
-    Truth,
-)
+from whc.tasks import Decoder, Judgement, Loss, Outputs, Targets, Task, Truth
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Bar, Reading, TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from whc.tasks import BLUE_COLOUR, GREEN_COLOUR, Bar, Loss, Reading
+from whc.tasks import Loss
 from whc.tasks.classification import Classification, Config
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Bar, Reading
 
 Ids = NDArray[np.int64]
 Outputs = NDArray[np.float32]

@@ -23,22 +23,10 @@ from whc.data.row_labels import RowLabels
 from whc.errors import DataError
 from whc.plugins import PluginConfig
 from whc.records import Metric
-from whc.tasks import (
-    BLUE_COLOUR,
-    GREEN_COLOUR,
-    Decoder,
-    Judgement,
-    Line,
-    Loss,
-    Outputs,
-    Reading,
-    Targets,
-    Task,
-    TaskWords,
-    Truth,
-)
+from whc.tasks import Decoder, Judgement, Loss, Outputs, Targets, Task, Truth
 from whc.tasks.detection import constant, drawing, judging, matching
 from whc.tasks.detection import rows as box_rows
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Line, Reading, TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from whc.data.boxes import Boxes, areas
 from whc.data.preprocess import Image
-from whc.tasks import BLUE_COLOUR, GREEN_COLOUR, Colour, Outputs, Targets
+from whc.tasks import Outputs, Targets
 from whc.tasks.detection.judging import RECALLS, Counts, counted, judge
 from whc.tasks.detection.matching import BOX, SCORE, TRUE_BOX, TRUE_CLASS, match
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Colour
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

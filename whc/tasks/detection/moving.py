@@ -17,7 +17,7 @@ def moved(targets: Tensor, moves: Tensor, size: tuple[int, int], min_area: float
 
     Args:
         targets: (N, K, 5) cx, cy, w, h as shares of the picture, and the class; -1 where there is none.
-        moves: (N, 2, 3) as `whc.tasks.Condition.move`.
+        moves: (N, 2, 3) as `whc.tasks.conditions.Condition.move`.
         size: height and width in pixels.
         min_area: least share of the picture of a box that is kept.
     """

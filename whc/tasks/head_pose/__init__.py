@@ -19,24 +19,11 @@ from whc.data.preprocess import Image, with_margin
 from whc.data.row_labels import RowLabels
 from whc.plugins import PluginConfig
 from whc.records import Metric
-from whc.tasks import (
-    BLUE_COLOUR,
-    GREEN_COLOUR,
-    Condition,
-    Decoder,
-    Judgement,
-    Line,
-    Loss,
-    Outputs,
-    Reading,
-    Targets,
-    Task,
-    TaskWords,
-    Truth,
-    turned_condition,
-)
+from whc.tasks import Decoder, Judgement, Loss, Outputs, Targets, Task, Truth
+from whc.tasks.conditions import Condition, turned_condition
 from whc.tasks.head_pose import angles
 from whc.tasks.head_pose import rows as row_angles
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Line, Reading, TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
