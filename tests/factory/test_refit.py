@@ -10,7 +10,7 @@ import pytest
 from whc import records
 from whc.data.dataset import load
 from whc.factory.recipe import Refit
-from whc.factory.refit import REFIT_FOLDER, is_whole, refit, shortlist
+from whc.factory.refit import REFIT_FOLDER, candidate_fronts, is_whole, refit, shortlist
 from whc.pareto import Point
 from whc.plugins import ChoiceOf
 from whc.records import StudyRecord, TrialRecord
@@ -89,7 +89,20 @@ def test_the_shortlist_keeps_both_ends(study: Path) -> None:
         return trial.model_copy(update={"latency": latency, "val_score": 0.5 + number / 20})
 
     front = [like(number) for number in range(8)]
-    short = shortlist(front, 3, Point(0.4, 10))
+    short = shortlist([front], 3, Point(0.4, 10))
     assert len(short) == 3
     assert (short[0], short[-1]) == (front[0], front[-1])
-    assert shortlist(front, 20, Point(0.4, 10)) == front
+    assert shortlist([front], 20, Point(0.4, 10)) == front
+
+    # Behind a small front, those that may overtake it after a longer training.
+    behind = [trial.model_copy(update={"val_score": (trial.val_score or 0) - 0.07}) for trial in front]
+    fronts = candidate_fronts([*behind, *front], Refit(candidates=10))
+    assert fronts == [front, behind]
+    short = shortlist(fronts, 10, Point(0.4, 10))
+    assert len(short) == 10
+    assert all(trial in short for trial in (*front, behind[0], behind[-1]))
+    assert [trial.latency for trial in short] == sorted(
+        (trial.latency for trial in short), key=lambda latency: latency.ms if latency else 0
+    )
+    assert candidate_fronts([*behind, *front], Refit(candidates=8)) == [front]
+    assert candidate_fronts([*behind, *front], Refit(seeds=0)) == [front]

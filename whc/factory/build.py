@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from whc.factory.front import (
     score_all,
 )
 from whc.factory.recipe import Recipe, read
-from whc.factory.refit import refit, shortlist
+from whc.factory.refit import candidate_fronts, refit, shortlist
 from whc.factory.selection import choose, why_not
 from whc.latency.bench import session
 from whc.latency.host import host
@@ -45,7 +46,7 @@ from whc.records import (
     TrialRecord,
     VariantRow,
 )
-from whc.records.results import front_trials, point_of, reference_point
+from whc.records.results import point_of, reference_point
 from whc.tasks import Task
 from whc.trials.artifacts import predictions
 from whc.trials.config import TrialConfig
@@ -86,8 +87,8 @@ def build_table(
     measured = records.load(LatencySession, latency_from, next_step) if latency_from else None
     with records.locked(folder):
         trials = list(records.trial_records(folder))
-        front = front_trials(trials)
-        if not front:
+        fronts = candidate_fronts(trials, recipe.refit)
+        if not fronts:
             raise StudyError(
                 problem(
                     str(folder),
@@ -97,13 +98,13 @@ def build_table(
                 )
             )
         on_step("decoding the data")
-        corpus = _load(study, folder, front)
+        corpus = _load(study, folder, list(chain.from_iterable(fronts)))
         scratch, former = folder / f".{LADDER_FOLDER}.tmp", folder / f".{LADDER_FOLDER}.old"
         for leftover in (scratch, former):
             shutil.rmtree(leftover, ignore_errors=True)
         scratch.mkdir()
         work = _Work(study, recipe, folder, corpus, study.chosen_runtime, on_step)
-        built = work.table(front, measured, str(latency_from), scratch)
+        built = work.table(fronts, measured, str(latency_from), scratch)
         with table.written(built, trials, folder):
             # A process killed from here on leaves no table.json, rather than a table of another ladder's files.
             (folder / "table.json").unlink(missing_ok=True)
@@ -139,16 +140,16 @@ class _Work:
     on_step: Callable[[str], None]
 
     def table(
-        self, front: Sequence[TrialRecord], measured: LatencySession | None, source: str, scratch: Path
+        self, fronts: Sequence[Sequence[TrialRecord]], measured: LatencySession | None, source: str, scratch: Path
     ) -> LadderTable:
-        """Choose among the front's trials, and score the chosen trials; their files go to `scratch`."""
-        recipe = self.recipe
+        """Choose among the best trials, and score the chosen trials; their files go to `scratch`."""
+        recipe, front = self.recipe, fronts[0]
         task = TrialConfig.model_validate(front[0].config).task_for(self.corpus.labels)
         val_floor = self._floor(task, "val")
         min_score = val_floor + recipe.min_over_floor
         limit_ms = self.study.limits.get("latency_ms")
         search_reference = reference_point(min_score, limit_ms, [point_of(trial).cost for trial in front])
-        trials = shortlist(front, recipe.refit.candidates, search_reference)
+        trials = shortlist(fronts, recipe.refit.candidates, search_reference)
         exported, rejected = self._export(trials)
         rejected += [left_out(trial, recipe.refit.beyond) for trial in front if trial not in trials]
         timed = measured or self._time(exported)

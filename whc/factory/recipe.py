@@ -12,10 +12,11 @@ from whc.latency.timing import Protocol
 
 
 class Refit(Settings):
-    """Training the front's candidates again.
+    """Training the best trials again.
 
-    `candidates` of the search's front, the best by hypervolume, are trained `seeds` times each (0: never, the
-    weights of the search are used) for `epochs` (None: as many as in the search).
+    So many `candidates` are trained `seeds` times each for `epochs` (None: as many as in the search): of the search's
+    front the best by hypervolume, and if it has fewer, of the front of the other trials, and so on. With 0 seeds the
+    weights of the search are used, and all candidates are of the front.
     """
 
     seeds: int = Field(2, ge=0, le=20)

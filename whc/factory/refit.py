@@ -1,10 +1,10 @@
-"""Training the front's candidates again, at full length and with several seeds, as one run may be lucky."""
+"""Training the best trials again, at full length and with several seeds, as one run may be lucky."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, product
 from pathlib import Path
 
 from whc import records
@@ -14,7 +14,7 @@ from whc.factory.recipe import Refit
 from whc.pareto import Point, best_subset
 from whc.plugins import Choice
 from whc.records import StudyRecord, TrialRecord
-from whc.records.results import point_of
+from whc.records.results import point_of, trials_by_rank
 from whc.trials import dispatch
 from whc.trials.config import TrialConfig
 from whc.trials.dispatch import TrialJob
@@ -26,7 +26,7 @@ REFIT_FOLDER, CHECKPOINT_FILE, ARTIFACT_FILE = "refit", "checkpoint.pt", "model.
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trial of the front with its best training.
+    """A candidate: a trial with its best training.
 
     `trial` is the search's record, `record` that of the training in `folder` (the same if nothing is trained again).
     `seeds` holds the validation score of every training, by seed.
@@ -38,9 +38,29 @@ class Fitted:
     seeds: Mapping[str, float]
 
 
-def shortlist(front: Sequence[TrialRecord], count: int, reference: Point) -> list[TrialRecord]:
-    """At most `count` trials of a front: both ends, and of the others the best by hypervolume."""
-    return [front[i] for i in best_subset([point_of(trial) for trial in front], count, reference)]
+def candidate_fronts(ended: Iterable[TrialRecord], settings: Refit) -> list[list[TrialRecord]]:
+    """The fronts that candidates are taken from, by rank: as many as are needed, or the first if none trains again."""
+    fronts = trials_by_rank(ended)
+    if not settings.seeds:
+        return fronts[:1]
+    is_enough = [total >= settings.candidates for total in accumulate(map(len, fronts))]
+    return fronts[: is_enough.index(True) + 1] if any(is_enough) else fronts
+
+
+def shortlist(fronts: Sequence[Sequence[TrialRecord]], count: int, reference: Point) -> list[TrialRecord]:
+    """At most `count` trials, fastest first: of the front both ends and the best by hypervolume, then of the next.
+
+    Args:
+        fronts: trials by non-dominated rank, the front first. Trained for longer, one behind the front may be on it.
+        count: how many trials, at least 1.
+        reference: as for `whc.pareto.hypervolume`.
+    """
+    chosen: list[TrialRecord] = []
+    for trials in fronts:
+        if len(chosen) < count:
+            places = best_subset([point_of(trial) for trial in trials], count - len(chosen), reference)
+            chosen += [trials[place] for place in places]
+    return sorted(chosen, key=lambda trial: point_of(trial).cost)
 
 
 def refit(
@@ -55,7 +75,7 @@ def refit(
     """Train each trial once for every seed; trainings of an earlier build on the same data are reused.
 
     Args:
-        trials: trials of the search's front.
+        trials: the candidates.
         study: the study of the trials.
         folder: the study's folder.
         corpus: the study's data, decoded.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from whc.pareto import Point, front, hypervolume
+from whc.pareto import Point, front, hypervolume, ranks
 from whc.records.studies import StudyRecord
 from whc.records.trials import TrialRecord
 
@@ -26,6 +26,14 @@ def front_trials(ended: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The finished trials that no other finished trial dominates, fastest first."""
     finished = scored(ended)
     return [finished[i] for i in front([point_of(record) for record in finished])]
+
+
+def trials_by_rank(ended: Iterable[TrialRecord]) -> list[list[TrialRecord]]:
+    """The finished trials by non-dominated rank: those of the front, those of the front of the rest, and so on."""
+    finished = scored(ended)
+    trial_ranks = ranks([point_of(record) for record in finished])
+    pairs = list(zip(trial_ranks, finished, strict=True))
+    return [[record for own, record in pairs if own == rank] for rank in range(max(trial_ranks, default=-1) + 1)]
 
 
 def reference_point(floor: float, limit_ms: float | None, latencies_ms: Iterable[float]) -> Point:
