@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from whc.errors import UsageError, problem
+from whc.paths import is_file
 from whc.plugins import NestedErrors
 from whc.words import quantity
 
@@ -278,14 +279,6 @@ def laid_over(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
         else:
             result[key] = laid_over(old, new)
     return result
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a file; also False for a name that no file can have, where pathlib raises an OSError."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def shipped(folder: str, name: str) -> Path:

@@ -20,6 +20,10 @@ class UsageError(WhcError):
     exit_code = 2
 
 
+class RuntimeUnavailable(UsageError):
+    """A runtime's library or device is missing on this machine, or fails."""
+
+
 class DataError(WhcError):
     """A data set cannot be used: missing, corrupt, or short of what training needs."""
 

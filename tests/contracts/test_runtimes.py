@@ -18,9 +18,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from whc import plugins
-from whc.errors import ArtifactError
+from whc.errors import ArtifactError, RuntimeUnavailable
 from whc.records import ModelMetadata
-from whc.runtimes import RuntimeUnavailable, Session
+from whc.runtimes import Session
 
 KIND = "runtimes"
 

@@ -230,16 +230,6 @@ def test_layouts_with_an_axis_of_time(layout: str, axes: tuple[int, ...]) -> Non
     np.testing.assert_array_equal(packed, windows.transpose(axes))
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 40), st.integers(1, 40))
-def test_bilinear_antialias_is_pillow_s(height: int, width: int, new_height: int, new_width: int) -> None:
-    source = picture(height, width)
-    resized = preprocess.resize(source, new_height, new_width, "bilinear_antialias")
-    expected = Pillow.fromarray(source).resize((new_width, new_height), Pillow.Resampling.BILINEAR)
-    assert resized.shape == (new_height, new_width, 3)
-    assert resized.dtype == np.uint8
-    np.testing.assert_array_equal(resized, np.asarray(expected))
-
-
 @pytest.mark.parametrize("interpolation", preprocess.INTERPOLATION_METHODS)
 def test_every_interpolation_leaves_the_right_size_and_one_colour_alone(interpolation: str) -> None:
     source = picture(4, 6)

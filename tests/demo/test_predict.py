@@ -24,7 +24,8 @@ from whc.data.preprocess import Image
 from whc.data.sources import BuildConfig
 from whc.demo import crops
 from whc.demo import model as models
-from whc.demo.predict import BATCH_WINDOWS, PredictSummary
+from whc.demo.answering import BATCH_WINDOWS
+from whc.demo.predict import PredictSummary
 from whc.demo.predict import predict as predict_with
 from whc.demo.regions import Region
 from whc.demo.run import run
@@ -345,7 +346,7 @@ def refused(model: Path, source: Path, out: Path, told: str, **options: Any) -> 
 def test_sources_that_hold_nothing(brightness_model: Build, tmp_path: Path, out: Path) -> None:
     model = brightness_model()
     refused(
-        model, tmp_path / "nowhere", out, "must be a folder of images, an image, a Parquet file or a video, got nothing"
+        model, tmp_path / "nowhere", out, "must be a folder of images, an image or a video, got nothing"
     )
     (tmp_path / "empty" / "deeper").mkdir(parents=True)
     (tmp_path / "empty" / "deeper" / "notes.txt").touch()

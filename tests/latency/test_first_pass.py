@@ -12,12 +12,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from whc.errors import ArtifactError
+from whc.errors import ArtifactError, RuntimeUnavailable
 from whc.latency import first_pass
 from whc.latency.bench import session
 from whc.latency.timing import Protocol
 from whc.plugins import ChoiceOf
-from whc.runtimes import RuntimeUnavailable, onnxruntime_cpu
+from whc.runtimes import onnxruntime_cpu
 
 Bad = Callable[[str], Path]
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")

@@ -15,12 +15,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from whc.errors import ArtifactError
+from whc.errors import ArtifactError, RuntimeUnavailable
 from whc.latency import watch
 from whc.latency.timing import REFERENCE_NAME, Protocol
 from whc.latency.watch import TWIN_NAME, collect
 from whc.plugins import ChoiceOf
-from whc.runtimes import RuntimeUnavailable
 
 Bad = Callable[[str], Path]
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from whc import plugins
-from whc.errors import UsageError
-from whc.runtimes import RuntimeUnavailable, choose, library
+from whc.errors import RuntimeUnavailable, UsageError
+from whc.runtimes import choose, library
 
 
 @pytest.mark.parametrize("name", plugins.names("runtimes"))

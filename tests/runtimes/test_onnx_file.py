@@ -11,9 +11,9 @@ import onnx
 import pytest
 
 from whc import plugins
-from whc.errors import ArtifactError
+from whc.errors import ArtifactError, RuntimeUnavailable
 from whc.records import ModelMetadata
-from whc.runtimes import RuntimeUnavailable, Session, onnx_file
+from whc.runtimes import Session, onnx_file
 
 Build = Callable[..., Path]
 Load = Callable[[Path], Session]

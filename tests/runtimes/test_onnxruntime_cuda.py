@@ -7,7 +7,8 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from whc.runtimes import RuntimeUnavailable, onnxruntime_cpu, onnxruntime_cuda
+from whc.errors import RuntimeUnavailable
+from whc.runtimes import onnxruntime_cpu, onnxruntime_cuda
 from whc.runtimes.onnxruntime_cuda import Config
 
 Build = Callable[..., Path]

@@ -18,9 +18,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from whc.errors import ArtifactError, UsageError
+from whc.errors import ArtifactError, RuntimeUnavailable, UsageError
 from whc.records import ModelMetadata
-from whc.runtimes import RuntimeUnavailable, onnxruntime_cpu, tensorrt
+from whc.runtimes import onnxruntime_cpu, tensorrt
 from whc.runtimes.tensorrt import Config
 
 Build = Callable[..., Path]

@@ -249,7 +249,7 @@ def model_file(model: str) -> Path:
     Raises:
         RegistryError: it is neither.
     """
-    from whc.config import is_file
+    from whc.paths import is_file
 
     if Path(model).suffix in (".onnx", ".pt") or is_file(Path(model)):
         return Path(model)

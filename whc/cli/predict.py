@@ -63,7 +63,7 @@ def command(
 
 def _load(path: Path, changes: dict[str, Any], runtime: str, threads: int, wait_s: float) -> LoadedModel:
     from whc.demo import model as models
-    from whc.demo.predict import BATCH_WINDOWS
+    from whc.demo.answering import BATCH_WINDOWS
     from whc.errors import UsageError, problem
 
     if path.suffix == ".onnx":

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from whc.data import antialias
 from whc.environment import MAX_PIXELS
 
 Image = NDArray[np.uint8]
@@ -113,12 +114,6 @@ def _bilinear(picture: Image, height: int, width: int) -> Image:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _bilinear_antialias(picture: Image, height: int, width: int) -> Image:
-    from PIL import Image as Pillow  # only models imported from the original projects need it
-
-    return np.asarray(Pillow.fromarray(picture).resize((width, height), Pillow.Resampling.BILINEAR))
-
-
 def _nearest(picture: Image, height: int, width: int) -> Image:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
 
@@ -126,7 +121,7 @@ def _nearest(picture: Image, height: int, width: int) -> Image:
 INTERPOLATION_METHODS: dict[str, Callable[[Image, int, int], Image]] = {
     "area": _area,
     "bilinear": _bilinear,
-    "bilinear_antialias": _bilinear_antialias,
+    "bilinear_antialias": antialias.shrink,
     "nearest": _nearest,
 }
 

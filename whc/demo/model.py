@@ -4,73 +4,27 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from whc import plugins, tasks
-from whc.data.preprocess import INTERPOLATION_METHODS, LAYOUTS, RESIZE_MODE, Image, resize, to_input
+from whc.data.preprocess import INTERPOLATION_METHODS, LAYOUTS, RESIZE_MODE
+from whc.demo.runnable import RunnableModel
 from whc.errors import ArtifactError, problem
 from whc.latency import first_pass
 from whc.plugins import NestedErrors
 from whc.records import ModelMetadata
 from whc.runtimes import Session, choose
 from whc.runtimes.onnx_file import MAX_NUMBERS
-from whc.tasks import Outputs, Task
+from whc.tasks import Task
 
 
-class Verdict(NamedTuple):
-    """The result for one window: the model's output, and the time of its forward pass in milliseconds."""
-
-    output: Outputs
-    latency_ms: float
-
-
-class LoadedModel:
-    """Turns windows of frames into outputs and verdicts."""
+class LoadedModel(RunnableModel):
+    """A model with all of its task."""
 
     def __init__(self, session: Session, metadata: ModelMetadata, task: Task) -> None:
-        self.path, self.metadata, self.task = session.path, metadata, task
-        self._session = session
-
-    def prepare(self, picture: Image) -> Image:
-        """One frame, (H, W, 3) of any size, at the model's input size."""
-        return resize(picture, self.metadata.height, self.metadata.width, self.metadata.interpolation)
-
-    def outputs(self, windows: Image) -> Outputs:
-        """The model's outputs (N, ...) for windows of prepared frames (N, T, H, W, 3).
-
-        Raises:
-            ArtifactError: the model's outputs do not fit its task.
-        """
-        return self._checked(self._run(windows), len(windows))
-
-    def decide(self, window: Image) -> Verdict:
-        """The verdict on a window of prepared frames (T, H, W, 3); its latency covers packing and the forward pass.
-
-        Raises:
-            ArtifactError: as `outputs`.
-        """
-        started = perf_counter()
-        raw = self._run(window[None])
-        latency_ms = (perf_counter() - started) * 1000
-        # A single number becomes an array without dimensions, like a row of several outputs.
-        return Verdict(self._checked(raw, 1)[0, ...], latency_ms)
-
-    def _run(self, windows: Image) -> NDArray[np.float32]:
-        return self._session.run(to_input(windows, self.metadata.layout))
-
-    def _checked(self, output: NDArray[np.float32], rows: int) -> NDArray[np.float32]:
-        """The output unchanged, if the task accepts it."""
-        shape = self.task.output_shape
-        if output.shape != (rows, *shape):
-            rule = f"must give {f'numbers of shape {shape}' if shape else 'one number'} for each input"
-            raise ArtifactError(problem(str(self.path), rule, f"shape {output.shape}", "export it again"))
-        if wrong := self.task.check_outputs(output):
-            raise ArtifactError(f"{self.path}: {wrong}; train or export it again")
-        return output
+        super().__init__(session, metadata, task)
+        self.task = task
 
 
 def load(

@@ -16,10 +16,10 @@ import cv2
 from whc.data.pictures import require_utf8
 from whc.data.preprocess import Image
 from whc.demo.overlay import Size
-from whc.demo.people import Sighting
+from whc.demo.viewing import Sighting
 from whc.errors import UsageError
-from whc.records import replacing
-from whc.tasks import Task
+from whc.records.writing import replacing
+from whc.tasks.answers import Answers
 
 MAX_HELD_SECONDS = 60.0
 PERSON_COLUMNS = ("person", "box_score", "cx", "cy", "w", "h")  # the box in shares of the frame
@@ -130,7 +130,7 @@ def _check_video(path: Path, temporary: Path, expected_frames: int) -> None:
 
 
 @contextmanager
-def csv_file(path: Path, task: Task, has_people: bool = False) -> Iterator[Write]:
+def csv_file(path: Path, answers: Answers, has_people: bool = False) -> Iterator[Write]:
     """A table with a row for each frame, or with a row for each person in each frame.
 
     The columns are `frame`, `seconds`, those of PERSON_COLUMNS if there are people, those of the task for frames, and
@@ -139,19 +139,19 @@ def csv_file(path: Path, task: Task, has_people: bool = False) -> Iterator[Write
 
     Args:
         path: ends in .csv.
-        task: task of the model.
+        answers: those of the model.
         has_people: whether a detector finds people.
 
     Raises:
         UsageError: the file cannot be written.
     """
     person_columns = PERSON_COLUMNS if has_people else ()
-    header = ("frame", "seconds", *person_columns, *task.frame_columns, "latency_ms")
+    header = ("frame", "seconds", *person_columns, *answers.frame_columns, "latency_ms")
     with table(path) as write_row:
         write_row(header)
 
         def write(result: Result) -> bool:
-            rows = [(*_person_cells(s), *_verdict_cells(s, task)) for s in result.sightings]
+            rows = [(*_person_cells(s), *_verdict_cells(s, answers)) for s in result.sightings]
             for cells in rows or [("",) * (len(header) - 2)]:
                 write_row((result.number, f"{result.seconds:.3f}", *cells))
             return True
@@ -166,11 +166,11 @@ def _person_cells(sighting: Sighting) -> tuple[str, ...]:
     return (str(found.identity), f"{found.score:.3f}", *(f"{share:.6f}" for share in found.box))
 
 
-def _verdict_cells(sighting: Sighting, task: Task) -> tuple[str, ...]:
+def _verdict_cells(sighting: Sighting, answers: Answers) -> tuple[str, ...]:
     verdict = sighting.verdict
     if verdict is None:
-        return ("",) * (len(task.frame_columns) + 1)
-    return (*task.frame_cells(verdict.output), f"{verdict.latency_ms:.3f}" if sighting.is_fresh else "")
+        return ("",) * (len(answers.frame_columns) + 1)
+    return (*answers.frame_cells(verdict.output), f"{verdict.latency_ms:.3f}" if sighting.is_fresh else "")
 
 
 @contextmanager

@@ -8,14 +8,16 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 
-from whc.data.cropping import Edges
 from whc.data.preprocess import Image
 from whc.tasks.showing import Bar, Colour, Line, Reading
+
+if TYPE_CHECKING:
+    from whc.data.cropping import Edges
 
 Size = tuple[int, int]
 

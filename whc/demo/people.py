@@ -1,46 +1,24 @@
-"""What the model says of each frame: of the complete frame or a region, or of each person that a detector finds."""
+"""What the model says of each person that a detector finds in a frame."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 from typing import NamedTuple
 
-from whc.data.cropping import DEFAULT_MARGIN, Edges, Followed, crop_edges, cut, margin_rule
+from whc.data.cropping import DEFAULT_MARGIN, Followed, crop_edges, cut, margin_rule
 from whc.data.preprocess import Image
 from whc.demo.detectors import Boxes, Detector
-from whc.demo.model import LoadedModel, Verdict
-from whc.demo.regions import WHOLE_FRAME, Region
+from whc.demo.model import LoadedModel
 from whc.demo.tracking import MEMORY_SECONDS, Tracker
-from whc.demo.window import Window
+from whc.demo.viewing import Found, Sighting, Viewer, Watch
 from whc.errors import UsageError, problem
 from whc.records import CropRule
 
 MEMORY_FRAMES = 2.5  # a slow stream is remembered for more than a frame
 MAX_ASPECT_RATIO = 1.5  # of a picture to the model's input; a wider picture is no crop
-
-
-class Found(NamedTuple):
-    """A box of a detector: who it is, its score, and the box cx, cy, w, h in shares of the picture."""
-
-    identity: int
-    score: float
-    box: tuple[float, ...]
-
-
-class Sighting(NamedTuple):
-    """What the model says of one part of a frame.
-
-    `verdict` is the latest, None before the first; `is_fresh`: it is of this frame. `edges` are those of the part that
-    the model saw, None for the complete frame; `found` is the person, None without a detector.
-    """
-
-    verdict: Verdict | None
-    is_fresh: bool
-    edges: Edges | None
-    found: Found | None
 
 
 class Finder(NamedTuple):
@@ -120,60 +98,22 @@ def _locked(lock: Lock, detector: Detector, picture: Image) -> Boxes:
         return detector.find(picture)
 
 
-Watch = Callable[[Image, float], list[Sighting]]
-"""From the next frame of a stream and its time in seconds to what the model says of its parts."""
-
-
-def watch_region(model: LoadedModel, region: Region, fps: float | None) -> Watch:
-    """Look at the same part of each frame."""
-    viewer = _Viewer(model, fps)
-
-    def watch(picture: Image, seconds: float) -> list[Sighting]:
-        edges = None if region == WHOLE_FRAME else region.pixels(picture.shape[0], picture.shape[1])
-        return [Sighting(*viewer.see(region.crop(picture), seconds), edges, None)]
-
-    return watch
-
-
 def watch_people(model: LoadedModel, look: Look, fps: float | None) -> Watch:
     """Look at each person that a detector finds; each has a window of frames of its own."""
     people = People(look.detector, fps)
-    viewers: dict[int, _Viewer] = {}
+    viewers: dict[int, Viewer] = {}
 
     def watch(picture: Image, seconds: float) -> list[Sighting]:
         sightings = []
         for found in people.find(picture, seconds):
             edges = crop_edges(found.box, (picture.shape[0], picture.shape[1]), look.rule)
-            viewer = viewers.setdefault(found.identity, _Viewer(model, fps))
+            viewer = viewers.setdefault(found.identity, Viewer(model, fps))
             sightings.append(Sighting(*viewer.see(cut(picture, edges), seconds), edges, found))
         for gone in viewers.keys() - people.remembered:
             del viewers[gone]
         return sightings
 
     return watch
-
-
-@dataclass
-class _Viewer:
-    """The window of the frames of one person, and the latest verdict."""
-
-    model: LoadedModel
-    fps: float | None
-    verdict: Verdict | None = None
-
-    def __post_init__(self) -> None:
-        metadata = self.model.metadata
-        self._window = Window(metadata.frames, metadata.frame_rate, self.fps)
-
-    def see(self, picture: Image, seconds: float) -> tuple[Verdict | None, bool]:
-        """The latest verdict after the next frame, and whether it is of this frame."""
-        if not self._window.takes(seconds):
-            return self.verdict, False
-        self._window.push(self.model.prepare(picture))
-        if self._window.missing:
-            return self.verdict, False
-        self.verdict = self.model.decide(self._window.stack())
-        return self.verdict, True
 
 
 def sees_crops(model: LoadedModel) -> bool:

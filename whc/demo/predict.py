@@ -5,32 +5,30 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from whc.data.preprocess import Image, Unreadable
-from whc.demo.crops import Crop, Crops, Target, open_crops, parquet_crops
+from whc.demo.answering import ClipFrame, answered, chunks
+from whc.demo.crops import Crop, Crops, Target
 from whc.demo.ending import Ending, ends_on_signal
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import table
 from whc.demo.regions import WHOLE_FRAME, Region
-from whc.demo.window import Window
+from whc.demo.rows import open_crops, parquet_crops
+from whc.demo.window import ClipWindows
 from whc.errors import DataError
 from whc.records import Metric
 from whc.tasks import Outputs, Task
 from whc.words import quantity
 
-BATCH_WINDOWS = 32  # activations of larger batches do not fit into a core's cache
 MAX_EXAMPLES = 5
 _CHUNK_PICTURES = 32  # pictures that a thread decodes at a time
 
-Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
 _PictureOrError = Image | Unreadable
 _Chunk = tuple[list[Crop], Future[list[_PictureOrError]]]
@@ -158,7 +156,8 @@ class _Prediction:
 
     def __init__(self, model: LoadedModel, crops: Crops, ending: Ending, on_progress: Progress) -> None:
         self._model, self._crops, self._ending, self._on_progress = model, crops, ending, on_progress
-        self._processed = self._decisions = self._short_clips = 0
+        self._processed = self._decisions = 0
+        self._clips = ClipWindows(model.metadata.frames, model.metadata.frame_rate, crops.fps)
         self._full_outputs = self._max_boxes = 0  # pictures with as many boxes as an output holds
         self._unreadable: list[str] = []
         self._called: Counter[str] = Counter()
@@ -167,13 +166,12 @@ class _Prediction:
     def rows(self) -> Iterator[tuple[object, ...]]:
         """The rows of the table, up to a signal that ends the run."""
         task = self._model.task
-        for batch in _chunks(self._windows(), BATCH_WINDOWS):
+        for crops, outputs in answered(self._model, self._clips, self._frames()):
             if self._ending.signal:
                 return
-            outputs = self._model.outputs(np.stack([window for window, _ in batch]))
             self._called.update(task.answer_counts(outputs))
-            self._decisions += len(batch)
-            for place, (_, crop) in enumerate(batch):
+            self._decisions += len(crops)
+            for place, crop in enumerate(crops):
                 output = outputs[place, ...]
                 self._count_boxes(output)
                 if crop.target is not None:
@@ -186,23 +184,13 @@ class _Prediction:
         if boxes and boxes == len(output):
             self._full_outputs, self._max_boxes = self._full_outputs + 1, boxes
 
-    def _windows(self) -> Iterator[tuple[Image, Crop]]:
-        """Full windows (T, H, W, 3), each with its last picture."""
-        frames = self._model.metadata.frames
-        rate = self._model.metadata.frame_rate if frames > 1 else None  # single images are all used
-        window, clip = Window(frames, rate, self._crops.fps), None
+    def _frames(self) -> Iterator[ClipFrame[Crop]]:
+        """The pictures that can be decoded."""
         for crop, picture in self._pictures():
             if isinstance(picture, Unreadable):
                 self._unreadable.append(f"{crop.name}: {picture}")
-                continue
-            if crop.clip != clip:
-                self._short_clips += clip is not None and window.missing > 0
-                window, clip = Window(frames, rate, self._crops.fps), crop.clip
-            if window.takes(crop.seconds):
-                window.push(picture)
-                if not window.missing:
-                    yield window.stack(), crop
-        self._short_clips += window.missing > 0
+            else:
+                yield ClipFrame(crop, crop.clip, crop.seconds, picture)
 
     def _pictures(self) -> Iterator[tuple[Crop, _PictureOrError]]:
         """Pictures in their order, decoded by threads in advance."""
@@ -210,7 +198,7 @@ class _Prediction:
         pool = ThreadPoolExecutor(workers)
         waiting: deque[_Chunk] = deque()
         try:
-            for chunk in _chunks(self._crops.pictures, _CHUNK_PICTURES):
+            for chunk in chunks(self._crops.pictures, _CHUNK_PICTURES):
                 waiting.append((chunk, pool.submit(_load_pictures, chunk)))
                 if len(waiting) > 2 * workers:
                     yield from self._decoded(waiting.popleft())
@@ -245,8 +233,8 @@ class _Prediction:
         if self._full_outputs:
             pictures = quantity(self._full_outputs, "picture")
             notes.append(f"{pictures} with as many boxes as the model can give ({self._max_boxes}): more may be there")
-        if self._short_clips:
-            notes.append(f"{self._short_clips} clips without rows, shorter than {metadata.frames} frames")
+        if self._clips.short_clips:
+            notes.append(f"{self._clips.short_clips} clips without rows, shorter than {metadata.frames} frames")
         if metadata.frames > 1 and metadata.frame_rate and fps and fps < 0.9 * metadata.frame_rate:
             notes.append(f"the model was trained on {metadata.frame_rate:g} frames a second, the source has {fps:g}")
         if self._ending.signal:
@@ -287,9 +275,3 @@ def _picture_or_error(crop: Crop) -> _PictureOrError:
         return crop.load()
     except Unreadable as error:
         return error
-
-
-def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk

@@ -1,31 +1,26 @@
-"""The demo's loop: reads frames, draws verdicts on them, writes files and returns a summary."""
+"""The demo: reads frames, draws verdicts on them, writes files and returns a summary."""
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from whc.data.pictures import printable
 from whc.demo import model as models
 from whc.demo import outputs, overlay, people
+from whc.demo.drawing import drawn
 from whc.demo.ending import ends_on_signal
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import Result, Write
-from whc.demo.overlay import Caption, Mark
-from whc.demo.people import Finder, Look, Sighting
+from whc.demo.people import Finder, Look
 from whc.demo.regions import WHOLE_FRAME, Region
 from whc.demo.sources import Source, open_source
 from whc.demo.summary import DemoSummary, Tally, summarize
+from whc.demo.viewing import watch_region
 from whc.errors import UsageError
 from whc.latency import first_pass
-from whc.tasks.showing import Reading
-from whc.words import quantity
-
-_SPEED_FRAMES = 30  # frames over which the drawn speed is averaged
-_WARNING = "complete picture seen, not a crop: try --detect"
 
 
 def run(
@@ -89,32 +84,9 @@ def _is_same_file(first_path: Path, second_path: Path) -> bool:
 
 
 def _results(model: LoadedModel, stream: Source, view: Region | Look, canvas: overlay.Size) -> Iterator[Result]:
-    """Each frame of the stream with what the model says of it drawn on it."""
     if isinstance(view, Look):
-        what, watch = view.detector.what, people.watch_people(model, view, stream.fps)
-    else:
-        what, watch = "", people.watch_region(model, view, stream.fps)
-    instants: deque[float] = deque(maxlen=_SPEED_FRAMES + 1)
-    for number, (picture, seconds) in enumerate(stream):
-        sightings = watch(picture, seconds)
-        instants.append(time.perf_counter())
-        fps = (len(instants) - 1) / (instants[-1] - instants[0]) if len(instants) > 1 else None
-        doubt = people.doubt(picture, model) if view == WHOLE_FRAME else ""
-        marks = [_mark(model, sighting) for sighting in sightings]
-        caption = Caption(_title(marks, what), fps, _WARNING if doubt else "")
-        yield Result(number, seconds, overlay.draw(picture, caption, canvas, marks), sightings, doubt)
-
-
-def _mark(model: LoadedModel, sighting: Sighting) -> Mark:
-    reading = None if sighting.verdict is None else model.task.reading(sighting.verdict.output)
-    title = (reading or overlay.WARMING_UP).title
-    return Mark(sighting.edges, reading, f"#{sighting.found.identity} {title}" if sighting.found else "")
-
-
-def _title(marks: Sequence[Mark], what: str) -> Reading | None:
-    """What the panel says: the only reading, or how many people there are; the tags say what they are called."""
-    if len(marks) == 1:
-        return marks[0].reading
-    if not marks:
-        return Reading(f"no {what} found", overlay.GREY_COLOUR)
-    return Reading(quantity(len(marks), what), overlay.GREY_COLOUR)
+        return drawn(model, stream, people.watch_people(model, view, stream.fps), canvas, view.detector.what)
+    watch = watch_region(model, view, stream.fps)
+    if view != WHOLE_FRAME:
+        return drawn(model, stream, watch, canvas)
+    return drawn(model, stream, watch, canvas, doubt=partial(people.doubt, model=model))

@@ -12,9 +12,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from whc.demo.ending import Ending
-from whc.demo.model import LoadedModel, Verdict
+from whc.demo.model import LoadedModel
 from whc.demo.outputs import Result, Write
 from whc.demo.people import Look
+from whc.demo.runnable import Verdict
 from whc.demo.sources import Source
 from whc.words import quantity
 

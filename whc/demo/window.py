@@ -47,3 +47,29 @@ class Window:
     def stack(self) -> Image:
         """The frames in the window, (T, H, W, 3), oldest first."""
         return np.stack(self._frames)
+
+
+class ClipWindows:
+    """Makes the full windows of clips that come one after another; their frames come in order of time."""
+
+    def __init__(self, frames: int, frame_rate: float | None, stream_fps: float | None) -> None:
+        # Of single images every one counts.
+        self._frames, self._rate, self._fps = frames, frame_rate if frames > 1 else None, stream_fps
+        self._clip: object = None
+        self._window: Window | None = None
+        self._short_clips = 0
+
+    def add(self, clip: object, seconds: float, picture: Image) -> Image | None:
+        """The full window (T, H, W, 3) that the next frame of a clip ends, None if it ends none."""
+        if self._window is None or clip != self._clip:
+            self._short_clips = self.short_clips
+            self._window, self._clip = Window(self._frames, self._rate, self._fps), clip
+        if not self._window.takes(seconds):
+            return None
+        self._window.push(picture)
+        return None if self._window.missing else self._window.stack()
+
+    @property
+    def short_clips(self) -> int:
+        """Number of clips so far without a full window."""
+        return self._short_clips + (self._window is not None and self._window.missing > 0)

@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 
 from whc import plugins
 from whc.config import Settings
-from whc.errors import WhcError
+from whc.errors import RuntimeUnavailable, WhcError
 from whc.latency.cores import pin
 from whc.latency.timing import REFERENCE_NAME, ForwardPass, NetworkLoader, Protocol, time_networks
 from whc.plugins import Choice, ChoiceOf
 from whc.records import write_atomic
-from whc.runtimes import RuntimeUnavailable
 
 HEARTBEAT_FILE = "heartbeat"
 NO_FILE_YET = -1

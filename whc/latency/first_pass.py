@@ -9,13 +9,12 @@ from pathlib import Path
 import psutil
 
 from whc import plugins
-from whc.config import is_file
-from whc.errors import ArtifactError
+from whc.errors import ArtifactError, RuntimeUnavailable
 from whc.latency.child import ChildJob
 from whc.latency.timing import Protocol
 from whc.latency.watch import run_child
+from whc.paths import is_file
 from whc.plugins import Choice
-from whc.runtimes import RuntimeUnavailable
 
 WAIT_S = 5.0
 BASE_MEMORY_BYTES = 2**30

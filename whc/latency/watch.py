@@ -14,13 +14,12 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from whc.errors import ArtifactError
+from whc.errors import ArtifactError, RuntimeUnavailable
 from whc.latency import reference
 from whc.latency.child import HEARTBEAT_FILE, NO_FILE_YET, ChildJob, ChildResult, open_heartbeat
 from whc.latency.cores import idlest_cores
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.plugins import Choice
-from whc.runtimes import RuntimeUnavailable
 
 TWIN_NAME = "reference twin"
 POLL_S = 0.1

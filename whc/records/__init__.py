@@ -3,7 +3,7 @@
 Search and factory never call each other or the registry; they share only these records.
 """
 
-from whc.records.files import MEND_RECORD, RECORD_SCHEMA, load, locked, replacing, save, sha256, write_atomic
+from whc.records.files import MEND_RECORD, RECORD_SCHEMA, load, locked, save
 from whc.records.ladder import TABLE_SCHEMA, LadderTable, LeftOut, Part, VariantRow
 from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, LatencySession, TimedFile
 from whc.records.metadata import CropRule, ModelMetadata, code_version
@@ -11,6 +11,7 @@ from whc.records.metric import NO_TEST_SPLIT, Metric
 from whc.records.observers import LadderObserver, SearchObserver
 from whc.records.studies import FileNames, SamplerName, StudyRecord, data_name, existing_study, study_folder
 from whc.records.trials import CurvePoint, State, TrialRecord, load_trial, trial_records
+from whc.records.writing import replacing, sha256, write_atomic
 
 __all__ = [
     "MEND_RECORD",

@@ -12,8 +12,9 @@ from whc.config import dump_yaml, load_yaml, validate
 from whc.errors import StudyError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf
 from whc.records import first_schema
-from whc.records.files import FolderName, Positive, Record, Share, write_atomic
+from whc.records.files import FolderName, Positive, Record, Share
 from whc.records.metric import Metric
+from whc.records.writing import write_atomic
 
 SamplerName = Literal["auto", "tpe", "nsga2", "gp", "random"]
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from whc.errors import UsageError
+from whc.errors import RuntimeUnavailable, UsageError
 from whc.plugins import Choice, ChoiceOf
 from whc.plugins import load as load_plugin
 from whc.records import ModelMetadata
@@ -36,10 +36,6 @@ class Session(Protocol):
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs for a batch (N, ...), as the task of the file has them; raises ArtifactError when it fails."""
-
-
-class RuntimeUnavailable(UsageError):
-    """A runtime's library or device is missing on this machine, or fails."""
 
 
 def choose(name: str, threads: int = 1) -> Choice:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whc.errors import problem
-from whc.runtimes import RuntimeUnavailable, library
+from whc.errors import RuntimeUnavailable, problem
+from whc.runtimes import library
 
 
 class Gpu:

@@ -7,14 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from whc.config import is_file
 from whc.errors import ArtifactError, problem
-from whc.records import ModelMetadata
+from whc.paths import is_file
+
+if TYPE_CHECKING:
+    from whc.records import ModelMetadata
 
 # Most numbers in one input: as in the largest network that whc builds, or in a picture of 4096x4096.
 MAX_NUMBERS = 64 * 3 * 512 * 512
@@ -64,6 +66,8 @@ class OnnxFile:
 
     def metadata(self) -> ModelMetadata:
         """The metadata in the file; raises ArtifactError when whc did not write the file."""
+        from whc.records import ModelMetadata
+
         return ModelMetadata.from_properties(self.properties, str(self.path))
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from whc.errors import problem
+from whc.errors import RuntimeUnavailable, problem
 from whc.plugins import PluginConfig
-from whc.runtimes import RuntimeUnavailable, Session
+from whc.runtimes import Session
 
 RUNTIME_NAME = "onnxruntime_cuda"
 ON_GPU = True

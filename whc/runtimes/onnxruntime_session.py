@@ -10,8 +10,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from whc.errors import problem
-from whc.runtimes import RuntimeUnavailable
+from whc.errors import RuntimeUnavailable, problem
 from whc.runtimes.onnx_file import UNUSABLE_ERRORS, OnnxFile, OnnxSession, check_inputs, check_present, unusable_file
 
 LIBRARY_NAME = "ONNX Runtime"

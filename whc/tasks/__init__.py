@@ -7,7 +7,7 @@ M outputs (M,) or (M, ...), M targets (M, ...). Only methods for learning and ex
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
@@ -21,8 +21,10 @@ from whc.data.row_labels import RowLabels
 from whc.errors import DataError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf, PluginConfig
 from whc.records import Metric, ModelMetadata
+from whc.tasks.answers import Answers
+from whc.tasks.answers import Outputs as Outputs
 from whc.tasks.conditions import Condition, turned_condition
-from whc.tasks.showing import Reading, TaskWords
+from whc.tasks.showing import TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +41,6 @@ TASK_CHOICES = ChoiceOf("tasks")
 DEFAULT_TASK = "classification"
 
 Targets = NDArray[Any]
-Outputs = NDArray[np.floating]
 
 
 class Judgement(Protocol):
@@ -58,10 +59,9 @@ Decoder = Callable[["Tensor"], "Tensor"]
 
 
 @dataclass(frozen=True)
-class Task(ABC):
+class Task(Answers):
     """A task with its labels (empty if the task has none) and its parameters."""
 
-    labels: tuple[str, ...]
     config: PluginConfig
 
     metric: ClassVar[Metric]
@@ -234,16 +234,7 @@ class Task(ABC):
     def output_name(self) -> str:
         """Name of the exported output."""
 
-    @property
-    @abstractmethod
-    def output_shape(self) -> tuple[int, ...]:
-        """Shape of one exported output, without the batch."""
-
     # Judging.
-
-    @abstractmethod
-    def check_outputs(self, outputs: Outputs) -> str:
-        """The error in M outputs of the right shape, as `rule, got value`; empty if all are valid."""
 
     @abstractmethod
     def judge(self, outputs: Outputs, targets: Targets) -> Judgement:
@@ -281,28 +272,6 @@ class Task(ABC):
     # People.
 
     @property
-    @abstractmethod
-    def columns(self) -> tuple[str, ...]:
-        """Columns of a table of answers."""
-
-    @abstractmethod
-    def cells(self, output: Outputs) -> tuple[str, ...]:
-        """One output as a row of that table."""
-
-    def table_rows(self, output: Outputs) -> Sequence[tuple[str, ...]]:
-        """One output as rows of that table, at least one."""
-        return (self.cells(output),)
-
-    @property
-    def frame_columns(self) -> tuple[str, ...]:
-        """Columns of a table of a stream's frames."""
-        return self.columns
-
-    def frame_cells(self, output: Outputs) -> tuple[str, ...]:
-        """One output as a row of that table."""
-        return self.cells(output)
-
-    @property
     def headline_answers(self) -> tuple[str, ...]:
         """The answers that a summary in one line counts; empty: all answers that occurred."""
         return ()
@@ -310,10 +279,6 @@ class Task(ABC):
     @abstractmethod
     def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """Number of rows for each kind of answer, by its name."""
-
-    @abstractmethod
-    def reading(self, output: Outputs) -> Reading:
-        """One output as it is drawn on its picture."""
 
     def found_boxes(self, output: Outputs) -> Outputs:
         """The boxes that are drawn for one output, (M, 6): score, class, cx, cy, w, h; a task may have none."""

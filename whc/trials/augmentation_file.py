@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from whc import plugins
-from whc.config import is_file, load_yaml
+from whc.config import load_yaml
 from whc.errors import UsageError, problem
+from whc.paths import is_file
 from whc.tasks import DEFAULT_TASK, TASK_CHOICES
 from whc.training.originals import uhd_augmentation
 

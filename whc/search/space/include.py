@@ -13,8 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from whc.config import is_file, load_yaml, shipped
+from whc.config import load_yaml, shipped
 from whc.errors import UsageError, problem
+from whc.paths import is_file
 from whc.search.space.space import section_model
 from whc.trials.augmentation_file import filled_in
 from whc.trials.config import TrialConfig

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from whc.errors import DataError, problem
 from whc.plugins import PluginConfig
 from whc.records import Metric
 from whc.tasks import Decoder, Loss, Outputs, Targets, Task, Truth
-from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Bar, Reading, TaskWords
+from whc.tasks.classification.answers import POSITIVE_CLASS, ClassAnswers
+from whc.tasks.showing import TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from whc.data.parquet import Reader
     from whc.data.sources import BuildConfig, SourceScan
 
-POSITIVE_CLASS = 1
 UNKNOWN_CLASS = -1
 
 
@@ -79,7 +79,7 @@ def f1(counts: NDArray[np.floating] | NDArray[np.int64]) -> NDArray[np.float64]:
 
 
 @dataclass(frozen=True)
-class Classification(Task):
+class Classification(ClassAnswers, Task):
     """One class of `labels` for each input, labels in order of class_id."""
 
     metric: ClassVar[Metric] = Metric(key="f1", name="F1")
@@ -87,16 +87,6 @@ class Classification(Task):
     tolerance: ClassVar[float] = 1e-4  # of a probability
     required_columns: ClassVar[tuple[str, ...]] = ("class_id", "label")
     needs_every_stratum: ClassVar[bool] = True
-
-    @property
-    def threshold(self) -> float:
-        """Least probability called positive."""
-        return cast("Config", self.config).threshold
-
-    @property
-    def is_binary(self) -> bool:
-        """Whether there are two classes, one of which is the positive one."""
-        return len(self.labels) == 2
 
     # Rows.
 
@@ -210,23 +200,7 @@ class Classification(Task):
         """`prob_` and the positive label for two classes, `probs` for more."""
         return f"prob_{self.labels[POSITIVE_CLASS]}" if self.is_binary else "probs"
 
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """() for two classes, (C,) for more."""
-        return () if self.is_binary else (len(self.labels),)
-
     # Judging.
-
-    def check_outputs(self, outputs: Outputs) -> str:
-        """Probabilities are in 0..1; a NaN would otherwise count as the negative class."""
-        wrong = outputs[~((outputs >= 0) & (outputs <= 1))]
-        return f"must give probabilities in 0..1, got {float(wrong[0])}" if wrong.size else ""
-
-    def called(self, outputs: Outputs) -> NDArray[np.int64]:
-        """Class ids (M,) called for outputs (M,) or (M, C)."""
-        if outputs.ndim == 1:
-            return (outputs >= self.threshold).astype(np.int64)
-        return np.asarray(outputs.argmax(1), np.int64)
 
     def judge(self, outputs: Outputs, targets: Targets) -> ConfusionCounts:
         """F1 of the classes called."""
@@ -278,37 +252,6 @@ class Classification(Task):
     # People.
 
     @property
-    def _probability_columns(self) -> tuple[str, ...]:
-        return tuple(f"prob_{label}" for label in (self.labels[POSITIVE_CLASS:] if self.is_binary else self.labels))
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The label called, its probability, and the probability of the positive label or of each."""
-        return ("label", "probability", *self._probability_columns)
-
-    def cells(self, output: Outputs) -> tuple[str, ...]:
-        """Probabilities with six digits."""
-        class_id = int(self.called(output[None])[0])
-        if output.ndim:
-            probability = float(output[class_id])
-        else:
-            probability = float(output if class_id == POSITIVE_CLASS else 1 - output)
-        numbers = (probability, *np.atleast_1d(output).tolist())
-        return (self.labels[class_id], *(f"{value:.6f}" for value in numbers))
-
-    @property
-    def frame_columns(self) -> tuple[str, ...]:
-        """For two labels: the called label, the probability of the positive one, and whether it is called."""
-        return ("label", "probability", "positive") if self.is_binary else self.columns
-
-    def frame_cells(self, output: Outputs) -> tuple[str, ...]:
-        """As `frame_columns`."""
-        if not self.is_binary:
-            return self.cells(output)
-        class_id = int(self.called(output[None])[0])
-        return (self.labels[class_id], f"{float(output):.6f}", str(int(class_id == POSITIVE_CLASS)))
-
-    @property
     def headline_answers(self) -> tuple[str, ...]:
         """The positive label of two; empty for more labels."""
         return self.labels[POSITIVE_CLASS:] if self.is_binary else ()
@@ -317,15 +260,6 @@ class Classification(Task):
         """Rows by the label called."""
         counts = np.bincount(self.called(outputs), minlength=len(self.labels))
         return dict(zip(self.labels, counts.tolist(), strict=True))
-
-    def reading(self, output: Outputs) -> Reading:
-        """The called label; the bar shows the positive label of two, or the called label of more."""
-        class_id = int(self.called(output[None])[0])
-        label = self.labels[class_id]
-        if self.is_binary:
-            colour = GREEN_COLOUR if class_id == POSITIVE_CLASS else BLUE_COLOUR
-            return Reading(label, colour, Bar(self.labels[POSITIVE_CLASS], float(output), self.threshold))
-        return Reading(label, GREEN_COLOUR, Bar(label, float(output[class_id])))
 
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
         """Share of rows with the right class, and the confusion counts."""

@@ -7,7 +7,6 @@ class -1. A network's head owns loss and decoding (`whc.models.heads.BoxHead`).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +25,8 @@ from whc.records import Metric
 from whc.tasks import Decoder, Judgement, Loss, Outputs, Targets, Task, Truth
 from whc.tasks.detection import constant, drawing, judging, matching
 from whc.tasks.detection import rows as box_rows
-from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Line, Reading, TaskWords
+from whc.tasks.detection.answers import BoxAnswers
+from whc.tasks.showing import TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LEAST_THRESHOLD = 0.001
-BOX_COLUMNS = ("score", "label", "cx", "cy", "w", "h")
 
 
 class Config(PluginConfig):
@@ -61,7 +60,7 @@ class Config(PluginConfig):
 
 
 @dataclass(frozen=True)
-class Detection(Task):
+class Detection(BoxAnswers, Task):
     """Boxes of objects, for some classes."""
 
     metric: ClassVar[Metric] = Metric(key="ap50", name="AP50")
@@ -226,20 +225,7 @@ class Detection(Task):
         """`detections`."""
         return "detections"
 
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """(K, 6)."""
-        return (self._config.max_boxes, 6)
-
     # Judging.
-
-    def check_outputs(self, outputs: Outputs) -> str:
-        """Numbers are finite, scores lie in 0..1."""
-        if not np.isfinite(outputs).all():
-            return f"must give finite numbers, got {float(outputs[~np.isfinite(outputs)][0])}"
-        scores = outputs[..., 0]
-        wrong = scores[~((scores >= 0) & (scores <= 1))]
-        return f"must give scores in 0..1, got {float(wrong[0])}" if wrong.size else ""
 
     def judge(self, outputs: Outputs, targets: Targets) -> Judgement:
         """Average precision at an overlap of 0.5."""
@@ -265,54 +251,11 @@ class Detection(Task):
 
     # People.
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Of one box."""
-        return BOX_COLUMNS
-
-    def cells(self, output: Outputs) -> tuple[str, ...]:
-        """The best box, empty where none is above the threshold."""
-        return self.table_rows(output)[0]
-
-    def table_rows(self, output: Outputs) -> Sequence[tuple[str, ...]]:
-        """A row a box above the threshold; an empty one where there is none."""
-        found = [
-            (f"{score:.6f}", self.labels[int(label)], *(f"{share:.6f}" for share in box))
-            for score, label, *box in self.found_boxes(output).tolist()
-        ]
-        return found or [("",) * len(BOX_COLUMNS)]
-
-    @property
-    def frame_columns(self) -> tuple[str, ...]:
-        """How many boxes, and all of them as JSON."""
-        return ("count", "boxes")
-
-    def frame_cells(self, output: Outputs) -> tuple[str, ...]:
-        """Boxes as lists of score, class, cx, cy, w, h."""
-        shown = [[round(value, 6) for value in box] for box in self.found_boxes(output).tolist()]
-        return str(len(shown)), json.dumps(shown)
-
     def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """Pictures with a box of each class, and pictures without any."""
         is_shown = outputs[..., 0] >= self._config.threshold
         counts = {label: int((is_shown & (outputs[..., 1] == i)).any(1).sum()) for i, label in enumerate(self.labels)}
         return {**counts, f"no {self._what}": int((~is_shown.any(1)).sum())}
-
-    @property
-    def _what(self) -> str:
-        return self.labels[0] if len(self.labels) == 1 else "object"
-
-    def reading(self, output: Outputs) -> Reading:
-        """Boxes above the threshold, and how many of each class."""
-        shown = self.found_boxes(output)
-        counts = [(label, int((shown[:, 1] == i).sum())) for i, label in enumerate(self.labels)]
-        title = ", ".join(f"{count} {label}" for label, count in counts if count) or f"no {self._what}"
-        lines = [line for _, label, *box in shown.tolist() for line in _outline(box, int(label))]
-        return Reading(title, GREEN_COLOUR if len(shown) else BLUE_COLOUR, lines=tuple(lines))
-
-    def found_boxes(self, output: Outputs) -> Outputs:
-        """Those from the threshold on."""
-        return output[output[:, 0] >= self._config.threshold]
 
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
         """Precision, recall and false alarms at the threshold, and average precision by size."""
@@ -343,7 +286,6 @@ class Detection(Task):
 
 
 TASK = Detection
-BOX_COLOURS = (GREEN_COLOUR, BLUE_COLOUR, (255, 180, 80), (240, 120, 240), (255, 90, 90), (90, 220, 220))
 
 
 def _head(network: nn.Module) -> BoxHead:
@@ -353,12 +295,3 @@ def _head(network: nn.Module) -> BoxHead:
 def _counts(targets: Targets) -> list[int]:
     counts: list[int] = (targets[..., 4] >= 0).sum(1).tolist()
     return counts
-
-
-def _outline(box: Sequence[float], label: int) -> list[Line]:
-    """The four sides of a box cx, cy, w, h."""
-    colour = BOX_COLOURS[label % len(BOX_COLOURS)]
-    cx, cy, w, h = box
-    left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
-    corners = ((left, top), (right, top), (right, bottom), (left, bottom))
-    return [Line(corners[i - 1], corners[i], colour) for i in range(4)]

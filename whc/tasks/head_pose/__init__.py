@@ -23,7 +23,8 @@ from whc.tasks import Decoder, Judgement, Loss, Outputs, Targets, Task, Truth
 from whc.tasks.conditions import Condition, turned_condition
 from whc.tasks.head_pose import angles
 from whc.tasks.head_pose import rows as row_angles
-from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Line, Reading, TaskWords
+from whc.tasks.head_pose.answers import ANGLE_NAMES, AXIS_COLOURS, AXIS_LENGTH, PoseAnswers
+from whc.tasks.showing import TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,18 +34,11 @@ if TYPE_CHECKING:
 
     from whc.data.parquet import Reader
 
-ANGLE_NAMES = ("yaw", "pitch", "roll")
 ERROR_SCALE = 45.0  # degrees of mean error at which the score is 0
 CHANGED_DEGREES = 0.5  # two poses of runtimes that differ by more are different answers
 FRONT_DEGREES, SIDE_DEGREES = 30, 90
 YAW_BANDS = ("front", "side", "back")
 STRATA_NAMES = ("front", "left", "right", "back", "unknown")
-AXIS_COLOURS = (
-    (255, 80, 80),
-    GREEN_COLOUR,
-    BLUE_COLOUR,
-)  # to the head's own left edge of the picture, down, along the nose
-AXIS_LENGTH = 0.4  # as a share of the crop
 CROP_MARGINS = (-0.1, 0.2, 0.4)  # added on each side of test crops, as shares of the side
 WORST_SHOWN = 8
 
@@ -93,7 +87,7 @@ def _margin_condition(share: float) -> Condition:
 
 
 @dataclass(frozen=True)
-class HeadPose(Task):
+class HeadPose(PoseAnswers, Task):
     """Yaw, pitch and roll of a head."""
 
     metric: ClassVar[Metric] = Metric(key="mae", name="MAE", unit="degrees", error_scale=ERROR_SCALE, digits=2)
@@ -196,18 +190,7 @@ class HeadPose(Task):
         """`angles`."""
         return "angles"
 
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """(4,)."""
-        return (4,)
-
     # Judging.
-
-    def check_outputs(self, outputs: Outputs) -> str:
-        """Angles, and a learnt uncertainty, are finite and within a full turn."""
-        values = outputs if self._config.uncertainty else outputs[:, :3]
-        wrong = values[~(np.abs(values) <= 360)]
-        return f"must give angles within 360 degrees, got {float(wrong[0])}" if wrong.size else ""
 
     def judge(self, outputs: Outputs, targets: Targets) -> AngleErrors:
         """Absolute errors by the shorter way round the circle, 180 degrees at most."""
@@ -239,30 +222,10 @@ class HeadPose(Task):
 
     # People.
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The angles in degrees, and the uncertainty if it was learnt."""
-        return (*ANGLE_NAMES, *(("uncertainty",) if self._config.uncertainty else ()))
-
-    def cells(self, output: Outputs) -> tuple[str, ...]:
-        """Degrees with two digits."""
-        return tuple(f"{value:.2f}" for value in output[: len(self.columns)].tolist())
-
     def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """Answers by yaw."""
         counts = np.bincount(_bands(outputs[:, :3]), minlength=len(YAW_BANDS))
         return dict(zip(YAW_BANDS, counts.tolist(), strict=True))
-
-    def reading(self, output: Outputs) -> Reading:
-        """The angles in words, and the head's axes from the middle of the crop."""
-        title = " ".join(f"{name} {value:.0f}" for name, value in zip(ANGLE_NAMES, output.tolist(), strict=False))
-        if self._config.uncertainty:
-            title += f" (+-{float(output[3]):.0f})"
-        ends = 0.5 + AXIS_LENGTH * angles.axes(output[None, :3])[0]
-        lines = [
-            Line((0.5, 0.5), (float(x), float(y)), colour) for (x, y), colour in zip(ends, AXIS_COLOURS, strict=True)
-        ]
-        return Reading(title, GREEN_COLOUR, lines=tuple(lines))
 
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
         """Mean errors in degrees, and Spearman's rank correlation of uncertainty and geodesic error."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from whc.errors import DataError, problem
 from whc.plugins import PluginConfig
 from whc.records import Metric
 from whc.tasks import Decoder, Judgement, Loss, Outputs, Targets, Task, Truth
-from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Bar, Reading, TaskWords
+from whc.tasks.multi_label.answers import NO_LABEL, LabelAnswers
+from whc.tasks.showing import TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from whc.data.parquet import Reader
 
 NAMES_KEY = "whc.labels"
-NO_LABEL = "no label"
 TRIED_THRESHOLDS = np.arange(1, 100) / 100
 
 
@@ -63,7 +63,7 @@ class LabelHits:
 
 
 @dataclass(frozen=True)
-class MultiLabel(Task):
+class MultiLabel(LabelAnswers, Task):
     """Any of `labels` for each input."""
 
     metric: ClassVar[Metric] = Metric(key="macro_f1", name="macro F1")
@@ -71,11 +71,6 @@ class MultiLabel(Task):
     example_rows: ClassVar[Mapping[str, Sequence[object]]] = {"labels": (["cat"], ["cat", "dog"], [], ["dog"])}
     example_metadata: ClassVar[Mapping[str, str]] = {NAMES_KEY: '["cat", "dog"]'}
     required_columns: ClassVar[tuple[str, ...]] = ("labels",)
-
-    @property
-    def threshold(self) -> float:
-        """Least probability from which a label is called."""
-        return cast("Config", self.config).threshold
 
     # Rows.
 
@@ -165,17 +160,7 @@ class MultiLabel(Task):
         """The same name as for several classes."""
         return "probs"
 
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """(C,)."""
-        return (len(self.labels),)
-
     # Judging.
-
-    def check_outputs(self, outputs: Outputs) -> str:
-        """Probabilities are in 0..1."""
-        wrong = outputs[~((outputs >= 0) & (outputs <= 1))]
-        return f"must give probabilities in 0..1, got {float(wrong[0])}" if wrong.size else ""
 
     def judge(self, outputs: Outputs, targets: Targets) -> LabelHits:
         """F1 of the labels called."""
@@ -208,28 +193,10 @@ class MultiLabel(Task):
 
     # People.
 
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The labels called, and the probability of each label."""
-        return ("labels", *(f"prob_{label}" for label in self.labels))
-
-    def cells(self, output: Outputs) -> tuple[str, ...]:
-        """Labels with `;` between them, probabilities with six digits."""
-        return (";".join(self._called(output)), *(f"{value:.6f}" for value in output.tolist()))
-
     def answer_counts(self, outputs: Outputs) -> dict[str, int]:
         """Rows for which each label is called, and rows without any."""
         called = outputs >= self.threshold
         return dict(zip((*self.labels, NO_LABEL), [*called.sum(0).tolist(), int((~called.any(1)).sum())], strict=True))
-
-    def reading(self, output: Outputs) -> Reading:
-        """The called labels; the bar shows the likeliest label."""
-        called, likeliest = self._called(output), int(output.argmax())
-        bar = Bar(self.labels[likeliest], float(output[likeliest]), self.threshold)
-        return Reading(", ".join(called) or NO_LABEL, GREEN_COLOUR if called else BLUE_COLOUR, bar)
-
-    def _called(self, output: Outputs) -> list[str]:
-        return [label for label, value in zip(self.labels, output, strict=True) if value >= self.threshold]
 
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
         """F1 of each label."""

@@ -1,0 +1,58 @@
+"""The poses that outputs (M, 4) give: yaw, pitch, roll and the expected error, in degrees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from whc.tasks.answers import Answers, Outputs
+from whc.tasks.head_pose import angles
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Line, Reading
+
+ANGLE_NAMES = ("yaw", "pitch", "roll")
+AXIS_COLOURS = (
+    (255, 80, 80),
+    GREEN_COLOUR,
+    BLUE_COLOUR,
+)  # to the head's own left edge of the picture, down, along the nose
+AXIS_LENGTH = 0.4  # as a share of the crop
+
+
+@dataclass(frozen=True)
+class PoseAnswers(Answers):
+    """Yaw, pitch and roll of a head."""
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """(4,)."""
+        return (4,)
+
+    def check_outputs(self, outputs: Outputs) -> str:
+        """Angles, and a learnt uncertainty, are finite and within a full turn."""
+        values = outputs if self.config.uncertainty else outputs[:, :3]
+        wrong = values[~(np.abs(values) <= 360)]
+        return f"must give angles within 360 degrees, got {float(wrong[0])}" if wrong.size else ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The angles in degrees, and the uncertainty if it was learnt."""
+        return (*ANGLE_NAMES, *(("uncertainty",) if self.config.uncertainty else ()))
+
+    def cells(self, output: Outputs) -> tuple[str, ...]:
+        """Degrees with two digits."""
+        return tuple(f"{value:.2f}" for value in output[: len(self.columns)].tolist())
+
+    def reading(self, output: Outputs) -> Reading:
+        """The angles in words, and the head's axes from the middle of the crop."""
+        title = " ".join(f"{name} {value:.0f}" for name, value in zip(ANGLE_NAMES, output.tolist(), strict=False))
+        if self.config.uncertainty:
+            title += f" (+-{float(output[3]):.0f})"
+        ends = 0.5 + AXIS_LENGTH * angles.axes(output[None, :3])[0]
+        lines = [
+            Line((0.5, 0.5), (float(x), float(y)), colour) for (x, y), colour in zip(ends, AXIS_COLOURS, strict=True)
+        ]
+        return Reading(title, GREEN_COLOUR, lines=tuple(lines))
+
+
+ANSWERS = PoseAnswers
