@@ -37,7 +37,7 @@ from whc.runtimes import onnxruntime_cpu
 PACKAGE = "whc_runner"
 ZIP_SUFFIX = ".zip"
 _ROOT = Path(__file__).parents[1]
-_PROGRAM_MODULE = "whc.demo.bundled"
+_PROGRAM_MODULES = ("whc.demo.bundled", "whc.demo.serving")
 _LIBRARIES = ("numpy", "onnxruntime", "opencv-python")
 _IMPORT = re.compile(r"^(?P<indent> *)from whc\b\.?(?P<module>[.\w]*)", re.MULTILINE)
 _PROGRAM = f'''"""Runs model.onnx on a camera, a video or pictures: python run.py --help"""
@@ -144,7 +144,7 @@ def sample(frames: int) -> Image:
 
 def write_modules(folder: Path, task: str) -> None:
     """Copy the program with all modules that it imports, and what the outputs of a task say."""
-    for module in sorted(_needed([_PROGRAM_MODULE, f"whc.tasks.{task}.answers"])):
+    for module in sorted(_needed([*_PROGRAM_MODULES, f"whc.tasks.{task}.answers"])):
         source = _file(module)
         place = source.relative_to(_ROOT)
         (folder / place.parent).mkdir(parents=True, exist_ok=True)

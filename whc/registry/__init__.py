@@ -6,7 +6,11 @@ import os
 # Variables that other tools set for MLflow and its server's libraries are meant for their own servers: they would move
 # our files, ask for a log-in or open the UI to others. Our only settings are those in `mlflow/server.yaml`.
 _FOREIGN_PREFIXES = ("MLFLOW_", "_MLFLOW_", "UVICORN_", "GUNICORN_", "FLASK_")
-_MLFLOW_SETTINGS = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
+_MLFLOW_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
 def set_environment() -> None:

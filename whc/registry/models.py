@@ -21,7 +21,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from whc.errors import RegistryError, problem
 from whc.records import LadderTable, VariantRow, sha256, write_atomic
 from whc.records import Metric as ScoreMetric
-from whc.registry import store
+from whc.registry import packaging, store
 from whc.registry.card import model_card
 from whc.registry.database import as_registry_errors, locked
 from whc.registry.location import Location
@@ -234,6 +234,7 @@ def _write_files(entry: _Entry, folder: Path) -> None:
     temporary = folder / f".{entry.row.name}.onnx.tmp"
     shutil.copyfile(entry.onnx, temporary)
     temporary.replace(folder / f"{entry.row.name}.onnx")
+    packaging.write(entry.onnx, folder)
 
 
 def _is_same(tags: Mapping[str, str], entry: _Entry) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ class Answers(ABC):
 
     labels: tuple[str, ...]
     config: Any
+
+    text_columns: ClassVar[tuple[str, ...]] = ()
+    """Columns of text in any of the tables; the others are of numbers."""
 
     @property
     @abstractmethod
@@ -48,6 +51,15 @@ class Answers(ABC):
     def table_rows(self, output: Outputs) -> Sequence[tuple[str, ...]]:
         """One output as rows of that table, at least one."""
         return (self.cells(output),)
+
+    @property
+    def picture_columns(self) -> tuple[str, ...]:
+        """Columns of a table with one row for each picture."""
+        return self.columns
+
+    def picture_cells(self, output: Outputs) -> tuple[str, ...]:
+        """One output as a row of that table."""
+        return self.cells(output)
 
     @property
     def frame_columns(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ POSITIVE_CLASS = 1
 @dataclass(frozen=True)
 class ClassAnswers(Answers):
     """One class of `labels` for each input, labels in order of class_id."""
+
+    text_columns: ClassVar[tuple[str, ...]] = ("label",)
 
     @property
     def threshold(self) -> float:

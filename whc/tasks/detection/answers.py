@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,8 @@ BOX_COLOURS = (GREEN_COLOUR, BLUE_COLOUR, (255, 180, 80), (240, 120, 240), (255,
 @dataclass(frozen=True)
 class BoxAnswers(Answers):
     """Boxes of objects, for some classes."""
+
+    text_columns: ClassVar[tuple[str, ...]] = ("label", "boxes")
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -48,6 +51,15 @@ class BoxAnswers(Answers):
             for score, label, *box in self.found_boxes(output).tolist()
         ]
         return found or [("",) * len(BOX_COLUMNS)]
+
+    @property
+    def picture_columns(self) -> tuple[str, ...]:
+        """As of a stream's frames."""
+        return self.frame_columns
+
+    def picture_cells(self, output: Outputs) -> tuple[str, ...]:
+        """As of a stream's frames."""
+        return self.frame_cells(output)
 
     @property
     def frame_columns(self) -> tuple[str, ...]:

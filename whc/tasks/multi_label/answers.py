@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 from whc.tasks.answers import Answers, Outputs
 from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Bar, Reading
@@ -14,6 +14,8 @@ NO_LABEL = "no label"
 @dataclass(frozen=True)
 class LabelAnswers(Answers):
     """Any of `labels` for each input."""
+
+    text_columns: ClassVar[tuple[str, ...]] = ("labels",)
 
     @property
     def threshold(self) -> float:
