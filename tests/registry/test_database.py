@@ -23,7 +23,7 @@ from mlflow import MlflowClient
 
 from whc.errors import RegistryError
 from whc.records import LadderTable, sha256
-from whc.registry import store
+from whc.registry import packaging, store
 from whc.registry.database import as_registry_errors
 from whc.registry.location import Location
 from whc.registry.models import Registry
@@ -31,6 +31,10 @@ from whc.registry.models import Registry
 Ladder = Callable[..., tuple[LadderTable, Path]]
 Built = tuple[LadderTable, Path]
 OLDER = "b7e4c1a90f23"  # a revision of MLflow's before its last
+MODEL_FILES = {
+    "MLmodel", "artifacts", "conda.yaml", "input_example.json", "pyfunc_model.py", "python_env.yaml",
+    "requirements.txt", "serving_input_example.json",
+}  # fmt: skip
 PROJECTS = ["a?b", "50%41", "with space", "a#b&c=d", "quo'te\"s", "Größe 手", "sqlite:", "%2F", "~", "back\\slash"]
 
 
@@ -61,7 +65,10 @@ def check_whole(location: Location, built: Built, version: int = 1) -> None:
         run = client.get_run(held.run_id)
         assert run.data.params["model.backbone.baseline.width"]
         assert run.data.metrics["f1"] == row.score
-        assert {one.path for one in client.list_artifacts(held.run_id)} == {f"{row.name}.onnx", "README.md", "row.json"}
+        listed = {one.path for one in client.list_artifacts(held.run_id)}
+        assert listed == {f"{row.name}.onnx", "README.md", "row.json", *MODEL_FILES}
+        packaged = packaging.bundle_folder(location.run_folder(held.run_id)) / "model.onnx"
+        assert packaged.read_bytes() == (folder / row.onnx).read_bytes()
         assert Registry(location).resolve(row.name).read_bytes() == (folder / row.onnx).read_bytes()
     assert sorted(rows(location, "SELECT name, status FROM runs")) == sorted(
         (row.name, "FINISHED") for row in table.variants

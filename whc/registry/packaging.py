@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -23,7 +22,7 @@ _FLAVOR = "python_function"
 
 
 def write(onnx: Path, folder: Path) -> None:
-    """Add the MLflow model of an exported file to a folder, unless it is there already.
+    """Add the MLflow model of an exported file to a folder, unless it is there already; one process at a time.
 
     MLflow sees no model before all its files are complete: the file that describes them gets its name last.
 
@@ -31,15 +30,19 @@ def write(onnx: Path, folder: Path) -> None:
         ArtifactError: whc did not export the file, or this version does not know its task.
         UsageError: the folder cannot be written.
     """
+    scratch = folder / ".model"
+    shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
     if _is_complete(onnx, folder):
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MLMODEL_FILE_NAME).unlink(missing_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".model-", dir=folder) as scratch:
-        model = Path(scratch) / "model"
-        _save(onnx, Path(scratch) / BUNDLE, model)
+    scratch.mkdir(parents=True)
+    try:
+        (folder / MLMODEL_FILE_NAME).unlink(missing_ok=True)
+        model = scratch / "model"
+        _save(onnx, scratch / BUNDLE, model)
         for path in sorted(model.iterdir(), key=lambda path: path.name == MLMODEL_FILE_NAME):
             _replace(path, folder / path.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def bundle_folder(folder: Path) -> Path:
