@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from whc.errors import UsageError, problem
 from whc.paths import is_file
 from whc.plugins import NestedErrors
-from whc.words import quantity
+from whc.words import in_markdown, quantity
 
 # Limits of one file: far more than anybody writes by hand, and still read within a second.
 MAX_BYTES = 256 * 1024
@@ -327,6 +327,7 @@ def render(template: Path, **values: Any) -> str:
         keep_trailing_newline=True,
     )
     environment.globals["quantity"] = quantity
+    environment.filters["in_markdown"] = in_markdown
     try:
         return environment.get_template(template.name).render(values)
     except (TemplateError, TypeError) as error:  # TypeError: the template computes with a value that is None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import csv
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -137,15 +139,19 @@ def served(location: Location, ladder: Ladder, tracking: str, tmp_path: Path) ->
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", "models:/whc_m@champion"]
     command += ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
-    environment = os.environ | {"MLFLOW_TRACKING_URI": tracking, "NO_PROXY": "127.0.0.1"}
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"MLFLOW_TRACKING_URI": tracking, "NO_PROXY": "127.0.0.1", "PATH": programs}
     with (tmp_path / "served.txt").open("wb") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
+        server = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True
+        )
         try:
             address = f"http://127.0.0.1:{port}"
             _await(server, f"{address}/ping")
             yield f"{address}/invocations"
         finally:
-            server.terminate()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
             server.wait(30)
 
 
@@ -177,4 +183,5 @@ def test_a_server_answers_as_predict(location: Location, served: str, pictures: 
         with pytest.raises(urllib.error.HTTPError) as refused:
             ask(served, [wrong])
         assert refused.value.code == 400
+        refused.value.close()
     assert ask(served, images[:1])[0]["row"] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from whc.records import CurvePoint, Latency, State, StudyRecord, TrialRecord
+from whc.records import CurvePoint, LadderTable, Latency, State, StudyRecord, TrialRecord
 from whc.registry import store
 from whc.registry.location import Location
+from whc.registry.models import Registry
 from whc.registry.studies import StudyLog
 
 Record = Callable[..., TrialRecord]
@@ -86,13 +88,42 @@ def test_trials_are_runs_under_the_study(
         "model.backbone.baseline.width": "8",
         "sizes": "[1, 2]",
     }
-    assert good.data.metrics == {"val_f1": 0.3, "latency_ms": 0.2, "size_bytes": 1000}
-    curve = client.get_metric_history(good.info.run_id, "val_f1")
-    assert [(point.step, point.value) for point in curve][:3] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    chosen = {"val_f1": 0.3, "val_f1_by_epoch": 0.3}
+    assert good.data.metrics == {**chosen, "latency_ms": 0.2, "size_bytes": 1000}
+    curve = client.get_metric_history(good.info.run_id, "val_f1_by_epoch")
+    assert [(point.step, point.value) for point in curve] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert [point.timestamp - good.info.start_time for point in curve] == [2000, 4000, 6000]
+    assert len(client.get_metric_history(good.info.run_id, "val_f1")) == 1
     assert good.info.end_time - good.info.start_time == 6000
     assert (good.info.status, bad.info.status) == ("FINISHED", "KILLED")
     assert (bad.data.tags["state"], bad.data.tags["reason"]) == ("infeasible", "over the limit")
     assert "val_f1" not in bad.data.metrics
+
+
+def test_the_study_s_run_shows_what_it_reached(
+    location: Location,
+    client: MlflowClient,
+    record: Record,
+    study: StudyRecord,
+    tmp_path: Path,
+    ladder: Callable[..., tuple[LadderTable, Path]],
+) -> None:
+    table, folder = ladder("ml", study="hands")
+    (folder / "report.html").write_text("page")
+    (folder / "table.md").write_text("# hands\n\n| variant |\n\n## Left out\n\nmuch")
+    log = StudyLog(location)
+    log.study_started(study.model_copy(update={"floor": 0.1}), [])
+    for trial in (record("t000"), record("t001").model_copy(update={"val_score": 0.6})):
+        log.trial_ended(trial)
+    log.study_ended("hands", folder)
+    (run,) = runs(client, "study").values()
+    assert run.data.metrics["best_val_f1"] == 0.6
+    assert run.data.metrics["hypervolume"] == pytest.approx(0.5 * math.log(2))  # twice the slowest is the limit
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {"study.yaml", "report.html", "table.md"}
+    Registry(location).ladder_built(table, folder)
+    (run,) = runs(client, "study").values()
+    assert run.data.metrics["variants"] == 2
+    assert run.data.tags["mlflow.note.content"] == "# hands\n\n| variant |\n"
 
 
 def test_a_resumed_study_goes_on_in_the_same_run(
@@ -126,8 +157,9 @@ def test_a_trial_that_waits_shows_its_curve_and_goes_on(
     log.trial_waits(waits.model_copy(update={"curve": whole.curve[:2]}))
     log.trial_ended(whole)
     (trial,) = runs(client, "trial").values()
-    curve = client.get_metric_history(trial.info.run_id, "val_f1")
-    assert [(point.step, point.value) for point in curve] == [(1, 0.1), (2, 0.2), (3, 0.3), (4, 0.3)]
+    curve = client.get_metric_history(trial.info.run_id, "val_f1_by_epoch")
+    assert [(point.step, point.value) for point in curve] == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert trial.data.metrics["val_f1"] == 0.3
     assert (trial.info.status, trial.data.tags["state"], trial.data.tags["reason"]) == ("FINISHED", "finished", "")
 
 

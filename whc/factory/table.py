@@ -55,7 +55,7 @@ def written(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> 
 
 def markdown(table: LadderTable) -> str:
     """The table as Markdown, from factory/table.md.j2."""
-    task = tasks.of_table(table.task, table.labels)
+    task = tasks.in_markdown(tasks.of_table(table.task, table.labels))
     return render(shipped("factory", "table.md.j2"), table=table, metric=table.metric, task=task)
 
 

@@ -30,5 +30,5 @@ def model_card(row: VariantRow, table: LadderTable, onnx: Path) -> str:
         size=SIZE_NAMES[row.name[-1]],
         config=json.dumps(row.config, indent=2, ensure_ascii=False),
         metric=table.metric,
-        task=tasks.of_file(model.metadata()),
+        task=tasks.in_markdown(tasks.of_file(model.metadata())),
     )

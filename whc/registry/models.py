@@ -96,6 +96,7 @@ class Registry:
         entries = [_entry(row, table, folder) for row in table.variants]
         experiment = store.experiment_id(client, table.study, self._location)
         versions = [self._publish(client, entry, experiment) for entry in entries]
+        _describe_study(client, store.study_run_id(client, experiment), table, folder)
         store.close_interrupted_runs(client, experiment)
         # All aliases move at the end, together: an interrupted registration leaves the old ladder as it was.
         for version in versions:
@@ -264,6 +265,18 @@ def _describe_model(client: MlflowClient, entry: _Entry) -> None:
     )
     for key, value in shown.items():
         client.set_registered_model_tag(name, key, value)
+
+
+def _describe_study(client: MlflowClient, run_id: str | None, table: LadderTable, folder: Path) -> None:
+    """Show the ladder on the page of its study's run; a search that was not logged has none."""
+    if run_id is None:
+        return
+    client.log_metric(run_id, "variants", len(table.variants))
+    note = folder / "table.md"
+    if note.is_file():
+        ladder, *_ = note.read_text("utf-8").partition("\n## ")  # what was left out is in the attached file
+        client.set_tag(run_id, store.NOTE_TAG, ladder[: store.MAX_NOTE_LENGTH])
+    store.attach(client, run_id, folder)
 
 
 def _demote(client: MlflowClient, name: str, table: LadderTable) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
@@ -14,7 +15,10 @@ from whc.registry.database import KIND_TAG, as_registry_errors, prepare, update_
 from whc.registry.location import Location
 
 PARENT_TAG = "mlflow.parentRunId"
+NOTE_TAG = "mlflow.note.content"
+MAX_NOTE_LENGTH = 8000  # of any tag
 _MAX_PARAM_LENGTH = 6000
+_ATTACHED = ("report.html", "table.json", "table.csv", "table.md", "front.png", "front.svg")
 
 
 def connect(location: Location) -> MlflowClient:
@@ -96,6 +100,13 @@ def log(
     client.log_batch(run_id, metrics, params[:100], [RunTag(key, value) for key, value in (tags or {}).items()])
     for start in range(100, len(params), 100):
         client.log_batch(run_id, params=params[start : start + 100])
+
+
+def attach(client: MlflowClient, run_id: str, folder: Path) -> None:
+    """Attach the page, tables and figures of a study's folder to its run."""
+    for name in _ATTACHED:
+        if (folder / name).is_file():
+            client.log_artifact(run_id, str(folder / name))
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

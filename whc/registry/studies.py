@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from whc import tasks
 from whc.records import CurvePoint, SearchObserver, StudyRecord, TrialRecord
+from whc.records.results import hypervolume_of, scored
 from whc.registry import store
 from whc.registry.database import as_registry_errors
 from whc.registry.location import Location
@@ -31,7 +32,9 @@ class _OpenStudy:
     run_id: str
     run_of_trial: dict[str, str]  # trial id -> run id, for trials whose run has begun
     logged: set[str]  # trials whose run is complete
+    study: StudyRecord
     epochs: dict[str, int] = field(default_factory=dict)  # trial id -> epochs of its curve that are written
+    ended: dict[str, TrialRecord] = field(default_factory=dict)  # trial id -> record, whether written or not
 
 
 class StudyLog(SearchObserver):
@@ -67,7 +70,7 @@ class StudyLog(SearchObserver):
             else:
                 self._client.update_run(run_id, status="RUNNING")
             self._client.log_dict(run_id, study.model_dump(mode="json"), "study.yaml")
-            self._studies[study.study] = _OpenStudy(experiment, run_id, *self._trials_of(experiment, run_id))
+            self._studies[study.study] = _OpenStudy(experiment, run_id, *self._trials_of(experiment, run_id), study)
         for record in earlier:
             if record.state != "waiting":
                 self.trial_ended(record)
@@ -79,15 +82,19 @@ class StudyLog(SearchObserver):
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Write a trial's run, unless it is already written."""
+        self._studies[record.study].ended[record.trial_id] = record
         self._waiting.append(record)
         self._write_waiting()
 
     def study_ended(self, study: str, folder: Path) -> None:
-        """Close the study's run; resuming the study opens it again."""
+        """Write what the study reached, attach its page, and close its run; resuming the study opens it again."""
         self._write_waiting()
         with as_registry_errors(self._location):
-            run_id = self._studies[study].run_id
+            opened = self._studies[study]
+            run_id = opened.run_id
             self._client.set_tag(run_id, "folder", str(folder))
+            self._client.log_batch(run_id, metrics=_study_metrics(opened.study, list(opened.ended.values())))
+            store.attach(self._client, run_id, folder)
             self._client.set_terminated(run_id)
 
     def _trials_of(self, experiment: str, parent: str) -> tuple[dict[str, str], set[str]]:
@@ -124,7 +131,7 @@ class StudyLog(SearchObserver):
             run_id = study.run_of_trial[record.trial_id] = run.info.run_id
             study.epochs[record.trial_id] = 0
         elif record.trial_id not in study.epochs:  # begun by a search that was interrupted
-            written = self._client.get_metric_history(run_id, _score_name(record))
+            written = self._client.get_metric_history(run_id, _curve_name(record))
             study.epochs[record.trial_id] = max((metric.step for metric in written), default=0)
         new = record.curve[study.epochs[record.trial_id] :]
         store.log(self._client, run_id, _trial_metrics(record, new, now_ms), record.config, _trial_tags(record))
@@ -151,17 +158,34 @@ def _score_name(record: TrialRecord) -> str:
     return f"val_{tasks.metric_of(record.config).key}"
 
 
+def _curve_name(record: TrialRecord) -> str:
+    return f"{_score_name(record)}_by_epoch"
+
+
+def _study_metrics(study: StudyRecord, ended: Sequence[TrialRecord]) -> list[Metric]:
+    """The best score so far and the hypervolume."""
+    scores = [record.val_score for record in scored(ended) if record.val_score is not None]
+    now_ms = int(time.time() * 1000)
+    best = [Metric(f"best_val_{study.metric.key}", study.metric.value(max(scores)), now_ms, 0)] if scores else []
+    return [*best, Metric("hypervolume", hypervolume_of(study, ended), now_ms, 0)]
+
+
 def _trial_metrics(record: TrialRecord, new: Sequence[CurvePoint], now_ms: int) -> list[Metric]:
-    """The score at each new epoch; at the end that of the chosen epoch comes last, which MLflow's tables show."""
-    curve = [(point.epoch, point.val_score) for point in new]
-    if record.val_score is not None and record.state != "waiting":
-        curve.append((len(record.curve) + 1, record.val_score))
-    metric = tasks.metric_of(record.config)
+    """The score after each new epoch, at the time when that epoch ended, and the trial's own numbers.
+
+    The score of the chosen epoch is a metric of its own, which MLflow's tables show.
+    """
+    metric, ended_ms = tasks.metric_of(record.config), float(now_ms)
+    curve = []
+    for point in reversed(new):
+        curve.append(Metric(_curve_name(record), metric.value(point.val_score), int(ended_ms), point.epoch))
+        ended_ms -= 1000 * point.seconds
     values = {
         "latency_ms": record.latency.ms if record.latency else None,
         "size_bytes": record.size_bytes,
         "params": record.params,
         "peak_memory_bytes": record.peak_memory_bytes,
     }
-    steps = [Metric(_score_name(record), metric.value(score), now_ms, epoch) for epoch, score in curve]
-    return steps + [Metric(key, value, now_ms, 0) for key, value in values.items() if value is not None]
+    if record.val_score is not None and record.state != "waiting":
+        values[_score_name(record)] = metric.value(record.val_score)
+    return curve[::-1] + [Metric(key, value, now_ms, 0) for key, value in values.items() if value is not None]

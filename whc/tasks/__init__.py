@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from whc import plugins
+from whc import plugins, words
 from whc.data.preprocess import Image
 from whc.data.row_labels import RowLabels
 from whc.errors import DataError, UsageError, problem
@@ -359,6 +359,11 @@ def metric_of(config: Mapping[str, Any]) -> Metric:
 def of_table(name: str, labels: Sequence[str]) -> Task:
     """A task with its default parameters; its phrases for tables do not depend on them."""
     return build(TASK_CHOICES.parse(name), labels)
+
+
+def in_markdown(task: Task) -> Task:
+    """The task with labels that mean nothing in Markdown, for its phrases there."""
+    return replace(task, labels=tuple(map(words.in_markdown, task.labels)))
 
 
 def of_file(metadata: ModelMetadata) -> Task:
