@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from whc.demo.detectors import Detector
+    from whc.demo.model import LoadedModel
     from whc.tasks import Task
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -303,3 +304,16 @@ def progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def scored_model(path: Path, runtime: str, threads: int, wait_s: float) -> LoadedModel:
+    """A model that is to be scored, in batches.
+
+    Raises:
+        UsageError: there is no such runtime on this machine.
+        ArtifactError: the file cannot be used.
+    """
+    from whc.demo import model as models
+    from whc.factory.scoring import BATCH_WINDOWS
+
+    return models.load(path, runtime, threads, wait_s, BATCH_WINDOWS)

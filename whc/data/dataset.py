@@ -226,7 +226,7 @@ def load(
     table = read(path, task)
     assert table.labelled is not None  # noqa: S101 (labels are read by default)
     scaled = {size: scaled_size(size, task.decode_scale) for size in sizes}
-    decoded, readable = _decode_all(table.encoded, {*scaled, *scaled.values()}, interpolation, on_progress)
+    decoded, readable = decode_all(table.encoded, {*scaled, *scaled.values()}, interpolation, on_progress)
     _check_readable(table, readable)
     keep = slice(None) if readable.all() else np.flatnonzero(readable)
     images = {size: array[keep] for size, array in decoded.items()}
@@ -257,7 +257,7 @@ def scaled_size(size: Size, scale: float) -> Size:
     return round(scale * size[0]), round(scale * size[1])
 
 
-def _decode_all(
+def decode_all(
     encoded: pa.ChunkedArray,
     sizes: Iterable[Size],
     interpolation: str,

@@ -289,6 +289,10 @@ class Task(Answers):
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
         """Further results for M outputs, as JSON values."""
 
+    @abstractmethod
+    def mistakes(self, outputs: Outputs, targets: Targets) -> NDArray[np.float64]:
+        """How wrong each of M outputs is (M,): 0 if it is right, more for a worse mistake, NaN if it is not known."""
+
     def noteworthy(self, outputs: Outputs, targets: Targets) -> NDArray[np.int64]:
         """Numbers of the few rows whose pictures `draw` shows."""
         del outputs, targets

@@ -266,6 +266,12 @@ class Classification(ClassAnswers, Task):
         counts = self.judge(outputs, targets).counts
         return {"accuracy": float(np.trace(counts) / counts.sum()), "confusion": counts.tolist()}
 
+    def mistakes(self, outputs: Outputs, targets: Targets) -> NDArray[np.float64]:
+        """Probability of all wrong classes where one of them is called."""
+        rows = np.arange(len(targets))
+        by_class = np.stack([1 - outputs, outputs], 1) if outputs.ndim == 1 else outputs
+        return np.where(self.called(outputs) == targets, 0.0, 1 - by_class[rows, targets].astype(np.float64))
+
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
         """Confusion matrix and ROC curve; for three or more classes a curve of each class against the others."""
         from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay

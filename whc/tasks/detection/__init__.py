@@ -261,6 +261,10 @@ class Detection(BoxAnswers, Task):
         """Precision, recall and false alarms at the threshold, and average precision by size."""
         return judging.details(outputs, targets, self.labels, self._config.threshold)
 
+    def mistakes(self, outputs: Outputs, targets: Targets) -> NDArray[np.float64]:
+        """Number of boxes that are missed at the threshold, and the sum of the scores of wrong ones."""
+        return drawing.mistakes(outputs, targets, self._config.threshold)
+
     def noteworthy(self, outputs: Outputs, targets: Targets) -> NDArray[np.int64]:
         """Pictures with the largest misses and the surest false alarms."""
         return drawing.noteworthy(outputs, targets, self._config.threshold)

@@ -40,6 +40,12 @@ def noteworthy(outputs: Outputs, targets: Targets, threshold: float) -> NDArray[
     return np.concatenate([first, others[: MAX_PICTURES - len(first)]])
 
 
+def mistakes(outputs: Outputs, targets: Targets, threshold: float) -> NDArray[np.float64]:
+    """Number of boxes (M,) missed at the threshold, and the sum of the scores of wrong ones."""
+    is_missed, _, is_wrong = _verdicts(outputs, targets, threshold)
+    return np.asarray(is_missed.sum(1) + np.where(is_wrong, outputs[..., SCORE], 0).sum(1), np.float64)
+
+
 def draw(
     figure: Figure,
     outputs: Outputs,

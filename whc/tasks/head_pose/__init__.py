@@ -245,15 +245,19 @@ class HeadPose(PoseAnswers, Task):
             return None
         return float(spearmanr(outputs[is_known, 3], errors[is_known]).statistic)
 
+    def mistakes(self, outputs: Outputs, targets: Targets) -> NDArray[np.float64]:
+        """Mean error of the known angles in degrees."""
+        return np.asarray(np.nanmean(self.judge(outputs, targets).errors, axis=1))
+
     def noteworthy(self, outputs: Outputs, targets: Targets) -> NDArray[np.int64]:
         """The rows with the largest errors."""
-        errors = np.nanmean(self.judge(outputs, targets).errors, axis=1)
+        errors = self.mistakes(outputs, targets)
         return np.argsort(-errors, kind="stable")[:WORST_SHOWN].astype(np.int64)
 
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
         """Error against yaw, and the worst pictures with the predicted axes (solid) and the true axes (dotted)."""
         left, right = cast("Any", figure).subfigures(1, 2, width_ratios=(1, 1.3))
-        errors, axes = np.nanmean(self.judge(outputs, targets).errors, axis=1), left.subplots()
+        errors, axes = self.mistakes(outputs, targets), left.subplots()
         axes.scatter(targets[:, 0], errors, s=6, alpha=0.5)
         axes.set(xlabel="yaw in degrees", ylabel="mean error of the angles in degrees", ylim=(0, None))
         if pictures is None:

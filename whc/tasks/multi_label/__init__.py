@@ -202,6 +202,11 @@ class MultiLabel(LabelAnswers, Task):
         """F1 of each label."""
         return {"f1": {name: float(part.score()) for name, part in self.parts(outputs, targets).items()}}
 
+    def mistakes(self, outputs: Outputs, targets: Targets) -> NDArray[np.float64]:
+        """Sum over the labels that are called or missed wrongly of the probability of that."""
+        is_wrong = (outputs >= self.threshold) != (targets > 0)
+        return np.asarray(np.where(is_wrong, np.abs(targets - outputs.astype(np.float64)), 0.0).sum(1))
+
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
         """F1 of each label, and precision against recall of each that occurs."""
         from sklearn.metrics import PrecisionRecallDisplay

@@ -1,0 +1,160 @@
+"""One model on any labelled data: its score with an interval, the floor, diagnostics and the worst mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from whc.data.preprocess import Image
+from whc.factory.evidence import interval, part_scores, scores
+from whc.factory.scoring import ALL_ROWS, LabelledRows, Model, Scored, picture_of, score
+from whc.records import Metric, Part, replacing, write_atomic
+from whc.training import diagnostics
+
+MAX_MISTAKES = 12
+
+
+class Mistake(BaseModel):
+    """A row that the model gets wrong: its number in the data set, its picture, both answers in words, and how wrong.
+
+    `size` is as `Task.mistakes`.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    row: int
+    picture: str
+    answer: str
+    truth: str
+    size: float
+
+
+class Validation(BaseModel):
+    """The result of a model on labelled rows.
+
+    `score` is in 0..1 with its 95 % interval from a bootstrap over `groups` people or clips; `shown` is their text for
+    people. `floor` is the score of the best constant answer on the same rows. `parts` and `details` are the task's.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    source: str
+    split: str
+    rows: int
+    groups: int
+    metric: Metric
+    score: float
+    score_low: float
+    score_high: float
+    shown: str
+    floor: float
+    floor_shown: str
+    parts: dict[str, Part]
+    details: dict[str, Any]
+    mistakes: list[Mistake]
+    notes: list[str]
+
+
+def validate(model: Model, rows: LabelledRows, name: str) -> tuple[Validation, Scored]:
+    """Score a model, under its name, on all rows that it can be run on.
+
+    Raises:
+        ArtifactError: the model does not run, or its outputs do not fit its task.
+        DataError: no window ends at a row with a true answer.
+    """
+    scored = score(model, rows)
+    task, evidence = scored.task, scored.evidence
+    low, high = interval(scores(evidence))
+    metric, floor = task.metric, task.floor(scored.targets)
+    result = Validation(
+        model=name,
+        source=rows.source,
+        split=rows.split,
+        rows=len(scored.ends),
+        groups=int(evidence.groups.max()) + 1,
+        metric=metric,
+        score=scored.score,
+        score_low=low,
+        score_high=high,
+        shown=f"{metric.shown(scored.score)} ({metric.shown_range(low, high)})",
+        floor=floor,
+        floor_shown=f"{task.words.floor} scores {metric.shown(floor)}",
+        parts=part_scores(evidence, metric),
+        details=task.details(scored.outputs, scored.targets),
+        mistakes=_mistakes(scored, rows),
+        notes=_notes(model, rows),
+    )
+    return result, scored
+
+
+def _worst(scored: Scored) -> NDArray[np.int64]:
+    """Places of the worst mistakes among the scored rows, the worst first."""
+    sizes = np.nan_to_num(scored.task.mistakes(scored.outputs, scored.targets))
+    order = np.argsort(-sizes, kind="stable")[:MAX_MISTAKES]
+    return np.asarray(order[sizes[order] > 0], np.int64)
+
+
+def _mistakes(scored: Scored, rows: LabelledRows) -> list[Mistake]:
+    sizes = scored.task.mistakes(scored.outputs, scored.targets)
+    return [
+        Mistake(
+            row=int(scored.evidence.rows[place]),
+            picture=str(rows.names[scored.ends[place]]),
+            answer=scored.task.reading(scored.outputs[place, ...]).title,
+            truth=str(rows.answers[scored.ends[place]]),
+            size=float(sizes[place]),
+        )
+        for place in _worst(scored)
+    ]
+
+
+def _notes(model: Model, rows: LabelledRows) -> list[str]:
+    notes, metadata, fps = [], model.metadata, rows.corpus.frame_rate
+    if metadata.data_fingerprint == rows.corpus.fingerprint and rows.split in ("train", ALL_ROWS):
+        notes.append("the model was trained on some of these rows: expect a worse score on new data")
+    if rows.corpus.unreadable:
+        notes.append(f"{len(rows.corpus.unreadable)} unreadable pictures left out, such as {rows.corpus.unreadable[0]}")
+    if metadata.frames > 1 and metadata.frame_rate and fps and fps != metadata.frame_rate:
+        notes.append(
+            f"windows are of consecutive frames, {fps:g} a second; the model was trained on {metadata.frame_rate:g}"
+        )
+    return notes
+
+
+def write(result: Validation, scored: Scored, model: Model, rows: LabelledRows, folder: Path) -> None:
+    """Write val.json, diagnostics.png and mistakes.png into a folder, which is created."""
+    write_atomic(folder / "val.json", json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+    noteworthy = scored.task.noteworthy(scored.outputs, scored.targets)
+    pictures = picture_of(model, rows, scored.ends[noteworthy]) if len(noteworthy) else None
+    title = f"{result.model} on {result.split}: {result.shown}"
+    diagnostics.draw(folder / "diagnostics.png", title, scored.task, scored.outputs, scored.targets, pictures)
+    _draw_mistakes(folder / "mistakes.png", result, scored, picture_of(model, rows, scored.ends[_worst(scored)]))
+
+
+def _draw_mistakes(path: Path, result: Validation, scored: Scored, pictures: Image) -> None:
+    """The pictures of the worst mistakes with the model's answer drawn, and both answers in words."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 9), layout="constrained")
+    panels = figure.subplots(3, MAX_MISTAKES // 3).ravel()
+    for panel in panels:
+        panel.axis("off")
+    for panel, mistake, picture, place in zip(panels, result.mistakes, pictures, _worst(scored), strict=False):
+        height, width = picture.shape[:2]
+        panel.imshow(picture, extent=(0, width, height, 0))
+        for line in scored.task.reading(scored.outputs[place, ...]).lines:
+            xs, ys = zip(line.start, line.end, strict=True)
+            colour = [part / 255 for part in line.colour]
+            panel.plot([x * width for x in xs], [y * height for y in ys], color=colour, linewidth=1.5)
+        panel.set(xlim=(0, width), ylim=(height, 0))
+        panel.set_title(f"{mistake.answer}\ntrue: {mistake.truth}", fontsize=7, parse_math=False)
+    count = len(result.mistakes)
+    figure.suptitle(f"the {count} worst mistakes of {result.rows} rows" if count else "no mistakes")
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
