@@ -227,18 +227,6 @@ def test_every_output_can_be_shown(name: str, task: Task, outputs: Outputs, targ
         figure.canvas.draw()
 
 
-def test_rows_without_the_worst_mistakes_score_better(
-    name: str, task: Task, outputs: Outputs, targets: Targets
-) -> None:
-    wrong = task.mistakes(outputs, targets)
-    assert wrong.shape == (ROWS,)
-    assert (wrong[~np.isnan(wrong)] >= 0).all()
-    weights = np.ones((2, ROWS))
-    weights[1, np.argsort(-np.nan_to_num(wrong), kind="stable")[: ROWS // 3]] = 0
-    every, better = task.judge(outputs, targets).score(weights)
-    assert better >= every
-
-
 def test_boxes_that_are_drawn_are_rows_of_six(name: str, task: Task, outputs: Outputs) -> None:
     """None where a task has no boxes."""
     for output in outputs:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from whc.demo.detectors import Detector
     from whc.demo.model import LoadedModel
+    from whc.records import Gate, ModelMetadata
     from whc.tasks import Task
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -306,8 +307,26 @@ def progress(console: Console, what: str) -> Iterator[Callable[[int, int], None]
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def scored_model(path: Path, runtime: str, threads: int, wait_s: float) -> LoadedModel:
-    """A model that is to be scored, in batches.
+@contextmanager
+def steps() -> Iterator[Callable[[str], None]]:
+    """A spinner for the length of the context; yields the function that shows a step of the work."""
+    from rich.text import Text
+
+    console = messages()
+    with console.status("starting") as status:
+
+        def step(what: str) -> None:
+            status.update(Text(what))  # as text: a spinner reads markup whatever its console does
+            if not console.is_terminal:
+                console.print(what)
+
+        yield step
+
+
+def scored_model(
+    path: Path, runtime: str, threads: int, wait_s: float, like: ModelMetadata | None = None
+) -> LoadedModel:
+    """A model that is to be scored, in batches; `like` stands in for the metadata of a file that has none of whc's.
 
     Raises:
         UsageError: there is no such runtime on this machine.
@@ -316,4 +335,21 @@ def scored_model(path: Path, runtime: str, threads: int, wait_s: float) -> Loade
     from whc.demo import model as models
     from whc.factory.scoring import BATCH_WINDOWS
 
-    return models.load(path, runtime, threads, wait_s, BATCH_WINDOWS)
+    return models.load(path, runtime, threads, wait_s, BATCH_WINDOWS, like)
+
+
+def gates(folder: Path, runs: Path, on_step: Callable[[str], None]) -> Gate:
+    """The gates that a study's ladder must pass; its files and those registered are whc's own, and trusted to run."""
+    from whc import plugins
+    from whc.demo import model as models
+    from whc.factory.gates import Gates
+    from whc.factory.scoring import Model
+    from whc.records import StudyRecord
+
+    runtime = StudyRecord.load(folder).chosen_runtime
+
+    def load(path: Path, like: Model | None) -> Model:
+        del like
+        return models.checked(plugins.load("runtimes", runtime.name).load(path, runtime.config))
+
+    return Gates(runs, load, on_step)

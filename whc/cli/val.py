@@ -71,11 +71,10 @@ def _shown(result: Validation, out: Path | None) -> Group:
         *result.notes,
     ]
     table = Table(title="worst mistakes", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for heading in ("row", "picture", "answer", "truth", "how wrong"):
-        is_number = heading in ("row", "how wrong")
-        table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
-    for mistake in result.mistakes:
-        words = (_options.printable(text) for text in (mistake.picture, mistake.answer, mistake.truth))
-        table.add_row(str(mistake.row), *map(Text, words), f"{mistake.size:.3g}")
+    table.add_column("row", justify="right")
+    for heading in ("picture", "mistake"):
+        table.add_column(heading, overflow="fold")
+    for wrong in result.mistakes:
+        table.add_row(str(wrong.row), *(Text(_options.printable(text)) for text in (wrong.picture, wrong.words)))
     files = [Text(f"files: {out / 'val.json'}, diagnostics.png, mistakes.png")] if out else []
     return Group(*(Text(_options.printable(line)) for line in lines), *([table] if result.mistakes else []), *files)

@@ -14,7 +14,7 @@ from whc.errors import ArtifactError, problem
 from whc.latency import first_pass
 from whc.plugins import NestedErrors
 from whc.records import ModelMetadata
-from whc.runtimes import Session, choose
+from whc.runtimes import Session, choose, onnx_file
 from whc.runtimes.onnx_file import MAX_NUMBERS
 from whc.tasks import Task
 
@@ -33,6 +33,7 @@ def load(
     threads: int = 1,
     wait_s: float = first_pass.WAIT_S,
     batch: int = 1,
+    like: ModelMetadata | None = None,
 ) -> LoadedModel:
     """Load an exported model.
 
@@ -42,6 +43,7 @@ def load(
         threads: threads of one forward pass, if the runtime supports a choice.
         wait_s: time limit in seconds of the first pass, which runs in a separate process.
         batch: number of windows in one pass.
+        like: the metadata of another model, which stand in where the file has none of whc's own.
 
     Raises:
         UsageError: the runtime does not exist, or does not run on this machine.
@@ -49,16 +51,39 @@ def load(
     """
     choice = choose(runtime, threads)
     first_pass.check(path, choice, wait_s, batch)
-    return checked(plugins.load("runtimes", choice.name).load(path, choice.config))
+    session = plugins.load("runtimes", choice.name).load(path, choice.config)
+    return checked(session, _foreign(session, like) if like and not onnx_file.read(path)[0].is_ours else None)
 
 
-def checked(session: Session) -> LoadedModel:
+def _foreign(session: Session, like: ModelMetadata) -> ModelMetadata:
+    """The metadata of a file without any, if it takes its input and gives its output as another model does."""
+    shape = session.input_shape
+    match shape[1:]:
+        case (channels, height, width) if channels % 3 == 0:
+            layout, frames = ("still", 1) if channels == 3 else ("frame_stack", channels // 3)
+        case (frames, 3, height, width):
+            layout = "lstm"
+        case (3, frames, height, width):
+            layout = "cnn3d"
+        case _:
+            rule = "must take RGB pictures, (N, 3, H, W), or windows of them, as whc has no metadata of it"
+            raise ArtifactError(problem(str(session.path), rule, shape, "export it with `whc export`"))
+    changes = {"layout": layout, "frames": frames, "height": height, "width": width}
+    origin = {"study": "", "trial": "", "data_fingerprint": "", "code_version": ""}
+    return like.model_copy(update=changes | origin)
+
+
+def checked(session: Session, metadata: ModelMetadata | None = None) -> LoadedModel:
     """A loaded model, run once on black frames, so that errors appear before a source is opened.
+
+    Args:
+        session: the model's file, loaded.
+        metadata: what the file is; None: what it says itself.
 
     Raises:
         ArtifactError: whc did not export the file, or its network and metadata disagree.
     """
-    metadata = session.metadata()
+    metadata = metadata or session.metadata()
     task = _task(metadata, session.path)
     _check(metadata, task, session.input_shape, session.path)
     model = LoadedModel(session, metadata, task)

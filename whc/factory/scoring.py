@@ -21,7 +21,7 @@ from whc.data.windows import windows
 from whc.errors import DataError, UsageError, problem
 from whc.factory.evidence import Evidence
 from whc.records import ModelMetadata
-from whc.tasks import Outputs, Targets, Task, Truth
+from whc.tasks import Outputs, Targets, Task
 
 BATCH_WINDOWS = 32  # as in `whc predict`
 ALL_ROWS = "all"
@@ -51,8 +51,8 @@ class LabelledRows:
     """The rows of one split of a data set, decoded for the models that are scored on them.
 
     `corpus` has no images of its own: `images` holds them by size and interpolation. `is_known` (N,) says whether a
-    row has a true answer; the others are only frames of windows. `names` (N,) are the pictures' names, `answers` (N,)
-    the true answers in words. `table` is the whole data set.
+    row has a true answer; the others are only frames of windows. `names` (N,) are the pictures' names. `table` is the
+    whole data set.
     """
 
     source: str
@@ -61,7 +61,6 @@ class LabelledRows:
     images: Mapping[tuple[Size, str], Image]
     is_known: NDArray[np.bool_]
     names: NDArray[np.object_]
-    answers: NDArray[np.object_]
     table: Table
 
     def without(self, is_left_out: NDArray[np.bool_]) -> LabelledRows:
@@ -156,18 +155,8 @@ def read_rows(paths: Sequence[Path], models: Sequence[Model], split: str | None)
         images={shape: pictures[keep] for shape, pictures in images.items()},
         is_known=truth.is_known[keep],
         names=rows["image_path"].to_numpy(object),
-        answers=np.array(_in_words(truth), object)[keep],
         table=table,
     )
-
-
-def _in_words(truth: Truth) -> list[str]:
-    """The true answer of each row (M,)."""
-    names = [name.removeprefix("true_") for name in truth.columns]
-    return [
-        ", ".join(f"{name} {value}" for name, value in zip(names, values, strict=True))
-        for values in zip(*truth.columns.values(), strict=True)
-    ]
 
 
 def _rows_of(table: Table, name: str, source: str) -> pd.DataFrame:

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from whc.data.preprocess import Image
 from whc.factory.evidence import interval, part_scores, scores
 from whc.factory.scoring import ALL_ROWS, LabelledRows, Model, Scored, picture_of, score
 from whc.records import Metric, Part, replacing, write_atomic
+from whc.tasks.showing import Mistake
 from whc.training import diagnostics
+from whc.words import quantity
 
 MAX_MISTAKES = 12
 
 
-class Mistake(BaseModel):
-    """A row that the model gets wrong: its number in the data set, its picture, both answers in words, and how wrong.
-
-    `size` is as `Task.mistakes`.
-    """
+class WrongRow(BaseModel):
+    """A row that the model gets wrong: its number in the data set, its picture, and both answers in words."""
 
     model_config = ConfigDict(frozen=True)
 
     row: int
     picture: str
-    answer: str
-    truth: str
-    size: float
+    words: str
 
 
 class Validation(BaseModel):
@@ -57,7 +53,7 @@ class Validation(BaseModel):
     floor_shown: str
     parts: dict[str, Part]
     details: dict[str, Any]
-    mistakes: list[Mistake]
+    mistakes: list[WrongRow]
     notes: list[str]
 
 
@@ -87,31 +83,20 @@ def validate(model: Model, rows: LabelledRows, name: str) -> tuple[Validation, S
         floor_shown=f"{task.words.floor} scores {metric.shown(floor)}",
         parts=part_scores(evidence, metric),
         details=task.details(scored.outputs, scored.targets),
-        mistakes=_mistakes(scored, rows),
+        mistakes=[_wrong_row(mistake, scored, rows) for mistake in _worst(scored)],
         notes=_notes(model, rows),
     )
     return result, scored
 
 
-def _worst(scored: Scored) -> NDArray[np.int64]:
-    """Places of the worst mistakes among the scored rows, the worst first."""
-    sizes = np.nan_to_num(scored.task.mistakes(scored.outputs, scored.targets))
-    order = np.argsort(-sizes, kind="stable")[:MAX_MISTAKES]
-    return np.asarray(order[sizes[order] > 0], np.int64)
+def _worst(scored: Scored) -> Sequence[Mistake]:
+    """The worst mistakes, their rows as places among the scored rows."""
+    return scored.task.mistakes(scored.outputs, scored.targets, MAX_MISTAKES)
 
 
-def _mistakes(scored: Scored, rows: LabelledRows) -> list[Mistake]:
-    sizes = scored.task.mistakes(scored.outputs, scored.targets)
-    return [
-        Mistake(
-            row=int(scored.evidence.rows[place]),
-            picture=str(rows.names[scored.ends[place]]),
-            answer=scored.task.reading(scored.outputs[place, ...]).title,
-            truth=str(rows.answers[scored.ends[place]]),
-            size=float(sizes[place]),
-        )
-        for place in _worst(scored)
-    ]
+def _wrong_row(mistake: Mistake, scored: Scored, rows: LabelledRows) -> WrongRow:
+    name = str(rows.names[scored.ends[mistake.row]])
+    return WrongRow(row=int(scored.evidence.rows[mistake.row]), picture=name, words=mistake.words)
 
 
 def _notes(model: Model, rows: LabelledRows) -> list[str]:
@@ -134,27 +119,28 @@ def write(result: Validation, scored: Scored, model: Model, rows: LabelledRows, 
     pictures = picture_of(model, rows, scored.ends[noteworthy]) if len(noteworthy) else None
     title = f"{result.model} on {result.split}: {result.shown}"
     diagnostics.draw(folder / "diagnostics.png", title, scored.task, scored.outputs, scored.targets, pictures)
-    _draw_mistakes(folder / "mistakes.png", result, scored, picture_of(model, rows, scored.ends[_worst(scored)]))
+    _draw_mistakes(folder / "mistakes.png", scored, model, rows)
 
 
-def _draw_mistakes(path: Path, result: Validation, scored: Scored, pictures: Image) -> None:
-    """The pictures of the worst mistakes with the model's answer drawn, and both answers in words."""
+def _draw_mistakes(path: Path, scored: Scored, model: Model, rows: LabelledRows) -> None:
+    """The pictures of the worst mistakes, with their lines and words."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 9), layout="constrained")
+    figure, mistakes = Figure(figsize=(10, 9), layout="constrained"), _worst(scored)
     panels = figure.subplots(3, MAX_MISTAKES // 3).ravel()
     for panel in panels:
         panel.axis("off")
-    for panel, mistake, picture, place in zip(panels, result.mistakes, pictures, _worst(scored), strict=False):
+    for panel, mistake in zip(panels, mistakes, strict=False):
+        picture = picture_of(model, rows, scored.ends[[mistake.row]])[0]
         height, width = picture.shape[:2]
         panel.imshow(picture, extent=(0, width, height, 0))
-        for line in scored.task.reading(scored.outputs[place, ...]).lines:
+        for line in mistake.lines:
             xs, ys = zip(line.start, line.end, strict=True)
             colour = [part / 255 for part in line.colour]
             panel.plot([x * width for x in xs], [y * height for y in ys], color=colour, linewidth=1.5)
         panel.set(xlim=(0, width), ylim=(height, 0))
-        panel.set_title(f"{mistake.answer}\ntrue: {mistake.truth}", fontsize=7, parse_math=False)
-    count = len(result.mistakes)
-    figure.suptitle(f"the {count} worst mistakes of {result.rows} rows" if count else "no mistakes")
+        panel.set_title(fill(mistake.words, 40), fontsize=7, parse_math=False)
+    count, total = quantity(len(mistakes), "worst mistake"), len(scored.ends)
+    figure.suptitle(f"the {count} of {total} rows" if mistakes else "no mistakes")
     with replacing(path) as temporary:
         figure.savefig(temporary)

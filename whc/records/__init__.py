@@ -4,11 +4,11 @@ Search and factory never call each other or the registry; they share only these 
 """
 
 from whc.records.files import MEND_RECORD, RECORD_SCHEMA, load, locked, save
-from whc.records.ladder import TABLE_SCHEMA, LadderTable, LeftOut, Part, VariantRow
+from whc.records.ladder import TABLE_SCHEMA, Champion, LadderTable, LeftOut, Part, VariantRow
 from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, LatencySession, TimedFile
 from whc.records.metadata import CropRule, ModelMetadata, code_version
 from whc.records.metric import NO_TEST_SPLIT, Metric
-from whc.records.observers import LadderObserver, SearchObserver
+from whc.records.observers import Gate, LadderObserver, SearchObserver
 from whc.records.studies import FileNames, SamplerName, StudyRecord, data_name, existing_study, study_folder
 from whc.records.trials import CurvePoint, State, TrialRecord, load_trial, trial_records
 from whc.records.writing import replacing, sha256, write_atomic
@@ -18,11 +18,13 @@ __all__ = [
     "NO_TEST_SPLIT",
     "RECORD_SCHEMA",
     "TABLE_SCHEMA",
+    "Champion",
     "CropRule",
     "CurvePoint",
     "FailedFile",
     "FileNames",
     "Footprint",
+    "Gate",
     "IdleReference",
     "LadderObserver",
     "LadderTable",

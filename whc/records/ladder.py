@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, Field, model_validator
@@ -11,7 +12,7 @@ from whc.records import first_schema
 from whc.records.files import Record
 from whc.records.metric import Metric
 
-TABLE_SCHEMA = 3  # 2: scores on test may be null; 3: scores of any metric
+TABLE_SCHEMA = 4  # 2: scores on test may be null; 3: scores of any metric; 4: hashes, frames of the validation rows
 
 
 class Part(Record):
@@ -30,7 +31,8 @@ class VariantRow(Record):
     `shown` the text of all three for people. `score_changed` holds the score under each condition of the task (such as
     turned pictures), `parts` the parts of the score. All are None or empty without a test split. `val_score` chose the
     variant; `seeds` holds the validation score of each of its trainings, by seed. `latency_ratio` is relative to the
-    reference network and comparable between sessions and studies (None in old tables).
+    reference network and comparable between sessions and studies (None in old tables). `sha256` is the hash of the ONNX
+    file (empty in old tables).
     """
 
     name: str
@@ -50,6 +52,7 @@ class VariantRow(Record):
     params: int
     runtime: str
     onnx: str = Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")
+    sha256: str = ""
     config: dict[str, Any]
     trial_id: str
     notes: list[str] = []
@@ -58,6 +61,16 @@ class VariantRow(Record):
     def ratio_shown(self) -> str:
         """Text for people: latency relative to the reference network."""
         return "unknown" if self.latency_ratio is None else f"{self.latency_ratio:.3f}"
+
+
+class Champion(Record):
+    """A registered version that its name stands for; `path` is its file, None if it cannot be used, as `fault` says."""
+
+    name: str
+    version: str
+    study: str
+    path: Path | None
+    fault: str = ""
 
 
 class LeftOut(Record):
@@ -75,8 +88,9 @@ class LadderTable(Record):
     `metric` is that of its scores. `host` is where latency was measured. `aa_ratio` is the reference network against
     itself, 1 without noise. `noisy`: the machine was too busy for reliable latencies. `test_split`: whether there is a
     test split. `floor` is the score of the best constant answer on test (None without), `val_floor` on validation (None
-    in old tables). Neighbours differ with the recipe's `confidence`; `variants_at_95` counts the variants that would
-    remain at 95 %.
+    in old tables). Validation scores are of the rows that end a window of `val_frames` frames, those of the longest
+    candidate (None in old tables). Neighbours differ with the recipe's `confidence`; `variants_at_95` counts the
+    variants that would remain at 95 %.
     """
 
     schema_version: int = Field(TABLE_SCHEMA, alias="schema", le=TABLE_SCHEMA)
@@ -93,6 +107,7 @@ class LadderTable(Record):
     test_split: bool = True
     floor: float | None
     val_floor: float | None = None
+    val_frames: int | None = None
     confidence: float
     variants_at_95: int
     variants: list[VariantRow]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from whc.records.ladder import LadderTable
+from whc.records.ladder import Champion, LadderTable
 from whc.records.studies import StudyRecord
 from whc.records.trials import TrialRecord
+
+Gate = Callable[[LadderTable, Path, Sequence[Champion]], str]
+"""Says why a ladder in a study's folder may not replace the champions of its prefix; empty if it may."""
 
 
 class SearchObserver:

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from whc.errors import RegistryError, problem
-from whc.records import LadderTable, VariantRow, sha256, write_atomic
+from whc.records import Champion, Gate, LadderTable, VariantRow, sha256, write_atomic
 from whc.records import Metric as ScoreMetric
 from whc.registry import packaging, store
 from whc.registry.card import model_card
@@ -27,6 +27,7 @@ from whc.registry.database import as_registry_errors, locked
 from whc.registry.location import Location
 
 CHAMPION_ALIAS = "champion"
+REASON_TAG = "promoted_because"
 _NAME_PATTERN = re.compile(r"(?P<model>[^@/]+)(@(?P<alias>[^@/]+)|/(?P<version>\d+))?")
 _LETTER_PATTERN = re.compile(r"[pntscml]")
 _LIST_PAGE_TAGS = ("latency_ms", "size_bytes")  # beside the score
@@ -43,23 +44,39 @@ class _Entry:
     tags: dict[str, str]
 
 
+def _open_gate(table: LadderTable, folder: Path, champions: Sequence[Champion]) -> str:
+    del table, folder, champions
+    return ""
+
+
 class Registry:
     """The registered models; a `records.LadderObserver`."""
 
-    def __init__(self, location: Location) -> None:
-        self._location = location
+    def __init__(self, location: Location, gate: Gate = _open_gate, reason: str = "") -> None:
+        """`gate` is asked before a ladder is promoted; `reason` is kept with it if there was no gate to pass."""
+        self._location, self._gate, self._reason = location, gate, reason
 
     def ladder_built(self, table: LadderTable, folder: Path) -> list[str]:
+        """Register every variant, and promote the ladder if the gate lets it; a line to print for each.
+
+        The last line is the gate's refusal, if there is one. Otherwise as `promote`.
+        """
+        lines, refusal = self.promote(table, folder)
+        return [*lines, refusal] if refusal else lines
+
+    def promote(self, table: LadderTable, folder: Path) -> tuple[list[str], str]:
         """Register every variant and make it champion; a name that the ladder no longer has loses that alias.
 
-        Nothing changes unless the whole ladder can be registered. The same file of the same study keeps its version.
+        Nothing is registered unless the whole ladder can be. The same file of the same study keeps its version. A
+        ladder is promoted as a whole or, if the gate refuses, not at all.
 
         Args:
             table: the ladder.
             folder: the study's folder, which the table's paths start at.
 
         Returns:
-            A line to print for each variant, then one for each name that lost its alias.
+            A line to print for each variant, then one for each name that lost its alias; and why it was not promoted,
+            empty if it was.
 
         Raises:
             RegistryError: a champion predicts something else, a file is missing, or the database cannot be used.
@@ -68,7 +85,33 @@ class Registry:
         with as_registry_errors(self._location):
             client = store.connect_to_write(self._location)
             with locked(self._location):
-                return self._register(client, table, folder)
+                versions = self._register(client, table, folder)
+            while True:
+                # The gate takes minutes, and others may promote meanwhile: then it is asked again.
+                champions = self._champions(client, table.prefix)
+                refusal = "" if _are_champions(versions, champions) else self._gate(table, folder, champions)
+                with locked(self._location):
+                    if self._champions(client, table.prefix) == champions:
+                        return self._decide(client, table, versions, refusal), refusal
+
+    def champions(self, prefix: str) -> list[Champion]:
+        """The champions among `<prefix>_<letter>`, fastest first; none where there is no registry."""
+        if not self._location.database.is_file():
+            return []
+        with as_registry_errors(self._location):
+            return self._champions(store.connect(self._location), prefix)
+
+    def _champions(self, client: MlflowClient, prefix: str) -> list[Champion]:
+        versions = sorted(_champions(client, prefix).values(), key=_latency_ms)
+        return [self._champion(version) for version in versions]
+
+    def _champion(self, version: ModelVersion) -> Champion:
+        study = version.tags.get("study", "")
+        fields = {"name": version.name, "version": str(version.version), "study": study}
+        try:
+            return Champion(path=self._verified_file(version), **fields)
+        except RegistryError as error:
+            return Champion(path=None, fault=str(error), **fields)
 
     def resolve(self, name: str) -> Path:
         """The ONNX file of a registered model, in place.
@@ -89,20 +132,33 @@ class Registry:
             version = _find(store.connect(self._location), name)
             return self._verified_file(version)
 
-    def _register(self, client: MlflowClient, table: LadderTable, folder: Path) -> list[str]:
-        champions = _champions(client, table.prefix)
-        for champion in champions.values():
+    def _register(self, client: MlflowClient, table: LadderTable, folder: Path) -> list[ModelVersion]:
+        for champion in _champions(client, table.prefix).values():
             _refuse_foreign(champion, table)
         entries = [_entry(row, table, folder) for row in table.variants]
         experiment = store.experiment_id(client, table.study, self._location)
         versions = [self._publish(client, entry, experiment) for entry in entries]
         _describe_study(client, store.study_run_id(client, experiment), table, folder)
         store.close_interrupted_runs(client, experiment)
+        return versions
+
+    def _decide(
+        self, client: MlflowClient, table: LadderTable, versions: Sequence[ModelVersion], refusal: str
+    ) -> list[str]:
+        """Promote a ladder unless it was refused."""
+        registered = [f"registered {version.name} version {version.version}" for version in versions]
+        if refusal:
+            return registered
+        former = _champions(client, table.prefix).keys()
         # All aliases move at the end, together: an interrupted registration leaves the old ladder as it was.
         for version in versions:
             client.set_registered_model_alias(version.name, CHAMPION_ALIAS, version.version)
-        lines = [f"registered {version.name} version {version.version}, alias {CHAMPION_ALIAS}" for version in versions]
-        without_variant = sorted(champions.keys() - {version.name for version in versions})
+        for version in versions:
+            _show_numbers(client, version, table.metric)
+            if self._reason:
+                client.set_model_version_tag(version.name, version.version, REASON_TAG, self._reason)
+        without_variant = sorted(former - {version.name for version in versions})
+        lines = [f"{line}, alias {CHAMPION_ALIAS}" for line in registered]
         return lines + [_demote(client, name, table) for name in without_variant]
 
     def _publish(self, client: MlflowClient, entry: _Entry, experiment: str) -> ModelVersion:
@@ -112,7 +168,7 @@ class Registry:
         run_id = existing.run_id if existing else self._run_of(client, entry, experiment)
         _write_files(entry, self._location.run_folder(run_id))
         client.set_terminated(run_id)
-        _describe_model(client, entry)
+        _create_model(client, name)
         if existing is None:
             return client.create_model_version(
                 name, self._location.run_uri(run_id), run_id, tags=tags, description=entry.card
@@ -251,20 +307,34 @@ def _log_numbers(client: MlflowClient, run_id: str, entry: _Entry) -> None:
     store.log(client, run_id, [Metric(key, value, now_ms, 0) for key, value in values.items()], row.config)
 
 
-def _describe_model(client: MlflowClient, entry: _Entry) -> None:
-    """Create the registered model if it is new, and set the champion's numbers for the list of models."""
-    name, tags = entry.row.name, entry.tags
-    shown = {key: tags[key] for key in (entry.metric.key, *_LIST_PAGE_TAGS)}
+def _create_model(client: MlflowClient, name: str) -> None:
+    """Create the registered model if it is new."""
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+
+
+def _show_numbers(client: MlflowClient, version: ModelVersion, metric: ScoreMetric) -> None:
+    """Set the champion's numbers for the list of models."""
+    name = version.name
+    tags = client.get_model_version(name, version.version).tags  # those of a version that was there may be new
     client.update_registered_model(
         name, f"Study {tags['study']}; run it with `whc demo --model {name}`. The card is in the version's description."
     )
-    for key, value in shown.items():
-        client.set_registered_model_tag(name, key, value)
+    for key in (metric.key, *_LIST_PAGE_TAGS):
+        client.set_registered_model_tag(name, key, tags[key])
+
+
+def _are_champions(versions: Sequence[ModelVersion], champions: Sequence[Champion]) -> bool:
+    """Whether a ladder is promoted already."""
+    ours = {(version.name, str(version.version)) for version in versions}
+    return ours == {(champion.name, champion.version) for champion in champions}
+
+
+def _latency_ms(version: ModelVersion) -> float:
+    return float(version.tags.get("latency_ms", "inf"))
 
 
 def _describe_study(client: MlflowClient, run_id: str | None, table: LadderTable, folder: Path) -> None:

@@ -43,6 +43,11 @@ class OnnxFile:
         return first if self.shape and isinstance(first := self.shape[0], int) else None
 
     @property
+    def is_ours(self) -> bool:
+        """Whether the file has metadata of whc."""
+        return any(key.startswith("whc.") for key in self.properties)
+
+    @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, with batch size 1 where it is open.
 

@@ -24,7 +24,7 @@ from whc.records import Metric, ModelMetadata
 from whc.tasks.answers import Answers
 from whc.tasks.answers import Outputs as Outputs
 from whc.tasks.conditions import Condition, turned_condition
-from whc.tasks.showing import TaskWords
+from whc.tasks.showing import Mistake, TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -289,14 +289,15 @@ class Task(Answers):
     def details(self, outputs: Outputs, targets: Targets) -> dict[str, Any]:
         """Further results for M outputs, as JSON values."""
 
-    @abstractmethod
-    def mistakes(self, outputs: Outputs, targets: Targets) -> NDArray[np.float64]:
-        """How wrong each of M outputs is (M,): 0 if it is right, more for a worse mistake, NaN if it is not known."""
-
     def noteworthy(self, outputs: Outputs, targets: Targets) -> NDArray[np.int64]:
         """Numbers of the few rows whose pictures `draw` shows."""
         del outputs, targets
         return np.empty(0, np.int64)
+
+    def mistakes(self, outputs: Outputs, targets: Targets, count: int) -> Sequence[Mistake]:
+        """At most `count` of the worst answers, the worst first; none where all answers are right."""
+        del outputs, targets, count
+        return ()
 
     @abstractmethod
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:

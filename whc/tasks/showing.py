@@ -39,6 +39,15 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Mistake:
+    """A bad answer: the number of its row, what was answered and what is true in words, and lines over its picture."""
+
+    row: int
+    words: str
+    lines: tuple[Line, ...] = ()
+
+
+@dataclass(frozen=True)
 class TaskWords:
     """Phrases about a task for model cards and tables.
 

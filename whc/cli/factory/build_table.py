@@ -34,28 +34,22 @@ def command(
     runs: Path,
     as_json: bool,
 ) -> None:
-    """Export, check, time, choose and name the variants of a study; write its table; register them."""
+    """Export, check, time, choose and name the variants of a study; write its table; register and promote them.
+
+    A ladder that its gates refuse is registered, but not promoted: see `whc factory promote`.
+    """
     from whc.factory.build import build_table
     from whc.records import existing_study
 
     folder = existing_study(runs, study)
-    observers = []
-    if not no_register:
-        from whc.registry.location import read_location
-        from whc.registry.models import Registry
+    with _options.steps() as on_step:
+        observers = []
+        if not no_register:
+            from whc.registry.location import read_location
+            from whc.registry.models import Registry
 
-        observers.append(Registry(read_location()))
-    from rich.text import Text
-
-    console = _options.messages()
-    with console.status("starting") as status:
-
-        def step(what: str) -> None:
-            status.update(Text(what))  # as text: a spinner reads markup whatever its console does
-            if not console.is_terminal:
-                console.print(what)
-
-        table, lines = build_table(folder, recipe, observers, step, latency_from)
+            observers.append(Registry(read_location(), _options.gates(folder, runs, on_step)))
+        table, lines = build_table(folder, recipe, observers, on_step, latency_from)
     _options.emit(table.model_dump(mode="json", by_alias=True), as_json, _render(table, folder, lines))
 
 

@@ -22,7 +22,7 @@ from whc.plugins import PluginConfig
 from whc.records import Metric
 from whc.tasks import Decoder, Loss, Outputs, Targets, Task, Truth
 from whc.tasks.classification.answers import POSITIVE_CLASS, ClassAnswers
-from whc.tasks.showing import TaskWords
+from whc.tasks.showing import Mistake, TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -266,11 +266,17 @@ class Classification(ClassAnswers, Task):
         counts = self.judge(outputs, targets).counts
         return {"accuracy": float(np.trace(counts) / counts.sum()), "confusion": counts.tolist()}
 
-    def mistakes(self, outputs: Outputs, targets: Targets) -> NDArray[np.float64]:
-        """Probability of all wrong classes where one of them is called."""
-        rows = np.arange(len(targets))
-        by_class = np.stack([1 - outputs, outputs], 1) if outputs.ndim == 1 else outputs
-        return np.where(self.called(outputs) == targets, 0.0, 1 - by_class[rows, targets].astype(np.float64))
+    def mistakes(self, outputs: Outputs, targets: Targets, count: int) -> Sequence[Mistake]:
+        """Rows whose class was not called, those with the least probability of it first."""
+        called = self.called(outputs)
+        shares = np.stack([1 - outputs, outputs], 1) if outputs.ndim == 1 else outputs
+        of_real, of_called = (np.take_along_axis(shares, ids[:, None], 1)[:, 0] for ids in (targets, called))
+        wrong = np.flatnonzero(called != targets)
+        worst = wrong[np.argsort(of_real[wrong], kind="stable")][:count].tolist()
+        return [
+            Mistake(row, f"{self.labels[targets[row]]}, called {self.labels[called[row]]} ({of_called[row]:.2f})")
+            for row in worst
+        ]
 
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
         """Confusion matrix and ROC curve; for three or more classes a curve of each class against the others."""

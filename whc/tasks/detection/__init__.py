@@ -26,7 +26,7 @@ from whc.tasks import Decoder, Judgement, Loss, Outputs, Targets, Task, Truth
 from whc.tasks.detection import constant, drawing, judging, matching
 from whc.tasks.detection import rows as box_rows
 from whc.tasks.detection.answers import BoxAnswers
-from whc.tasks.showing import TaskWords
+from whc.tasks.showing import Mistake, TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -261,13 +261,13 @@ class Detection(BoxAnswers, Task):
         """Precision, recall and false alarms at the threshold, and average precision by size."""
         return judging.details(outputs, targets, self.labels, self._config.threshold)
 
-    def mistakes(self, outputs: Outputs, targets: Targets) -> NDArray[np.float64]:
-        """Number of boxes that are missed at the threshold, and the sum of the scores of wrong ones."""
-        return drawing.mistakes(outputs, targets, self._config.threshold)
-
     def noteworthy(self, outputs: Outputs, targets: Targets) -> NDArray[np.int64]:
         """Pictures with the largest misses and the surest false alarms."""
         return drawing.noteworthy(outputs, targets, self._config.threshold)
+
+    def mistakes(self, outputs: Outputs, targets: Targets, count: int) -> Sequence[Mistake]:
+        """The noteworthy pictures."""
+        return drawing.mistakes(outputs, targets, self._config.threshold, count)
 
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
         """Precision against recall, and the noteworthy pictures with true and found boxes."""

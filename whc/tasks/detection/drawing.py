@@ -13,7 +13,7 @@ from whc.data.preprocess import Image
 from whc.tasks import Outputs, Targets
 from whc.tasks.detection.judging import RECALLS, Counts, counted, judge
 from whc.tasks.detection.matching import BOX, SCORE, TRUE_BOX, TRUE_CLASS, match
-from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Colour
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Colour, Line, Mistake
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,8 +25,8 @@ MAX_BOXES_DRAWN = 15  # right ones, and wrong ones, of a picture
 RED: Colour = (255, 80, 80)
 
 
-def noteworthy(outputs: Outputs, targets: Targets, threshold: float) -> NDArray[np.int64]:
-    """Rows (R,) of pictures worth seeing, 8 at most: those with the largest missed boxes, then the surest wrong ones.
+def noteworthy(outputs: Outputs, targets: Targets, threshold: float, count: int = MAX_PICTURES) -> NDArray[np.int64]:
+    """Rows (R,) of pictures worth seeing, at most `count`: those with the largest missed boxes, then the surest wrong.
 
     Half are of each kind, more of one where there are too few of the other. What counts is found at the threshold.
     """
@@ -34,16 +34,35 @@ def noteworthy(outputs: Outputs, targets: Targets, threshold: float) -> NDArray[
     missed_area = np.where(is_missed, areas(targets[..., TRUE_BOX]), 0).max(1, initial=0)
     wrong_score = np.where(is_wrong, outputs[..., SCORE], 0).max(1, initial=0)
     misses, alarms = _largest_first(missed_area), _largest_first(wrong_score)
-    half = MAX_PICTURES // 2
-    first = misses[: max(half, MAX_PICTURES - len(alarms))]
+    half = count // 2
+    first = misses[: max(half, count - len(alarms))]
     others = alarms[~np.isin(alarms, first)]
-    return np.concatenate([first, others[: MAX_PICTURES - len(first)]])
+    return np.concatenate([first, others[: count - len(first)]])
 
 
-def mistakes(outputs: Outputs, targets: Targets, threshold: float) -> NDArray[np.float64]:
-    """Number of boxes (M,) missed at the threshold, and the sum of the scores of wrong ones."""
-    is_missed, _, is_wrong = _verdicts(outputs, targets, threshold)
-    return np.asarray(is_missed.sum(1) + np.where(is_wrong, outputs[..., SCORE], 0).sum(1), np.float64)
+def mistakes(outputs: Outputs, targets: Targets, threshold: float, count: int) -> list[Mistake]:
+    """The noteworthy pictures: true boxes green, right ones blue, wrong ones red."""
+    rows = noteworthy(outputs, targets, threshold, count)
+    is_missed, is_right, is_wrong = _verdicts(outputs[rows], targets[rows], threshold)
+    made = []
+    for i, row in enumerate(rows.tolist()):
+        true = targets[row][targets[row, :, TRUE_CLASS] >= 0][:, TRUE_BOX]
+        boxes = [(true, GREEN_COLOUR)]
+        boxes += [
+            (outputs[row, chosen[i]][:MAX_BOXES_DRAWN, BOX], colour)
+            for chosen, colour in ((is_right, BLUE_COLOUR), (is_wrong, RED))
+        ]
+        lines = [line for group, colour in boxes for box in group.tolist() for line in outline(box, colour)]
+        made.append(Mistake(row, f"{is_missed[i].sum()} missed, {is_wrong[i].sum()} wrong", tuple(lines)))
+    return made
+
+
+def outline(box: Sequence[float], colour: Colour) -> list[Line]:
+    """The four sides of a box cx, cy, w, h."""
+    cx, cy, w, h = box
+    left, top, right, bottom = cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2
+    corners = ((left, top), (right, top), (right, bottom), (left, bottom))
+    return [Line(corners[i - 1], corners[i], colour) for i in range(4)]
 
 
 def draw(
@@ -69,7 +88,7 @@ def draw(
     left, right = cast("Any", figure).subfigures(1, 2, width_ratios=(1, 1.5))
     _draw_curves(left.subplots(), outputs, targets, labels, threshold)
     if pictures is None:
-        right.text(0.5, 0.5, "pictures: of the last epoch's val and of test", ha="center")
+        right.text(0.5, 0.5, "pictures are left out here", ha="center")
     elif not len(rows):
         right.text(0.5, 0.5, f"no box is missed and none is wrong\nat the threshold of {threshold:.2f}", ha="center")
     else:

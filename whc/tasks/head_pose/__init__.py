@@ -24,7 +24,7 @@ from whc.tasks.conditions import Condition, turned_condition
 from whc.tasks.head_pose import angles
 from whc.tasks.head_pose import rows as row_angles
 from whc.tasks.head_pose.answers import ANGLE_NAMES, AXIS_COLOURS, AXIS_LENGTH, PoseAnswers
-from whc.tasks.showing import TaskWords
+from whc.tasks.showing import Mistake, TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +39,7 @@ CHANGED_DEGREES = 0.5  # two poses of runtimes that differ by more are different
 FRONT_DEGREES, SIDE_DEGREES = 30, 90
 YAW_BANDS = ("front", "side", "back")
 STRATA_NAMES = ("front", "left", "right", "back", "unknown")
+TRUE_COLOUR = (255, 255, 255)
 CROP_MARGINS = (-0.1, 0.2, 0.4)  # added on each side of test crops, as shares of the side
 WORST_SHOWN = 8
 
@@ -245,23 +246,39 @@ class HeadPose(PoseAnswers, Task):
             return None
         return float(spearmanr(outputs[is_known, 3], errors[is_known]).statistic)
 
-    def mistakes(self, outputs: Outputs, targets: Targets) -> NDArray[np.float64]:
-        """Mean error of the known angles in degrees."""
-        return np.asarray(np.nanmean(self.judge(outputs, targets).errors, axis=1))
-
     def noteworthy(self, outputs: Outputs, targets: Targets) -> NDArray[np.int64]:
         """The rows with the largest errors."""
-        errors = self.mistakes(outputs, targets)
+        errors = np.nanmean(self.judge(outputs, targets).errors, axis=1)
         return np.argsort(-errors, kind="stable")[:WORST_SHOWN].astype(np.int64)
+
+    def mistakes(self, outputs: Outputs, targets: Targets, count: int) -> Sequence[Mistake]:
+        """Rows with the largest errors: the predicted axes in colours over the true ones in white."""
+        known = np.flatnonzero(~np.isnan(targets).all(1))
+        errors = np.nanmean(self.judge(outputs[known], targets[known]).errors, axis=1)
+        worst = [(int(known[i]), float(errors[i])) for i in np.argsort(-errors, kind="stable")[:count]]
+        return [
+            Mistake(row, _compared(error, outputs[row], targets[row]), self._axes(outputs[row], targets[row]))
+            for row, error in worst
+            if error > 0
+        ]
+
+    def _axes(self, output: Outputs, target: Targets) -> tuple[Line, ...]:
+        """The true axes, if all angles are known, and the predicted ones."""
+        drawn = [] if np.isnan(target).any() else [(target, (TRUE_COLOUR,) * len(AXIS_COLOURS))]
+        lines = []
+        for pose, colours in [*drawn, (output[:3], AXIS_COLOURS)]:
+            ends = (0.5 + AXIS_LENGTH * angles.axes(pose[None])[0]).tolist()
+            lines += [Line((0.5, 0.5), (x, y), colour) for (x, y), colour in zip(ends, colours, strict=True)]
+        return tuple(lines)
 
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
         """Error against yaw, and the worst pictures with the predicted axes (solid) and the true axes (dotted)."""
         left, right = cast("Any", figure).subfigures(1, 2, width_ratios=(1, 1.3))
-        errors, axes = self.mistakes(outputs, targets), left.subplots()
+        errors, axes = np.nanmean(self.judge(outputs, targets).errors, axis=1), left.subplots()
         axes.scatter(targets[:, 0], errors, s=6, alpha=0.5)
         axes.set(xlabel="yaw in degrees", ylabel="mean error of the angles in degrees", ylim=(0, None))
         if pictures is None:
-            right.text(0.5, 0.5, "pictures: of the last epoch's val and of test", ha="center")
+            right.text(0.5, 0.5, "pictures are left out here", ha="center")
             return
         grid = right.subplots(2, WORST_SHOWN // 2).ravel()
         for panel in grid:
@@ -292,6 +309,13 @@ class HeadPose(PoseAnswers, Task):
 
 
 TASK = HeadPose
+
+
+def _compared(error: float, output: Outputs, target: Targets) -> str:
+    """An error in words: each known angle with the true one."""
+    triples = zip(ANGLE_NAMES, output.tolist(), target.tolist(), strict=False)
+    told = [f"{name} {ours:.0f}, is {real:.0f}" for name, ours, real in triples if not np.isnan(real)]
+    return f"off by {error:.0f}: {'; '.join(told)}"
 
 
 def _bands(degrees: NDArray[np.floating]) -> NDArray[np.int64]:

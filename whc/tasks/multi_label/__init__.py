@@ -22,7 +22,7 @@ from whc.plugins import PluginConfig
 from whc.records import Metric
 from whc.tasks import Decoder, Judgement, Loss, Outputs, Targets, Task, Truth
 from whc.tasks.multi_label.answers import NO_LABEL, LabelAnswers
-from whc.tasks.showing import TaskWords
+from whc.tasks.showing import Mistake, TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,10 +202,16 @@ class MultiLabel(LabelAnswers, Task):
         """F1 of each label."""
         return {"f1": {name: float(part.score()) for name, part in self.parts(outputs, targets).items()}}
 
-    def mistakes(self, outputs: Outputs, targets: Targets) -> NDArray[np.float64]:
-        """Sum over the labels that are called or missed wrongly of the probability of that."""
+    def mistakes(self, outputs: Outputs, targets: Targets, count: int) -> Sequence[Mistake]:
+        """Rows with a wrong label, those first whose wrong labels are farthest from the truth in sum."""
         is_wrong = (outputs >= self.threshold) != (targets > 0)
-        return np.asarray(np.where(is_wrong, np.abs(targets - outputs.astype(np.float64)), 0.0).sum(1))
+        distance = np.where(is_wrong, np.abs(outputs - (targets > 0)), 0).sum(1)
+        rows = np.argsort(-distance, kind="stable")[: min(count, int(is_wrong.any(1).sum()))].tolist()
+        return [Mistake(row, self._compared(outputs[row], targets[row])) for row in rows]
+
+    def _compared(self, output: Outputs, target: Targets) -> str:
+        real = [label for label, value in zip(self.labels, target.tolist(), strict=True) if value]
+        return f"{', '.join(real) or NO_LABEL}; called {', '.join(self._called(output)) or NO_LABEL}"
 
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
         """F1 of each label, and precision against recall of each that occurs."""
