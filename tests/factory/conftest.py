@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import cv2
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from whc import records
+from whc.data import dataset
 from whc.data.dataset import load
 from whc.data.synthetic import render
+from whc.factory.scoring import Model, read_rows, score
 from whc.latency.host import host
 from whc.plugins import ChoiceOf
-from whc.records import StudyRecord
+from whc.records import (
+    Champion,
+    LadderTable,
+    Latency,
+    LatencySession,
+    ModelMetadata,
+    StudyRecord,
+    TimedFile,
+    VariantRow,
+)
+from whc.runtimes import onnxruntime_cpu
 from whc.tasks.classification import Classification
 from whc.trials.config import TrialConfig
 from whc.trials.run import Assignment, Limits, run
@@ -58,3 +77,146 @@ def searched(tmp_path_factory: pytest.TempPathFactory, make_study: Callable[...,
         host=host(),
     ).save(runs / "wave-1")
     return runs
+
+
+LABELS = ["dark", "bright"]
+
+
+def write_pictures(path: Path, people: Sequence[str], seed: int) -> Path:
+    """Twelve grey pictures of each person, the brighter half `bright`; every second person is `train`, others `val`."""
+    rng, rows = np.random.default_rng(seed), []
+    for place, person in enumerate(people):
+        for shade in rng.integers(0, 255, 12):
+            picture = np.full((8, 8, 3), shade, np.uint8)
+            split, label = ("train", "val")[place % 2], LABELS[int(shade >= 128)]
+            encoded = cv2.imencode(".png", picture)[1].tobytes() + bytes([len(rows) % 256])
+            rows.append({"image_bytes": encoded, "split": split, "label": label, "person_id": person})
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return path
+
+
+def write_network(path: Path, cut: float, metadata: ModelMetadata) -> Path:
+    """Calls a picture bright from a mean brightness of `cut` on; a cut of 0.5 is right everywhere."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["images", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Sub", ["mean", "cut"], ["above"]),
+            helper.make_node("Mul", ["above", "steepness"], ["logit"]),
+            helper.make_node("Sigmoid", ["logit"], ["prob_bright"]),
+        ],
+        "tiny",
+        [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("prob_bright", TensorProto.FLOAT, ["batch"])],
+        [
+            numpy_helper.from_array(np.array(cut, np.float32), "cut"),
+            numpy_helper.from_array(np.array(200, np.float32), "steepness"),
+            numpy_helper.from_array(np.array([1, 2, 3]), "axes"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, metadata.to_properties())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(name="load_file")
+def give_loader() -> Callable[..., Model]:
+    return load_file
+
+
+@pytest.fixture(name="timed_as")
+def give_timer() -> Callable[..., Callable[..., LatencySession]]:
+    return timed_as
+
+
+def load_file(path: Path, like: Model | None = None) -> Model:
+    """As the command line loads the files of a ladder."""
+    from whc.demo import model as models
+
+    del like
+    return models.checked(onnxruntime_cpu.load(path, onnxruntime_cpu.Config()))
+
+
+def timed_as(ratios: dict[str, float], noisy: bool = False) -> Callable[..., LatencySession]:
+    """A session that gives each file, by its stem, this ratio to the reference network, within 1 %."""
+
+    def session(paths: Sequence[Path], *_: object) -> LatencySession:
+        files = []
+        for path in paths:
+            ratio = ratios[path.stem]
+            fields = {"ms": ratio, "low_ms": 0.99 * ratio, "high_ms": 1.01 * ratio, "p90_ms": ratio, "p99_ms": ratio}
+            latency = Latency(ratio=ratio, runtime="onnxruntime_cpu", threads=1, host=host(), **fields)
+            first = {"ratio_to_first": 1, "ratio_to_first_low": 1, "ratio_to_first_high": 1}
+            files.append(TimedFile(path=str(path), sha256=records.sha256(path), latency=latency, **first))
+        about = {"host": host(), "runtime": "onnxruntime_cpu", "threads": 1, "reference_ms": 1, "noisy": noisy}
+        return LatencySession(**about, aa_ratio=1, aa_low=1, aa_high=1, files=files, failed=[])
+
+    return session
+
+
+@pytest.fixture
+def make_ladder(
+    tmp_path: Path, make_study: Callable[..., StudyRecord], make_metadata: Callable[..., ModelMetadata]
+) -> Callable[..., tuple[LadderTable, Path]]:
+    """Writes a study with a ladder: `make_ladder("new", {"hand_s": (0.55, 1.0), ...}, people, seed)`.
+
+    A variant is given by its cut and its ratio to the reference network.
+    """
+
+    def make(
+        study: str, variants: dict[str, tuple[float, float]], people: Sequence[str], seed: int = 0
+    ) -> tuple[LadderTable, Path]:
+        folder = tmp_path / "runs" / study
+        folder.mkdir(parents=True)
+        data = write_pictures(folder / "data.parquet", people, seed)
+        mark = load_file(write_network(tmp_path / "mark.onnx", 0.5, make_metadata(labels=LABELS)))
+        found = dataset.read(data, type(mark.task), is_labelled=False)
+        make_study(study=study, data=str(data), data_fingerprint=found.fingerprint).save(folder)
+        rows = []
+        for name, (cut, ratio) in variants.items():
+            metadata = make_metadata(labels=LABELS, data_fingerprint=found.fingerprint)
+            path = write_network(folder / "ladder" / f"{name}.onnx", cut, metadata)
+            model = load_file(path)
+            val = score(model, read_rows([data], [model], "val")).score
+            scores: dict[str, Any] = {"score": None, "score_low": None, "score_high": None, "score_changed": {}}
+            latency = {"latency_ms": ratio, "latency_low_ms": 0.99 * ratio, "latency_high_ms": 1.01 * ratio}
+            file = {"size_bytes": path.stat().st_size, "onnx": f"ladder/{name}.onnx", "sha256": records.sha256(path)}
+            origin = {"params": 1, "runtime": "onnxruntime_cpu", "config": {}, "trial_id": name, "seeds": {}}
+            rows.append(
+                VariantRow(name=name, val_score=val, latency_ratio=ratio, **scores, **latency, **file, **origin)
+            )
+        table = LadderTable(
+            study=study,
+            prefix="hand",
+            task="classification",
+            labels=LABELS,
+            metric=mark.task.metric,
+            data_fingerprint=found.fingerprint,
+            code_version="1",
+            host=host(),
+            noisy=False,
+            aa_ratio=1,
+            test_split=False,
+            floor=None,
+            confidence=0.8,
+            variants_at_95=len(rows),
+            variants=rows,
+        )
+        records.save(table, folder / "table.json")
+        return table, folder
+
+    return make
+
+
+@pytest.fixture
+def champions_of() -> Callable[[tuple[LadderTable, Path]], list[Champion]]:
+    """The variants of a ladder as if they were registered."""
+
+    def give(ladder: tuple[LadderTable, Path]) -> list[Champion]:
+        table, folder = ladder
+        return [
+            Champion(name=row.name, version="1", study=table.study, path=folder / row.onnx) for row in table.variants
+        ]
+
+    return give

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from whc.demo.detectors import Detector
     from whc.demo.model import LoadedModel
+    from whc.factory.measuring import Load
+    from whc.factory.scoring import Model
+    from whc.plugins import Choice
     from whc.records import Gate, ModelMetadata
     from whc.tasks import Task
 
@@ -338,18 +341,22 @@ def scored_model(
     return models.load(path, runtime, threads, wait_s, BATCH_WINDOWS, like)
 
 
-def gates(folder: Path, runs: Path, on_step: Callable[[str], None]) -> Gate:
-    """The gates that a study's ladder must pass; its files and those registered are whc's own, and trusted to run."""
-    from whc import plugins
-    from whc.demo import model as models
-    from whc.factory.gates import Gates
-    from whc.factory.scoring import Model
-    from whc.records import StudyRecord
+def trusted(runtime: Choice) -> Load:
+    """Loads files that whc itself exported on a runtime: no process of its own tries their first pass."""
 
-    runtime = StudyRecord.load(folder).chosen_runtime
+    def load(path: Path, like: Model | None) -> LoadedModel:
+        from whc import plugins
+        from whc.demo import model as models
 
-    def load(path: Path, like: Model | None) -> Model:
         del like
         return models.checked(plugins.load("runtimes", runtime.name).load(path, runtime.config))
 
-    return Gates(runs, load, on_step)
+    return load
+
+
+def gates(folder: Path, runs: Path, on_step: Callable[[str], None]) -> Gate:
+    """The gates that a study's ladder must pass."""
+    from whc.factory.gates import Gates
+    from whc.records import StudyRecord
+
+    return Gates(runs, trusted(StudyRecord.load(folder).chosen_runtime), on_step)

@@ -1,0 +1,119 @@
+"""What `whc factory check` finds, on ladders of tiny files that are planted with one fault each."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+from whc import records
+from whc.errors import StudyError
+from whc.factory.drift import Checked, check
+from whc.factory.scoring import Model
+from whc.records import LadderTable, LatencySession
+
+VARIANTS = {"hand_s": (0.7, 1.0), "hand_m": (0.6, 2.0), "hand_l": (0.5, 4.0)}
+RATIOS = {name: ratio for name, (_, ratio) in VARIANTS.items()}
+PEOPLE = [f"p{i}" for i in range(8)]
+
+Ladder = tuple[LadderTable, Path]
+
+
+@pytest.fixture
+def ladder(make_ladder: Callable[..., Ladder]) -> Ladder:
+    return make_ladder("hands", VARIANTS, PEOPLE)
+
+
+@pytest.fixture
+def check_ladder(
+    ladder: Ladder, load_file: Callable[..., Model], timed_as: Callable[..., Callable[..., LatencySession]]
+) -> Callable[..., Checked]:
+    """Checks the ladder as if its files had these ratios to the reference network."""
+
+    def run(noisy: bool = False, **ratios: float) -> Checked:
+        return check(ladder[1], load_file, timed_as(RATIOS | ratios, noisy), lambda step: None)
+
+    return run
+
+
+def found(checked: Checked) -> list[tuple[str, str]]:
+    return [(drift.variant, drift.kind) for drift in checked.drifts]
+
+
+def test_an_unchanged_ladder_passes(check_ladder: Callable[..., Checked]) -> None:
+    checked = check_ladder()
+    assert found(checked) == []
+    assert checked.notes == []
+
+
+def test_a_planted_slowdown_is_found(check_ladder: Callable[..., Checked]) -> None:
+    checked = check_ladder(hand_m=2.2)
+    assert found(checked) == [("hand_m", "latency")]
+    assert "(+10%)" in checked.drifts[0].words
+
+
+@pytest.mark.parametrize("ratio", [1.92, 2.08])
+def test_a_small_change_is_no_drift(check_ladder: Callable[..., Checked], ratio: float) -> None:
+    assert found(check_ladder(hand_m=ratio)) == []
+
+
+def test_neighbours_that_change_places_are_found(check_ladder: Callable[..., Checked]) -> None:
+    assert ("hand_m", "order") in found(check_ladder(hand_m=4.5))
+
+
+def test_a_swapped_file_is_found(check_ladder: Callable[..., Checked], ladder: Ladder) -> None:
+    folder = ladder[1] / "ladder"
+    shutil.copyfile(folder / "hand_l.onnx", folder / "hand_m.onnx")
+    assert found(check_ladder()) == [("hand_m", "hash"), ("hand_m", "score")]
+
+
+def test_a_changed_label_map_is_found(check_ladder: Callable[..., Checked], ladder: Ladder) -> None:
+    path = ladder[1] / "ladder" / "hand_m.onnx"
+    model = onnx.load(path)
+    (labels,) = (item for item in model.metadata_props if item.key == "whc.labels")
+    labels.value = '["bright", "dark"]'
+    onnx.save(model, path)
+    checked = check_ladder()
+    assert found(checked) == [("hand_m", "labels")]
+
+
+def test_a_missing_file_is_found(check_ladder: Callable[..., Checked], ladder: Ladder) -> None:
+    (ladder[1] / "ladder" / "hand_s.onnx").unlink()
+    assert found(check_ladder()) == [("hand_s", "file")]
+
+
+def change_table(ladder: Ladder, **changes: Any) -> None:
+    records.save(ladder[0].model_copy(update=changes), ladder[1] / "table.json")
+
+
+def test_latency_is_not_judged_elsewhere(check_ladder: Callable[..., Checked], ladder: Ladder) -> None:
+    change_table(ladder, host="another machine")
+    checked = check_ladder(hand_m=3.0)
+    assert found(checked) == []
+    assert checked.notes[0].startswith("latencies are not judged: they were measured on another machine")
+
+
+def test_latency_is_not_judged_on_a_noisy_machine(check_ladder: Callable[..., Checked]) -> None:
+    checked = check_ladder(noisy=True, hand_m=3.0)
+    assert found(checked) == []
+    assert "too noisy" in checked.notes[0]
+
+
+def test_a_table_without_hashes_says_so(check_ladder: Callable[..., Checked], ladder: Ladder) -> None:
+    rows = [row.model_copy(update={"sha256": ""}) for row in ladder[0].variants]
+    change_table(ladder, variants=rows)
+    checked = check_ladder()
+    assert found(checked) == []
+    assert checked.notes == [
+        "hashes of hand_s, hand_m, hand_l are not judged: the table is of an older version without them"
+    ]
+
+
+def test_other_data_are_refused(check_ladder: Callable[..., Checked], ladder: Ladder) -> None:
+    change_table(ladder, data_fingerprint="f00d")
+    with pytest.raises(StudyError, match="must be the data set of the ladder"):
+        check_ladder()
