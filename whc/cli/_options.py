@@ -82,6 +82,15 @@ def complete_shipped(folder: str) -> Completion:
     return complete
 
 
+class ListsByDefault(click.Group):
+    """A group whose default command is `list`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Insert the default command where there is none, as in `whc studies --json`."""
+        has_command = bool(args) and (not args[0].startswith("-") or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if has_command else ["list", *args])
+
+
 class FiniteRange(click.FloatRange):
     """A range of numbers without NaN and infinity."""
 

@@ -20,16 +20,7 @@ if TYPE_CHECKING:
 NUMBER_PATTERN = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?")
 
 
-class _ListsByDefault(click.Group):
-    """A group whose default command is `list`."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Insert the default command where there is none, as in `whc studies --json`."""
-        has_command = bool(args) and (not args[0].startswith("-") or args[0] in ctx.help_option_names)
-        return super().parse_args(ctx, args if has_command else ["list", *args])
-
-
-@click.group(cls=_ListsByDefault)
+@click.group(cls=_options.ListsByDefault)
 def command() -> None:
     """List all studies (the default command), or show one in detail."""
 

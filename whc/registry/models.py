@@ -49,6 +49,17 @@ def _open_gate(table: LadderTable, folder: Path, champions: Sequence[Champion]) 
     return ""
 
 
+@dataclass(frozen=True)
+class Registered:
+    """A registered version with its aliases and tags; `config` is its configuration, empty if its files are gone."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    tags: dict[str, str]
+    config: dict[str, Any]
+
+
 class Registry:
     """The registered models; a `records.LadderObserver`."""
 
@@ -100,6 +111,32 @@ class Registry:
             return []
         with as_registry_errors(self._location):
             return self._champions(store.connect(self._location), prefix)
+
+    def listed(self) -> list[Registered]:
+        """Every champion, ladder by ladder, fastest first; none where there is no registry."""
+        if not self._location.database.is_file():
+            return []
+        with as_registry_errors(self._location):
+            client = store.connect(self._location)
+            named = [model for model in _models(client) if CHAMPION_ALIAS in model.aliases]
+            versions = [client.get_model_version_by_alias(model.name, CHAMPION_ALIAS) for model in named]
+            versions.sort(key=lambda version: (version.name.rpartition("_")[0], _latency_ms(version)))
+            return [self._described(version) for version in versions]
+
+    def described(self, name: str) -> Registered:
+        """The version that a name means, as for `resolve`.
+
+        Raises:
+            RegistryError: there is no such model, alias or version.
+        """
+        with as_registry_errors(self._location):
+            return self._described(_find(store.connect(self._location), name))
+
+    def _described(self, version: ModelVersion) -> Registered:
+        champion = self._champion(version)
+        row = champion.path.with_name("row.json") if champion.path else None
+        config = json.loads(row.read_text(encoding="utf-8"))["config"] if row and row.is_file() else {}
+        return Registered(version.name, str(version.version), tuple(version.aliases), dict(version.tags), config)
 
     def _champions(self, client: MlflowClient, prefix: str) -> list[Champion]:
         versions = sorted(_champions(client, prefix).values(), key=_latency_ms)
