@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,30 @@ def test_latency_is_not_judged_elsewhere(check_ladder: Callable[..., Checked], l
 def test_latency_is_not_judged_on_a_noisy_machine(check_ladder: Callable[..., Checked]) -> None:
     checked = check_ladder(noisy=True, hand_m=3.0)
     assert found(checked) == []
-    assert "too noisy" in checked.notes[0]
+    assert "the machine is busy" in checked.notes[0]
+
+
+def test_latency_is_not_judged_on_a_busy_machine(
+    ladder: Ladder, load_file: Callable[..., Model], timed_as: Callable[..., Callable[..., LatencySession]]
+) -> None:
+    def busy(paths: Sequence[Path]) -> LatencySession:
+        return timed_as(RATIOS | {"hand_m": 3.0})(paths).model_copy(update={"reference_ms": 1.2})
+
+    checked = check(ladder[1], load_file, busy, lambda step: None)
+    assert found(checked) == []
+    assert "takes 1.2000 ms, 1.0000 ms when it was recorded" in checked.notes[0]
+
+
+def test_a_drift_must_show_twice(
+    ladder: Ladder, load_file: Callable[..., Model], timed_as: Callable[..., Callable[..., LatencySession]]
+) -> None:
+    slow = iter([2.2, 2.0])
+
+    def once(paths: Sequence[Path]) -> LatencySession:
+        return timed_as(RATIOS | {"hand_m": next(slow)})(paths)
+
+    assert found(check(ladder[1], load_file, once, lambda step: None)) == []
+    assert next(slow, None) is None
 
 
 def test_a_table_without_hashes_says_so(check_ladder: Callable[..., Checked], ladder: Ladder) -> None:
