@@ -24,7 +24,7 @@ from whc.tasks.conditions import Condition, turned_condition
 from whc.tasks.head_pose import angles
 from whc.tasks.head_pose import rows as row_angles
 from whc.tasks.head_pose.answers import ANGLE_NAMES, AXIS_COLOURS, AXIS_LENGTH, PoseAnswers
-from whc.tasks.showing import Mistake, TaskWords
+from whc.tasks.showing import Line, Mistake, TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
