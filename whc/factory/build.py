@@ -17,7 +17,7 @@ from whc.data import dataset
 from whc.data.dataset import SPLIT_NAMES, Corpus
 from whc.data.windows import windows
 from whc.errors import DataError, StudyError, problem
-from whc.factory import ladder, table
+from whc.factory import details, ladder, table
 from whc.factory.evidence import Evidence, interval, part_scores, scores
 from whc.factory.front import (
     Candidate,
@@ -113,7 +113,7 @@ def build_table(
             scratch.rename(folder / LADDER_FOLDER)
         shutil.rmtree(former, ignore_errors=True)
         if observers:
-            on_step("registering the variants")
+            on_step("handing the ladder on")
         lines = [line for observer in observers for line in observer.ladder_built(built, folder)]
     return built, lines
 
@@ -164,6 +164,9 @@ class _Work:
             raise StudyError(
                 f"{self.folder}: no candidate passed the recipe's gates, got {reasons}; search on, or change the recipe"
             )
+        rows = self._score(task, variants, scratch)
+        chosen = {row.name: variant for row, variant in zip(rows, variants, strict=True)}
+        details.write(chosen, self.corpus, self.recipe.thumbnails, scratch, self.on_step)
         floor = self._floor(task, "test") if self.corpus.has_test else None
         return LadderTable(
             study=self.study.study,
@@ -182,7 +185,7 @@ class _Work:
             val_frames=max(candidate.config.model.frames for candidate in exported),
             confidence=recipe.confidence,
             variants_at_95=len(choose(judged, recipe, reference, 0.95)),
-            variants=_flag_test_scores(self._score(task, variants, scratch), floor, task.metric),
+            variants=_flag_test_scores(rows, floor, task.metric),
             left_out=sorted(rejected, key=lambda row: row.latency_ms),
         )
 
@@ -248,7 +251,7 @@ def _variant(
         score_changed={condition: changed_scores.get(condition) for condition in kind.conditions},
         parts=part_scores(plain, metric) if plain else {},
         val_score=candidate.val_score,
-        seeds=dict(fitted.seeds),
+        seeds=fitted.seeds,
         latency_ms=latency.ms,
         latency_low_ms=latency.low_ms,
         latency_high_ms=latency.high_ms,

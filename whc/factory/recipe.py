@@ -36,6 +36,8 @@ class Recipe(Settings):
     one by `min_gain` of the validation score, in a share `confidence` of the paired resamples of the validation groups.
     Every variant must beat the best constant answer by `min_over_floor`. `refit` says how
     candidates are trained again, `parity` holds the limits of that gate, `timing` the length of the final timing.
+    `thumbnails` is how many of its worst mistakes the study's page shows of each variant; with 0 the page holds no
+    picture of the data.
     """
 
     prefix: str = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=40)
@@ -45,6 +47,7 @@ class Recipe(Settings):
     min_over_floor: float = Field(
         0.05, ge=0, lt=1, validation_alias=AliasChoices("min_over_floor", "min_over_constant")
     )
+    thumbnails: int = Field(12, ge=0, le=24)
     refit: Refit = Refit()
     parity: ParityLimits = ParityLimits()
     timing: Protocol = Protocol(min_rounds=100, max_rounds=600)

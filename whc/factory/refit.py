@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, product
 from pathlib import Path
@@ -29,13 +29,18 @@ class Fitted:
     """A candidate: a trial with its best training.
 
     `trial` is the search's record, `record` that of the training in `folder` (the same if nothing is trained again).
-    `seeds` holds the validation score of every training, by seed.
+    `trainings` are all of them, by seed.
     """
 
     trial: TrialRecord
     record: TrialRecord
     folder: Path
-    seeds: Mapping[str, float]
+    trainings: Sequence[TrialRecord]
+
+    @property
+    def seeds(self) -> dict[str, float]:
+        """The validation score of every training, by seed."""
+        return {str(record.seed): record.val_score or 0.0 for record in self.trainings}
 
 
 def candidate_fronts(ended: Iterable[TrialRecord], settings: Refit) -> list[list[TrialRecord]]:
@@ -87,7 +92,7 @@ def refit(
         Each trial with its best training by validation score; and the trials whose trainings all failed, with a reason.
     """
     if not settings.seeds:
-        unchanged = [Fitted(trial, trial, folder / "trials" / trial.trial_id, _seeds([trial])) for trial in trials]
+        unchanged = [Fitted(trial, trial, folder / "trials" / trial.trial_id, [trial]) for trial in trials]
         return unchanged, []
     trainings: dict[str, list[TrialRecord]] = {trial.trial_id: [] for trial in trials}
     missing: list[tuple[str, TrialJob]] = []
@@ -118,12 +123,8 @@ def refit(
 
 def _best(trial: TrialRecord, trainings: Sequence[TrialRecord], folder: Path) -> Fitted:
     best = max(trainings, key=lambda record: (record.val_score or 0.0, -record.seed))
-    return Fitted(trial, best, folder / REFIT_FOLDER / best.trial_id, _seeds(trainings))
-
-
-def _seeds(trainings: Sequence[TrialRecord]) -> dict[str, float]:
     by_seed = sorted(trainings, key=lambda record: record.seed)
-    return {str(record.seed): record.val_score or 0.0 for record in by_seed}
+    return Fitted(trial, best, folder / REFIT_FOLDER / best.trial_id, by_seed)
 
 
 def _assign(trial: TrialRecord, seed: int, study: StudyRecord, folder: Path, runtime: Choice) -> Assignment:

@@ -3,6 +3,7 @@
 Search and factory never call each other or the registry; they share only these records.
 """
 
+from whc.records.details import LadderDetails, ShownMistake, VariantDetails
 from whc.records.files import MEND_RECORD, RECORD_SCHEMA, load, locked, save
 from whc.records.ladder import TABLE_SCHEMA, Champion, LadderTable, LeftOut, Part, VariantRow
 from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, LatencySession, TimedFile
@@ -26,6 +27,7 @@ __all__ = [
     "Footprint",
     "Gate",
     "IdleReference",
+    "LadderDetails",
     "LadderObserver",
     "LadderTable",
     "Latency",
@@ -36,10 +38,12 @@ __all__ = [
     "Part",
     "SamplerName",
     "SearchObserver",
+    "ShownMistake",
     "State",
     "StudyRecord",
     "TimedFile",
     "TrialRecord",
+    "VariantDetails",
     "VariantRow",
     "code_version",
     "data_name",

@@ -1,0 +1,73 @@
+"""What the study's page shows of each variant: diagnostics, worst mistakes and curves, all of the validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from whc import records
+from whc.data.dataset import Corpus
+from whc.data.preprocess import Image
+from whc.data.windows import windows
+from whc.factory.evidence import interval, scores
+from whc.factory.front import Candidate
+from whc.pages.thumbnails import thumbnail
+from whc.records import LadderDetails, ShownMistake, VariantDetails
+from whc.tasks.showing import Mistake
+from whc.training import diagnostics
+
+DETAILS_FILE = "details.json"
+
+
+def write(
+    chosen: Mapping[str, Candidate],
+    corpus: Corpus,
+    thumbnails: int,
+    folder: Path,
+    on_step: Callable[[str], None],
+) -> None:
+    """Write details.json and its pictures.
+
+    Args:
+        chosen: the variants by name; their outputs on validation are there already.
+        corpus: the study's data.
+        thumbnails: mistakes shown of each variant; with 0 no picture of the data is written.
+        folder: of the ladder's files.
+        on_step: called with a line at each step.
+    """
+    on_step("drawing diagnostics on the validation split")
+    variants = {name: _variant(name, candidate, corpus, thumbnails, folder) for name, candidate in chosen.items()}
+    records.save(LadderDetails(holds_pictures=thumbnails > 0, variants=variants), folder / DETAILS_FILE)
+
+
+def _variant(name: str, candidate: Candidate, corpus: Corpus, thumbnails: int, folder: Path) -> VariantDetails:
+    exported, fitted = candidate.exported, candidate.exported.fitted
+    task, model, outputs = exported.config.task_for(corpus.labels), exported.config.model, exported.val_outputs
+    split = windows(corpus, "val", model.frames)
+    ends = split.index[:, -1]  # of a window its last frame is shown
+    seen = corpus.images[model.image_size]
+    noteworthy = seen[ends[task.noteworthy(outputs, split.targets)]] if thumbnails else None
+    picture = folder / f"{name}.diagnostics.webp"
+    diagnostics.draw(picture, f"{name}, validation", task, outputs, split.targets, noteworthy)
+    largest = corpus.images[max(corpus.images, key=lambda size: size[0] * size[1])]
+    low, high = interval(scores(candidate.evidence))
+    return VariantDetails(
+        val_low=low,
+        val_high=high,
+        seed=fitted.record.seed,
+        curves={str(training.seed): training.curve for training in fitted.trainings},
+        sha256=records.sha256(exported.artifact),
+        diagnostics=picture.name,
+        mistakes=[
+            _shown(mistake, largest[ends[mistake.row]])
+            for mistake in (task.mistakes(outputs, split.targets, thumbnails) if thumbnails else ())
+        ],
+    )
+
+
+def _shown(mistake: Mistake, picture: Image) -> ShownMistake:
+    strokes = [(line.start, line.end, line.colour) for line in mistake.lines]
+    is_drawn = [stroke for stroke in strokes if np.isfinite(stroke[:2]).all()]
+    return ShownMistake(words=mistake.words, picture=thumbnail(picture, is_drawn))

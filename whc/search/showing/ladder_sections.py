@@ -1,0 +1,156 @@
+"""The ladder of a study on its page: the table, each variant closely, and what was left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from whc import tasks
+from whc.pages import Cell, Column, Facts, Fold, Link, Listing, Part, Picture, Pictures, Section, Table, Text
+from whc.pages.figures import curves
+from whc.pages.thumbnails import embedded
+from whc.records import LadderDetails, LadderTable, VariantDetails, VariantRow
+from whc.search.showing.front_section import points
+from whc.search.space.summary import summary
+from whc.words import quantity
+
+DETAILS_FOLDER = "ladder"
+
+
+def ladder(table: LadderTable, folder: Path) -> Section:
+    """The table of the variants, with what must be known to read it."""
+    metric = table.metric
+    unit = f", {metric.unit}" if metric.unit else ""
+    columns = [
+        Column("variant"),
+        Column(f"test {metric.name}{unit} (95 %)", is_number=True),
+        Column(f"validation {metric.name}", is_number=True),
+        Column("latency ms (95 %)", is_number=True),
+        Column("x reference", is_number=True),
+        Column("KB", is_number=True),
+        Column("weights", is_number=True),
+        Column("network"),
+    ]
+    score, split = table.floor_shown
+    floor = tasks.of_table(table.task, table.labels).shown_floor(score)
+    remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
+    at_95 = f"at 95 % {quantity(table.variants_at_95, 'variant')} would be left"
+    words = [
+        *([] if table.test_split else [f"{metric.untested}."]),
+        f"{floor} on the {split} split.",
+        f"Latency: one forward pass at batch 1, {table.variants[0].runtime}, on {table.host}, all variants timed "
+        "interleaved. Between sessions compare x reference, the ratio to the reference network.",
+        f"Each variant adds its gain to the faster one with {table.confidence:.0%} confidence on validation; {at_95}.",
+        *remarks,
+    ]
+    names = "table.md, table.csv, table.json, front.png, front.svg"
+    rows = [_row(row, table) for row in table.variants]
+    texts: list[Part] = [Text(line) for line in words]
+    return Section("Ladder", [Table(columns, rows), *texts, Text(f"The same as files in {folder.name}/: {names}.")])
+
+
+def _row(row: VariantRow, table: LadderTable) -> list[str | Cell]:
+    metric = table.metric
+    test = metric.number(row.score)
+    if row.score_low is not None and row.score_high is not None:
+        test += f" ({metric.shown_range(row.score_low, row.score_high)})"
+    return [
+        row.name,
+        test,
+        metric.number(row.val_score),
+        f"{row.latency_ms:.4f} ({row.latency_low_ms:.4f} to {row.latency_high_ms:.4f})",
+        row.ratio_shown,
+        f"{row.size_bytes / 1000:.1f}",
+        f"{row.params:,}",
+        summary(row.config),
+    ]
+
+
+def variants(table: LadderTable, details: LadderDetails | None, folder: Path) -> list[Section]:
+    """A section with each variant closely, and one with the candidates that were left out."""
+    known = details.variants if details else {}
+    folds: list[Part] = [
+        Fold(_title(row, table), _variant(row, known.get(row.name), table, folder), is_open=number == 0)
+        for number, row in enumerate(table.variants)
+    ]
+    intro: Part = Text("Diagnostics, mistakes and curves are of the validation split, which chose the variants.")
+    sections = [Section("Variants", [intro, *folds])]
+    if table.left_out:
+        sections.append(_left_out(table))
+    return sections
+
+
+def _title(row: VariantRow, table: LadderTable) -> str:
+    size = f"{row.size_bytes / 1000:.0f} KB"
+    return f"{row.name}: validation {table.metric.shown(row.val_score)}, {row.latency_ms:.4f} ms, {size}"
+
+
+def _variant(row: VariantRow, details: VariantDetails | None, table: LadderTable, folder: Path) -> list[Part]:
+    metric = table.metric
+    parts: list[Part] = []
+    if details is None:
+        again = f"build the ladder again with `whc factory build-table --study {table.study}`"
+        parts.append(Text(f"Diagnostics are absent, as an older version built this ladder; {again}.", is_missing=True))
+    else:
+        parts += _evidence(details, folder, metric.name)
+        y_title = f"validation {metric.name}"
+        named = {
+            f"seed {seed}{', this variant' if seed == str(details.seed) else ''}": points(metric, curve)
+            for seed, curve in details.curves.items()
+        }
+        parts += [Text("How its trainings learnt:"), curves(named, y_title)]
+    if row.parts:
+        shown = {name: part.shown for name, part in row.parts.items()}
+        parts += [Text("Parts of the score on the test split, with 95 % intervals:"), Facts(shown)]
+    parts += [
+        Text("Run it:"),
+        Listing(
+            [
+                f"whc demo --model {row.name}",
+                f"whc predict --model {row.name} --source pictures/ --out answers.csv",
+            ]
+        ),
+        Facts(_origin(row, details, table, folder)),
+    ]
+    return parts
+
+
+def _evidence(details: VariantDetails, folder: Path, metric_name: str) -> list[Part]:
+    parts: list[Part] = []
+    picture = folder / DETAILS_FOLDER / details.diagnostics
+    if picture.is_file():
+        words = f"diagnostics on the validation split: how outputs and labels agree ({metric_name})"
+        parts.append(Pictures([Picture(embedded(picture), words)], is_wide=True))
+    if details.mistakes:
+        shown = [Picture(mistake.picture, mistake.words) for mistake in details.mistakes]
+        parts += [Text(f"The {quantity(len(shown), 'worst mistake')} on validation, as the model gets them:")]
+        parts += [Pictures(shown)]
+    return parts
+
+
+def _origin(row: VariantRow, details: VariantDetails | None, table: LadderTable, folder: Path) -> dict[str, str | Link]:
+    """Where the file is, and where its bytes come from."""
+    is_there = (folder / row.onnx).is_file()
+    brought_back = f"{row.onnx} is gone; `whc factory build-table --study {table.study}` makes it again"
+    seed = f", seed {details.seed}" if details else ""
+    hashed = {"sha256": details.sha256} if details else {}
+    return {
+        "file": Link(row.onnx, row.onnx) if is_there else brought_back,
+        **hashed,
+        "run": f"study {table.study}, trial {row.trial_id}{seed}",
+        "data": table.data_fingerprint,
+        "code": f"whc {table.code_version}",
+        "timed on": table.host,
+        "parity": row.notes[0] if row.notes else "unknown",
+    }
+
+
+def _left_out(table: LadderTable) -> Section:
+    metric = table.metric
+    columns = [
+        Column("trial"),
+        Column(f"validation {metric.name}", is_number=True),
+        Column("latency ms", is_number=True),
+        Column("because"),
+    ]
+    rows = [[row.trial_id, metric.number(row.val_score), f"{row.latency_ms:.4f}", row.reason] for row in table.left_out]
+    return Section("Left out because", [Table(columns, rows, trial_ids=[row.trial_id for row in table.left_out])])
