@@ -52,7 +52,7 @@ def test_what_it_prints(crops: Path, whc_command: Run) -> None:
     assert "left out, link: 1 (no/[bold]link.png: symbolic links are not followed)\n" in ended.out
     assert "left out, other: 1 (no/notes.txt: none of the images that can be read)\n" in ended.out
     assert "left out, unreadable: 1 (yes/p9_cut.png: cannot be decoded)\n" in ended.out
-    assert ended.out.endswith("report: out/report/report.json, out/report/classes.png\n")
+    assert ended.out.endswith("report: out/report/report.html, out/report/report.json\n")
     info = whc_command("data", "info", "out/dataset.parquet")
     assert "people in more than one split: 0\n" in info.out
     assert "clips: by the folder of image_path, in order of image_path, as timestamp is the same everywhere" in info.out

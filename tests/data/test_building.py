@@ -18,7 +18,7 @@ import pytest
 
 from whc.data import dataset, report
 from whc.data.build_report import BuildReport
-from whc.data.building import PARQUET_FILE, PIE_FILE, REPORT_FILE, build
+from whc.data.building import PAGE_FILE, PARQUET_FILE, REPORT_FILE, build
 from whc.data.preprocess import Image
 from whc.data.sources import BuildConfig
 from whc.errors import DataError, UsageError
@@ -60,7 +60,7 @@ def built(folder: Path, **settings: Any) -> Built:
     result = build(BuildConfig.model_validate(config), Classification, out)
     assert sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file()) == [
         PARQUET_FILE,
-        PIE_FILE,
+        PAGE_FILE,
         REPORT_FILE,
     ]
     assert json.loads((out / REPORT_FILE).read_text(encoding="utf-8")) == result.model_dump(mode="json")

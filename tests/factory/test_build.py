@@ -147,10 +147,10 @@ def test_the_widest_legend_is_within_the_picture(study: Path, recipe: str, tmp_p
 
 def test_the_constant_predictor_is_told_in_words(study: Path, recipe: str) -> None:
     table, _ = build_table(study, recipe, [], lambda _: None)
-    line = f'\n\nAlways calling "{table.labels[1]}" scores F1 {table.floor:.4f} on the test split.\nLatency: '
+    line = f'\n\n- Always calling "{table.labels[1]}" scores F1 {table.floor:.4f} on the test split.\n- Latency: '
     assert line in markdown(table)
     three = markdown(table.model_copy(update={"labels": ["left", "right", "none"], "floor": 0.25}))
-    assert "\nF1 is the mean over the 3 classes; the best constant predictor scores 0.2500 on the test split" in three
+    assert "\n- F1 is the mean over the 3 classes; the best constant predictor scores 0.2500 on the test split" in three
     assert "Always calling" not in three
 
 

@@ -145,7 +145,8 @@ def _tell(outcome: SearchOutcome, as_json: bool) -> None:
     states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     command = "factory build-table" if outcome.complete else "search --resume"
     next_step = f"next: whc {command} --study {outcome.study.study}"
-    lines = [f"{outcome.folder}: {states or 'no trial has ended'}", next_step]
+    page = f"page: {outcome.folder / 'report.html'}"
+    lines = [f"{outcome.folder}: {states or 'no trial has ended'}", page, next_step]
     floor, metric = outcome.study.floor, outcome.study.metric
     idle = sum(record.state == "finished" and (record.val_score or 0.0) <= floor for record in outcome.records)
     if idle:

@@ -39,14 +39,13 @@ def list_all(runs: Path, as_json: bool) -> None:
 @_options.runs
 @_options.as_json
 def show(name: str, runs: Path, as_json: bool) -> None:
-    """One study, NAME: its facts, its front, why trials did not finish; draws its report.html again."""
-    folder = _folder(runs, name)
+    """One study, NAME: its facts, its front, and why trials did not finish."""
+    from whc.records import existing_study
+
+    folder = existing_study(runs, name)
     study, ended = _read(folder)
     from whc.records.results import front_trials, hypervolume_of
-    from whc.search.showing import report
 
-    page = folder / "report.html"
-    report.write(study, ended, page)
     fields = {"trial_id", "val_score", "latency", "size_bytes", "config"}
     result = {
         "study": study.study,
@@ -56,7 +55,6 @@ def show(name: str, runs: Path, as_json: bool) -> None:
         "reasons": _reasons(ended),
         "front": [record.model_dump(mode="json", include=fields) for record in front_trials(ended)],
         "hypervolume": hypervolume_of(study, ended),
-        "report": str(page),
     }
     _options.emit(result, as_json, _shown(study, ended, result))
 
@@ -65,20 +63,6 @@ def _folders(runs: Path) -> list[Path]:
     """Folders of the studies that have begun, the newest first."""
     begun = sorted(runs.glob("*/study.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
     return [path.parent for path in begun]
-
-
-def _folder(runs: Path, name: str) -> Path:
-    """The folder of one study; raises StudyError that suggests the nearest name when there is none."""
-    from difflib import get_close_matches
-
-    from whc.errors import StudyError, problem
-    from whc.records import existing_study
-
-    names = [folder.name for folder in _folders(runs)]
-    similar = get_close_matches(name, names, n=1)
-    if name not in names and similar:
-        raise StudyError(problem(str(runs), "no such study", name, f"did you mean {similar[0]!r}?"))
-    return existing_study(runs, name)
 
 
 def _read(folder: Path) -> tuple[StudyRecord, list[TrialRecord]]:
@@ -188,4 +172,4 @@ def _shown(study: StudyRecord, ended: list[TrialRecord], result: dict[str, Any])
         for reason, count in counts.items()
     ]
     front = front_table(study.metric, ended, rows=len(ended))
-    return Group(*map(Text, facts), *front, *map(Text, reasons), Text(f"report: {result['report']}"))
+    return Group(*map(Text, facts), *front, *map(Text, reasons), Text(f"its page: whc report {study.study}"))

@@ -1,12 +1,9 @@
-"""The report of `whc data build`: counts, files left out with reasons, near-duplicates, and pies of the classes."""
+"""The report of `whc data build`: counts, files left out with reasons, near-duplicates."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-import warnings
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -16,9 +13,6 @@ from whc.data.dataset import SPLIT_NAMES
 from whc.data.reading import Item
 from whc.data.report import SplitReport
 from whc.data.sources import BuildConfig, SkippedFile, SourceScan
-
-_MIN_TEXT_PERCENT = 6.0  # of a pie: smaller wedges have no room for text
-_LEGEND_COLUMNS = 4
 
 
 class BuildReport(BaseModel):
@@ -99,34 +93,3 @@ def _split_report(items: Sequence[Item], strata_names: Sequence[str]) -> SplitRe
 
 def _names(items: Sequence[Item]) -> list[str]:
     return [item.source.name for item in items]
-
-
-def draw(report: BuildReport, path: Path) -> None:
-    """Draw the strata of each split as pies, side by side; a PNG file."""
-    from matplotlib import colormaps, rc_context
-    from matplotlib.figure import Figure
-
-    names = list(next(iter(report.splits.values())).strata)
-    # The pale colours of the map come first, because numbers are written on them.
-    colours = [colormaps["tab20"]((2 * i + 1 - i // 10) % 20) for i in range(len(names))]
-    # Folder names are text, not formulas. They may be in any script, and the font may lack letters.
-    with warnings.catch_warnings(), rc_context({"text.parse_math": False}):
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        legend_rows = math.ceil(len(names) / _LEGEND_COLUMNS)
-        figure = Figure(figsize=(9, 3.5 + 0.25 * legend_rows), dpi=120, layout="constrained")
-        filled = {name: split for name, split in report.splits.items() if split.rows}
-        for axes, (name, split) in zip(figure.subplots(1, len(filled)), filled.items(), strict=True):
-            counts = list(split.strata.values())
-            texts = partial(_wedge_text, split.rows)
-            shape = {"startangle": 90, "counterclock": False, "wedgeprops": {"edgecolor": "white"}}
-            wedges = axes.pie(counts, colors=colours, autopct=texts, pctdistance=0.7, **shape)[0]
-            axes.set_title(f"{name}: {split.rows} rows")
-        entries = [f"{number}: {label}" for number, label in enumerate(names)]
-        figure.legend(
-            wedges, entries, loc="outside lower center", ncols=min(len(entries), _LEGEND_COLUMNS), frameon=False
-        )
-        figure.savefig(path, format="png")
-
-
-def _wedge_text(rows: int, percent: float) -> str:
-    return f"{percent / 100 * rows:.0f}\n{percent:.0f} %" if percent >= _MIN_TEXT_PERCENT else ""

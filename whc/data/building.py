@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from whc.data import build_report, duplicates, splitting
+from whc.data import build_page, build_report, duplicates, splitting
 from whc.data.build_report import BuildReport
 from whc.data.cropping import Followed
 from whc.data.dataset import CROP_KEY, SPLIT_NAMES
@@ -28,7 +28,7 @@ from whc.records import replacing
 
 PARQUET_FILE = Path("dataset.parquet")
 REPORT_FILE = Path("report", "report.json")
-PIE_FILE = Path("report", "classes.png")
+PAGE_FILE = Path("report", "report.html")
 
 _CHUNK_ROWS = 1000
 
@@ -40,7 +40,7 @@ def build(
     on_progress: Callable[[int, int], None] | None = None,
     follow: Callable[[], Followed] | None = None,
 ) -> BuildReport:
-    """Build `out/dataset.parquet`, `out/report/report.json` and `out/report/classes.png`.
+    """Build `out/dataset.parquet`, `out/report/report.json` and `out/report/report.html`.
 
     All three files appear together at the end; a failed or interrupted build leaves no file. The same folder and seed
     give the same bytes. Encoded frames stay in memory, as when a data set is read.
@@ -212,7 +212,8 @@ def _write(
         parquet = files.enter_context(replacing(out / PARQUET_FILE))
         _write_rows(items, contents, config, parquet)
         report = build_report.summarize(items, near, contents, config, out / PARQUET_FILE, parquet)
-        build_report.draw(report, files.enter_context(replacing(out / PIE_FILE)))
+        html = files.enter_context(replacing(out / PAGE_FILE))
+        html.write_text(build_page.page(report, items, near), encoding="utf-8")
         text = files.enter_context(replacing(out / REPORT_FILE))
         text.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return report

@@ -25,11 +25,15 @@ _FLAT_CONTRAST = 2.0  # standard deviation in grey levels, below which a thumbna
 
 
 class Appearance(NamedTuple):
-    """Appearance of a picture: a digest of its pixels, 64 bits of its gradients, and a 16x16 grey thumbnail."""
+    """Appearance of a picture: a digest of its pixels, 64 bits of its gradients, a 16x16 grey thumbnail.
+
+    `size` is its width and height in pixels.
+    """
 
     digest: bytes
     bits: NDArray[np.uint8]
     thumbnail: Image
+    size: tuple[int, int]
 
     @property
     def is_flat(self) -> bool:
@@ -49,7 +53,8 @@ def appearance(picture: Image) -> Appearance:
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     steps = cv2.resize(grey, (_HASH_SIDE + 1, _HASH_SIDE), interpolation=cv2.INTER_AREA)
     thumbnail = cv2.resize(grey, (_THUMBNAIL_SIDE, _THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA)
-    return Appearance(digest.digest(), np.packbits(steps[:, 1:] > steps[:, :-1]), np.asarray(thumbnail, np.uint8))
+    bits = np.packbits(steps[:, 1:] > steps[:, :-1])
+    return Appearance(digest.digest(), bits, np.asarray(thumbnail, np.uint8), (width, height))
 
 
 def clusters(items: Sequence[Sequence[Appearance]]) -> list[int]:

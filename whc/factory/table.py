@@ -1,4 +1,4 @@
-"""The files of a ladder: table.json, table.csv, table.md and front.png."""
+"""The files of a ladder: table.json, table.csv, table.md, front.png and front.svg."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -37,7 +38,7 @@ CSV_COLUMNS = (
 
 @contextmanager
 def written(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> Iterator[None]:
-    """Write all four files of a study's folder; they are renamed into place when the block has succeeded.
+    """Write all files of a study's folder; they are renamed into place when the block has succeeded.
 
     A full disk is noticed before the block. table.json is renamed last: if it exists, the other files do too.
     """
@@ -48,6 +49,7 @@ def written(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> 
 
         records.save(table, temporary("table.json"))
         plot(table, trials, temporary("front.png"))
+        plot(table, trials, temporary("front.svg"))
         temporary("table.csv").write_text(as_csv(table), encoding="utf-8")
         temporary("table.md").write_text(markdown(table), encoding="utf-8")
         yield
@@ -80,7 +82,10 @@ def _csv_row(variant: VariantRow, table: LadderTable) -> dict[str, Any]:
 
 
 def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
-    """Draw the study: every finished trial, and the ladder over them with its intervals and test scores."""
+    """Draw the study: every finished trial, and the ladder over them with its intervals and test scores.
+
+    The suffix of `path` names the format; the same table gives the same bytes.
+    """
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     axes, metric = figure.add_subplot(), table.metric
     finished = [trial for trial in trials if trial.state == "finished"]
@@ -113,7 +118,8 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     figure.legend(
         loc="outside lower center", ncols=2
     )  # inside the axes it would hide trials, in one row it would be too wide
-    figure.savefig(path)
+    with rc_context({"svg.hashsalt": table.study}):
+        figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _plot_floor(table: LadderTable, axes: Axes) -> None:

@@ -85,7 +85,8 @@ def front(groups: Sequence[Dots], y_title: str, fitted: Sequence[Dot], is_less_b
     x_axis: dict[str, Any] = {"type": "log", "title": {"text": "latency of one forward pass, ms"}}
     y_axis: dict[str, Any] = {"title": {"text": plain(y_title)}}
     if fitted:
-        low, high = _padded([math.log10(dot.x) for dot in fitted], 0.06)
+        ends = [dot.x + step for dot in fitted for step in (-dot.x_error[0], dot.x_error[1])]
+        low, high = _padded([math.log10(end) for end in ends if end > 0], 0.06)
         ticks = _log_ticks(10**low, 10**high)
         x_axis |= {"range": [low, high], "tickvals": ticks, "ticktext": [f"{ms:g}" for ms in ticks]}
         bottom, top = _padded([dot.y + step for dot in fitted for step in (-dot.y_error[0], dot.y_error[1])], 0.12)

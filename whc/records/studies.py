@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -141,7 +142,7 @@ def existing_study(runs: Path, name: str | None) -> Path:
     """The folder of an existing study; the newest study if no name is given.
 
     Raises:
-        StudyError: there is no such study; the message lists the existing studies.
+        StudyError: there is no such study; the message names a similar one, or lists the existing studies.
     """
     study_files = sorted(runs.glob("*/study.yaml"), key=lambda path: path.stat().st_mtime)
     if name is None:
@@ -150,6 +151,8 @@ def existing_study(runs: Path, name: str | None) -> Path:
         return study_files[-1].parent
     folder = study_folder(runs, name)
     if not (folder / "study.yaml").is_file():
-        names = ", ".join(path.parent.name for path in study_files) or "none"
-        raise StudyError(problem(str(runs), "no such study", name, f"studies here: {names}"))
+        names = [path.parent.name for path in study_files]
+        similar = get_close_matches(name, names, n=1)
+        next_step = f"did you mean {similar[0]!r}?" if similar else f"studies here: {', '.join(names) or 'none'}"
+        raise StudyError(problem(str(runs), "no such study", name, next_step))
     return folder

@@ -212,7 +212,7 @@ def _render(report: BuildReport, out: Path) -> Group:
     from rich.table import Table
     from rich.text import Text
 
-    from whc.data.building import PIE_FILE, REPORT_FILE
+    from whc.data.building import PAGE_FILE, REPORT_FILE
 
     splits = report.splits.values()
     table = Table(title=Text(f"{report.path}: {report.rows} rows"), title_justify="left")
@@ -226,7 +226,7 @@ def _render(report: BuildReport, out: Path) -> Group:
     table.add_row("share", *(f"{split.rows / report.rows:.1%}" for split in splits))
     table.add_row("clips" if report.frame_rate else "pictures", *(str(split.clips) for split in splits))
     table.add_row("groups", *(str(split.people) for split in splits))
-    lines = [*_left_out(report), *_near(report), *report.notes, f"report: {out / REPORT_FILE}, {out / PIE_FILE}"]
+    lines = [*_left_out(report), *_near(report), *report.notes, f"report: {out / PAGE_FILE}, {out / REPORT_FILE}"]
     return Group(table, *map(Text, lines))
 
 

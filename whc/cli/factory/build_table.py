@@ -39,11 +39,12 @@ def command(
     A ladder that its gates refuse is registered, but not promoted: see `whc factory promote`.
     """
     from whc.factory.build import build_table
-    from whc.records import existing_study
+    from whc.records import LadderObserver, existing_study
+    from whc.search.showing.report_observer import ReportObserver
 
     folder = existing_study(runs, study)
     with _options.steps() as on_step:
-        observers = []
+        observers: list[LadderObserver] = [ReportObserver()]
         if not no_register:
             from whc.registry.location import read_location
             from whc.registry.models import Registry
@@ -78,7 +79,7 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
         )
     remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
     left_out = f"{quantity(len(table.left_out), 'candidate')} left out"
-    out = f"{left_out}; files: {folder / 'table.md'}, table.csv, table.json, front.png"
+    out = f"{left_out}; files: {folder / 'table.md'}, table.csv, table.json, front.png, front.svg"
     score, split = table.floor_shown
     constant = tasks.of_table(table.task, table.labels).words.floor
     floor = f"{constant} scores {metric.shown(score)}" + ("" if table.test_split else f" on {split}")

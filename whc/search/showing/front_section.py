@@ -58,7 +58,9 @@ def front(
     parts: list[Part] = [Text(words), front_figure(groups, y_title, fitted, metric.is_error)]
     curves = _curves(metric, [*finished, *stopped][:MAX_CURVES], table, details)
     first = next((dot.trial_id for dot in reversed([*_dots(metric, best), *ladder]) if dot.trial_id in curves), "")
-    parts.append(CurvePanel("Click a mark, or a row of the table of trials, to see how it learnt.", y_title, first, curves))
+    parts.append(
+        CurvePanel("Click a mark, or a row of the table of trials, to see how it learnt.", y_title, first, curves)
+    )
     return Section("Front", parts)
 
 

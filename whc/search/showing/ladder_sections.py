@@ -32,14 +32,18 @@ def ladder(table: LadderTable, folder: Path) -> Section:
     ]
     score, split = table.floor_shown
     floor = tasks.of_table(table.task, table.labels).shown_floor(score)
-    remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
-    at_95 = f"at 95 % {quantity(table.variants_at_95, 'variant')} would be left"
+    noted: dict[str, list[str]] = {}
+    for row in table.variants:
+        for note in row.notes[1:]:
+            noted.setdefault(note, []).append(row.name)
+    remarks = [f"{', '.join(names)}: {note}" for note, names in noted.items()]
+    sure, at_95 = f"{100 * table.confidence:.0f} % confidence", quantity(table.variants_at_95, "variant")
     words = [
         *([] if table.test_split else [f"{metric.untested}."]),
         f"{floor} on the {split} split.",
         f"Latency: one forward pass at batch 1, {table.variants[0].runtime}, on {table.host}, all variants timed "
         "interleaved. Between sessions compare x reference, the ratio to the reference network.",
-        f"Each variant adds its gain to the faster one with {table.confidence:.0%} confidence on validation; {at_95}.",
+        f"Each variant adds its gain to the faster one with {sure} on validation; at 95 % {at_95} would be left.",
         *remarks,
     ]
     names = "table.md, table.csv, table.json, front.png, front.svg"
@@ -122,7 +126,7 @@ def _evidence(details: VariantDetails, folder: Path, metric_name: str) -> list[P
         parts.append(Pictures([Picture(embedded(picture), words)], is_wide=True))
     if details.mistakes:
         shown = [Picture(mistake.picture, mistake.words) for mistake in details.mistakes]
-        parts += [Text(f"The {quantity(len(shown), 'worst mistake')} on validation, as the model gets them:")]
+        parts += [Text(f"The {quantity(len(shown), 'worst mistake')} on validation:")]
         parts += [Pictures(shown)]
     return parts
 
