@@ -13,7 +13,7 @@ from whc.data.pictures import read_file
 from whc.data.preprocess import Unreadable, decode, read_image
 from whc.data.reading import Item
 from whc.data.sources import SkippedFile
-from whc.pages import Bar, Column, Facts, Fold, Part, Picture, Pictures, Section, Table, Text, render
+from whc.pages import Bar, Column, Facts, Fold, Part, Picture, Pictures, Section, SideBySide, Table, Text, render
 from whc.pages.thumbnails import thumbnail
 from whc.words import quantity
 
@@ -121,10 +121,8 @@ def _near(report: BuildReport, near: Sequence[Sequence[Item]]) -> list[Part]:
         ]
     parts: list[Part] = [Text(text) for text in words]
     leaks = sorted(near, key=lambda cluster: len({item.split for item in cluster}) == 1)  # they come first
-    for cluster in leaks[:MAX_CLUSTERS]:
-        parts.append(Pictures([_of_item(item) for item in cluster[:PICTURES_A_CLUSTER]]))
-        if len(cluster) > PICTURES_A_CLUSTER:
-            parts.append(Text(f"and {len(cluster) - PICTURES_A_CLUSTER} more of this cluster"))
+    shown = [Pictures([_of_item(item) for item in cluster[:PICTURES_A_CLUSTER]]) for cluster in leaks[:MAX_CLUSTERS]]
+    parts.append(SideBySide(shown))
     if len(near) > MAX_CLUSTERS:
         parts.append(Text(f"and {quantity(len(near) - MAX_CLUSTERS, 'other cluster')}; report.json lists all."))
     return parts

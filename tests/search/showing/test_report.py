@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import random
-import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from plotly.graph_objects import Figure
 
-from whc.errors import StudyError
-from whc.records import Metric, StudyRecord, TrialRecord
-from whc.records.results import hypervolume_of
+from whc.records import (
+    LadderDetails,
+    LadderTable,
+    LeftOut,
+    ShownMistake,
+    StudyRecord,
+    TrialRecord,
+    VariantDetails,
+    VariantRow,
+    save,
+)
 from whc.search.showing import report
-from whc.search.space import space
-from whc.search.space.summary import summary
 
 Record = Callable[..., TrialRecord]
-F1 = Metric(key="f1", name="F1")
+ODD = "</script><img src=x onerror='hacked = 1'>"
+MAX_BYTES = 3_000_000
 
 
 @pytest.fixture
@@ -49,23 +55,94 @@ def trials(record: Record) -> list[TrialRecord]:
     return [*made, record("00040", "infeasible", latency_ms=9.0), record("00041", "failed", latency_ms=None)]
 
 
+@pytest.fixture
+def ladder(study: StudyRecord, trials: list[TrialRecord]) -> Callable[..., LadderTable]:
+    """Leaves the files of a ladder of two variants: `ladder(folder, label)`."""
+
+    def leave(folder: Path, label: str = "yes", count: int = 2) -> LadderTable:
+        rows, details = [], {}
+        (folder / "ladder").mkdir(parents=True)
+        noise = np.random.default_rng(0).integers(0, 256, (506, 1100, 3), np.uint8)
+        for number, letter in enumerate("pntscml"[:count]):
+            name, trial = f"hand_{letter}", trials[4 * number]
+            rows.append(
+                VariantRow(
+                    name=name,
+                    score=0.7,
+                    score_low=0.65,
+                    score_high=0.75,
+                    score_changed={},
+                    val_score=0.6 + number / 20,
+                    seeds={"0": 0.6},
+                    latency_ms=0.05 * (number + 1),
+                    latency_low_ms=0.045 * (number + 1),
+                    latency_high_ms=0.055 * (number + 1),
+                    size_bytes=20_000,
+                    params=5_000,
+                    runtime="onnxruntime_cpu",
+                    onnx=f"ladder/{name}.onnx",
+                    config=trial.config,
+                    trial_id=trial.trial_id,
+                    notes=["parity is fine", "noisy"],
+                )
+            )
+            (folder / "ladder" / f"{name}.onnx").write_bytes(b"onnx")
+            cv2.imwrite(
+                str(folder / "ladder" / f"{name}.diagnostics.webp"), noise // 16 + 200, [cv2.IMWRITE_WEBP_QUALITY, 60]
+            )
+            details[name] = VariantDetails(
+                val_low=0.55,
+                val_high=0.75,
+                seed=0,
+                curves={"0": trial.curve, "1": trial.curve},
+                sha256="f00d" * 16,
+                diagnostics=f"{name}.diagnostics.webp",
+                mistakes=[ShownMistake(words=f"{label}, called no", picture="")] * 12,
+            )
+        save(LadderDetails(holds_pictures=True, variants=details), folder / "ladder" / "details.json")
+        left_out = [LeftOut(trial_id="00002", val_score=0.5, latency_ms=0.07, reason=f"worse than {label}")]
+        table = LadderTable(
+            study=study.study,
+            prefix="hand",
+            task="classification",
+            labels=["no", label],
+            metric=study.metric,
+            data_fingerprint="f00d",
+            code_version="1",
+            host="here",
+            noisy=True,
+            aa_ratio=1.0,
+            floor=0.5,
+            confidence=0.8,
+            variants_at_95=1,
+            variants=rows,
+            left_out=left_out,
+        )
+        save(table, folder / "table.json")
+        return table
+
+    return leave
+
+
 class Page(HTMLParser):
-    """What a page would fetch, its scripts, and its text."""
+    """What a page would fetch, its scripts, its headings and its text."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.fetched: list[str] = []
         self.scripts: list[str] = []
+        self.tags: list[str] = []
+        self.headings: list[str] = []
         self.text = ""
-        self.ids: list[str] = []
         self._inside = ""
         self.feed(text)
+        (data,) = (script for script in self.scripts if script.startswith("{"))
+        self.data = json.loads(data)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._inside = tag
-        given = dict(attrs)
+        self.tags.append(tag)
         self.fetched += [f"{tag} {value}" for name, value in attrs if name in ("src", "href", "srcset", "data")]
-        self.ids += [str(given["id"])] if "id" in given else []
         if tag == "script":
             self.scripts.append("")
 
@@ -77,42 +154,89 @@ class Page(HTMLParser):
             self.scripts[-1] += data
         elif self._inside != "style":
             self.text += data
+            self.headings += [data] * (self._inside in ("h1", "h2"))
 
 
 def written(study: StudyRecord, records: list[TrialRecord], folder: Path) -> Page:
-    report.write(study, records, folder / "report.html")
-    return Page((folder / "report.html").read_text(encoding="utf-8"))
+    path = report.write(study, records, folder)
+    return Page(path.read_text(encoding="utf-8"))
 
 
-def figure(section: report.ReportSection) -> Figure:
-    (only,) = section.figures
-    assert isinstance(only, Figure)
-    return only
+SEARCH = ["The best over time", "What matters", "Parameters", "Trials"]
 
 
-def test_the_page_needs_nothing_else(study: StudyRecord, trials: list[TrialRecord], tmp_path: Path) -> None:
+def test_a_search_has_a_page(study: StudyRecord, trials: list[TrialRecord], tmp_path: Path) -> None:
     page = written(study, trials, tmp_path)
+    assert page.headings == ["hands", "Front", *SEARCH]
     assert page.fetched == []
-    library, *plots = sorted(page.scripts, key=len, reverse=True)
-    assert len(library) > 1_000_000
-    assert all(len(plot) < 200_000 for plot in plots)  # plotly itself is there once
-    assert sum("Plotly.newPlot" in plot for plot in plots) == 5
-    assert len(set(page.ids)) == len(page.ids) == 5
-
-
-def test_the_page_tells_the_facts(study: StudyRecord, trials: list[TrialRecord], tmp_path: Path) -> None:
-    text = written(study, trials, tmp_path).text
+    assert len(page.data["figures"]) == 6
+    assert page.data["firstCurve"] in page.data["curves"]
     for fact in ("hands", "42 of 4 ended: 30 finished, 10 stopped, 1 rejected, 1 failed", "F1 0.5000", "f00d"):
-        assert fact in text
-    assert "latency_ms 1, size_bytes 1e+06" in text
-    assert "at least" not in text
+        assert fact in page.text
+    assert "latency_ms 1, size_bytes 1e+06" in page.text
+    assert "at least" not in page.text
+    assert (tmp_path / "report.html").stat().st_size < MAX_BYTES
 
 
-def test_text_is_text(study: StudyRecord, tmp_path: Path) -> None:
-    odd = "</dd><script>alert(1)</script> & co.parquet"
-    page = written(study.model_copy(update={"data": [odd]}), [], tmp_path)
-    assert odd in page.text
-    assert len(page.scripts) == 1
+def test_a_ladder_comes_first(
+    study: StudyRecord, trials: list[TrialRecord], ladder: Callable[..., LadderTable], tmp_path: Path
+) -> None:
+    ladder(tmp_path)
+    page = written(study, trials, tmp_path)
+    assert page.headings == ["hands", "Ladder", "Front", "Variants", "Left out because", *SEARCH]
+    assert "This page holds pictures of the data set" in page.text
+    assert "hand_p, hand_n: noisy" in page.text
+    assert "whc demo --model hand_n" in page.text
+    assert page.text.count("yes, called no") == 24
+    assert page.text.count("cannot be shown") == 24
+    assert [name for name in page.fetched if "data:" not in name] == ["a ladder/hand_p.onnx", "a ladder/hand_n.onnx"]
+    front = page.data["figures"]["figure-0"]
+    names = [trace.get("name") for trace in front["data"]]
+    assert "ladder (2)" in names
+    assert "left out (1)" in names
+    variants = next(trace for trace in front["data"] if trace.get("name") == "ladder (2)")
+    assert variants["text"] == ["P", "N"]
+    assert variants["error_x"]["array"] == pytest.approx([0.005, 0.01])
+    assert variants["error_y"]["arrayminus"] == pytest.approx([0.05, 0.1])
+    assert page.data["firstCurve"] == "hand_n"
+
+
+def test_a_file_that_is_gone_says_what_brings_it_back(
+    study: StudyRecord, trials: list[TrialRecord], ladder: Callable[..., LadderTable], tmp_path: Path
+) -> None:
+    ladder(tmp_path)
+    (tmp_path / "ladder" / "hand_p.onnx").unlink()
+    (tmp_path / "ladder" / "hand_p.diagnostics.webp").unlink()
+    page = written(study, trials, tmp_path)
+    assert "ladder/hand_p.onnx is gone; `whc factory build-table --study hands-1` makes it again" in page.text
+    (tmp_path / "ladder" / "details.json").unlink()
+    page = written(study, trials, tmp_path)
+    assert "Diagnostics are absent" in page.text
+    assert "holds pictures" not in page.text
+
+
+def test_a_damaged_ladder_costs_no_page(study: StudyRecord, trials: list[TrialRecord], tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text("{")
+    page = written(study, trials, tmp_path)
+    assert page.headings == ["hands", "Ladder", "Front", *SEARCH]
+    assert "build it again with `whc factory build-table --study " in page.text
+
+
+def test_text_is_text(
+    study: StudyRecord, trials: list[TrialRecord], ladder: Callable[..., LadderTable], tmp_path: Path
+) -> None:
+    ladder(tmp_path / "plain")
+    expected = written(study, trials, tmp_path / "plain")
+    ladder(tmp_path / "odd", ODD)
+    odd_study = study.model_copy(update={"data": [ODD]})
+    odd_trials = [one.model_copy(update={"reason": one.reason and ODD}) for one in trials]
+    odd_trials[0] = odd_trials[0].model_copy(update={"drawn": {**trials[0].drawn, "model.backbone": ODD}})
+    page = written(odd_study, odd_trials, tmp_path / "odd")
+    assert page.tags == expected.tags
+    assert page.text.count(ODD) >= 30
+    figures = json.dumps([trace.get("text") for each in page.data["figures"].values() for trace in each["data"]])
+    assert "<img" not in figures
+    assert "&lt;img" in figures
 
 
 def test_the_same_study_makes_the_same_page(study: StudyRecord, trials: list[TrialRecord], tmp_path: Path) -> None:
@@ -123,94 +247,20 @@ def test_the_same_study_makes_the_same_page(study: StudyRecord, trials: list[Tri
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_hypervolume_over_minutes(study: StudyRecord, record: Record) -> None:
-    ended = [
-        record("00000", "finished", latency_ms=0.5, val_score=0.7).model_copy(update={"elapsed_s": 120.0}),
-        record("00001", "stopped", latency_ms=0.1, val_score=0.9).model_copy(update={"elapsed_s": 90.0}),
-        record("00002", "finished", latency_ms=0.5, val_score=0.6).model_copy(update={"elapsed_s": 60.0}),
-    ]
-    drawn = figure(report._progress(study, ended))
-    halves = 0.6931472
-    assert list(drawn.data[0].x) == [0, 1, 1.5, 2]
-    assert list(drawn.data[0].y) == pytest.approx([0, 0.1 * halves, 0.1 * halves, 0.2 * halves])
-    assert drawn.layout.xaxis.title.text == "minutes of searching"
-
-
-def test_records_that_do_not_tell_the_time_are_drawn_in_their_order(study: StudyRecord, record: Record) -> None:
-    ended = [record(f"{i:05d}", "finished", latency_ms=0.5, val_score=0.6 + i / 10) for i in range(3)]
-    ended[1] = ended[1].model_copy(update={"elapsed_s": 5.0})  # the study was resumed
-    drawn = figure(report._progress(study, ended))
-    assert list(drawn.data[0].x) == [0, 1, 2, 3]
-    assert drawn.layout.xaxis.title.text == "trials that ended"
-
-
-point = st.tuples(st.sampled_from(["finished", "stopped", "infeasible"]), st.floats(0.01, 10), st.floats(0, 1))
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(points=st.lists(point, min_size=1, max_size=20), limited=st.booleans(), seconds=st.randoms())
-def test_hypervolume_never_falls_and_ends_where_the_study_stands(
-    points: list[tuple[str, float, float]], limited: bool, seconds: random.Random, study: StudyRecord, record: Record
+def test_a_large_study_has_a_page_of_less_than_3_mb(
+    study: StudyRecord, trials: list[TrialRecord], ladder: Callable[..., LadderTable], tmp_path: Path
 ) -> None:
-    study = study if limited else study.model_copy(update={"limits": {}})
-    ended = [
-        record(f"{i:05d}", state, latency_ms=ms, val_score=f1).model_copy(update={"elapsed_s": seconds.uniform(1, 9)})
-        for i, (state, ms, f1) in enumerate(points)
+    curve = [{"epoch": i + 1, "val_score": 0.5 + i / 200, "seconds": 1.0} for i in range(60)]
+    grown = [
+        TrialRecord.model_validate(
+            one.model_dump(by_alias=True) | {"trial_id": f"{number:02d}{one.trial_id[2:]}", "curve": curve}
+        )
+        for number in range(60)
+        for one in trials
     ]
-    (shown,) = report._progress(study, ended).figures
-    if isinstance(shown, str):
-        assert not any(state == "finished" for state, _, _ in points)
-        return
-    x, y = list(shown.data[0].x), list(shown.data[0].y)
-    assert x == sorted(x)
-    assert y == sorted(y)
-    assert y[-1] == pytest.approx(hypervolume_of(study, ended))
-
-
-def test_the_front_names_its_trials(record: Record) -> None:
-    ended = [
-        record("00000", "finished", latency_ms=0.2, val_score=0.7),
-        record("00001", "finished", latency_ms=0.3, val_score=0.6),
-        record("00002", "finished", latency_ms=0.4, val_score=0.9),
-        record("00003", "infeasible", latency_ms=2.0),
-        record("00004", "stopped", latency_ms=0.1, val_score=0.99),
-    ]
-    drawn = figure(report._front(F1, ended))
-    places = {trace.name: list(zip(trace.x, trace.y, strict=True)) for trace in drawn.data}
-    assert places == {
-        "cut short (1)": [(0.1, 0.99)],
-        "finished (1)": [(0.3, 0.6)],
-        "front (2)": [(0.2, 0.7), (0.4, 0.9)],
-    }
-    assert drawn.layout.xaxis.type == "log"
-    hover = drawn.data[-1].text[0]
-    assert hover.startswith(f"00000: {summary(ended[0].config)}<br>F1 0.7000, 0.2000 ms")
-
-
-def test_what_matters_is_found(tree: space.Section, trials: list[TrialRecord]) -> None:
-    section = report._importances(F1, report._sampled(F1, trials, space.distributions(tree), "study.yaml", whole=True))
-    f1, latency = section.figures
-    assert isinstance(f1, Figure)
-    assert isinstance(latency, Figure)
-    for shown in (f1, latency):
-        (bars,) = shown.data
-        shares = dict(zip(bars.y, bars.x, strict=True))
-        assert sum(shares.values()) == pytest.approx(1)
-        assert list(shares.values()) == sorted(shares.values(), reverse=True)
-        assert next(iter(shares)) == "width"
-        assert "expansion" in shares  # hangs on a choice
-
-
-def test_of_many_trials_the_best_are_drawn(record: Record) -> None:
-    many = [record(f"{i:05d}", "finished", latency_ms=1.0, val_score=i / 1000) for i in range(report.MAX_LINES + 50)]
-    assert {one.trial_id for one in report._best(many)} == {one.trial_id for one in many[50:]}
-
-
-def test_a_parameter_is_shown_for_each_trial(tree: space.Section, trials: list[TrialRecord]) -> None:
-    drawn = figure(report._parameters(report._sampled(F1, trials, space.distributions(tree), "study.yaml")))
-    axes = ["val_f1", "latency ms", "backbone", "depth", "expansion", "head", "image_size", "lr", "width"]
-    assert list(drawn.layout.xaxis.ticktext) == axes
-    assert sum(trace.mode == "lines" for trace in drawn.data) == 30
+    ladder(tmp_path, count=7)
+    path = report.write(study, grown, tmp_path)
+    assert path.stat().st_size < MAX_BYTES
 
 
 @pytest.mark.parametrize("kept", [0, 1, 2, 9])
@@ -224,26 +274,14 @@ def test_few_trials(
     finished = sum(one.state == "finished" for one in few)
     assert ("No trial has finished" in text) == (finished == 0)
     assert ("No trial has been trained" in text) == (not trained)
-    assert f"For validation F1, at least 10 finished trials must differ in it; {finished} do." in text
-    assert ("Needs at least two finished trials and a drawn parameter" in text) == (finished < 2)
+    missing = f"For validation F1, at least 4 finished trials must differ in it; {finished} do." in text
+    assert missing == (finished < 4)
+    assert ("With " in text and "this is a first hint" in text) == (4 <= finished < 20 or finished < 4)
+    assert ("Needs two finished trials or more and a drawn parameter" in text) == (finished < 2)
 
 
-def test_one_parameter_is_nothing_to_compare(study: StudyRecord, trials: list[TrialRecord], tmp_path: Path) -> None:
-    one = study.model_copy(update={"space": {"model": {"width": [4, 8]}}})
-    drawn = [each.model_copy(update={"drawn": {"model.width": 4}}) for each in trials[:20]]
-    assert "For log latency, at least two parameters must be drawn." in written(one, drawn, tmp_path).text
-    none = [each.model_copy(update={"drawn": {}}) for each in trials[:20]]
-    text = written(study.model_copy(update={"space": {}}), none, tmp_path).text
-    assert re.search(r"Needs at least two finished trials and a drawn parameter; there are 15 and 0\.", text)
-
-
-def test_a_space_that_was_changed_is_told(study: StudyRecord, trials: list[TrialRecord], tmp_path: Path) -> None:
-    other = study.model_copy(update={"space": {"model": {"width": [4, 8]}}})
-    told = r"study.yaml: the space must hold what trial 00000 drew, got {.*; put study.yaml back as it was"
-    with pytest.raises(StudyError, match=told):
-        report.write(other, trials, tmp_path / "report.html")
-
-
-def test_short_names() -> None:
-    keys = ["model.backbone", "model.sequence.lstm.frames", "model.sequence.cnn3d.frames", "training.lr"]
-    assert list(report._short(keys).values()) == ["backbone", "lstm.frames", "cnn3d.frames", "lr"]
+def test_a_study_without_drawn_parameters(study: StudyRecord, trials: list[TrialRecord], tmp_path: Path) -> None:
+    fixed: dict[str, Any] = {"drawn": {}}
+    page = written(study, [each.model_copy(update=fixed) for each in trials[:20]], tmp_path)
+    assert "For log latency, at least one parameter must be drawn." in page.text
+    assert "Needs two finished trials or more and a drawn parameter; there are 15 and 0." in page.text

@@ -22,5 +22,5 @@ def test_it_is_the_page_of_all_trials_that_are_over(
     observer.trial_ended(ended[1])
     assert not list(tmp_path.iterdir())
     observer.study_ended(study.study, tmp_path)
-    report.write(study, ended, tmp_path / "expected.html")
-    assert (tmp_path / "report.html").read_bytes() == (tmp_path / "expected.html").read_bytes()
+    expected = report.write(study, ended, tmp_path / "expected")
+    assert (tmp_path / "report.html").read_bytes() == expected.read_bytes()
