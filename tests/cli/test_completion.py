@@ -61,7 +61,9 @@ def test_commands_and_options(complete: Complete) -> None:
     assert complete("whc train --da") == ["plain,--data"]
 
 
-@pytest.mark.parametrize("command", ["whc studies show", "whc search --resume --study", "whc search --warm-start"])
+@pytest.mark.parametrize(
+    "command", ["whc studies show", "whc report", "whc search --resume --study", "whc search --warm-start"]
+)
 def test_studies(command: str, complete: Complete, studies: None) -> None:
     assert complete(f"{command} ") == ["plain,faces-1", "plain,hands-2", "plain,hands-1"]  # the newest first
     assert complete(f"{command} h") == ["plain,hands-2", "plain,hands-1"]

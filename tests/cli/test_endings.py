@@ -56,7 +56,7 @@ SMALL = "--set training.epochs=1 --set model.image_size=16 --set model.width=4 -
 WRITERS = [
     ("data synth --clips 6 --out {out}/o", "o/dataset.parquet"),
     ("data build --images images --split 60/20/20 --out {out}/o", "o/dataset.parquet"),
-    ("studies show empty", "runs/empty/report.html"),
+    ("report empty", "runs/empty/report.html"),
     (f"train --data data/dataset.parquet --out {{out}}/o {SMALL}", "o/checkpoints/epoch_00001.pt"),
 ]
 

@@ -46,6 +46,8 @@ def test_a_study_is_shown(made: Path, result: Callable[..., Any]) -> None:
     assert shown["states"] == {"infeasible": 1, "finished": 2}
     assert [trial["trial_id"] for trial in shown["front"]] == ["00007", "00006"]
     assert shown["hypervolume"] == pytest.approx(1.9997018718441173)
+    assert not (made / "runs" / "hands-1" / "report.html").exists()
+    result("report", "hands-1")
     assert (made / "runs" / "hands-1" / "report.html").is_file()
 
 

@@ -227,6 +227,19 @@ def test_every_output_can_be_shown(name: str, task: Task, outputs: Outputs, targ
         figure.canvas.draw()
 
 
+@pytest.mark.parametrize("count", [0, 5, ROWS])
+def test_mistakes_are_rows_in_words(count: int, name: str, task: Task, outputs: Outputs, targets: Targets) -> None:
+    mistakes = task.mistakes(outputs, targets, count)
+    assert len(mistakes) <= count
+    assert mistakes or not count  # an untrained network makes some
+    rows = [mistake.row for mistake in mistakes]
+    assert len(set(rows)) == len(rows)
+    assert set(rows) <= set(range(ROWS))
+    assert all(mistake.words for mistake in mistakes)
+    first = task.mistakes(outputs, targets, 1)
+    assert [mistake.row for mistake in first] == rows[:1] or count == 0
+
+
 def test_boxes_that_are_drawn_are_rows_of_six(name: str, task: Task, outputs: Outputs) -> None:
     """None where a task has no boxes."""
     for output in outputs:

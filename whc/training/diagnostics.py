@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -33,19 +34,22 @@ def draw(
     """Draw one picture.
 
     Args:
-        path: PNG to write.
+        path: picture to write; its suffix names the format.
         title: text above all panels.
         task: the task, which draws the panels.
         outputs: (M, ...) of a network.
         targets: (M, ...) of the same rows.
         pictures: (K, H, W, 3) of the task's noteworthy rows.
     """
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    task.draw(figure, outputs, targets, pictures)
-    figure.suptitle(title)
-    with replacing(path) as temporary:
+    # Labels are text, not formulas. They may be in any script, and the font may lack letters.
+    with rc_context({"text.parse_math": False}), warnings.catch_warnings(), replacing(path) as temporary:
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = Figure(figsize=(10, 4.6), layout="constrained")
+        task.draw(figure, outputs, targets, pictures)
+        figure.suptitle(title)
         figure.savefig(temporary)
 
 
