@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 from html.parser import HTMLParser
@@ -65,6 +67,12 @@ class Reader(HTMLParser):
             self.text += data
 
 
+def page_data(page: str) -> dict[str, Any]:
+    """What the page's script draws."""
+    data: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(Reader(page).scripts["page-data"])))
+    return data
+
+
 def every_part(text: str) -> list[Part]:
     """Each kind of part with a text wherever one goes."""
     dot = Dot(text, 0.1, 0.5, text, label=text)
@@ -92,7 +100,7 @@ def test_text_stays_text() -> None:
     assert [tag for tag, _ in Reader(page).tags] == [tag for tag, _ in Reader(plain_page).tags]
     assert "<script>alert" not in page
     assert Reader(page).text.count("alert(1)") >= 15
-    data = json.loads(Reader(page).scripts["page-data"])
+    data = page_data(page)
     assert list(data["curves"]) == [ODD]
 
 
@@ -106,7 +114,7 @@ def test_a_figure_shows_any_text_as_it_is(text: str) -> None:
 
 def test_figures_hold_no_markup_of_users() -> None:
     page = render("t", {}, [Section("t", every_part("<a href='x'>b</a>"))])
-    figures = json.dumps(json.loads(Reader(page).scripts["page-data"])["figures"])
+    figures = json.dumps(page_data(page)["figures"])
     shown = re.sub(r'"customdata": \[.*?\]', "", figures)  # ids, which are not drawn
     assert "<a" not in shown.replace("<br>", "")
     assert "&lt;a href='x'&gt;b&lt;/a&gt;" in shown
@@ -117,7 +125,9 @@ def test_it_fetches_nothing() -> None:
     sources = [value for _, given in Reader(page).tags for name, value in given.items() if name in ("src", "href")]
     assert len(sources) == 3
     assert all(value == "t" or str(value).startswith("data:image/webp;base64,") for value in sources)
-    assert "http" not in page.replace(Reader(page).scripts["library"], "")
+    scripts = Reader(page).scripts
+    assert "http" not in page.replace(scripts["library"], "").replace(scripts["page-data"], "")
+    assert "http" not in json.dumps(page_data(page))
 
 
 def test_the_library_comes_once_and_only_with_figures() -> None:
@@ -127,9 +137,10 @@ def test_the_library_comes_once_and_only_with_figures() -> None:
 
 
 def test_each_figure_has_its_place() -> None:
-    reader = Reader(render("t", {}, [Section("t", every_part("t"))]))
+    page = render("t", {}, [Section("t", every_part("t"))])
+    reader = Reader(page)
     places = [str(given["id"]) for tag, given in reader.tags if given.get("class") == "figure"]
-    assert places == list(json.loads(reader.scripts["page-data"])["figures"])
+    assert places == list(page_data(page)["figures"])
     assert len(places) == 5
     assert all("height: " in str(given["style"]) for _, given in reader.tags if given.get("class") == "figure")
 
@@ -166,8 +177,6 @@ def test_parallel_lines_leave_out_what_a_trial_lacks() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (16, 16), (400, 100), (3, 900)])
 def test_thumbnails_are_small(height: int, width: int) -> None:
-    import base64
-
     import cv2
 
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)

@@ -47,7 +47,7 @@ class Recipe(Settings):
     min_over_floor: float = Field(
         0.05, ge=0, lt=1, validation_alias=AliasChoices("min_over_floor", "min_over_constant")
     )
-    thumbnails: int = Field(12, ge=0, le=24)
+    thumbnails: int = Field(12, ge=0, le=12)
     refit: Refit = Refit()
     parity: ParityLimits = ParityLimits()
     timing: Protocol = Protocol(min_rounds=100, max_rounds=600)

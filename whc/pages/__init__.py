@@ -1,7 +1,7 @@
 """Parts of HTML pages, made from plain values: templates, tables, figures, thumbnails.
 
 A page is one file that opens without a network. It knows no study, task or data set: whoever makes one hands it values.
-All text is escaped, in HTML, in the JSON of scripts and in the labels of figures.
+All text is escaped, in HTML and in the labels of figures; the data of scripts are packed.
 """
 
 from whc.pages.figures import Figure

@@ -14,7 +14,7 @@ Image = NDArray[np.uint8]
 Stroke = tuple[tuple[float, float], tuple[float, float], tuple[int, int, int]]
 """A line from one point to another, in shares of the picture's width and height, and its colour."""
 
-THUMBNAIL_SIDE = 112
+THUMBNAIL_SIDE = 96
 _QUALITY = 75
 
 

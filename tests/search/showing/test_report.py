@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import random
 from collections.abc import Callable
@@ -9,11 +11,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
+from whc.pages.thumbnails import thumbnail
 from whc.records import (
+    CurvePoint,
     LadderDetails,
     LadderTable,
     LeftOut,
@@ -51,7 +54,8 @@ def trials(record: Record) -> list[TrialRecord]:
         ms = 0.01 * width * (1 + rng.random() / 10)
         state = ("finished", "finished", "stopped", "finished")[i % 4]
         one = record(f"{i:05d}", state, drawn=drawn, latency_ms=ms, val_score=0.5 + width / 40 + rng.random() / 10)
-        made.append(one.model_copy(update={"elapsed_s": 30.0 * (i + 1)}))
+        curve = [CurvePoint(epoch=1, val_score=0.5, seconds=1), CurvePoint(epoch=2, val_score=0.6, seconds=1)]
+        made.append(one.model_copy(update={"elapsed_s": 30.0 * (i + 1), "curve": curve}))
     return [*made, record("00040", "infeasible", latency_ms=9.0), record("00041", "failed", latency_ms=None)]
 
 
@@ -59,10 +63,10 @@ def trials(record: Record) -> list[TrialRecord]:
 def ladder(study: StudyRecord, trials: list[TrialRecord]) -> Callable[..., LadderTable]:
     """Leaves the files of a ladder of two variants: `ladder(folder, label)`."""
 
-    def leave(folder: Path, label: str = "yes", count: int = 2) -> LadderTable:
+    def leave(folder: Path, label: str = "yes", count: int = 2, picture: str = "") -> LadderTable:
         rows, details = [], {}
         (folder / "ladder").mkdir(parents=True)
-        noise = np.random.default_rng(0).integers(0, 256, (506, 1100, 3), np.uint8)
+        noise = np.random.default_rng(0).bytes(50_000)  # as large as a real picture
         for number, letter in enumerate("pntscml"[:count]):
             name, trial = f"hand_{letter}", trials[4 * number]
             rows.append(
@@ -87,9 +91,7 @@ def ladder(study: StudyRecord, trials: list[TrialRecord]) -> Callable[..., Ladde
                 )
             )
             (folder / "ladder" / f"{name}.onnx").write_bytes(b"onnx")
-            cv2.imwrite(
-                str(folder / "ladder" / f"{name}.diagnostics.webp"), noise // 16 + 200, [cv2.IMWRITE_WEBP_QUALITY, 60]
-            )
+            (folder / "ladder" / f"{name}.diagnostics.webp").write_bytes(noise)
             details[name] = VariantDetails(
                 val_low=0.55,
                 val_high=0.75,
@@ -97,7 +99,7 @@ def ladder(study: StudyRecord, trials: list[TrialRecord]) -> Callable[..., Ladde
                 curves={"0": trial.curve, "1": trial.curve},
                 sha256="f00d" * 16,
                 diagnostics=f"{name}.diagnostics.webp",
-                mistakes=[ShownMistake(words=f"{label}, called no", picture="")] * 12,
+                mistakes=[ShownMistake(words=f"{label}, called no", picture=picture)] * 12,
             )
         save(LadderDetails(holds_pictures=True, variants=details), folder / "ladder" / "details.json")
         left_out = [LeftOut(trial_id="00002", val_score=0.5, latency_ms=0.07, reason=f"worse than {label}")]
@@ -136,8 +138,8 @@ class Page(HTMLParser):
         self.text = ""
         self._inside = ""
         self.feed(text)
-        (data,) = (script for script in self.scripts if script.startswith("{"))
-        self.data = json.loads(data)
+        packed = [script for script in self.scripts if script.startswith("H4sI")]  # gzip in base64
+        self.data = json.loads(gzip.decompress(base64.b64decode(min(packed, key=len)))) if packed else {}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._inside = tag
@@ -208,7 +210,7 @@ def test_a_file_that_is_gone_says_what_brings_it_back(
     (tmp_path / "ladder" / "hand_p.onnx").unlink()
     (tmp_path / "ladder" / "hand_p.diagnostics.webp").unlink()
     page = written(study, trials, tmp_path)
-    assert "ladder/hand_p.onnx is gone; `whc factory build-table --study hands-1` makes it again" in page.text
+    assert "ladder/hand_p.onnx is gone; `whc factory build-table --study hands` makes it again" in page.text
     (tmp_path / "ladder" / "details.json").unlink()
     page = written(study, trials, tmp_path)
     assert "Diagnostics are absent" in page.text
@@ -258,7 +260,8 @@ def test_a_large_study_has_a_page_of_less_than_3_mb(
         for number in range(60)
         for one in trials
     ]
-    ladder(tmp_path, count=7)
+    coarse = np.random.default_rng(0).integers(0, 256, (24, 24, 3), np.uint8)
+    ladder(tmp_path, count=7, picture=thumbnail(coarse))
     path = report.write(study, grown, tmp_path)
     assert path.stat().st_size < MAX_BYTES
 

@@ -86,7 +86,7 @@ def look(browser: str, address: str, tmp_path: Path) -> Callable[[int], dict[str
     def seen(width: int) -> dict[str, Any]:
         (tmp_path / "probe.html").write_text(PROBE % width, encoding="utf-8")
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-        command += ["--no-proxy-server", "--window-size=1500,1000", "--virtual-time-budget=70000", "--dump-dom"]
+        command += ["--no-proxy-server", "--window-size=1500,13000", "--virtual-time-budget=70000", "--dump-dom"]
         done = subprocess.run(
             [*command, f"{address}/probe.html"], capture_output=True, text=True, timeout=300, check=True
         )

@@ -34,10 +34,10 @@ def test_the_best_over_minutes(study: StudyRecord, record: Record) -> None:
     ]
     best, volume = progress(search_sections._progress(study, ended))
     halves = 0.6931472
-    assert volume.data[0]["x"] == [0, 1, 1.5, 2]
-    assert volume.data[0]["y"] == pytest.approx([0, 0.1 * halves, 0.1 * halves, 0.2 * halves], rel=1e-4)
+    assert volume.data[0]["x"] == [0, 1, 2]
+    assert volume.data[0]["y"] == pytest.approx([0, 0.1 * halves, 0.2 * halves], rel=1e-4)
     assert volume.layout["xaxis"]["title"]["text"] == "minutes of searching"
-    assert list(zip(best.data[0]["x"], best.data[0]["y"], strict=True)) == [(1, 0.6), (1.5, 0.6), (2, 0.7)]
+    assert list(zip(best.data[0]["x"], best.data[0]["y"], strict=True)) == [(1, 0.6), (2, 0.7)]
 
 
 def test_records_that_do_not_tell_the_time_are_drawn_in_their_order(study: StudyRecord, record: Record) -> None:

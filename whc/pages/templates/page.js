@@ -1,13 +1,12 @@
 "use strict";
 (() => {
-  const data = JSON.parse(document.getElementById("page-data").textContent);
   const isDark = matchMedia("(prefers-color-scheme: dark)");
   const isTouch = matchMedia("(pointer: coarse)").matches;
   const config = {
     displaylogo: false, plotlyServerURL: "", responsive: true, doubleClick: "reset+autosize",
     displayModeBar: false,
   };
-  let chosen = null;
+  let data = null, chosen = null;
 
   function template() {
     const style = getComputedStyle(document.documentElement);
@@ -31,12 +30,15 @@
     return { autosize: true, dragmode: isTouch ? false : "zoom", ...spec, margin, template: template() };
   }
 
-  async function loadLibrary() {
-    const packed = document.getElementById("library").textContent;
-    const bytes = Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+  async function unpacked(id) {
+    const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (character) => character.charCodeAt(0));
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  }
+
+  async function load() {
+    data = JSON.parse(await unpacked("page-data"));
     const script = document.createElement("script");
-    script.textContent = await new Response(stream).text();
+    script.textContent = await unpacked("library");
     document.head.append(script);
   }
 
@@ -117,7 +119,7 @@
 
   document.querySelectorAll("table.sortable").forEach(sortable);
   if (!document.getElementById("library")) return;
-  loadLibrary().then(() => {
+  load().then(() => {
     // A figure is drawn when it comes near the window: those in closed folds have no width before.
     const nearby = new IntersectionObserver((entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => {
       nearby.unobserve(entry.target);

@@ -21,8 +21,8 @@ from whc.records import CurvePoint, LadderDetails, LadderTable, Metric, StudyRec
 from whc.records.results import front_trials, point_of, scored
 from whc.search.space.summary import summary
 
-MAX_DOTS = 1200  # of a kind, as a page must stay small
-MAX_CURVES = 400
+MAX_DOTS = 500  # of a kind, as a page must stay small
+MAX_CURVES, MAX_CURVE_POINTS = 250, 60
 WORDS_A_LINE = 4
 
 
@@ -53,6 +53,8 @@ def front(
         "Point at a mark for its configuration, click it for its learning curve. The axes show the front; a double "
         "click shows everything."
     )
+    if max(len(stopped), len(others)) > MAX_DOTS:
+        words += f" Of each kind the first {MAX_DOTS} are shown, the best by rank."
     if ladder:
         words += " Bars at the ladder are 95 % intervals of latency and of the validation score."
     parts: list[Part] = [Text(words), front_figure(groups, y_title, fitted, metric.is_error)]
@@ -156,8 +158,10 @@ def _curves(
 
 
 def points(metric: Metric, curve: Sequence[CurvePoint]) -> list[tuple[float, float]]:
-    """A curve as people read it: epochs and values."""
-    return [(point.epoch, float(f"{metric.value(point.val_score):.5g}")) for point in curve]
+    """A curve as people read it, epochs and values; of a long one every few epochs and the last."""
+    every = -(-len(curve) // MAX_CURVE_POINTS)
+    kept = [*curve[:-1][::every], *curve[-1:]] if curve else []
+    return [(point.epoch, float(f"{metric.value(point.val_score):.5g}")) for point in kept]
 
 
 def _wrapped(text: str) -> list[str]:

@@ -24,7 +24,7 @@ from whc.search.showing.display import STATE_WORDS
 from whc.search.showing.front_section import best_first, short_names, shown_value
 from whc.search.showing.importances import FEW_TRIALS, importances
 
-MAX_BARS, MAX_LINES, MAX_AXES, MAX_ROWS = 12, 150, 8, 400
+MAX_BARS, MAX_LINES, MAX_AXES, MAX_ROWS = 12, 150, 8, 200
 
 
 def sections(study: StudyRecord, ended: Sequence[TrialRecord]) -> list[Section]:
@@ -68,10 +68,16 @@ def _progress(study: StudyRecord, ended: Sequence[TrialRecord]) -> Section:
         f"{metric.shown(worst.quality)} at {worst.cost:.4g} ms, latency as its log; {volumes[-1]:.4f} in the end."
     )
     figures = [
-        steps(Steps(best_x, best_scores, axis, f"best validation {metric.name}")),
-        steps(Steps(x, volumes, axis, "hypervolume")),
+        steps(Steps(*_changes(best_x, best_scores), axis, f"best validation {metric.name}")),
+        steps(Steps(*_changes(x, volumes), axis, "hypervolume")),
     ]
     return Section("The best over time", [Text(words), SideBySide(figures)])
+
+
+def _changes(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+    """The first and last points of a line in steps, and those where it changes."""
+    kept = [i for i in range(len(x)) if i in (0, len(x) - 1) or y[i] != y[i - 1]]
+    return [x[i] for i in kept], [y[i] for i in kept]
 
 
 def _shares(metric: Metric, finished: Sequence[TrialRecord]) -> dict[str, dict[str, tuple[float, float]] | str]:
