@@ -301,7 +301,7 @@ def test_out_must_be_a_folder_elsewhere(folder: Path) -> None:
     assert [path for path in (folder.parent / "out").rglob("*") if path.is_file() and path.suffix == ".tmp"] == []
 
 
-@pytest.mark.parametrize("failing", ["whc.data.build_report.draw", "whc.data.build_report.summarize"])
+@pytest.mark.parametrize("failing", ["whc.data.build_page.page", "whc.data.build_report.summarize"])
 def test_a_build_that_is_stopped_leaves_what_was_there(
     folder: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:

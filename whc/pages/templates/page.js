@@ -127,7 +127,9 @@
     }), { rootMargin: "600px" });
     document.querySelectorAll(".figure").forEach((place) => nearby.observe(place));
     document.querySelectorAll("tr[data-trial]").forEach((row) => row.addEventListener("click", () => {
-      if (data.curves[row.dataset.trial]) choose(row.dataset.trial);
+      if (!data.curves[row.dataset.trial]) return;
+      choose(row.dataset.trial);
+      document.querySelector(".curve-panel").scrollIntoView({ block: "center", behavior: "smooth" });
     }));
     isDark.addEventListener("change", redrawThemed);
     if (data.firstCurve) choose(data.firstCurve);
