@@ -1,12 +1,23 @@
-"""How numbers of things are said."""
+"""How numbers of things, and texts of users, are said."""
 
 from __future__ import annotations
 
-import pytest
+import html
 
-from whc.words import quantity
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from whc.words import in_markdown, quantity
 
 
 @pytest.mark.parametrize(("number", "said"), [(0, "0 variants"), (1, "1 variant"), (2, "2 variants")])
 def test_one_is_singular(number: int, said: str) -> None:
     assert quantity(number, "variant") == said
+
+
+@given(st.text())
+def test_a_user_s_text_is_one_line_without_meaning_in_markdown(text: str) -> None:
+    shown = in_markdown(text)
+    assert not set(shown) & set("<>[]|`*\\\n\r")
+    assert html.unescape(shown).split() == text.split()

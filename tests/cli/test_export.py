@@ -85,6 +85,39 @@ def test_the_form_asked_for_is_written_and_runs_in_the_demo(form: str, home: Pat
     assert told["decisions"] == told["frames"] - (0 if sequence == "none" else 3)
 
 
+def test_a_bundle_of_a_checkpoint_and_of_its_file(home: Path, whc_command: Run) -> None:
+    save(checkpoint(sequence="lstm"), home / "c.pt")
+    ended = whc_command("export", "--checkpoint", "c.pt", "--out", "m.onnx", "--bundle", "one", "--dynamic-sequence")
+    assert (ended.code, ended.err) == (0, "")
+    assert [line.split(": ")[0] for line in ended.out.splitlines()] == ["m.onnx", "one"]
+    ended = whc_command("export", "--model", "m.onnx", "--bundle", "two.zip", "--json")
+    assert (ended.code, json.loads(ended.out)) == (0, {"bundle": "two.zip"})
+    with zipfile.ZipFile(home / "two.zip") as packed:
+        assert packed.read("two/model.onnx") == (home / "m.onnx").read_bytes()
+    done = subprocess.run([sys.executable, "one/run.py"], capture_output=True, text=True, check=True, cwd=home)
+    assert [line.split(",")[0] for line in done.stdout.splitlines()] == ["path", "003.png"]
+    whc_command("export", "--model", "m.onnx", "--out", "copy.onnx")
+    assert (home / "copy.onnx").read_bytes() == (home / "m.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--out m.onnx", "must be given either --checkpoint or --model, got 'neither'"),
+        ("--checkpoint c.pt --model m.onnx --out n.onnx", "must be given either --checkpoint or --model, got 'both'"),
+        ("--checkpoint c.pt", "must be given --out or --bundle, got 'neither'"),
+        ("--model m.onnx --bundle b --opset 20", "--model: must be given alone, as the file is fixed, got 'opset'"),
+        ("--model m.onnx --bundle b --static", "--model: must be given alone, as the file is fixed, got 'static'"),
+    ],
+)
+def test_what_does_not_go_together(arguments: str, told: str, home: Path, whc_command: Run) -> None:
+    ended = whc_command("export", *arguments.split())
+    assert (ended.code, ended.out) == (2, "")
+    assert told in ended.err
+    assert ended.err.count("\n") == 1
+    assert not list(home.iterdir())
+
+
 def test_bench_of_open_frames_needs_to_know_how_many(home: Path, whc_command: Run) -> None:
     save(checkpoint(sequence="lstm"), home / "c.pt")
     whc_command("export", "--checkpoint", "c.pt", "--out", "known.onnx", "--dynamic-sequence")

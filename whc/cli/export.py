@@ -65,7 +65,9 @@ def command(
             write(exported, bundle)
         written = {"onnx": out, "bundle": bundle}
         sizes = {name: _size_bytes(path) for name, path in written.items() if path}
-    told = {name: str(path) for name, path in written.items() if path} | {"size_bytes": sizes.get("onnx")}
+    told: dict[str, Any] = {name: str(path) for name, path in written.items() if path}
+    if out:
+        told["size_bytes"] = sizes["onnx"]
     lines = [f"{written[name]}: {size / 1000:.1f} KB" for name, size in sizes.items()]
     _options.emit(told, as_json, "\n".join(lines))
 

@@ -8,9 +8,12 @@ from whc.cli import _options
 
 
 @click.command()
-def command() -> None:
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.  [default: that of mlflow/server.yaml]")
+def command(port: int | None) -> None:
     """Open the model registry's pages (MLflow's UI) on this machine, until Ctrl-C."""
     from whc.registry.location import read_location
     from whc.registry.ui import serve
 
-    serve(read_location(), _options.messages().print)
+    location = read_location()
+    chosen = location.model_copy(update={"port": port}) if port else location
+    serve(chosen, _options.messages().print)

@@ -62,7 +62,7 @@ def _refuse_taken_port(location: Location) -> None:
         except OSError as error:
             raise RegistryError(
                 f"{location.host}:{location.port}: must be a free address, got: {error.strerror}; "
-                "close what listens there or choose another port in mlflow/server.yaml"
+                "close what listens there or choose another with --port"
             ) from error
 
 
