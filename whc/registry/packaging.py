@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -34,15 +35,14 @@ def write(onnx: Path, folder: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
     if _is_complete(onnx, folder):
         return
-    scratch.mkdir(parents=True)
-    try:
-        (folder / MLMODEL_FILE_NAME).unlink(missing_ok=True)
-        model = scratch / "model"
-        _save(onnx, scratch / BUNDLE, model)
-        for path in sorted(model.iterdir(), key=lambda path: path.name == MLMODEL_FILE_NAME):
-            _replace(path, folder / path.name)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    (folder / MLMODEL_FILE_NAME).unlink(missing_ok=True)
+    # Not in the folder itself: MLflow reads a `%` in the paths that it saves from as the start of an escape.
+    with tempfile.TemporaryDirectory(prefix="whc-model-") as place:
+        _save(onnx, Path(place) / BUNDLE, Path(place) / "model")
+        shutil.copytree(Path(place) / "model", scratch)
+    for path in sorted(scratch.iterdir(), key=lambda path: path.name == MLMODEL_FILE_NAME):
+        _replace(path, folder / path.name)
+    scratch.rmdir()
 
 
 def bundle_folder(folder: Path) -> Path:
