@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whc.data.pictures import printable
 from whc.data.preprocess import Image, read_image
 from whc.data.shards import is_folder_of_shards
 from whc.data.split_names import split_named
@@ -42,6 +43,9 @@ def open_crops(source: Path, prepare: Prepare, task: Task, frames: int, split: s
         raise UsageError(problem("--split", f"must come with a Parquet file, not {source}", split, "leave it out"))
     if is_parquet:
         yield parquet_crops([source], prepare, task, frames, split)
+    elif not source.is_dir() and not source.is_file():
+        rule = "must be a folder of images, an image, a Parquet file or a video"
+        raise DataError(f"{printable(str(source))}: {rule}, got nothing there; check the path")
     else:
         with open_files(source, prepare) as crops:
             yield crops
