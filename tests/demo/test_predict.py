@@ -345,7 +345,9 @@ def refused(model: Path, source: Path, out: Path, told: str, **options: Any) -> 
 
 def test_sources_that_hold_nothing(brightness_model: Build, tmp_path: Path, out: Path) -> None:
     model = brightness_model()
-    refused(model, tmp_path / "nowhere", out, "must be a folder of images, an image, a Parquet file or a video, got nothing")
+    refused(
+        model, tmp_path / "nowhere", out, "must be a folder of images, an image, a Parquet file or a video, got nothing"
+    )
     (tmp_path / "empty" / "deeper").mkdir(parents=True)
     (tmp_path / "empty" / "deeper" / "notes.txt").touch()
     refused(model, tmp_path / "empty", out, "must hold images, got none among 1 files")
