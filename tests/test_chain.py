@@ -77,6 +77,9 @@ def test_a_ladder_from_data_without_a_test_split(folder: Path) -> None:
     assert "no test split: nothing was scored on test" in built.stdout
     table = json.loads((folder / "runs" / "untested" / "table.json").read_text())
     assert [row["score"] for row in table["variants"]] == [None] * len(table["variants"])
+    # Of two trials it may well be worse than the ladder before, and is then not promoted.
+    reason = ("--force", "--reason", "a ladder without a test split")
+    assert result(folder, "factory", "promote", "--study", "untested", *reason)["promoted"]
     name = table["variants"][-1]["name"]
     predicted = result(folder, "predict", "--model", name, "--source", "untested.parquet", "--out", "untested.csv")
     assert predicted["scores"].keys() == {"train", "val"}
