@@ -107,10 +107,9 @@ def _shown(result: Comparison) -> Group:
         f"{result.floor_shown}; {result.host}",
     ]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     table.add_column("model", no_wrap=True)
-    unit = " in ".join(filter(None, (metric.name, metric.unit)))
-    for heading in (f"{unit} (95 %)", "ms", "x ref", "KB"):
+    for heading in (f"{metric.name} (95 %)", "ms", "KB"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("against", no_wrap=True)
     for heading in ("better by (95 %)", "x ms"):
@@ -130,12 +129,11 @@ def _row(model: ComparedModel, metric: Metric) -> tuple[str, ...]:
     gain, low, high = (f"{scale * value:+.{digits}f}" for value in (model.gain, model.gain_low, model.gain_high))
     return (
         model.side,
-        _options.shortened(_options.printable(model.name), 16),
+        _options.shortened(_options.printable(model.name), 11),
         f"{metric.number(model.score)} ({metric.shown_range(model.score_low, model.score_high, '-')})",
-        f"{model.latency_ms:.4f}",
-        f"{model.latency_ratio:.3f}",
-        f"{model.size_bytes / 1000:.1f}",
-        _options.shortened(_options.printable(model.rival), 16),
-        f"{gain} ({low} to {high})",
-        f"{model.times_rival:.2f}",
+        f"{model.latency_ms:#.4g}",
+        f"{model.size_bytes / 1000:.0f}",
+        _options.shortened(_options.printable(model.rival), 11),
+        f"{gain} ({low}, {high})",
+        f"{model.times_rival:#.3g}",
     )
