@@ -34,7 +34,7 @@ def noteworthy(outputs: Outputs, targets: Targets, threshold: float, count: int 
     missed_area = np.where(is_missed, areas(targets[..., TRUE_BOX]), 0).max(1, initial=0)
     wrong_score = np.where(is_wrong, outputs[..., SCORE], 0).max(1, initial=0)
     misses, alarms = _largest_first(missed_area), _largest_first(wrong_score)
-    half = count // 2
+    half = (count + 1) // 2
     first = misses[: max(half, count - len(alarms))]
     others = alarms[~np.isin(alarms, first)]
     return np.concatenate([first, others[: count - len(first)]])
