@@ -31,9 +31,12 @@ from whc.trials.config import TrialConfig
 pytestmark = pytest.mark.bench
 
 ROUNDS = {"baseline": 40, "inverted_se": 8, "convnext": 30}  # some seconds each
-DETECTORS: dict[str, dict[str, Any]] = {
-    "P": {"backbone": "plain", "head": "aligned", "width": 8, "depth": 5, "image_size": 48, "dropout": 0},
-    "M": {"backbone": "baseline", "head": "aligned", "width": 24, "depth": 6, "image_size": 96, "dropout": 0},
+DETECTORS: dict[str, dict[str, Any]] = {  # of the ladder of search_spaces/person.yaml
+    name: {"backbone": "baseline", "head": {"aligned": {"upscale": upscale}}, "width": 16, "dropout": 0, **shape}
+    for name, upscale, shape in (
+        ("P", 1, {"depth": 7, "image_size": 32}),
+        ("M", 2, {"depth": 8, "image_size": 64}),
+    )
 }
 DETECTOR_ROUNDS = {"P": 40, "M": 8}
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
