@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WHC := $(BIN)/whc
-PARALLEL := --numprocesses logical --maxprocesses 4
 
 .PHONY: help setup lint test quickstart pictures bench fuzz ui clean
 
@@ -36,8 +35,8 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: setup
-	$(BIN)/pytest $(PARALLEL) --dist loadfile -m "not slow and not bench"
-	$(BIN)/pytest $(PARALLEL) --dist loadgroup -m slow
+	$(BIN)/pytest -m "not slow and not bench"
+	$(BIN)/pytest -m slow
 
 quickstart: setup
 	$(WHC) data synth --out runs/synth

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]  # its tests go on in one folder
+pytestmark = pytest.mark.slow
 
 
 def whc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
