@@ -32,7 +32,7 @@ ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and i
 @pytest.mark.parametrize("kind", ERRORS)
 def test_exit_codes(kind: type[WhcError]) -> None:
     assert issubclass(kind, WhcError)
-    assert kind.exit_code == (2 if kind is UsageError else 1)
+    assert kind.exit_code == (2 if issubclass(kind, UsageError) else 1)
 
 
 @pytest.mark.parametrize(
