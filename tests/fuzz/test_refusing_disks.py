@@ -24,7 +24,7 @@ COMMANDS = (
     "demo --headless --model model.onnx --source clip.mp4 --save disk/d.webm",
     "search --space space.yaml --data data/dataset.parquet --runs disk/runs",
     "search --resume --study fuzz-1 --runs disk",
-    "studies show fuzz-1 --runs disk",
+    "report fuzz-1 --runs disk",
     "factory build-table --study fuzz-1 --runs disk --no-register",
     "search --resume --study fuzz-1",  # its study can be written, the registry lies on that disk
     "ui",
