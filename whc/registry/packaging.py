@@ -11,7 +11,7 @@ import mlflow
 import pandas as pd
 from mlflow.models import Model, ModelSignature
 from mlflow.models.model import MLMODEL_FILE_NAME
-from mlflow.types.schema import ColSpec, Schema
+from mlflow.types.schema import AnyType, ColSpec, Schema
 
 from whc.demo import serving
 from whc.export import bundle
@@ -81,7 +81,7 @@ def _save(onnx: Path, files: Path, model: Path) -> None:
 def _signature(table: serving.PictureTable) -> ModelSignature:
     inputs = [ColSpec("binary", "image")]
     if table.is_of_sequences:
-        inputs += [ColSpec("string", "video_id"), ColSpec("double", "timestamp")]
+        inputs += [ColSpec("string", "video_id"), ColSpec(AnyType(), "timestamp")]
     kinds = {serving.ROW_COLUMN: "long"} | dict.fromkeys(table.number_columns, "double")
     return ModelSignature(Schema(inputs), Schema([ColSpec(kinds.get(name, "string"), name) for name in table.columns]))
 

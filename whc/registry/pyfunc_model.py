@@ -23,7 +23,9 @@ class BundledModel(mlflow.pyfunc.PythonModel):
     def load_context(self, context: Any) -> None:
         """Load the bundle."""
         folder = Path(context.artifacts["bundle"])
-        self._table = import_module(f"{_runner(folder)}.demo.serving").load(folder)
+        runner = _runner(folder)
+        self._told_error = import_module(f"{runner}.errors").WhcError
+        self._table = import_module(f"{runner}.demo.serving").load(folder)
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """The answers for JPEG or PNG files in the column `image`; see `whc.demo.serving.PictureTable`."""
@@ -42,10 +44,7 @@ class BundledModel(mlflow.pyfunc.PythonModel):
         columns = {} if order is None else {name: list(order[name]) for name in order if name != "image"}
         try:
             table = answer(pictures, columns.get("video_id"), columns.get("timestamp"))
-        except Exception as error:
-            # The bundle's own errors are told in one line, as the caller's mistake.
-            if not any(kind.__name__ == "WhcError" for kind in type(error).__mro__):
-                raise
+        except self._told_error as error:  # one line, and the caller's mistake
             raise mlflow.exceptions.MlflowException.invalid_parameter_value(str(error)) from error
         return pd.DataFrame(table, columns=list(self._table.columns))
 
