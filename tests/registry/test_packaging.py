@@ -21,6 +21,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 
@@ -31,7 +32,7 @@ from mlflow.exceptions import MlflowException
 
 from whc.demo import model as models
 from whc.demo.predict import predict
-from whc.records import LadderTable
+from whc.records import LadderTable, ModelMetadata
 from whc.registry import packaging
 from whc.registry.location import Location
 from whc.registry.models import Registry
@@ -100,6 +101,23 @@ def test_its_input_example_runs_and_its_signature_names_the_columns(
     answers = model.predict(model.input_example)
     assert [column.name for column in model.metadata.signature.outputs] == list(answers)
     assert [column.name for column in model.metadata.signature.inputs] == ["image"]
+
+
+@pytest.mark.parametrize("kind", ["int64", "float64", "str"])
+def test_frames_are_ordered_by_timestamps_of_any_kind(
+    ladder: Ladder, make_metadata: Callable[..., ModelMetadata], pictures: list[bytes], tmp_path: Path, kind: str
+) -> None:
+    table, folder = ladder("m")
+    model = onnx.load(folder / table.variants[0].onnx)
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 6
+    metadata = make_metadata(layout="frame_stack", frames=2, frame_rate=10.0)
+    del model.metadata_props[:]
+    onnx.helper.set_model_props(model, metadata.to_properties())
+    onnx.save(model, tmp_path / "windows.onnx")
+    packaging.write(tmp_path / "windows.onnx", tmp_path / "packed")
+    frames = pd.DataFrame({"image": pictures, "video_id": "clip", "timestamp": range(5)})
+    answers = mlflow.pyfunc.load_model(str(tmp_path / "packed")).predict(frames.astype({"timestamp": kind})[::-1])
+    assert sorted(answers["row"]) == [0, 1, 2, 3]  # the frame of row 4 is the first: its window is not full
 
 
 def test_it_does_not_depend_on_where_it_was_made(
