@@ -82,7 +82,7 @@ def test_the_ladder_is_written_with_its_evidence(study: Path, recipe: str) -> No
     steps: list[str] = []
     table, lines = build_table(study, recipe, [Listener()], steps.append)
     assert lines == [f"{len(table.variants)} taken over"]
-    assert steps[-1] == "registering the variants"
+    assert steps[-1] == "handing the ladder on"
     assert table == records.load(LadderTable, study / "table.json")
     assert all(variant.name.startswith("hand_") for variant in table.variants)
     assert sorted(path.name for path in (study / "ladder").glob("hand_*")) == sorted(

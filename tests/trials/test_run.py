@@ -119,7 +119,8 @@ def test_the_network_timed_has_the_graph_of_the_network_trained(
     model = {**config.model.model_dump(mode="json"), "backbone": "convnext", "head": "avgmax_mlp", "depth": 3}
     convnext = TrialConfig.model_validate({**config.resolved(), "model": model})
     assert run(convnext, bright_corpus, assignment, lambda _: None).state == "finished"
-    assert timed == [operators(assignment.folder / "model.onnx")]
+    # A busy machine has the network timed a second time.
+    assert timed and all(graph == operators(assignment.folder / "model.onnx") for graph in timed)
 
 
 def operators(path: Path) -> Counter[str]:
