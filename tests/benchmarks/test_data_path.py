@@ -226,7 +226,8 @@ def test_data_path_of_boxes(name: str, threads: int) -> None:
     ratio, speed = compare(config, torch.device("cpu"), DETECTOR_ROUNDS[name], steps=5, make=make)
     ms = 1000 * config.training.batch_size / speed
     print(f"\ndata path, detector {name}, {threads} threads: {ratio:.2f} of the step alone, {ms:.1f} ms a step")
-    assert ratio > (0.85 if name == "M" else 0.5)
+    # A trial of a search has one thread. P's step is short, and a second thread finds little to do in a data path.
+    assert ratio > (0.85 if (name, threads) == ("M", 1) else 0.5)
 
 
 @pytest.mark.gpu

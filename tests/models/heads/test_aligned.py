@@ -10,15 +10,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whc.models.boxes import best, iou
+from whc.models.boxes import IouKind, best, iou
 from whc.models.heads import aligned
 
 SIDES = (4, 6)  # of the map of cells
 SURE = 8.0  # a logit of a score near 1
 
 
-def head(classes: int = 1, upscale: int = 1) -> aligned._Aligned:
-    config = aligned.Config.model_validate({"upscale": upscale})
+def head(classes: int = 1, upscale: int = 1, **settings: str) -> aligned._Aligned:
+    config = aligned.Config.model_validate({"upscale": upscale, **settings})
     built = aligned.build(config, 4, SIDES, 0.0, classes)
     assert isinstance(built, aligned._Aligned)
     return built
@@ -89,3 +89,16 @@ def test_scores_begin_low() -> None:
     learner.prepare(np.empty((0, 1, 5), np.float32))
     scores = learner.decode(learner(torch.rand(1, 4, *SIDES)))[..., 0]
     assert scores.max() < 0.1
+
+
+@pytest.mark.parametrize("kind", ["iou", "giou", "ciou"])
+def test_the_loss_of_the_boxes_is_1_minus_their_overlap_of_the_kind_chosen(kind: IouKind) -> None:
+    target = torch.tensor([[[0.25, 0.375, 1 / 6, 0.25, 0]]])  # just the cell in row 1 and column 1
+    raw = torch.full((1, 5, *SIDES), -SURE)
+    raw[0, 1:, 1, 1] = torch.tensor([0.3, 0, softplus_inverse(1.0), softplus_inverse(0.5)])
+    built = head(iou=kind)
+    learnt = built.read(raw)[1][0, 1 * SIDES[1] + 1]
+    quality = float(iou(learnt, target[0, 0, :4]))
+    # Only this cell's box meets the object, so no other learns it; the sum of the overlaps counts as 1 at least.
+    expected = (1 - float(iou(learnt, target[0, 0, :4], kind))) * quality
+    assert float(built.loss_terms(raw, target)["box"]) == pytest.approx(expected, rel=1e-4)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, pixel_shuffle, softplus
 
-from whc.models.boxes import BoxHead, corners, iou, is_box
+from whc.models.boxes import BoxHead, IouKind, corners, iou, is_box
 from whc.plugins import PluginConfig
 
 GIVES = "boxes"
@@ -27,19 +27,24 @@ FIRST_LOGIT = -4.0  # of a score before training: objects are rare
 
 
 class Config(PluginConfig):
-    """`upscale`: rows and columns of cells for each of the feature map's; a small map may so have many cells."""
+    """How many cells there are, and what their boxes learn.
+
+    `upscale`: rows and columns of cells for each of the feature map's; a small map may so have many cells. `iou` is
+    what the loss of the boxes is 1 minus.
+    """
 
     upscale: Literal[1, 2, 4] = 2
+    iou: IouKind = "ciou"
 
 
 class _Aligned(BoxHead):
     nms_iou = 0.5
     LOSS_WEIGHTS: ClassVar[Mapping[str, float]] = {"box": 5.0}
 
-    def __init__(self, channels: int, dropout: float, classes: int, upscale: int) -> None:
+    def __init__(self, channels: int, dropout: float, classes: int, config: Config) -> None:
         super().__init__()
-        self.classes, self.upscale = classes, upscale
-        outputs = (classes + 4) * upscale**2
+        self.classes, self.upscale, self.iou = classes, config.upscale, config.iou
+        outputs = (classes + 4) * config.upscale**2
         self.layers = nn.Sequential(nn.Dropout(dropout), nn.Conv2d(channels, outputs, 1))
 
     def prepare(self, targets: NDArray[np.float32]) -> None:
@@ -54,7 +59,7 @@ class _Aligned(BoxHead):
         return pixel_shuffle(self.layers(features), self.upscale)
 
     def loss_terms(self, raw: Tensor, targets: Tensor) -> dict[str, Tensor]:
-        """`score`: cross-entropy with the aligned overlaps; `box`: 1 - CIoU; both by the sum of the overlaps."""
+        """`score`: cross-entropy with the aligned overlaps; `box`: 1 - IoU; both by the sum of the overlaps."""
         logits, boxes = self._read(raw)
         with torch.no_grad():
             quality, chosen, is_chosen = _assign(logits, boxes, targets, raw.shape[3], raw.shape[2])
@@ -62,7 +67,7 @@ class _Aligned(BoxHead):
         labels = targets[..., 4].gather(1, chosen).clamp(min=0).long()
         wanted = torch.zeros_like(logits).scatter(2, labels[..., None], (quality * is_chosen)[..., None])
         learnt = targets[..., :4].gather(1, chosen[..., None].expand(-1, -1, 4))[is_chosen]
-        overlap = iou(boxes[is_chosen], learnt, "ciou")
+        overlap = iou(boxes[is_chosen], learnt, self.iou)
         return {
             "score": binary_cross_entropy_with_logits(logits, wanted, reduction="sum") / total,
             "box": ((1 - overlap) * quality[is_chosen]).sum() / total,
@@ -119,4 +124,4 @@ def _assign(logits: Tensor, boxes: Tensor, targets: Tensor, width: int, height: 
 def build(config: Config, channels: int, feature_size: tuple[int, int], dropout: float, outputs: int) -> nn.Module:
     """Fits any feature map; `outputs` is the number of classes."""
     del feature_size
-    return _Aligned(channels, dropout, outputs, config.upscale)
+    return _Aligned(channels, dropout, outputs, config)

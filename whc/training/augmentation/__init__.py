@@ -51,7 +51,8 @@ def augment(
     """Change a batch at random.
 
     Args:
-        images: (N, T*3, H, W) float in 0..1, RGB frames stacked as channels; fastest when contiguous.
+        images: (N, T*3, H, W) float in 0..1, RGB frames stacked as channels; fastest when contiguous. Where `larger` is
+            given, they may be overwritten.
         settings: probabilities and strengths of the steps.
         generator: the only source of randomness, on any device; a generator on the CPU never makes a GPU wait.
         objects: (N, K, 4) what may be pasted, as `Task.objects` gives it; only needed for `copy_paste`.
@@ -89,7 +90,8 @@ def _changed(
         return images.clone(memory_format=torch.contiguous_format)
 
     if larger:  # so many pixels are lit after most of them are left out
-        images = images.clone(memory_format=torch.contiguous_format)
+        if settings.copy_paste:  # of the pictures as they were
+            images = images.clone(memory_format=torch.contiguous_format)
         placing.place(images, point_moves, larger)
         images = lit(images)
     else:
