@@ -135,4 +135,4 @@ def test_parts_have_intervals_of_their_own_and_those_without_rows_are_left_out()
     for part in parts_shown.values():
         assert 0.4 <= part.low < part.score < part.high <= 0.8
     low, high = (45 * (1 - parts_shown["all"].high), 45 * (1 - parts_shown["all"].low))
-    assert parts_shown["all"].shown == f"MAE {45 * (1 - whole_evidence.score):.2f} degrees ({low:.1f} to {high:.1f})"
+    assert parts_shown["all"].shown == f"{45 * (1 - whole_evidence.score):.2f} degrees ({low:.1f} to {high:.1f})"

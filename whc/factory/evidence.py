@@ -62,7 +62,7 @@ def part_scores(evidence: Evidence, metric: Metric) -> dict[str, Part]:
         score = float(judgement.score())
         if not np.isnan(score):
             low, high = interval(_drawn_scores(judgement, evidence.groups))
-            shown = f"{metric.shown(score)} ({metric.shown_range(low, high)})"
+            shown = f"{metric.amount(score)} ({metric.shown_range(low, high)})"
             shown_parts[name] = Part(score=score, low=low, high=high, shown=shown)
     return shown_parts
 

@@ -28,9 +28,13 @@ class Metric(Record):
         """That number with its digits; NO_TEST_SPLIT for None, the score without a test split."""
         return NO_TEST_SPLIT if score is None else f"{self.value(score):.{self.digits}f}"
 
+    def amount(self, score: float) -> str:
+        """That number with its unit."""
+        return f"{self.number(score)} {self.unit}".rstrip()
+
     def shown(self, score: float) -> str:
         """Name, number and unit of a score."""
-        return f"{self.name} {self.number(score)} {self.unit}".rstrip()
+        return f"{self.name} {self.amount(score)}"
 
     def shown_gain(self, gain: float) -> str:
         """A difference of scores in the metric's unit, with its name."""

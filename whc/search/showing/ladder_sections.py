@@ -106,11 +106,12 @@ def _variant(row: VariantRow, details: VariantDetails | None, table: LadderTable
         shown = {name: part.shown for name, part in row.parts.items()}
         parts += [Text("Parts of the score on the test split, with 95 % intervals:"), Facts(shown)]
     parts += [
-        Text("Run it:"),
+        Text("Run it, or take it where whc is not installed:"),
         Listing(
             [
                 f"whc demo --model {row.name}",
                 f"whc predict --model {row.name} --source pictures/ --out answers.csv",
+                f"whc export --model {row.name} --bundle {row.name}.zip",
             ]
         ),
         Facts(_origin(row, details, table, folder)),
