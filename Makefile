@@ -34,9 +34,12 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# A worker that dies ends the run: whatever killed it would kill the next one.
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --max-worker-restart 0
+
 test: setup
-	$(BIN)/pytest -m "not slow and not bench"
-	$(BIN)/pytest -m slow
+	$(PYTEST) --dist loadfile -m "not slow and not bench"
+	$(PYTEST) --dist loadgroup -m slow
 
 quickstart: setup
 	$(WHC) data synth --out runs/synth

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("chain")]  # which share a fixture
 
 
 def whc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

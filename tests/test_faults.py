@@ -116,11 +116,11 @@ def optuna_states(study: Path) -> list[str]:
 def test_kill_9_at_any_moment(folder: Path) -> None:
     study, rng = folder / "runs" / "killed", random.Random(0)
     before: dict[Path, int] = {}
-    for attempt in range(5):
-        arguments = [*NEW, "--study", "killed", "--trials", str(TRIALS)] if attempt == 0 else ["search", "--resume"]
+    for earliest in (8, 0, 4):
+        arguments = ["search", "--resume"] if study.exists() else [*NEW, "--study", "killed", "--trials", str(TRIALS)]
         with Search(folder, *arguments) as search:
             search.until((study / "optuna.journal").exists)
-            seconds = rng.uniform(0, 12)
+            seconds = earliest + rng.uniform(0, 4)
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline and search.process.poll() is None:
                 time.sleep(0.01)
@@ -176,14 +176,13 @@ def test_ctrl_c_twice(folder: Path) -> None:
     assert "RUNNING" not in optuna_states(study)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_the_whole_group_is_ended(folder: Path, number: signal.Signals) -> None:
-    """As `timeout` and a terminal that closes do: Ray's servers must be there until the search has ended."""
+def test_the_whole_group_is_ended(folder: Path) -> None:
+    """As `timeout` does: Ray, which handles this signal too, must be there until the search has ended."""
     study = folder / "runs" / "ended"
     with Search(folder, *NEW, "--study", "ended", "--trials", "99", group=True) as search:
         search.until(lambda: list((study / "trials").glob("*/*.json")))
-        os.killpg(search.process.pid, number)
-        assert search.end() == 128 + number, search.told
+        os.killpg(search.process.pid, signal.SIGTERM)
+        assert search.end() == 128 + signal.SIGTERM, search.told
         assert "Traceback" not in search.told
         assert "what had ended is kept" in search.told
         assert "interrupted" in search.told
@@ -207,7 +206,7 @@ def searched(data: Path, write_space: Callable[..., None], tmp_path_factory: pyt
 
 
 BUILD = ["factory", "build-table", "--study", "built", "--no-register"]
-ENDS = [signal.SIGKILL] * 10 + [signal.SIGTERM, signal.SIGHUP]
+ENDS = [signal.SIGKILL] * 5 + [signal.SIGTERM, signal.SIGHUP]
 
 
 def test_build_table_is_ended_at_any_moment(searched: Path) -> None:
@@ -220,7 +219,7 @@ def test_build_table_is_ended_at_any_moment(searched: Path) -> None:
         if rng.random() < 0.5:
             shutil.rmtree(study / "refit", ignore_errors=True)
         with Search(searched, *BUILD, group=True) as build:
-            seconds = whole_s * (place % 10 + rng.random()) / 10
+            seconds = whole_s * (place % 5 + rng.random()) / 5
             deadline = time.monotonic() + seconds
             while time.monotonic() < deadline and build.process.poll() is None:
                 time.sleep(0.01)

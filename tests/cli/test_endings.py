@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,44 @@ from whc.cli._endings import as_ctrl_c
 from whc.records import StudyRecord
 
 LIMIT_BYTES = 4096  # room for a configuration, and for nothing that a command makes
+
+
+INTERRUPTED = """
+import os, signal, sys, time
+import whc.cli
+from whc.data import parquet
+number = int(sys.argv.pop())
+
+def interrupted(path):
+    try:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("finished", end=" ")
+        raise
+
+parquet.column_names = interrupted
+watched = signal.SIGTERM, signal.SIGHUP
+before = [signal.getsignal(each) for each in watched]
+sys.argv = ["whc", "data", "info", "x.parquet"]
+try:
+    whc.cli.main()
+finally:
+    print([signal.getsignal(each) for each in watched] == before)
+"""
+HANG_UP_IGNORED = """
+import os, signal
+from whc.cli._endings import as_ctrl_c
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+with as_ctrl_c() as ending:
+    os.kill(os.getpid(), signal.SIGHUP)
+print(ending.exit_code, signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
+"""
+
+
+def child(program: str, folder: Path, *arguments: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
 
 @contextmanager
@@ -102,35 +139,14 @@ def test_an_error_of_ours_keeps_its_traceback(home: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_every_signal_ends_a_command_as_ctrl_c_does(
-    number: signal.Signals, whc_command: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    finished = []
-
-    def interrupted(path: Path) -> None:
-        try:
-            os.kill(os.getpid(), number)
-            time.sleep(5)
-        except KeyboardInterrupt:
-            finished.append(path)
-            raise
-
-    before = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)]
-    monkeypatch.setattr("whc.data.parquet.column_names", interrupted)
-    ended = whc_command("data", "info", "x.parquet")
-    assert (ended.code, ended.out, ended.err.strip()) == (128 + number, "", "interrupted")
-    assert finished == [Path("x.parquet")]
-    assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGHUP)] == before
+def test_every_signal_ends_a_command_as_ctrl_c_does(number: signal.Signals, home: Path) -> None:
+    """In a process of its own, as is every signal that would end the tests if it were not handled."""
+    ended = child(INTERRUPTED, home, number)
+    assert (ended.returncode, ended.stdout, ended.stderr.strip()) == (128 + number, "finished True\n", "interrupted")
 
 
-def test_a_hang_up_that_is_ignored_stays_so(whc_command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-    try:
-        with as_ctrl_c() as ending:
-            os.kill(os.getpid(), signal.SIGHUP)
-        assert ending.exit_code == 130
-    finally:
-        signal.signal(signal.SIGHUP, before)
+def test_a_hang_up_that_is_ignored_stays_so(home: Path) -> None:
+    assert child(HANG_UP_IGNORED, home).stdout == "130 True\n"
 
 
 def test_a_fork_dies_of_the_signal(home: Path) -> None:

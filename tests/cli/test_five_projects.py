@@ -166,30 +166,38 @@ space:
 """
 
 
+PREDICT = ("predict", "--source", "dataset.parquet", "--split", "validation", "--out", "val.csv", "--model")
+
+
+def sequence(project: str) -> str:
+    return "{frame_stack: {frames: 4}}" if project in TAKE_WINDOWS else "none"
+
+
 @pytest.mark.slow
-def test_train_predict_search_and_build_table(
-    project: str, home: Path, whc_command: Callable[..., Any], result: Callable[..., Any]
-) -> None:
+def test_train_and_predict(project: str, whc_command: Callable[..., Any], result: Callable[..., Any]) -> None:
     _, labels, rule = PROJECTS[project]
     takes_windows = project in TAKE_WINDOWS
-    sequence = "{frame_stack: {frames: 4}}" if takes_windows else "none"
-    settings = {"model.sequence": sequence, "model.width": "4", "model.image_size": "16", "training.epochs": "2"}
+    settings = {"model.sequence": sequence(project), "model.width": "4", "model.image_size": "16"}
     assigned = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    trained = whc_command("train", "--data", "dataset.parquet", "--out", "run", *assigned)
+    trained = whc_command("train", "--data", "dataset.parquet", "--out", "run", "--set", "training.epochs=1", *assigned)
     assert trained.code == 0, trained.err
     assert (rule in trained.err) == takes_windows
-    predict = ("predict", "--source", "dataset.parquet", "--split", "validation", "--out", "val.csv", "--model")
-    predicted = result(*predict, "run/checkpoint.pt")
+    predicted = result(*PREDICT, "run/checkpoint.pt")
     assert list(predicted["scores"]) == ["val"]
     assert list(predicted["called"]) == list(labels)
     assert predicted["notes"][:1] == ([rule] if takes_windows else [])
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize("project", ["sc", "puc"], indirect=True)
+def test_search_and_build_table(project: str, home: Path, result: Callable[..., Any]) -> None:
+    """Windows whose pictures lie beside the file, and stills of three classes."""
     timing = "{min_rounds: 10, max_rounds: 30}"
     (home / "recipe.yaml").write_text(
         f"prefix: {project}\nmin_gain: 0\nmin_over_floor: 0\nrefit: {{seeds: 0}}\ntiming: {timing}\n"
     )
-    (home / "space.yaml").write_text(SPACE.format(name=project, sequence=sequence))
+    (home / "space.yaml").write_text(SPACE.format(name=project, sequence=sequence(project)))
     assert result("search", "--space", "space.yaml", "--data", "dataset.parquet")["complete"]
     (best, *_) = reversed(result("factory", "build-table")["variants"])
-    again = result(*predict, best["name"])
-    assert again["scores"]["val"] == pytest.approx(best["val_score"], abs=0.01)
+    predicted = result(*PREDICT, best["name"])
+    assert predicted["scores"]["val"] == pytest.approx(best["val_score"], abs=0.01)

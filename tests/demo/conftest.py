@@ -11,6 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper
 
@@ -206,3 +208,26 @@ def real_videos() -> Path:
     if not shared.is_dir():
         pytest.skip(f"no real videos at {shared}; set WHC_SHARED")
     return shared
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """Where a table is to be written."""
+    return tmp_path / "out.csv"
+
+
+@pytest.fixture
+def parquet(tmp_path: Path, grey: Callable[..., Image]) -> Callable[..., Path]:
+    """Writes pictures of these shades, with further columns."""
+
+    def encoded(picture: Image) -> bytes:
+        return bytes(cv2.imencode(".png", picture[..., ::-1])[1].tobytes())
+
+    def write(shades: list[int], frame_rate: float | None = None, **columns: Any) -> Path:
+        content = {"image_bytes": [encoded(grey(shade, 20, 20)) for shade in shades], **columns}
+        metadata = {"whc.frame_rate": str(frame_rate)} if frame_rate else None
+        path = tmp_path / "crops.parquet"
+        pq.write_table(pa.table(content).replace_schema_metadata(metadata), path)
+        return path
+
+    return write

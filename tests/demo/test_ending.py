@@ -1,38 +1,53 @@
-"""Signals that end a run early."""
+"""Signals that end a run early: real ones, in a process of its own."""
 
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from whc.demo.ending import ends_on_signal
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+TWICE = """
+import signal, sys
+from whc.demo.ending import ends_on_signal
+number, watched = int(sys.argv[1]), (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+before = [signal.getsignal(each) for each in watched]
+with ends_on_signal() as ending:
+    first = ending.signal
+    signal.raise_signal(number)
+    second = ending.signal
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        print(first, int(second), int(ending.signal), end=" ")
+print([signal.getsignal(each) for each in watched] == before)
+"""
+IGNORED = """
+import signal
+from whc.demo.ending import ends_on_signal
+signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+with ends_on_signal() as ending:
+    signal.raise_signal(signal.SIGHUP)
+print(ending.signal, signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)
+"""
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+def printed(program: str, *arguments: str) -> str:
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_is_noted_and_the_second_ends_at_once(number: signal.Signals) -> None:
-    before = [signal.getsignal(each) for each in SIGNALS]
-    with ends_on_signal() as ending:
-        assert ending.signal == 0
-        signal.raise_signal(number)
-        assert ending.signal == number
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-        assert ending.signal == number
-    assert [signal.getsignal(each) for each in SIGNALS] == before
+    assert printed(TWICE, str(int(number))) == f"0 {number:d} {number:d} True\n"
 
 
 def test_what_nohup_ignores_stays_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        with ends_on_signal() as ending:
-            signal.raise_signal(signal.SIGHUP)
-            assert ending.signal == 0
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    assert printed(IGNORED) == "0 True\n"
 
 
 def test_a_thread_hears_no_signals() -> None:

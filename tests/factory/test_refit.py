@@ -17,7 +17,7 @@ from whc.records import StudyRecord, TrialRecord
 from whc.records.results import front_trials
 from whc.tasks.classification import Classification
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("refit")]  # which share a fixture
 
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
 

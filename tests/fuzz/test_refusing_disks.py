@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("disks")]  # which share a fixture
 
 SMALL = "--set training.epochs=1 --set model.image_size=16 --set model.width=4 --set model.depth=1"
 COMMANDS = (

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -28,7 +27,7 @@ from whc.tasks.detection.judging import (
     judge,
     parts,
 )
-from whc.tasks.detection.matching import EVERY_AREA, Area, disagreement, match
+from whc.tasks.detection.matching import EVERY_AREA, Area, match
 from whc.tasks.detection.original import original_map
 
 SIDE = 1000.0  # pixels of a picture, for pycocotools
@@ -403,79 +402,3 @@ def test_the_floor_is_above_the_median_box() -> None:
     median = np.median(targets[targets[..., 4] >= 0][:, :4], axis=0)
     constant = np.broadcast_to(np.array([1, 0, *median], np.float32), (len(targets), 1, 6))
     assert score(constant, targets) < floor(targets, 1) < 0.5
-
-
-# Two runtimes.
-
-
-def test_runtimes_agree_if_rows_come_in_another_order() -> None:
-    outputs, _ = scenes(1, 3)
-    mixed = outputs[:, np.random.default_rng(0).permutation(outputs.shape[1])]
-    largest, changed = disagreement(outputs, mixed, 1e-3)
-    assert largest == 0
-    assert changed.shape == (len(outputs),)
-    assert not changed.any()
-
-
-def moved(outputs: np.ndarray, row: int, column: int, by: float) -> np.ndarray:
-    other = outputs.copy()
-    other[0, row, column] += by
-    return other
-
-
-PAIR = outputs_of([[[0.9, 0, 0.5, 0.5, 0.4, 0.4], [0.06, 1, 0.2, 0.2, 0.2, 0.2]], [[0.8, 1, 0.5, 0.5, 0.4, 0.4]]], 3)
-
-
-@pytest.mark.parametrize(
-    ("row", "column", "by", "is_changed"),
-    [(0, 0, 0.01, False), (0, 0, -0.03, True), (0, 1, 1, True), (0, 2, 0.005, False), (1, 3, 0.1, True)],
-)
-def test_a_difference_is_seen(row: int, column: int, by: float, is_changed: bool) -> None:
-    for ours, theirs in pairwise((PAIR, moved(PAIR, row, column, by), PAIR)):
-        largest, changed = disagreement(ours, theirs, 1e-3)
-        assert changed.tolist() == [is_changed, False]
-        if column in (0, 2):
-            assert largest == pytest.approx(abs(by), abs=1e-6)
-
-
-def test_a_missing_box_changes_the_answer_and_a_faint_one_does_not() -> None:
-    missing = PAIR.copy()
-    missing[0, 1] = [0, -1, 0, 0, 0, 0]
-    assert disagreement(PAIR, missing, 1e-3)[1].tolist() == [True, False]
-    assert disagreement(missing, PAIR, 1e-3)[1].tolist() == [True, False]
-    faint = moved(PAIR, 1, 0, -0.02)
-    missing[0, 1, 0] = 0
-    largest, changed = disagreement(faint, missing, 1e-3)
-    assert largest == 0
-    assert not changed.any()
-    largest, changed = disagreement(PAIR, moved(PAIR, 0, 2, 0.3), 1e-3)
-    assert largest == 0  # the second box has a partner still
-    assert changed.tolist() == [True, False]
-    largest, _ = disagreement(PAIR, np.where(PAIR[..., :1] > 0.5, 0, PAIR), 1e-3)
-    assert largest == pytest.approx(0.8)  # where none has a partner, the score of the best
-
-
-def test_the_last_row_may_be_another_box() -> None:
-    first, second = [0.5, 0, 0.2, 0.2, 0.2, 0.2], [0.5004, 0, 0.8, 0.8, 0.2, 0.2]
-    best = [0.9, 0, 0.5, 0.5, 0.4, 0.4]
-    ours, theirs = outputs_of([[best, first]]), outputs_of([[best, second]])
-    assert disagreement(ours, theirs, 1e-3)[0] == 0
-    assert not disagreement(ours, theirs, 1e-3)[1].any()
-    assert disagreement(ours, theirs, 1e-4)[1].all()
-
-
-def test_boxes_without_a_size_agree_with_themselves() -> None:
-    flat = PAIR.copy()
-    flat[0, 0, 4:], flat[0, 1, 4:] = [-0.2, 0.3], 0.001
-    assert not disagreement(flat, flat, 1e-3)[1].any()
-    largest, changed = disagreement(flat, moved(flat, 1, 2, 5e-4), 1e-3)
-    assert largest == pytest.approx(5e-4, abs=1e-6)
-    assert not changed.any()
-
-
-def test_what_is_not_a_number_is_infinitely_far() -> None:
-    broken = moved(PAIR, 0, 3, np.nan)
-    for ours, theirs in ((PAIR, broken), (broken, PAIR), (broken, broken)):
-        largest, changed = disagreement(ours, theirs, 1e-3)
-        assert largest == np.inf
-        assert changed.tolist() == [True, False]
