@@ -10,7 +10,7 @@ help:
 	@echo "make quickstart   set up, render data, search, build the ladder (minutes)"
 	@echo "make test         set up, run the tests"
 	@echo "make lint         ruff, mypy, import-linter"
-	@echo "make fuzz         2,000 damaged, forged and odd inputs (make test: 300)"
+	@echo "make fuzz         2,000 damaged, forged and odd inputs (make test: 150)"
 	@echo "make bench        speed and accuracy figures, as ratios"
 	@echo "make pictures     README's pictures and ladders anew (three quarters of an hour; SIZE=--small: minutes)"
 	@echo "make ui           the model registry in a browser, on this machine only"

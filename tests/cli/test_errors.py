@@ -374,11 +374,8 @@ def test_bad_input(case: str, inputs: Path, whc_command: Callable[..., Any], mon
     assert not (inputs / "x.onnx").exists()
 
 
-@pytest.mark.parametrize("case", ["set without =", "data is torn", "demo of a foreign model"])
-def test_bad_input_in_a_process_of_its_own(
-    case: str, inputs: Path, home: Path, whc_process: Callable[..., Any]
-) -> None:
-    command, code, told = CASES[case]
+def test_bad_input_in_a_process_of_its_own(inputs: Path, home: Path, whc_process: Callable[..., Any]) -> None:
+    command, code, told = CASES["data is torn"]
     for path in inputs.iterdir():
         (home / path.name).symlink_to(path)
     check(whc_process(*command.split()), code, told)
@@ -394,12 +391,3 @@ def test_a_bug_keeps_its_traceback(home: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(sys, "argv", ["whc", "data", "info", "x.parquet"])
     with pytest.raises(RuntimeError, match=re.escape("a bug at x.parquet")):
         whc.cli.main()
-
-
-def test_ctrl_c_ends_quietly(whc_command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(path: Path) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("whc.data.parquet.column_names", interrupted)
-    ended = whc_command("data", "info", "x.parquet")
-    assert (ended.code, ended.out, ended.err.strip()) == (130, "", "interrupted")

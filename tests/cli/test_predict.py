@@ -93,11 +93,10 @@ def test_an_exported_file_needs_no_torch(models: Path, whc_process: Command) -> 
     assert "torch was imported" in whc_process(*arguments, "model.pt").err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_keeps_the_rows_so_far(models: Path, number: signal.Signals, code: int) -> None:
-    """Of a video that would take minutes, in a process of its own."""
+def test_a_signal_keeps_the_rows_so_far(models: Path) -> None:
+    """Of a long video, in a process of its own."""
     writer = cv2.VideoWriter("long.avi", cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MJPG"), 30, (640, 480))
-    for _ in range(3000):
+    for _ in range(1500):
         writer.write(np.zeros((480, 640, 3), np.uint8))
     writer.release()
     command = [sys.executable, "-c", "from whc.cli import main; main()", "predict", "--model", "model.onnx"]
@@ -108,10 +107,10 @@ def test_a_signal_keeps_the_rows_so_far(models: Path, number: signal.Signals, co
             assert time.monotonic() < deadline
             assert process.poll() is None, process.communicate()
             time.sleep(0.02)
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         told, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (code, "")
-    assert re.search(r"x\.csv: \d+ rows in .*; interrupted after \d+ of 3000 pictures\n", told)
+    assert (process.returncode, errors) == (128 + signal.SIGTERM, "")
+    assert re.search(r"x\.csv: \d+ rows in .*; interrupted after \d+ of 1500 pictures\n", told)
     with (models / "x.csv").open(encoding="utf-8", newline="") as file:
         frames = [int(row["frame"]) for row in csv.DictReader(file)]
     assert frames == list(range(len(frames)))

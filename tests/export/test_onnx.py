@@ -73,11 +73,6 @@ def test_metadata_and_nothing_of_the_machine_that_exported(
     assert model.opset_import[0].version == 18
 
 
-def test_weights_lie_inside_the_file(tmp_path: Path, export: Export) -> None:
-    export(tmp_path / "model.onnx")
-    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
-
-
 def raising(error: Exception) -> Callable[..., object]:
     def simplify(*args: object, **kwargs: object) -> object:
         raise error
@@ -127,12 +122,13 @@ def test_a_graph_that_cannot_be_simplified_is_kept_plain(
         assert text not in path.read_bytes()
 
 
-def test_simplifying_warns_of_nothing_when_it_works(
-    tmp_path: Path, export: Export, caplog: pytest.LogCaptureFixture
+def test_nothing_is_told_when_all_goes_well(
+    tmp_path: Path, export: Export, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.WARNING, "whc"):
         export(tmp_path / "model.onnx")
     assert not [record for record in caplog.records if record.name.startswith("whc")]
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_failed_export_leaves_the_older_file(tmp_path: Path, export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,18 +150,13 @@ def test_a_file_that_cannot_be_put_in_place_leaves_nothing_behind(tmp_path: Path
     assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
 
 
-def test_nothing_is_printed(tmp_path: Path, export: Export, capfd: pytest.CaptureFixture[str]) -> None:
-    export(tmp_path / "model.onnx")
-    assert capfd.readouterr() == ("", "")
-
-
 @pytest.mark.parametrize("opset", [11, 17, 26, "new"])
 def test_opsets_that_are_refused_name_their_key(opset: object) -> None:
     with pytest.raises(UsageError, match=r"^f\.yaml: export\.onnx\.opset: must be .*, got .*; change the value$"):
         validate(Job, {"export": {"onnx": {"opset": opset}}}, "f.yaml")
 
 
-@pytest.mark.parametrize("opset", range(18, 26))
+@pytest.mark.parametrize("opset", [18, 21, 25])
 def test_the_opset_asked_for_is_the_one_written(tmp_path: Path, export: Export, opset: int) -> None:
     path = tmp_path / "model.onnx"
     network = export(path, exporter.Config(opset=opset))

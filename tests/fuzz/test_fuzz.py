@@ -1,7 +1,7 @@
 # ruff: noqa: E501 (tables of commands, a command a line)
 """Damaged, forged and odd input through the public commands: each ends in its own time, with a line and no traceback.
 
-`WHC_FUZZ_INPUTS` says how many inputs (300), `WHC_FUZZ_SEED` which ones. A failure names the input's number, which alone
+`WHC_FUZZ_INPUTS` says how many inputs (150), `WHC_FUZZ_SEED` which ones. A failure names the input's number, which alone
 decides what it is: `WHC_FUZZ_ONLY=17` tries that one again, and its files stay in pytest's folder.
 """
 
@@ -32,7 +32,7 @@ import yaml
 
 import whc.cli
 
-INPUTS = int(os.environ.get("WHC_FUZZ_INPUTS", "300"))
+INPUTS = int(os.environ.get("WHC_FUZZ_INPUTS", "150"))
 SEED = int(os.environ.get("WHC_FUZZ_SEED", "0"))
 LIMIT_S = 30  # for a command with its imports on a busy machine; whoever waits for a file gives up after 5
 LIMIT_BYTES = 1 << 30

@@ -59,9 +59,8 @@ FOREIGN = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_ui_answers_here_and_ends_when_told(
-    location: Location, tmp_path: Path, ladder: Callable[..., tuple[LadderTable, Path]], stop: signal.Signals
+    location: Location, tmp_path: Path, ladder: Callable[..., tuple[LadderTable, Path]]
 ) -> None:
     Registry(location).ladder_built(*ladder("m"))
     moved = location.database.parent.rename(tmp_path / "50%41?")
@@ -78,7 +77,7 @@ def test_the_ui_answers_here_and_ends_when_told(
             with urlopen(file) as model:
                 assert model.read() == (moved / "hands" / "ladder" / "m.onnx").read_bytes()
         finally:
-            server.send_signal(stop)
+            server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", port)) != 0
