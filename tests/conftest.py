@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before PyTorch loads: tiny networks gain nothing from threads, and spinning threads of several processes lose minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,6 +22,10 @@ from whc.records import Latency, ModelMetadata, StudyRecord, TrialRecord
 
 if TYPE_CHECKING:
     from torch import nn
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 SPACE = """
 name: chain

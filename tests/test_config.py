@@ -133,7 +133,7 @@ PLAIN = st.none() | st.booleans() | NUMBERS | TEXTS
 INNER = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(TEXTS, INNER, max_size=4))
 @example({"data_fingerprint": "1234567890123e45", "1e3": "2026-01-31"})
 def test_what_is_dumped_is_read_back(tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any]) -> None:

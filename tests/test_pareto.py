@@ -110,7 +110,7 @@ def test_hypervolume_by_hand() -> None:
     assert hypervolume([Point(0.5, 1.0), Point(0.9, math.e**2)], reference) == 0
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(POINTS | SMOOTH | FRONTS, st.integers(1, 7), REFERENCES)
 def test_best_subset_is_best(points: list[Point], size: int, reference: Point) -> None:
     order = front(points)

@@ -22,7 +22,7 @@ def by_pillow(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(Pillow.fromarray(picture).resize((width, height), Pillow.Resampling.BILINEAR))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(SIDES, SIDES, SIDES, SIDES, st.integers(0, 99), st.booleans())
 def test_as_pillow(height: int, width: int, new_height: int, new_width: int, seed: int, is_hard: bool) -> None:
     picture = noise(height, width, seed, is_hard)

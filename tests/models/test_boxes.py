@@ -85,7 +85,7 @@ def test_the_last_of_equal_rows() -> None:
 
 
 @given(seed=st.integers(0, 10**6), nms_iou=st.floats(0.1, 0.9), max_boxes=st.integers(1, 50))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_best_are_those_of_plain_suppression(seed: int, nms_iou: float, max_boxes: int) -> None:
     candidates = random_candidates(seed)
     torch.testing.assert_close(best(candidates, max_boxes, nms_iou), greedy(candidates, max_boxes, nms_iou))

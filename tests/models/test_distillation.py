@@ -51,7 +51,7 @@ def gradient(raw: Tensor, teacher: Tensor, nms_iou: float | None = None) -> Tens
     return raw.grad[0]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 6))
 def test_it_is_0_for_what_the_teacher_gives_and_above_for_all_else(seed: int, classes: int, count: int) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -142,7 +142,7 @@ def test_a_teacher_of_another_head_and_size_teaches() -> None:
     assert boxes_apart(learner, raw, answer).item() < before / 10
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.floats(0.1, 10))
 def test_features_differ_by_direction_alone(seed: int, factor: float) -> None:
     generator = torch.Generator().manual_seed(seed)

@@ -65,7 +65,7 @@ def test_tokens_are_means_row_by_row() -> None:
             torch.testing.assert_close(seen[0][:, 3 * row + column], means[:, :, row, column])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(1, 40), st.integers(1, 3), st.integers(0, 99))
 def test_the_encoder_is_pytorch_s(channels: int, layers: int, seed: int) -> None:
     """The same weights under the same names, the same output."""

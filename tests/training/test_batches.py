@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
@@ -90,7 +90,6 @@ def test_batches_are_the_demo_s_input_to_the_last_bit(layout: str, change: Calla
     np.testing.assert_array_equal(batch.numpy(), to_input(CORPUS.images[SIZE][index], layout))
 
 
-@settings(deadline=None)
 @given(st.sampled_from(sorted(FRAMES)), st.lists(st.integers(0, 23), min_size=1, max_size=9))
 def test_any_rows_in_any_order(layout: str, rows: list[int]) -> None:
     index = np.array(rows, np.int64)[:, None] + np.zeros(FRAMES[layout], np.int64)

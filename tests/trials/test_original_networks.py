@@ -357,7 +357,7 @@ def files(draw: Any) -> tuple[Config, tuple[int, int], bool]:
     return config, size, sequence is None and draw(st.booleans())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(given_file=files(), seed=st.integers(0, 999))
 def test_logits_are_the_originals(
     tmp_path_factory: pytest.TempPathFactory, given_file: tuple[Config, tuple[int, int], bool], seed: int

@@ -136,7 +136,7 @@ architectures = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(drawn=architectures, size=st.sampled_from([(32, 48), (48, 30), (16, 24)]))
 def test_every_combination_is_read_with_every_weight_in_its_place(
     tmp_path_factory: pytest.TempPathFactory, drawn: dict[str, Any], size: tuple[int, int]

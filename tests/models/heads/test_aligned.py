@@ -28,7 +28,6 @@ def softplus_inverse(value: float) -> float:
     return value + math.log(-math.expm1(-value))
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 3),
     st.integers(0, 5),
@@ -48,7 +47,7 @@ def test_a_perfect_map_is_decoded_to_its_box(row: int, column: int, x: float, y:
     torch.testing.assert_close(found[2:], expected, atol=1e-5, rtol=1e-5)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(0, 1000))
 def test_learning_finds_the_boxes_and_leaves_empty_pictures_empty(seed: int) -> None:
     """Raw numbers alone are learnt: two boxes, of which one is smaller than a cell, and a picture without any."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -35,7 +35,6 @@ def cheapest_first(cost: Tensor) -> list[int]:
 
 
 @given(seed=st.integers(0, 10**6), queries=st.integers(1, 6), count=st.integers(1, 6), missing=st.integers(0, 3))
-@settings(deadline=None)
 def test_the_cheapest_pair_comes_first(seed: int, queries: int, count: int, missing: int) -> None:
     cost = costs(seed, queries, count)
     cost[1, :, max(0, count - missing) :] = torch.inf
@@ -44,7 +43,6 @@ def test_the_cheapest_pair_comes_first(seed: int, queries: int, count: int, miss
 
 
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 4))
-@settings(deadline=None)
 def test_together_no_other_pairs_are_cheaper(seed: int, count: int) -> None:
     cost = costs(seed, 5, 4)
     present = torch.arange(4) < torch.tensor([[4], [count]])

@@ -280,7 +280,7 @@ def test_the_same_seed_chooses_the_same(tree: space.Section) -> None:
     )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(f1=st.floats(0.5, 0.95), ms=st.floats(0.01, 0.19))
 def test_a_gain_that_is_certain_is_the_hypervolume_that_is_added(f1: float, ms: float) -> None:
     tree = space.compile_space(RAW, "space.yaml")

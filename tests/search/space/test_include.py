@@ -175,7 +175,7 @@ contents = st.dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(contents, contents)
 def test_the_order_of_laying_over(tmp_path_factory: pytest.TempPathFactory, base: Any, own: Any) -> None:
     """What a file writes stands, what it does not write is the base's, and a file over itself is itself."""

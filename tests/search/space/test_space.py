@@ -284,7 +284,7 @@ def lies_within(value: Any, written: Any) -> bool:
     return value.keys() <= written.keys() and all(lies_within(part, written[key]) for key, part in value.items())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(written=spaces, seed=st.integers(0, 2**16))
 def test_every_draw_lies_within_the_space(written: dict[str, Any], seed: int) -> None:
     tree = space.compile_space(written, "s.yaml")

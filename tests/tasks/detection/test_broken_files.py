@@ -18,7 +18,7 @@ from whc.tasks.detection import rows
 Look = Callable[..., SourceScan]
 Put = Callable[..., Path]
 
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def read_or_refused(look: Look, folder: Path, **settings: Any) -> None:

@@ -152,7 +152,7 @@ def inside(draw: Any) -> tuple[int, float, float, float, float]:
     return draw(st.integers(0, 2)), cx, cy, abs(right - left) or 1e-4, abs(bottom - top) or 1e-4
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(inside(), max_size=5, unique_by=lambda box: box[1:]), min_size=6, max_size=6).filter(any))
 def test_boxes_come_back_as_they_were_written(
     put: Put, built: Any, task: Any, tmp_path: Path, lists: list[list[Sequence[float]]]

@@ -219,7 +219,6 @@ def score(outputs: np.ndarray, targets: np.ndarray) -> float:
     return float(judge(outputs, targets, 2).score())
 
 
-@settings(deadline=None)
 @given(SCENES)
 def test_scores_lie_within_zero_and_one(scene: Arrays) -> None:
     outputs, targets = scene
@@ -228,7 +227,6 @@ def test_scores_lie_within_zero_and_one(scene: Arrays) -> None:
     assert np.isnan(figures[0]) == (targets[..., 4] < 0).all()
 
 
-@settings(deadline=None)
 @given(SCENES)
 def test_what_is_true_scores_one(scene: Arrays) -> None:
     _, targets = scene
@@ -239,7 +237,6 @@ def test_what_is_true_scores_one(scene: Arrays) -> None:
     assert false_alarms(outputs, targets, 0.5)[0] == 0
 
 
-@settings(deadline=None)
 @given(SCENES, GRID, st.sampled_from([-1.0, 0.0, 1.0]))
 def test_a_wrong_box_never_helps_and_the_last_one_never_matters(scene: Arrays, value: float, class_id: float) -> None:
     outputs, targets = scene
@@ -254,7 +251,6 @@ def test_a_wrong_box_never_helps_and_the_last_one_never_matters(scene: Arrays, v
         assert wrong_score > 1 / 16 or after == before
 
 
-@settings(deadline=None)
 @given(SCENES, GRID, CLASS_IDS)
 def test_a_last_box_never_costs_anything(scene: Arrays, place: float, class_id: int) -> None:
     outputs, targets = scene
@@ -263,7 +259,6 @@ def test_a_last_box_never_costs_anything(scene: Arrays, place: float, class_id: 
     assert np.isnan(score(outputs, targets)) or score(more, targets) >= score(outputs, targets)
 
 
-@settings(deadline=None)
 @given(SCENES, st.randoms(use_true_random=False))
 def test_the_order_of_pictures_does_not_matter(scene: Arrays, random: Any) -> None:
     outputs, targets = scene
@@ -272,7 +267,6 @@ def test_the_order_of_pictures_does_not_matter(scene: Arrays, random: Any) -> No
     np.testing.assert_allclose(score(outputs[order], targets[order]), score(outputs, targets), atol=1e-12)
 
 
-@settings(deadline=None)
 @given(SCENES, st.lists(st.integers(0, 3), min_size=5, max_size=5))
 def test_weights_are_pictures_taken_again(scene: Arrays, times: list[int]) -> None:
     outputs, targets = scene
@@ -339,7 +333,6 @@ assert not {{"torch", "scipy", "matplotlib", "pandas"}} & sys.modules.keys()
 # At a threshold.
 
 
-@settings(deadline=None)
 @given(SCENES)
 def test_no_threshold_has_a_better_f1(scene: Arrays) -> None:
     outputs, targets = scene
@@ -376,7 +369,7 @@ def test_details_are_json() -> None:
 # The best constant answer.
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(SCENES)
 def test_the_best_constant_answer_is_found_again(scene: Arrays) -> None:
     _, targets = scene

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -37,7 +37,6 @@ def drawn(box: tuple[float, float, float, float]) -> torch.Tensor:
     return picture
 
 
-@settings(deadline=None)
 @given(
     st.booleans(),
     st.floats(-0.15, 0.15),

@@ -54,7 +54,7 @@ def moved(images: Tensor, angle: float = 0, growth: float = 0, right: float = 0,
 # Of everything
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(1, 5),
     st.integers(1, 3),
@@ -80,7 +80,6 @@ def test_nothing_happens_with_probability_zero(seed: int) -> None:
     assert torch.equal(augmented(images, OFF, seeded(seed)), images)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(8, 20), st.integers(8, 20), st.integers(0, 1000))
 def test_nothing_happens_where_nothing_may_change(frames: int, height: int, width: int, seed: int) -> None:
     nothing = Augmentation(flip=0, affine=1, photometric=1, clahe=0, **STILL, **DULL)
@@ -250,7 +249,6 @@ def test_growth_repeats_pixels_between_their_neighbours(factor: int) -> None:
     torch.testing.assert_close(moved(images, growth=factor - 1), larger, rtol=0, atol=1e-5)
 
 
-@settings(deadline=None)
 @given(
     st.tuples(st.integers(8, 24), st.integers(8, 24)),
     st.booleans(),

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
@@ -50,7 +50,6 @@ def chroma(images: Tensor) -> NDArray[np.complex128]:
 fraction = st.floats(-0.3, 0.3)
 
 
-@settings(deadline=None)
 @given(fraction, fraction, fraction, st.floats(-math.pi, math.pi), st.integers(1, 3))
 def test_light_is_the_formula(brightness: float, contrast: float, saturation: float, hue: float, frames: int) -> None:
     """Step by step, in YIQ, in double precision."""
@@ -65,7 +64,6 @@ def test_light_is_the_formula(brightness: float, contrast: float, saturation: fl
     np.testing.assert_allclose(changed, expected.clip(0, 1), atol=2e-6)
 
 
-@settings(deadline=None)
 @given(fraction, fraction, fraction, st.floats(-math.pi, math.pi))
 def test_light_keeps_grey_grey(brightness: float, contrast: float, saturation: float, hue: float) -> None:
     grey = luma(pictures(2, 2)).repeat_interleave(3, 1)
@@ -73,7 +71,6 @@ def test_light_keeps_grey_grey(brightness: float, contrast: float, saturation: f
     torch.testing.assert_close(changed, changed[:, :, :1].expand_as(changed), rtol=0, atol=2e-6)
 
 
-@settings(deadline=None)
 @given(fraction, fraction, st.floats(-math.pi, math.pi))
 def test_color_keeps_luma_and_contrast_keeps_the_mean(contrast: float, saturation: float, hue: float) -> None:
     images = pictures(2, 2) * 0.1 + 0.45
