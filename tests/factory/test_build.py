@@ -6,7 +6,7 @@ import csv
 import hashlib
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -54,6 +54,31 @@ def study(searched: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(searched / "wave-1", tmp_path / "runs" / "wave-1"))
 
 
+@dataclass(frozen=True)
+class Built:
+    """A ladder that has been built, and what was told meanwhile."""
+
+    study: Path
+    table: LadderTable
+    lines: list[str]
+    steps: list[str]
+
+
+@pytest.fixture(scope="module")
+def built(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The ladder of the study, which a test only reads."""
+
+    class Listener:
+        def ladder_built(self, table: LadderTable, folder: Path) -> list[str]:
+            assert (folder / table.variants[0].onnx).is_file()
+            return [f"{len(table.variants)} taken over"]
+
+    home, steps = tmp_path_factory.mktemp("built"), list[str]()
+    (home / "quick.yaml").write_text(QUICK)
+    study = Path(shutil.copytree(searched / "wave-1", home / "runs" / "wave-1"))
+    return Built(study, *build_table(study, str(home / "quick.yaml"), [Listener()], steps.append), steps)
+
+
 @pytest.fixture
 def untested(study: Path) -> Path:
     """The same study of data that have no test split."""
@@ -73,15 +98,9 @@ def recipe(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_the_ladder_is_written_with_its_evidence(study: Path, recipe: str) -> None:
-    class Listener:
-        def ladder_built(self, table: LadderTable, folder: Path) -> list[str]:
-            assert (folder / table.variants[0].onnx).is_file()
-            return [f"{len(table.variants)} taken over"]
-
-    steps: list[str] = []
-    table, lines = build_table(study, recipe, [Listener()], steps.append)
-    assert lines == [f"{len(table.variants)} taken over"]
+def test_the_ladder_is_written_with_its_evidence(built: Built) -> None:
+    study, table, steps = built.study, built.table, built.steps
+    assert built.lines == [f"{len(table.variants)} taken over"]
     assert steps[-1] == "handing the ladder on"
     assert table == records.load(LadderTable, study / "table.json")
     assert all(variant.name.startswith("hand_") for variant in table.variants)
@@ -107,10 +126,9 @@ def test_the_ladder_is_written_with_its_evidence(study: Path, recipe: str) -> No
     assert not named & out
 
 
-def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
-    steps: list[str] = []
-    table, _ = build_table(study, recipe, [], steps.append)
-    assert not [step for step in steps if "regist" in step]  # there is no registry to take them over
+def test_the_table_in_its_other_forms(built: Built) -> None:
+    study, table = built.study, built.table
+    assert not [step for step in built.steps if "regist" in step]  # there is no registry to take them over
     rows = list(csv.DictReader((study / "table.csv").read_text().splitlines()))
     assert [row["name"] for row in rows] == [variant.name for variant in table.variants]
     assert [float(row["f1"]) for row in rows] == [variant.score for variant in table.variants]
@@ -136,17 +154,16 @@ def test_the_table_in_its_other_forms(study: Path, recipe: str) -> None:
     assert keys | {"runtime", "onnx", "config"} <= json.loads((study / "table.json").read_text())["variants"][0].keys()
 
 
-def test_the_widest_legend_is_within_the_picture(study: Path, recipe: str, tmp_path: Path) -> None:
-    table, _ = build_table(study, recipe, [], lambda _: None)
-    below = table.model_copy(update={"floor": 0.01})
-    plot(below, records.trial_records(study), tmp_path / "front.png")
+def test_the_widest_legend_is_within_the_picture(built: Built, tmp_path: Path) -> None:
+    below = built.table.model_copy(update={"floor": 0.01})
+    plot(below, records.trial_records(built.study), tmp_path / "front.png")
     picture = cv2.imread(str(tmp_path / "front.png"))
     assert picture is not None
     assert (picture[:, [0, -1]] == 255).all()
 
 
-def test_the_constant_predictor_is_told_in_words(study: Path, recipe: str) -> None:
-    table, _ = build_table(study, recipe, [], lambda _: None)
+def test_the_constant_predictor_is_told_in_words(built: Built) -> None:
+    table = built.table
     line = f'\n\n- Always calling "{table.labels[1]}" scores F1 {table.floor:.4f} on the test split.\n- Latency: '
     assert line in markdown(table)
     three = markdown(table.model_copy(update={"labels": ["left", "right", "none"], "floor": 0.25}))
@@ -154,8 +171,8 @@ def test_the_constant_predictor_is_told_in_words(study: Path, recipe: str) -> No
     assert "Always calling" not in three
 
 
-def test_every_kind_of_network_has_a_row_in_words(study: Path, recipe: str) -> None:
-    table, _ = build_table(study, recipe, [], lambda _: None)
+def test_every_kind_of_network_has_a_row_in_words(built: Built) -> None:
+    table = built.table
     networks: list[tuple[dict[str, object], str]] = [
         ({}, "baseline, avg, rgb, width 32, depth 4, 32 px |"),
         ({"head": {"mlp_mixer": {"grid": "2x2"}}, "image_size": "48x32"}, "baseline, mlp_mixer, rgb, width 32, "),
@@ -334,8 +351,8 @@ def test_a_template_that_cannot_show_a_missing_score(
         build_table(untested, recipe, [], lambda _: None)
 
 
-def test_every_score_has_its_evidence(study: Path, recipe: str) -> None:
-    table, _ = build_table(study, recipe, [], lambda _: None)
+def test_every_score_has_its_evidence(built: Built) -> None:
+    table = built.table
     assert table.confidence == 0.01
     assert 1 <= table.variants_at_95 <= len(table.variants)
     for variant in table.variants:
@@ -345,12 +362,11 @@ def test_every_score_has_its_evidence(study: Path, recipe: str) -> None:
         assert list(variant.seeds) == ["0"]
 
 
-def test_confidence_decides_how_many_are_told_apart(study: Path, recipe: str, tmp_path: Path) -> None:
-    loose, _ = build_table(study, recipe, [], lambda _: None)
+def test_confidence_decides_how_many_are_told_apart(built: Built, study: Path, tmp_path: Path) -> None:
     sure_recipe = tmp_path / "sure.yaml"
     sure_recipe.write_text(QUICK.replace("confidence: 0.01", "confidence: 1").replace("min_gain: 0", "min_gain: 0.3"))
     table, _ = build_table(study, str(sure_recipe), [], lambda _: None)
-    assert len(table.variants) == 1 <= len(loose.variants)
+    assert len(table.variants) == 1 <= len(built.table.variants)
     merged = [row.reason for row in table.left_out if "not told apart" in row.reason]
     # Which trials reach the front is the timing's to say; what keeps each of the others out is not.
     others = [row.reason for row in table.left_out if row.reason not in merged]
