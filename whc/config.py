@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from whc.errors import UsageError, problem
 from whc.paths import is_file
 from whc.plugins import NestedErrors
-from whc.words import in_markdown, quantity
+from whc.words import in_markdown, moment, quantity
 
 # Limits of one file: far more than anybody writes by hand, and still read within a second.
 MAX_BYTES = 256 * 1024
@@ -326,7 +326,7 @@ def render(template: Path, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals["quantity"] = quantity
+    environment.globals |= {"quantity": quantity, "moment": moment}
     environment.filters["in_markdown"] = in_markdown
     try:
         return environment.get_template(template.name).render(values)

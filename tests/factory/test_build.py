@@ -21,10 +21,12 @@ from whc.data.dataset import Corpus, load
 from whc.data.windows import windows
 from whc.errors import ArtifactError, DataError, StudyError, UsageError
 from whc.export.parity import ParityLimits
-from whc.factory import build, front
+from whc.factory import build, front, variants
 from whc.factory.build import build_table
 from whc.factory.evidence import Evidence
+from whc.factory.finished import FinishedResults
 from whc.factory.front import Exported
+from whc.factory.plan import BuildRequest
 from whc.factory.recipe import Refit
 from whc.factory.refit import refit
 from whc.factory.table import markdown, plot
@@ -76,7 +78,9 @@ def built(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     home, steps = tmp_path_factory.mktemp("built"), list[str]()
     (home / "quick.yaml").write_text(QUICK)
     study = Path(shutil.copytree(searched / "wave-1", home / "runs" / "wave-1"))
-    return Built(study, *build_table(study, str(home / "quick.yaml"), [Listener()], steps.append), steps)
+    return Built(
+        study, *build_table(study, BuildRequest(recipe=str(home / "quick.yaml")), [Listener()], steps.append), steps
+    )
 
 
 @pytest.fixture
@@ -195,7 +199,7 @@ def test_what_fails_parity_is_left_out_and_says_why(study: Path, recipe: str, mo
         return (outcome.model_copy(update={"max_difference": 0.2}) if is_spoilt else outcome), outputs
 
     monkeypatch.setattr(front, "parity", spoilt)
-    table, _ = build_table(study, recipe, [], lambda _: None)
+    table, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
     if any(row.trial_id == "00002" for row in front_trials(list(records.trial_records(study)))):
         (reason,) = [row.reason for row in table.left_out if row.trial_id == "00002"]
         assert "largest difference 2.0e-01" in reason
@@ -207,17 +211,17 @@ def test_a_checkpoint_that_was_changed_is_not_built(study: Path, recipe: str) ->
         path = study / "trials" / record.trial_id / "checkpoint.pt"
         path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(StudyError, match="no candidate could be exported") as error:
-        build_table(study, recipe, [], lambda _: None)
+        build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
     assert "must be the file its trial wrote" in str(error.value)
     assert not (study / "table.json").exists()
 
 
 def test_a_failed_build_keeps_the_earlier_ladder(study: Path, recipe: str) -> None:
-    before, _ = build_table(study, recipe, [], lambda _: None)
+    before, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
     for path in (study / "trials").glob("*/checkpoint.pt"):
         path.unlink()
     with pytest.raises(StudyError):
-        build_table(study, recipe, [], lambda _: None)
+        build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
     assert records.load(LadderTable, study / "table.json") == before
     assert all((study / variant.onnx).is_file() for variant in before.variants)
 
@@ -230,7 +234,7 @@ def test_data_that_changed_is_refused(study: Path, recipe: str, tmp_path: Path) 
     data = next(line for line in text.splitlines() if line.startswith("data:"))
     (study / "study.yaml").write_text(text.replace(data, f"data: {other}"))
     with pytest.raises(DataError, match="must be the data set that the study searched"):
-        build_table(study, recipe, [], lambda _: None)
+        build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
 
 
 def test_the_data_of_a_copied_project_are_its_own(study: Path, tmp_path: Path) -> None:
@@ -253,19 +257,19 @@ def test_a_study_without_finished_trials_is_refused(study: Path, recipe: str) ->
         failed = record.model_copy(update={"state": "failed", "reason": "NaN"})
         records.save(failed, study / "trials" / record.trial_id / "record.json")
     with pytest.raises(StudyError, match="must hold finished trials"):
-        build_table(study, recipe, [], lambda _: None)
+        build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
 
 
 def test_two_builds_of_one_study_at_once(study: Path, recipe: str) -> None:
     with records.locked(study), pytest.raises(StudyError, match="must not be in use"):
-        build_table(study, recipe, [], lambda _: None)
+        build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
 
 
 def test_recipe_errors_are_told_together(study: Path, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("prefix: 'Wrong Prefix'\nmax_variants: 9\nparity: {max_diference: 1}\n")
     with pytest.raises(UsageError) as error:
-        build_table(study, str(path), [], lambda _: None)
+        build_table(study, BuildRequest(recipe=str(path)), [], lambda _: None)
     lines = str(error.value).splitlines()
     assert len(lines) == 3
     assert all(line.startswith(f"{path}: ") for line in lines)
@@ -288,12 +292,12 @@ def test_nothing_near_the_constant_predictor_is_named(study: Path, tmp_path: Pat
     strict = tmp_path / "strict.yaml"
     strict.write_text(QUICK.replace("min_over_floor: 0\n", "min_over_floor: 0.9\n"))
     with pytest.raises(StudyError, match="not better than the constant predictor") as error:
-        build_table(study, str(strict), [], lambda _: None)
+        build_table(study, BuildRequest(recipe=str(strict)), [], lambda _: None)
     assert "by 0.9" in str(error.value)
 
 
 def test_test_scores_that_disagree_are_flagged(study: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = build.judged
+    real = variants.judged
 
     def spoilt(exported: Exported, corpus: Corpus, split: str, outputs: Outputs) -> Evidence:
         evidence = real(exported, corpus, split, outputs)
@@ -301,8 +305,8 @@ def test_test_scores_that_disagree_are_flagged(study: Path, recipe: str, monkeyp
         assert isinstance(counts, ConfusionCounts)
         return replace(evidence, judgement=replace(counts, called=counts.called * 0))
 
-    monkeypatch.setattr(build, "judged", spoilt)
-    table, _ = build_table(study, recipe, [], lambda _: None)
+    monkeypatch.setattr(variants, "judged", spoilt)
+    table, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
     assert all(variant.score == 0 for variant in table.variants)
     assert all("test F1 is not above that of the constant predictor" in variant.notes for variant in table.variants)
     assert "constant predictor" in (study / "table.md").read_text()
@@ -313,7 +317,7 @@ def test_a_ladder_without_a_test_split(untested: Path, recipe: str, monkeypatch:
     legends: list[str] = []
     monkeypatch.setattr(Axes, "set_title", lambda axes, _: legends.extend(axes.get_legend_handles_labels()[1]))
     steps: list[str] = []
-    table, _ = build_table(untested, recipe, [], steps.append)
+    table, _ = build_table(untested, BuildRequest(recipe=recipe), [], steps.append)
     assert not any("test split" in step for step in steps)
     assert table == records.load(LadderTable, untested / "table.json")
     corpus = load(Path(StudyRecord.load(untested).data_shown), [(16, 16)], Classification)
@@ -348,7 +352,7 @@ def test_a_template_that_cannot_show_a_missing_score(
     template.write_text('{{ "%.4f" | format(table.variants[0].score) }}')
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=r"table\.md\.j2: must be a jinja2 template, got: .*; mend the template"):
-        build_table(untested, recipe, [], lambda _: None)
+        build_table(untested, BuildRequest(recipe=recipe), [], lambda _: None)
 
 
 def test_every_score_has_its_evidence(built: Built) -> None:
@@ -365,7 +369,7 @@ def test_every_score_has_its_evidence(built: Built) -> None:
 def test_confidence_decides_how_many_are_told_apart(built: Built, study: Path, tmp_path: Path) -> None:
     sure_recipe = tmp_path / "sure.yaml"
     sure_recipe.write_text(QUICK.replace("confidence: 0.01", "confidence: 1").replace("min_gain: 0", "min_gain: 0.3"))
-    table, _ = build_table(study, str(sure_recipe), [], lambda _: None)
+    table, _ = build_table(study, BuildRequest(recipe=str(sure_recipe)), [], lambda _: None)
     assert len(table.variants) == 1 <= len(built.table.variants)
     merged = [row.reason for row in table.left_out if "not told apart" in row.reason]
     # Which trials reach the front is the timing's to say; what keeps each of the others out is not.
@@ -381,7 +385,9 @@ def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> 
         ChoiceOf("runtimes").parse("onnxruntime_cpu"),
     )
     fitted, _ = refit(trials, about, study, corpus, Refit(seeds=0), runtime, lambda _: None)
-    exported, _ = front.export_all(fitted, tmp_path, corpus, runtime, ParityLimits(), lambda _: None)
+    exported, _ = front.export_all(
+        fitted, tmp_path, corpus, runtime, ParityLimits(), FinishedResults(tmp_path / "finished"), lambda _: None
+    )
     evidence = front.score_all(exported, corpus)
     timed = session([one.artifact for one in exported], runtime, Protocol(min_rounds=5, max_rounds=5))
     judged_candidates, failed = front.candidates(exported, evidence, timed, "here")
@@ -416,7 +422,7 @@ def test_what_cannot_be_timed_is_left_out_and_says_why(
         return real(files, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(build, "session", torn)
-    table, _ = build_table(study, recipe, [], lambda _: None)
+    table, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
     for trial_id in spoilt:
         (reason,) = [row.reason for row in table.left_out if row.trial_id == trial_id]
         assert "must be an ONNX file that ONNX Runtime can run" in reason
@@ -434,31 +440,35 @@ def test_a_noisy_timing_is_noted(study: Path, recipe: str, monkeypatch: pytest.M
         return timed.model_copy(update={"files": files, "noisy": True})
 
     monkeypatch.setattr(build, "session", noisy)
-    table, _ = build_table(study, recipe, [], lambda _: None)
+    table, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
     assert table.noisy
-    assert all(build.NOISY_MACHINE in variant.notes for variant in table.variants)
-    assert build.NOISY_MACHINE in (study / "table.md").read_text()
+    assert all(variants.NOISY_MACHINE in variant.notes for variant in table.variants)
+    assert variants.NOISY_MACHINE in (study / "table.md").read_text()
 
 
 def test_latencies_from_another_device(study: Path, recipe: str, tmp_path: Path) -> None:
     """The candidates' files, timed elsewhere, are joined by their hash."""
-    build_table(study, recipe, [], lambda _: None)
+    build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
     runtime = ChoiceOf("runtimes").parse("onnxruntime_cpu")
     files = sorted((study / "candidates").glob("*.onnx"))
     measured = session(files, runtime, Protocol(min_rounds=5, max_rounds=5), reference_ms=5.0)
     device_session = measured.model_copy(update={"host": "a device"})
     records.save(device_session, tmp_path / "device.json")
-    table, _ = build_table(study, recipe, [], lambda _: None, tmp_path / "device.json")
+    table, _ = build_table(
+        study, BuildRequest(recipe=recipe, latency_from=tmp_path / "device.json"), [], lambda _: None
+    )
     assert table.host == "a device"
     assert {row.latency_ms for row in table.variants} <= {file.latency.ms for file in device_session.files}
 
     records.save(device_session.model_copy(update={"files": []}), tmp_path / "other.json")
     with pytest.raises(ArtifactError, match=r"other\.json: must hold latencies of this ladder's \d candidates, got"):
-        build_table(study, recipe, [], lambda _: None, tmp_path / "other.json")
+        build_table(study, BuildRequest(recipe=recipe, latency_from=tmp_path / "other.json"), [], lambda _: None)
     shipped = records.sha256(study / table.variants[0].onnx)
     timed_files = [file for file in device_session.files if file.sha256 == shipped]
     records.save(measured.model_copy(update={"files": timed_files, "failed": []}), tmp_path / "some.json")
-    device_table, _ = build_table(study, recipe, [], lambda _: None, tmp_path / "some.json")
+    device_table, _ = build_table(
+        study, BuildRequest(recipe=recipe, latency_from=tmp_path / "some.json"), [], lambda _: None
+    )
     assert len(device_table.variants) == 1
     missing = [row.reason for row in device_table.left_out if "holds no latency of" in row.reason]
     assert len(missing) == len(files) - 1

@@ -13,6 +13,7 @@ import pytest
 from whc import records
 from whc.data.dataset import load
 from whc.factory.build import build_table
+from whc.factory.plan import BuildRequest
 from whc.records import LadderDetails, StudyRecord
 from whc.search.showing.report_observer import ReportObserver
 from whc.tasks.classification import Classification
@@ -42,7 +43,7 @@ def built(study: Path, tmp_path: Path, more: str = "") -> tuple[LadderDetails, s
     """Build the ladder; its details, and its page."""
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE + more)
-    _, lines = build_table(study, str(recipe), [ReportObserver()], lambda _: None)
+    _, lines = build_table(study, BuildRequest(recipe=str(recipe)), [ReportObserver()], lambda _: None)
     page = study / "report.html"
     assert lines == [f"page: {page}"]
     return records.load(LadderDetails, study / "ladder" / "details.json"), page.read_text(encoding="utf-8")

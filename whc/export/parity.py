@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, ConfigDict, Field
 
 from whc.config import Settings
 from whc.records import Metric
@@ -36,6 +36,9 @@ class Parity(Settings):
     score_difference: float
     limits: ParityLimits
     metric: Metric
+
+    # Differences of a broken file may be infinite or no numbers, which JSON has no words for.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     @property
     def passed(self) -> bool:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +18,12 @@ from whc.data.windows import windows
 from whc.errors import ArtifactError, problem
 from whc.export.parity import Parity, ParityLimits
 from whc.factory.evidence import Evidence
+from whc.factory.finished import FinishedResults
 from whc.factory.refit import ARTIFACT_FILE, CHECKPOINT_FILE, Fitted, is_whole
+from whc.latency.host import host
 from whc.pareto import Point
 from whc.plugins import Choice
-from whc.records import RECORD_SCHEMA, Latency, LatencySession, LeftOut, TrialRecord, sha256
+from whc.records import RECORD_SCHEMA, Latency, LatencySession, LeftOut, TrialRecord, code_version, sha256
 from whc.runtimes import onnx_file
 from whc.tasks import Outputs, Task
 from whc.tasks.conditions import Condition
@@ -77,9 +80,12 @@ def export_all(
     corpus: Corpus,
     runtime: Choice,
     limits: ParityLimits,
+    finished: FinishedResults,
     on_step: Callable[[str], None],
 ) -> tuple[list[Exported], list[LeftOut]]:
     """Export each checkpoint into `target`, and compare it with its network on the whole validation split.
+
+    A comparison in `finished` is not made again.
 
     Returns:
         The candidates that passed, and those that failed.
@@ -88,29 +94,65 @@ def export_all(
     failed: list[LeftOut] = []
     for candidate in fitted:
         on_step(f"export and parity of trial {candidate.record.trial_id}")
-        source = candidate.folder / CHECKPOINT_FILE
         try:
-            if not is_whole(candidate.record, candidate.folder, CHECKPOINT_FILE):
-                rule = "must be the file its trial wrote, got another or none"
-                raise ArtifactError(f"{source}: {rule}; let the recipe's refit train it again")
-            saved = checkpoint.load(source)
-            config, network = restore(saved, str(source))
-            artifact = target / f"{candidate.record.trial_id}.onnx"
-            if is_whole(candidate.record, candidate.folder, ARTIFACT_FILE) and _is_current(
-                candidate.folder / ARTIFACT_FILE
-            ):
-                shutil.copyfile(candidate.folder / ARTIFACT_FILE, artifact)
-            else:
-                export(config, network, saved, artifact)
-            outcome, outputs = parity(config, network, artifact, corpus, runtime, limits)
+            exported = _export(candidate, target, corpus, runtime, limits, finished)
         except ArtifactError as error:
             failed.append(left_out(candidate.trial, str(error)))
             continue
-        if outcome.passed:
-            passed.append(Exported(candidate, config, artifact, outcome, outputs))
+        if exported.parity.passed:
+            passed.append(exported)
         else:
-            failed.append(left_out(candidate.trial, str(outcome)))
+            failed.append(left_out(candidate.trial, str(exported.parity)))
     return passed, failed
+
+
+def _export(
+    candidate: Fitted,
+    target: Path,
+    corpus: Corpus,
+    runtime: Choice,
+    limits: ParityLimits,
+    finished: FinishedResults,
+) -> Exported:
+    source = candidate.folder / CHECKPOINT_FILE
+    if not is_whole(candidate.record, candidate.folder, CHECKPOINT_FILE):
+        rule = "must be the file its trial wrote, got another or none"
+        raise ArtifactError(f"{source}: {rule}; build with a recipe whose refit.seeds is 1 or more")
+    saved = checkpoint.load(source)
+    config, network = restore(saved, str(source))
+    artifact = target / f"{candidate.record.trial_id}.onnx"
+    if has_artifact(candidate):
+        shutil.copyfile(candidate.folder / ARTIFACT_FILE, artifact)
+    else:
+        export(config, network, saved, artifact)
+    depends_on = parity_depends_on(candidate.record, sha256(artifact), runtime, limits)
+    content = finished.arrays(depends_on)
+    if content is None:
+        outcome, outputs = parity(config, network, artifact, corpus, runtime, limits)
+        finished.keep_arrays(depends_on, {"parity": np.array(outcome.model_dump_json()), "outputs": outputs})
+    else:
+        outcome, outputs = Parity.model_validate_json(str(content["parity"])), content["outputs"]
+    return Exported(candidate, config, artifact, outcome, outputs)
+
+
+def has_artifact(candidate: Fitted) -> bool:
+    """Whether the file that the training exported is there and can be used as it is."""
+    path = candidate.folder / ARTIFACT_FILE
+    return is_whole(candidate.record, candidate.folder, ARTIFACT_FILE) and _is_current(path)
+
+
+def parity_depends_on(record: TrialRecord, artifact: str, runtime: Choice, limits: ParityLimits) -> dict[str, Any]:
+    """What parity and outputs on validation depend on; `artifact` is the hash of the exported file."""
+    return {
+        "checkpoint": record.files.get(CHECKPOINT_FILE),
+        "artifact": artifact,
+        "data": record.data_fingerprint,
+        "runtime": runtime.dump(),
+        "limits": limits.model_dump(),
+        "host": host(),
+        "torch": torch.__version__,
+        "code": code_version(),
+    }
 
 
 def _is_current(artifact: Path) -> bool:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import AliasChoices, Field
 
 from whc.config import Settings, load_yaml, validate
 from whc.export.parity import ParityLimits
 from whc.latency.timing import Protocol
+
+MAX_PREFIX = 40
+Prefix = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=MAX_PREFIX)]
 
 
 class Refit(Settings):
@@ -32,15 +36,16 @@ class Refit(Settings):
 class Recipe(Settings):
     """How a study becomes a ladder.
 
-    `prefix` begins every registered name; at most `max_variants` are named. A slower variant must beat the next faster
-    one by `min_gain` of the validation score, in a share `confidence` of the paired resamples of the validation groups.
-    Every variant must beat the best constant answer by `min_over_floor`. `refit` says how
-    candidates are trained again, `parity` holds the limits of that gate, `timing` the length of the final timing.
+    `prefix` begins every registered name (None: the name of the search file); at most `max_variants` are named. A
+    slower variant must beat the next faster one by `min_gain` of the validation score, in a share `confidence` of the
+    paired resamples of the validation groups. Every variant must beat the best constant answer by `min_over_floor`.
+    `refit` says how candidates are trained again, `parity` holds the limits of that gate, `timing` the length of the
+    final timing.
     `thumbnails` is how many of its worst mistakes the study's page shows of each variant; with 0 the page holds no
     picture of the data.
     """
 
-    prefix: str = Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=40)
+    prefix: Prefix | None = None
     max_variants: int = Field(7, ge=1, le=7)
     min_gain: float = Field(0.005, ge=0, lt=1)
     confidence: float = Field(0.8, gt=0, le=1)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, product
 from pathlib import Path
+from statistics import fmean
 
 from whc import records
 from whc.data.dataset import Corpus
@@ -68,6 +69,37 @@ def shortlist(fronts: Sequence[Sequence[TrialRecord]], count: int, reference: Po
     return sorted(chosen, key=lambda trial: point_of(trial).cost)
 
 
+@dataclass(frozen=True)
+class Training:
+    """One training of a candidate, with its record if an earlier build has finished it."""
+
+    trial: TrialRecord
+    job: TrialJob
+    earlier: TrialRecord | None
+
+    @property
+    def expected_s(self) -> float:
+        """Seconds it should take on one worker, by the epochs of the search; 0 if it is finished."""
+        if self.earlier or not self.trial.curve:
+            return 0.0
+        return self.job.config.training.epochs * fmean(point.seconds for point in self.trial.curve)
+
+
+def trainings_of(
+    trials: Sequence[TrialRecord], study: StudyRecord, folder: Path, data: str, settings: Refit, runtime: Choice
+) -> list[Training]:
+    """Every training that a recipe asks for, trial by trial; `data` is the fingerprint of the study's data.
+
+    A training depends on the trial's configuration, the seed, the epochs, and the data. As those of the search, it is
+    not done again for another version of whc or torch.
+    """
+    trainings = []
+    for trial, seed in product(trials, range(settings.seeds)):
+        assignment, config = _assign(trial, seed, study, folder, runtime), _config(trial, seed, settings)
+        trainings.append(Training(trial, TrialJob(config, assignment), _earlier(assignment, config, data)))
+    return trainings
+
+
 def refit(
     trials: Sequence[TrialRecord],
     study: StudyRecord,
@@ -76,6 +108,7 @@ def refit(
     settings: Refit,
     runtime: Choice,
     on_step: Callable[[str], None],
+    on_share: Callable[[float], None] = lambda share: None,
 ) -> tuple[list[Fitted], list[tuple[TrialRecord, str]]]:
     """Train each trial once for every seed; trainings of an earlier build on the same data are reused.
 
@@ -87,41 +120,46 @@ def refit(
         settings: how often and how long to train.
         runtime: the study's runtime.
         on_step: called with a line at each step.
+        on_share: called with the share of the work that is done.
 
     Returns:
         Each trial with its best training by validation score; and the trials whose trainings all failed, with a reason.
     """
     if not settings.seeds:
-        unchanged = [Fitted(trial, trial, folder / "trials" / trial.trial_id, [trial]) for trial in trials]
-        return unchanged, []
+        return [as_searched(trial, folder) for trial in trials], []
+    planned = trainings_of(trials, study, folder, corpus.fingerprint, settings, runtime)
+    missing = [training for training in planned if not training.earlier]
     trainings: dict[str, list[TrialRecord]] = {trial.trial_id: [] for trial in trials}
-    missing: list[tuple[str, TrialJob]] = []
-    for trial, seed in product(trials, range(settings.seeds)):
-        assignment, config = _assign(trial, seed, study, folder, runtime), _config(trial, seed, settings)
-        earlier = _earlier(assignment, config, corpus)
-        if earlier:
-            trainings[trial.trial_id].append(earlier)
-        else:
-            missing.append((trial.trial_id, TrialJob(config, assignment)))
-    on_step(f"training again: {len(missing)} of {quantity(len(trials) * settings.seeds, 'training')} to do")
+    for training in planned:
+        trainings[training.trial.trial_id] += [training.earlier] if training.earlier else []
+    on_step(f"training again: {len(missing)} of {quantity(len(planned), 'training')} to do")
     metric = TrialConfig.model_validate(trials[0].config).task_kind.metric
     reasons: dict[str, str] = {}
-    outcomes = dispatch.run_all([job for _, job in missing], corpus, study.workers)
+    expected_s, done_s = sum(training.expected_s for training in missing), 0.0
+    outcomes = dispatch.run_all([training.job for training in missing], corpus, study.workers)
     for count, (place, outcome) in enumerate(outcomes, 1):
-        trial_id = missing[place][0]
+        trial_id = missing[place].trial.trial_id
         if isinstance(outcome, TrialRecord) and outcome.state == "finished":
             trainings[trial_id].append(outcome)
             reached = metric.shown(outcome.val_score or 0.0)
             on_step(f"training again: {count} of {len(missing)}, trial {trial_id} reached val {reached}")
         else:
             reasons[trial_id] = outcome if isinstance(outcome, str) else outcome.reason
-    fitted = [_best(trial, trainings[trial.trial_id], folder) for trial in trials if trainings[trial.trial_id]]
+        done_s += missing[place].expected_s
+        on_share(done_s / expected_s if expected_s else 1.0)
+    fitted = [best_training(trial, trainings[trial.trial_id], folder) for trial in trials if trainings[trial.trial_id]]
     without = [trial for trial in trials if not trainings[trial.trial_id]]
     failed = [(trial, f"training it again failed: {reasons[trial.trial_id]}") for trial in without]
     return fitted, failed
 
 
-def _best(trial: TrialRecord, trainings: Sequence[TrialRecord], folder: Path) -> Fitted:
+def as_searched(trial: TrialRecord, folder: Path) -> Fitted:
+    """A trial of a study's folder that is not trained again."""
+    return Fitted(trial, trial, folder / "trials" / trial.trial_id, [trial])
+
+
+def best_training(trial: TrialRecord, trainings: Sequence[TrialRecord], folder: Path) -> Fitted:
+    """A trial of a study's folder with the best of its trainings by validation score."""
     best = max(trainings, key=lambda record: (record.val_score or 0.0, -record.seed))
     by_seed = sorted(trainings, key=lambda record: record.seed)
     return Fitted(trial, best, folder / REFIT_FOLDER / best.trial_id, by_seed)
@@ -139,13 +177,13 @@ def _config(trial: TrialRecord, seed: int, settings: Refit) -> TrialConfig:
     return config.model_copy(update={"training": config.training.model_copy(update=changes)})
 
 
-def _earlier(job: Assignment, config: TrialConfig, corpus: Corpus) -> TrialRecord | None:
+def _earlier(job: Assignment, config: TrialConfig, data: str) -> TrialRecord | None:
     """The record of the same training, if it has finished."""
     try:
         record = records.load_trial(job.folder / "record.json", job.study)
     except StudyError:
         return None
-    is_same = record.config_hash == config.hash and record.data_fingerprint == corpus.fingerprint
+    is_same = record.config_hash == config.hash and record.data_fingerprint == data
     return record if is_same and record.state == "finished" and is_whole(record, job.folder, CHECKPOINT_FILE) else None
 
 

@@ -15,7 +15,7 @@ from whc.latency.statistics import Estimate, Timing, is_disturbed, twin_disagree
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.latency.watch import TWIN_NAME, collect
 from whc.plugins import Choice
-from whc.records import FailedFile, Latency, LatencySession, TimedFile, sha256
+from whc.records import FailedFile, Latency, LatencySession, TimedFile, now, sha256
 
 QUIET_PERCENTILE = 10  # of the reference network's blocks: other work slows many of them, but seldom all
 
@@ -83,6 +83,7 @@ def session(
     Raises:
         ArtifactError: also when no file is left.
     """
+    timed_at = now()
     files = {str(place): path for place, path in enumerate(paths)}
     refused = {} if wait_s is None else _refused(files, runtime, wait_s)
     if refused and len(refused) == len(files):
@@ -120,6 +121,7 @@ def session(
         aa_high=measured.twin.high,
         files=timed,
         failed=failed,
+        timed_at=timed_at,
     )
 
 

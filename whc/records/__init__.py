@@ -6,7 +6,7 @@ Search and factory never call each other or the registry; they share only these 
 from whc.records.details import LadderDetails, ShownMistake, VariantDetails
 from whc.records.files import MEND_RECORD, RECORD_SCHEMA, load, locked, save
 from whc.records.ladder import TABLE_SCHEMA, Champion, LadderTable, LeftOut, Part, VariantRow
-from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, LatencySession, TimedFile
+from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, LatencySession, TimedFile, now
 from whc.records.metadata import CropRule, ModelMetadata, code_version
 from whc.records.metric import NO_TEST_SPLIT, Metric
 from whc.records.observers import Gate, LadderObserver, SearchObserver
@@ -51,6 +51,7 @@ __all__ = [
     "load",
     "load_trial",
     "locked",
+    "now",
     "replacing",
     "save",
     "sha256",

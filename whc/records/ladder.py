@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,12 @@ class LeftOut(Record):
 class LadderTable(Record):
     """`table.json`: the ladder of one study, fastest variant first.
 
-    `metric` is that of its scores. `host` is where latency was measured. `aa_ratio` is the reference network against
-    itself, 1 without noise. `noisy`: the machine was too busy for reliable latencies. `test_split`: whether there is a
-    test split. `floor` is the score of the best constant answer on test (None without), `val_floor` on validation (None
-    in old tables). Validation scores are of the rows that end a window of `val_frames` frames, those of the longest
-    candidate (None in old tables). Neighbours differ with the recipe's `confidence`; `variants_at_95` counts the
-    variants that would remain at 95 %.
+    `metric` is that of its scores. `host` is where latency was measured, `timed_at` when (None in old tables).
+    `aa_ratio` is the reference network against itself, 1 without noise. `noisy`: the machine was too busy for reliable
+    latencies. `test_split`: whether there is a test split. `floor` is the score of the best constant answer on test
+    (None without), `val_floor` on validation (None in old tables). Validation scores are of the rows that end a window
+    of `val_frames` frames, those of the longest candidate (None in old tables). Neighbours differ with the recipe's
+    `confidence`; `variants_at_95` counts the variants that would remain at 95 %.
     """
 
     schema_version: int = Field(TABLE_SCHEMA, alias="schema", le=TABLE_SCHEMA)
@@ -102,6 +103,7 @@ class LadderTable(Record):
     data_fingerprint: str
     code_version: str
     host: str
+    timed_at: datetime | None = None
     noisy: bool
     aa_ratio: float
     test_split: bool = True

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Self
 
 from pydantic import ConfigDict, Field
 
 from whc.records.files import Count, Positive, Record
 
-LATENCY_SCHEMA = 1
+LATENCY_SCHEMA = 2  # 2: when a session was
+
+
+def now() -> datetime:
+    """The time to the second, as records keep it."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def _share(part: float, total: float) -> float:
@@ -83,7 +89,7 @@ class FailedFile(Record):
 class LatencySession(Record):
     """Files timed together, as `whc bench` prints and writes them.
 
-    `aa_ratio` is the reference network against itself: 1 without noise.
+    `aa_ratio` is the reference network against itself: 1 without noise. `timed_at` is when it began (None in old ones).
     """
 
     schema_version: int = Field(LATENCY_SCHEMA, alias="schema", le=LATENCY_SCHEMA)
@@ -97,5 +103,6 @@ class LatencySession(Record):
     aa_high: Positive
     files: list[TimedFile]
     failed: list[FailedFile]
+    timed_at: datetime | None = None
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ class ModelMetadata(Record):
             raise ArtifactError(f"{source}: whc's metadata is damaged ({reason}); export the model again") from error
 
 
+@cache
 def code_version() -> str:
     """Version of whc, with the commit when it runs from a checkout."""
     root = Path(__file__).parents[2]

@@ -20,7 +20,6 @@ from whc.search.showing.display import (
     PLOT_COLUMNS,
     PLOT_ROWS,
     Display,
-    duration,
     front_plot,
     front_table,
 )
@@ -301,14 +300,6 @@ def test_with_patience_it_is_an_upper_bound(study: StudyRecord, record: Record, 
     clock.now += 60
     display.trial_ended(record("00000", "finished", val_score=0.7))
     assert "at most about 3 min left" in view(display)[0]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "told"),
-    [(0, "5 s"), (33, "35 s"), (89, "90 s"), (95, "2 min"), (1006, "17 min"), (7800, "2 h 10 min"), (10700, "3 h")],
-)
-def test_an_estimate_is_told_no_closer_than_it_is_known(seconds: float, told: str) -> None:
-    assert duration(seconds) == told
 
 
 @pytest.mark.parametrize(("height", "rows"), [(LINES, PLOT_ROWS), (24, 4), (20, 0)])

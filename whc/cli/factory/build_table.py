@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from whc.cli import _options
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from whc.factory.plan import BuildPlan, BuildRequest
     from whc.records import LadderTable
 
 
@@ -22,36 +23,88 @@ if TYPE_CHECKING:
     shell_complete=_options.complete_shipped("factory"),
     help="Recipe: a path, or the name of one in factory/.  [default: the study's]",
 )
+@click.option("--prefix", metavar="NAME", help="What the names of the variants begin with.  [default: the recipe's]")
 @click.option("--no-register", is_flag=True, help="Write the table and the files, but leave the registry as it is.")
 @_options.file("--latency-from", help="Timings of the study's candidates/ that `whc bench --out` wrote on a device.")
+@click.option("--retime", is_flag=True, help="Time the candidates again, even if an earlier build has.")
+@click.option("--dry-run", is_flag=True, help="Tell what would be done and how long it takes, and write nothing.")
 @_options.runs
 @_options.as_json
 def command(
     study: str | None,
-    recipe: str | None,
     no_register: bool,
-    latency_from: Path | None,
+    dry_run: bool,
     runs: Path,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Export, check, time, choose and name the variants of a study; write its table; register and promote them.
 
-    A ladder that its gates refuse is registered, but not promoted: see `whc factory promote`.
+    What earlier builds have finished is reused, also after an interruption. A ladder that its gates refuse is
+    registered, but not promoted: see `whc factory promote`.
     """
+    from whc.config import validate
+    from whc.factory.plan import BuildRequest
+    from whc.records import existing_study
+
+    request = validate(BuildRequest, asked, "build-table")
+    folder = existing_study(runs, study)
+    if dry_run:
+        _preview(folder, request, as_json)
+    else:
+        _build(folder, request, runs, no_register, as_json)
+
+
+def _build(folder: Path, request: BuildRequest, runs: Path, no_register: bool, as_json: bool) -> None:
     from whc.factory.build import build_table
-    from whc.records import LadderObserver, existing_study
+    from whc.records import LadderObserver
     from whc.search.showing.report_observer import ReportObserver
 
-    folder = existing_study(runs, study)
-    with _options.steps() as on_step:
+    with _options.timed_steps() as (on_step, on_left):
         observers: list[LadderObserver] = [ReportObserver()]
         if not no_register:
             from whc.registry.location import read_location
             from whc.registry.models import Registry
 
             observers.append(Registry(read_location(), _options.gates(folder, runs, on_step)))
-        table, lines = build_table(folder, recipe, observers, on_step, latency_from)
+        table, lines = build_table(folder, request, observers, on_step, on_left)
     _options.emit(table.model_dump(mode="json", by_alias=True), as_json, _render(table, folder, lines))
+
+
+def _preview(folder: Path, request: BuildRequest, as_json: bool) -> None:
+    from whc.factory.plan import open_study, plan
+
+    with _options.steps() as on_step:
+        on_step("reading the data")
+        made = plan(open_study(folder, request), request)
+    _options.emit(made.model_dump(mode="json"), as_json, _render_plan(made))
+
+
+def _render_plan(plan: BuildPlan) -> Group:
+    from rich import box
+    from rich.console import Group
+    from rich.table import Table
+
+    from whc.words import duration, moment, quantity
+
+    title = f"{plan.study}: {quantity(len(plan.candidates), 'candidate')} for {plan.prefix}_*"
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for heading in ("trial", "training again", "export and parity"):
+        shown.add_column(heading, no_wrap=True)
+    for candidate in plan.candidates:
+        reused = candidate.trainings - candidate.to_train
+        trainings = [f"{candidate.to_train} to do"] * bool(candidate.to_train) + [f"{reused} reused"] * bool(reused)
+        parity = "to do" if candidate.to_compare else "reused"
+        shown.add_row(candidate.trial_id, ", ".join(trainings) or "none: the recipe has 0 seeds", parity)
+    if plan.is_timed:
+        timing = f"{quantity(len(plan.candidates), 'candidate')} timed together"
+    elif plan.timed_at:
+        timing = f"latencies of {moment(plan.timed_at)} are reused"
+    else:
+        timing = "latencies are those of --latency-from"
+    stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in plan.seconds.items() if seconds)
+    total = f"about {duration(sum(plan.seconds.values()))} on {quantity(plan.workers, 'worker')}: {stages}"
+    return Group(shown, timing, total, "nothing was written")
 
 
 def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
@@ -60,7 +113,7 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
     from rich.table import Table
 
     from whc import tasks
-    from whc.words import quantity
+    from whc.words import moment, quantity
 
     metric = table.metric
     title = f"{table.study}: {quantity(len(table.variants), 'variant')}"
@@ -91,4 +144,5 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
         if len(table.variants) > 1
         else []
     )
-    return Group(shown, *untested, floor, reference, *told, *remarks, *lines, out)
+    timed = f"timed on {moment(table.timed_at)}; --retime times again"
+    return Group(shown, *untested, floor, reference, timed, *told, *remarks, *lines, out)

@@ -20,6 +20,7 @@ from whc.search.space import include, space
 from whc.trials.run import Limits
 
 RUNTIME_CHOICE = ChoiceOf("runtimes")
+DEFAULT_RECIPE = "default"  # fits any task
 MAX_SHOWN = 4  # differences in a message
 
 
@@ -40,7 +41,7 @@ class SearchFile(Settings):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=40)
     data: FileNames = []
-    recipe: str
+    recipe: str = DEFAULT_RECIPE
     trials: int = Field(20, ge=1, le=1_000_000)
     workers: int | None = Field(None, ge=1, le=10_000)
     runtime: Annotated[Choice, RUNTIME_CHOICE] = RUNTIME_CHOICE.default("onnxruntime_cpu")

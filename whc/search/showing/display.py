@@ -19,7 +19,7 @@ from whc.records import Metric, SearchObserver, StudyRecord, TrialRecord
 from whc.records.results import front_trials, hypervolume_of, point_of, scored
 from whc.search.showing.time_left import TimeLeft
 from whc.search.space.summary import summary
-from whc.words import quantity
+from whc.words import duration, quantity
 
 STATE_WORDS = {"finished": "finished", "stopped": "stopped", "infeasible": "rejected", "failed": "failed"}
 FRONT_ROWS = 8
@@ -31,17 +31,6 @@ ESTIMATE_SHARE = 0.02  # of the driver's time, at most, goes into estimating how
 def counted(states: Mapping[str, int]) -> list[str]:
     """How many trials ended in each state, as in `20 finished`; states in which none did are left out."""
     return [f"{states[state]} {word}" for state, word in STATE_WORDS.items() if states.get(state)]
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say an estimate: `40 s`, `17 min`, `2 h 10 min`."""
-    if seconds < 90:
-        return f"{max(5, 5 * round(seconds / 5))} s"
-    minutes = round(seconds / 60)
-    if minutes < 90:
-        return f"{minutes} min"
-    hours, minutes = divmod(10 * round(minutes / 10), 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
 class Display(SearchObserver):

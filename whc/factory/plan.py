@@ -1,0 +1,268 @@
+"""What a build of a ladder does: its candidates, what of them is finished already, and how long the rest takes."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from whc import records
+from whc.config import Settings, shipped
+from whc.data import dataset
+from whc.errors import DataError, StudyError, problem
+from whc.export.parity import Parity
+from whc.factory.finished import FINISHED_FOLDER, FinishedResults
+from whc.factory.front import has_artifact, parity_depends_on
+from whc.factory.recipe import MAX_PREFIX, Prefix, Recipe, read
+from whc.factory.refit import (
+    ARTIFACT_FILE,
+    CHECKPOINT_FILE,
+    Training,
+    as_searched,
+    best_training,
+    candidate_fronts,
+    is_whole,
+    shortlist,
+    trainings_of,
+)
+from whc.latency.host import host
+from whc.latency.timing import ROUNDS_PER_LOAD, Protocol
+from whc.pareto import Point
+from whc.plugins import Choice
+from whc.records import StudyRecord, TrialRecord
+from whc.records.results import point_of, reference_point
+from whc.trials.config import TrialConfig
+from whc.words import quantity
+
+TRAINING, COMPARING, TIMING, SCORING = "training again", "export and parity", "timing", "scores and drawings"
+# Seconds on two cores, for estimates only.
+WORKERS_START_S, COMPARISON_S, TIMING_START_S, LOAD_S, DRAWING_S = 5.0, 1.5, 1.5, 0.02, 0.5
+
+
+class BuildRequest(Settings):
+    """What a user asks of a build.
+
+    `recipe` is the name or path of a recipe (None: the study's), `prefix` begins the names of variants (None: the
+    recipe's). `latency_from` is the result of `whc bench --out` for the study's candidates on another device; None to
+    time them here, with `retime` even if an earlier build has.
+    """
+
+    recipe: str | None = None
+    prefix: Prefix | None = None
+    latency_from: Path | None = None
+    retime: bool = False
+
+
+@dataclass(frozen=True)
+class StudyToBuild:
+    """A study, its recipe, its trials that are over, and the candidates among them, fastest first.
+
+    `front` is the study's front, whose trials are all candidates or named as left out.
+    """
+
+    folder: Path
+    study: StudyRecord
+    recipe: Recipe
+    prefix: str
+    trials: Sequence[TrialRecord]
+    front: Sequence[TrialRecord]
+    candidates: Sequence[TrialRecord]
+    finished: FinishedResults
+
+    @property
+    def runtime(self) -> Choice:
+        """The study's runtime."""
+        return self.study.chosen_runtime
+
+    @property
+    def reference_ms(self) -> float | None:
+        """The reference network's milliseconds: the study's on the host of the search, None (measure) on another."""
+        return self.study.reference_ms if self.study.host == host() else None
+
+    def reference(self, latencies_ms: Sequence[float]) -> Point:
+        """The reference point of hypervolumes: what every variant must beat."""
+        min_score = self.study.floor + self.recipe.min_over_floor
+        return reference_point(min_score, self.study.limits.get("latency_ms"), latencies_ms)
+
+    def timing_depends_on(self, artifacts: Sequence[str]) -> dict[str, Any]:
+        """What a timing session depends on; `artifacts` are the hashes of the files, in their order."""
+        return {
+            "artifacts": list(artifacts),
+            "runtime": self.runtime.dump(),
+            "protocol": self.recipe.timing.model_dump(),
+            "host": host(),
+            "reference_ms": self.reference_ms,
+        }
+
+
+def open_study(folder: Path, request: BuildRequest) -> StudyToBuild:
+    """Read a study and choose its candidates; nothing is written.
+
+    Raises:
+        StudyError: no trial has finished, or a record is damaged.
+        UsageError: the recipe has errors.
+    """
+    study = StudyRecord.load(folder)
+    recipe = read(shipped("factory", request.recipe or study.recipe))
+    trials = list(records.trial_records(folder))
+    fronts = candidate_fronts(trials, recipe.refit)
+    if not fronts:
+        got = f"{quantity(len(trials), 'trial')}, none finished"
+        next_step = f"search on with `whc search --resume --study {study.study} --trials {study.trials + len(trials)}`"
+        raise StudyError(problem(str(folder), "must hold finished trials", got, next_step))
+    prefix = request.prefix or recipe.prefix or prefix_of(study.space_name)
+    opened = StudyToBuild(
+        folder, study, recipe, prefix, trials, fronts[0], (), FinishedResults(folder / FINISHED_FOLDER)
+    )
+    reference = opened.reference([point_of(trial).cost for trial in fronts[0]])
+    return replace(opened, candidates=shortlist(fronts, recipe.refit.candidates, reference))
+
+
+def prefix_of(space_name: str) -> str:
+    """The prefix of a ladder whose recipe has none: the name of its search file, as a prefix may be written."""
+    return re.sub(r"[^a-z0-9]+", "_", space_name.lower()).strip("_")[:MAX_PREFIX].strip("_") or "model"
+
+
+def check_data(study: StudyRecord, fingerprint: str) -> None:
+    """Raise DataError unless the data are those that the study searched."""
+    if fingerprint != study.data_fingerprint:
+        rule = f"must be the data set that the study searched ({study.data_fingerprint})"
+        raise DataError(problem(study.data_shown, rule, fingerprint, "put that file back, or search again"))
+
+
+class PlannedCandidate(BaseModel):
+    """A candidate: how often it is trained, how often of that still, and whether parity is still to be checked."""
+
+    model_config = ConfigDict(frozen=True)
+
+    trial_id: str
+    trainings: int
+    to_train: int
+    to_compare: bool
+
+
+class BuildPlan(BaseModel):
+    """What a build will do.
+
+    `is_timed`: whether latencies are measured; `timed_at` is when those were that are reused. `seconds` are expected by
+    stage, in order.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    study: str
+    prefix: str
+    workers: int
+    candidates: list[PlannedCandidate]
+    is_timed: bool
+    timed_at: datetime | None
+    seconds: dict[str, float]
+
+
+def plan(opened: StudyToBuild, request: BuildRequest) -> BuildPlan:
+    """What a build would do; nothing is written.
+
+    Raises:
+        DataError: the data set is gone or has changed.
+    """
+    kind = TrialConfig.model_validate(opened.front[0].config).task_kind
+    table = dataset.read(opened.study.data_paths(opened.folder), kind)
+    check_data(opened.study, table.fingerprint)
+    return plan_of(opened, request)
+
+
+def plan_of(opened: StudyToBuild, request: BuildRequest) -> BuildPlan:
+    """As `plan`, for a study whose data were checked."""
+    study, recipe, candidates = opened.study, opened.recipe, opened.candidates
+    data = study.data_fingerprint
+    trainings = trainings_of(candidates, study, opened.folder, data, recipe.refit, opened.runtime)
+    planned, artifacts = [], []
+    for trial in candidates:
+        own = [training for training in trainings if training.trial is trial]
+        to_train = sum(training.earlier is None for training in own)
+        artifact = None if to_train else _compared(opened, trial, own)
+        artifacts += artifact or []
+        planned.append(
+            PlannedCandidate(
+                trial_id=trial.trial_id, trainings=len(own), to_train=to_train, to_compare=artifact is None
+            )
+        )
+    is_whole = not any(candidate.to_compare for candidate in planned)
+    session = opened.finished.session(opened.timing_depends_on(artifacts)) if is_whole and not request.retime else None
+    is_timed = session is None and request.latency_from is None
+    missing = [training.expected_s for training in trainings if not training.earlier]
+    drawn = min(recipe.max_variants, len(planned))
+    return BuildPlan(
+        study=study.study,
+        prefix=opened.prefix,
+        workers=study.workers,
+        candidates=planned,
+        is_timed=is_timed,
+        timed_at=session.timed_at if session and not request.latency_from else None,
+        seconds={
+            TRAINING: _training_s(missing, study.workers),
+            COMPARING: COMPARISON_S * sum(candidate.to_compare for candidate in planned),
+            TIMING: _timing_s(recipe.timing, len(planned)) if is_timed else 0.0,
+            SCORING: DRAWING_S * drawn + 1,
+        },
+    )
+
+
+def _compared(opened: StudyToBuild, trial: TrialRecord, trainings: Sequence[Training]) -> list[str] | None:
+    """The hash of a candidate's file if it passed parity, none if it failed; None if that is not known."""
+    finished = [training.earlier for training in trainings if training.earlier]
+    best = best_training(trial, finished, opened.folder) if finished else as_searched(trial, opened.folder)
+    if not (has_artifact(best) and is_whole(best.record, best.folder, CHECKPOINT_FILE)):
+        return None
+    artifact = best.record.files[ARTIFACT_FILE]
+    content = opened.finished.arrays(parity_depends_on(best.record, artifact, opened.runtime, opened.recipe.parity))
+    if content is None:
+        return None
+    return [artifact] if Parity.model_validate_json(str(content["parity"])).passed else []
+
+
+def _training_s(expected_s: Sequence[float], workers: int) -> float:
+    if not expected_s:
+        return 0.0
+    return WORKERS_START_S + max(*expected_s, sum(expected_s) / workers)
+
+
+def _timing_s(protocol: Protocol, candidates: int) -> float:
+    """Seconds of a session on a quiet machine, with as many rounds as half of those between the least and the most."""
+    files = candidates + 2  # the reference network and its twin
+    rounds = (protocol.min_rounds + protocol.max_rounds) / 2
+    loads = rounds / ROUNDS_PER_LOAD
+    # Before each block one pass fills the caches, and clocks are read.
+    return TIMING_START_S + min(protocol.max_s, files * (loads * LOAD_S + rounds * 1.5 * protocol.block_ms / 1000))
+
+
+class Countdown:
+    """Seconds that a build still takes, from those that its plan expects of each stage.
+
+    The rest of a stage is taken to be as fast as what is done of it.
+    """
+
+    def __init__(self, seconds: Mapping[str, float], on_left: Callable[[float], None]) -> None:
+        self._seconds, self._on_left = dict(seconds), on_left
+        self._stage, self._began = "", time.monotonic()
+
+    def begin(self, stage: str) -> None:
+        """A stage begins; those before it are over."""
+        for name in list(self._seconds):
+            if name == stage:
+                break
+            del self._seconds[name]
+        self._stage, self._began = stage, time.monotonic()
+        self._on_left(sum(self._seconds.values()))
+
+    def share(self, done: float) -> None:
+        """A share (0..1) of the present stage is done."""
+        if done > 0:
+            self._seconds[self._stage] = (time.monotonic() - self._began) * (1 - done) / done
+            self._on_left(sum(self._seconds.values()))
