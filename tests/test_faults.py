@@ -206,35 +206,49 @@ def searched(data: Path, write_space: Callable[..., None], tmp_path_factory: pyt
 
 
 BUILD = ["factory", "build-table", "--study", "built", "--no-register"]
-KILL = signal.SIGKILL
-ENDS = (KILL, KILL, signal.SIGTERM, KILL, signal.SIGHUP, KILL, KILL)  # one in each seventh of the time
+ENDS = [
+    (signal.SIGKILL, "training again"),
+    (signal.SIGKILL, "export and parity"),
+    (signal.SIGKILL, "timing"),
+    (signal.SIGTERM, "timing"),
+    (signal.SIGKILL, "scoring"),
+    (signal.SIGHUP, "drawing"),
+    (signal.SIGKILL, "handing the ladder on"),
+]
 
 
 def test_build_table_is_ended_at_any_moment(searched: Path) -> None:
     study, rng = searched / "runs" / "built", random.Random(0)
-    trials = ended(study)
-    started = time.monotonic()
-    result(searched, *BUILD)
-    whole_s = time.monotonic() - started
-    for place, number in enumerate(ENDS):
-        if rng.random() < 0.5:
-            shutil.rmtree(study / "refit", ignore_errors=True)
+    trials, whole = ended(study), scores(study)
+    for name in ("refit", "finished", "ladder"):
+        shutil.rmtree(study / name)
+    (study / "table.json").unlink()
+    for number, stage in ENDS:
+        (searched / "log").unlink(missing_ok=True)
         with Search(searched, *BUILD, group=True) as build:
-            seconds = whole_s * (place + rng.random()) / len(ENDS)
-            deadline = time.monotonic() + seconds
-            while time.monotonic() < deadline and build.process.poll() is None:
-                time.sleep(0.01)
+            build.until(lambda build=build, stage=stage: f"\n{stage}" in build.told)
+            time.sleep(rng.uniform(0, 0.2))
             build.process.send_signal(number)
             code = build.end()
-            assert code in (0, -KILL, 128 + number), build.told
-        assert "Traceback" not in build.told
+            assert code in (0, -signal.SIGKILL, 128 + number), build.told
+            assert "Traceback" not in build.told
         assert ended(study) == trials
         consistent(study)
+    (session,) = (study / "finished").glob("*.json")
+    timed_at = session.stat().st_mtime_ns
     table = result(searched, *BUILD)
-    assert table["variants"]
+    assert scores(study) == whole
+    assert session.stat().st_mtime_ns == timed_at  # what was timed is not timed again
     consistent(study)
     assert [path for path in study.rglob(".*tmp*") if path.is_file()] == []
     assert not list(study.glob(".ladder*"))
+    assert result(searched, *BUILD) == table
+
+
+def scores(study: Path) -> dict[str, float]:
+    """The validation score of each candidate of a table."""
+    table = json.loads((study / "table.json").read_text())
+    return {row["trial_id"]: row["val_score"] for row in (*table["variants"], *table["left_out"])}
 
 
 def consistent(study: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from whc.cli.factory.build_table import _render
+from whc.cli import _options
+from whc.cli.factory.build_table import _render, _render_plan
+from whc.factory.plan import BuildPlan, PlannedCandidate
 from whc.records import LadderTable, LeftOut, Metric, VariantRow
 
 F1 = Metric(key="f1", name="F1")
@@ -59,6 +62,38 @@ def test_what_compares_with_other_studies_is_shown() -> None:
     ]
     cells = [line.split()[-2] for line in printed(variants=rows) if "whc_" in line]
     assert cells == ["0.381", "unknown"]
+
+
+def test_a_plan_says_what_is_done_and_for_how_long() -> None:
+    counts = {"00001": (2, 0, False), "00002": (2, 1, True), "00003": (2, 2, True)}
+    candidates = [
+        PlannedCandidate(trial_id=trial_id, trainings=all_, to_train=missing, to_compare=is_new)
+        for trial_id, (all_, missing, is_new) in counts.items()
+    ]
+    seconds = {"training again": 95.0, "timing": 0.0, "scores": 4.0}
+    about = {"study": "hands-1", "prefix": "hands", "workers": 2, "candidates": candidates, "seconds": seconds}
+    shown = io.StringIO()
+    made = BuildPlan(**about, is_timed=False, timed_at=datetime(2026, 3, 1, 17, 5, tzinfo=UTC))
+    Console(file=shown, width=80).print(_render_plan(made))
+    lines = [line.rstrip() for line in shown.getvalue().splitlines()]
+    assert [re.split(r"\s{2,}", line) for line in lines[3:6]] == [
+        ["00001", "2 reused", "reused"],
+        ["00002", "1 to do, 1 reused", "to do"],
+        ["00003", "2 to do", "to do"],
+    ]
+    assert lines[6:] == [
+        "latencies of 2026-03-01 17:05 UTC are reused",
+        "about 2 min on 2 workers: training again 95 s, scores 4 s",
+        "nothing was written",
+    ]
+
+
+def test_without_a_terminal_steps_are_lines_with_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    with _options.timed_steps() as (on_step, on_left):
+        on_step("reading")
+        on_left(95)
+        on_step("training [again]")
+    assert capsys.readouterr().err == "reading\ntraining [again] (about 2 min left)\n"
 
 
 def printed(**changes: Any) -> list[str]:

@@ -290,7 +290,7 @@ def _refuse_foreign(champion: ModelVersion, table: LadderTable) -> None:
         if theirs != value:
             raise RegistryError(
                 f"{champion.name}: {key} must stay its champion's {theirs}, got {value}; "
-                "nothing was registered; choose another prefix in the recipe"
+                "nothing was registered; choose another prefix with `whc factory build-table --prefix NAME`"
             )
 
 

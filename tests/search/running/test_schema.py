@@ -98,11 +98,11 @@ def test_what_is_refused_is_invalid(name: str, validator: Draft7Validator, tmp_p
     assert list(validator.iter_errors(content))
 
 
-def test_name_recipe_and_space_may_be_included(validator: Draft7Validator) -> None:
+def test_name_and_space_may_be_included(validator: Draft7Validator) -> None:
     assert validator.is_valid({"include": "smile", "trials": 3})
     assert validator.is_valid({"include": ["smile", "mine.yaml"]})
     assert not validator.is_valid({"trials": 3})
-    assert not validator.is_valid({key: value for key, value in GOOD.items() if key != "recipe"})
+    assert not validator.is_valid({key: value for key, value in GOOD.items() if key != "space"})
     assert not validator.is_valid({"include": 3})
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from whc.config import shipped
 from whc.errors import StudyError, UsageError
+from whc.factory import recipe as recipes
 from whc.records import StudyRecord
 from whc.search.running import study as studies
 from whc.search.running.study import SearchFile, begin, check_same, new_name, read
@@ -29,10 +31,16 @@ def test_read(tmp_path: Path) -> None:
     assert set(tree.children) == {"model"}
 
 
+def test_without_a_recipe_there_is_one_for_any_task(tmp_path: Path) -> None:
+    settings, _ = read(write(tmp_path, GOOD.replace("recipe: tiny\n", "")))
+    recipe = recipes.read(shipped("factory", settings.recipe))
+    assert (recipe.prefix, recipe.refit.epochs) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (GOOD.replace("recipe: tiny", ""), "recipe: required, got nothing; add it"),
+        (GOOD.replace("name: hands", ""), "name: required, got nothing; add it"),
         (GOOD.replace("name: hands", "name: a/b"), "name: string should match pattern"),
         (GOOD.replace("name: hands", f"name: {'x' * 41}"), "name: string should have at most 40 characters"),
         (GOOD + "trials: 0", "trials: must be greater than or equal to 1, got 0; change the value"),

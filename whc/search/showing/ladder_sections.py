@@ -11,7 +11,7 @@ from whc.pages.thumbnails import embedded
 from whc.records import LadderDetails, LadderTable, VariantDetails, VariantRow
 from whc.search.showing.front_section import points
 from whc.search.space.summary import summary
-from whc.words import quantity
+from whc.words import moment, quantity
 
 DETAILS_FOLDER = "ladder"
 
@@ -42,7 +42,8 @@ def ladder(table: LadderTable, folder: Path) -> Section:
         *([] if table.test_split else [f"{metric.untested}."]),
         f"{floor} on the {split} split.",
         f"Latency: one forward pass at batch 1, {table.variants[0].runtime}, on {table.host}, all variants timed "
-        "interleaved. Between sessions compare x reference, the ratio to the reference network.",
+        f"interleaved on {moment(table.timed_at)}. "
+        "Between sessions compare x reference, the ratio to the reference network.",
         f"Each variant adds its gain to the faster one with {sure} on validation; at 95 % {at_95} would be left.",
         *remarks,
     ]
