@@ -339,7 +339,7 @@ def steps() -> Iterator[Callable[[str], None]]:
 def timed_steps() -> Iterator[tuple[Callable[[str], None], Callable[[float], None]]]:
     """A bar for the length of the context; yields the function that shows a step, and that which sets the seconds left.
 
-    The share that is done is that of the time. Where there is no terminal each step is a line.
+    0 seconds are unknown. The share that is done is that of the time. Where there is no terminal each step is a line.
     """
     import time
 
@@ -365,7 +365,7 @@ def timed_steps() -> Iterator[tuple[Callable[[str], None], Callable[[float], Non
 
         def set_left(seconds: float) -> None:
             nonlocal left
-            left = f"about {duration(seconds)} left"
+            left = f"about {duration(seconds)} left" if seconds else ""
             elapsed_s = time.monotonic() - began
             bar.update(task, completed=elapsed_s, total=elapsed_s + seconds, left=left)
 

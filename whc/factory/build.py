@@ -56,7 +56,7 @@ def build_table(
         request: what is asked.
         observers: called with the finished ladder.
         on_step: called with a line at each step, for a progress display.
-        on_left: called with the seconds that are left, as an estimate, before the line of a step.
+        on_left: called with the seconds that are left, as an estimate, before the line of a step; 0: unknown.
 
     Returns:
         The table, and the lines that the observers return.
@@ -87,6 +87,7 @@ def build_table(
         shutil.rmtree(former, ignore_errors=True)
         opened.finished.forget_unused()
         if observers:
+            on_left(0)
             on_step("handing the ladder on")
         lines = [line for observer in observers for line in observer.ladder_built(built, folder)]
     return built, lines
