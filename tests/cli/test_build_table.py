@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from whc.cli import _options
+from whc.cli._timed_steps import timed_steps
 from whc.cli.factory.build_table import _render, _render_plan
 from whc.factory.plan import BuildPlan, PlannedCandidate
 from whc.records import LadderTable, LeftOut, Metric, VariantRow
@@ -89,7 +89,7 @@ def test_a_plan_says_what_is_done_and_for_how_long() -> None:
 
 
 def test_without_a_terminal_steps_are_lines_with_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
-    with _options.timed_steps() as (on_step, on_left):
+    with timed_steps() as (on_step, on_left):
         on_step("reading")
         on_left(95)
         on_step("training [again]")

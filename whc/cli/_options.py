@@ -335,43 +335,6 @@ def steps() -> Iterator[Callable[[str], None]]:
         yield step
 
 
-@contextmanager
-def timed_steps() -> Iterator[tuple[Callable[[str], None], Callable[[float], None]]]:
-    """A bar for the length of the context; yields the function that shows a step, and that which sets the seconds left.
-
-    0 seconds are unknown. The share that is done is that of the time. Where there is no terminal each step is a line.
-    """
-    import time
-
-    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-
-    from whc.words import duration
-
-    console, began = messages(), time.monotonic()
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(20),
-        TextColumn("{task.fields[left]}"),
-    )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("starting", total=None, left="")
-        left = ""
-
-        def step(what: str) -> None:
-            bar.update(task, description=printable(what))
-            if not console.is_terminal:
-                console.print(f"{what} ({left})" if left else what)
-
-        def set_left(seconds: float) -> None:
-            nonlocal left
-            left = f"about {duration(seconds)} left" if seconds else ""
-            elapsed_s = time.monotonic() - began
-            bar.update(task, completed=elapsed_s, total=elapsed_s + seconds, left=left)
-
-        yield step, set_left
-
-
 def scored_model(
     path: Path, runtime: str, threads: int, wait_s: float, like: ModelMetadata | None = None
 ) -> LoadedModel:

@@ -33,7 +33,8 @@ class FinishedResults:
     def arrays(self, depends_on: Mapping[str, Any]) -> dict[str, NDArray[Any]] | None:
         """The arrays of a result; None if it is to be computed."""
         try:
-            with np.load(self._path(depends_on, ".npz"), allow_pickle=False) as file:
+            # NumPy leaves a damaged file open that it has opened itself.
+            with self._path(depends_on, ".npz").open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 return {name: file[name] for name in file}
         except (OSError, ValueError, EOFError, BadZipFile):
             return None

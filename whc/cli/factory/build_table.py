@@ -56,11 +56,12 @@ def command(
 
 
 def _build(folder: Path, request: BuildRequest, runs: Path, no_register: bool, as_json: bool) -> None:
+    from whc.cli._timed_steps import timed_steps
     from whc.factory.build import build_table
     from whc.records import LadderObserver
     from whc.search.showing.report_observer import ReportObserver
 
-    with _options.timed_steps() as (on_step, on_left):
+    with timed_steps() as (on_step, on_left):
         observers: list[LadderObserver] = [ReportObserver()]
         if not no_register:
             from whc.registry.location import read_location
