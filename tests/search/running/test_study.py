@@ -66,11 +66,11 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, text: str, told: str) -> 
 
 
 def test_mistakes_in_the_file_and_in_its_space_are_told_at_once(tmp_path: Path) -> None:
-    path = write(tmp_path, "name: hands\ntrails: 3\nspace: {model: {widht: 8, depth: {int: [3, 1]}}}\n")
+    path = write(tmp_path, "names: hands\ntrails: 3\nspace: {model: {widht: 8, depth: {int: [3, 1]}}}\n")
     with pytest.raises(UsageError) as error:
         read(path)
     keys = [line.removeprefix(f"{path}: ").split(":")[0] for line in str(error.value).splitlines()]
-    assert sorted(keys) == ["recipe", "space.model.depth", "space.model.widht", "trails"]
+    assert sorted(keys) == ["name", "names", "space.model.depth", "space.model.widht", "trails"]
 
 
 def test_new_name_is_the_first_free_one(tmp_path: Path) -> None:
