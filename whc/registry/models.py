@@ -297,7 +297,8 @@ def _refuse_foreign(champion: ModelVersion, table: LadderTable) -> None:
 def _entry(row: VariantRow, table: LadderTable, folder: Path) -> _Entry:
     onnx, metric = folder / row.onnx, table.metric
     if not onnx.is_file():
-        raise RegistryError(problem(row.name, "its ONNX file must exist", str(onnx), "build the table again"))
+        again = f"build the table again with `whc factory build-table --study {table.study}`"
+        raise RegistryError(problem(row.name, "its ONNX file must exist", str(onnx), again))
     tags = {
         metric.key: metric.number(row.score),
         f"val_{metric.key}": metric.number(row.val_score),
