@@ -139,14 +139,14 @@ def refit(
     outcomes = dispatch.run_all([training.job for training in missing], corpus, study.workers)
     for count, (place, outcome) in enumerate(outcomes, 1):
         trial_id = missing[place].trial.trial_id
+        done_s += missing[place].expected_s
+        on_share(done_s / expected_s if expected_s else 1.0)
         if isinstance(outcome, TrialRecord) and outcome.state == "finished":
             trainings[trial_id].append(outcome)
             reached = metric.shown(outcome.val_score or 0.0)
             on_step(f"training again: {count} of {len(missing)}, trial {trial_id} reached val {reached}")
         else:
             reasons[trial_id] = outcome if isinstance(outcome, str) else outcome.reason
-        done_s += missing[place].expected_s
-        on_share(done_s / expected_s if expected_s else 1.0)
     fitted = [best_training(trial, trainings[trial.trial_id], folder) for trial in trials if trainings[trial.trial_id]]
     without = [trial for trial in trials if not trainings[trial.trial_id]]
     failed = [(trial, f"training it again failed: {reasons[trial.trial_id]}") for trial in without]
