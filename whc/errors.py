@@ -44,6 +44,10 @@ class RegistryError(WhcError):
     """The model registry does not hold what was asked for, or refuses a change."""
 
 
+class RegistryUnavailable(RegistryError):
+    """A shared registry does not answer, or not as one: what is to be written there can be written later."""
+
+
 class _ShortRepr(reprlib.Repr):
     """Formats only the part of a value that a message shows, as aliases can make it endless; keeps keys in order."""
 

@@ -1,7 +1,8 @@
-"""Paths that a user gives."""
+"""Paths that a user gives, and the folder that whc keeps files in between commands."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 
@@ -11,3 +12,8 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def user_cache() -> Path:
+    """The folder of files that whc can make or fetch again; it may not exist yet."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whc"

@@ -24,7 +24,7 @@ from mlflow import MlflowClient
 from whc.errors import RegistryError
 from whc.records import LadderTable, sha256
 from whc.registry import packaging, store
-from whc.registry.database import as_registry_errors
+from whc.registry.failures import as_registry_errors
 from whc.registry.location import Location
 from whc.registry.models import Registry
 

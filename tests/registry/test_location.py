@@ -66,9 +66,9 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0
 @given(st.lists(NAMES.filter(lambda name: name not in (".", "..")), min_size=1, max_size=3))
 def test_mlflow_opens_what_is_meant_whatever_its_name(names: list[str]) -> None:
     location = Location(database=Path("/no", *names, "m.db"), artifacts=Path("/no", *names, "files"))
-    assert make_url(location.tracking_uri).database == str(location.database)
+    assert make_url(location.mlflow_uri).database == str(location.database)
     # MLflow makes the folder of the path as it stands in the URI: it must be one that is there.
-    assert "/" not in location.tracking_uri.removeprefix("sqlite:///")
+    assert "/" not in location.mlflow_uri.removeprefix("sqlite:///")
     assert local_file_uri_to_path(location.artifacts_uri) == str(location.artifacts)
     assert local_file_uri_to_path(location.run_uri("5eed")) == str(location.run_folder("5eed"))
 

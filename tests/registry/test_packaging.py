@@ -47,9 +47,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:Operation with range is deprecat
 def tracking(location: Location) -> Iterator[str]:
     """MLflow's functions use the test's database."""
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(location.tracking_uri)
-    mlflow.set_registry_uri(location.tracking_uri)
-    yield location.tracking_uri
+    mlflow.set_tracking_uri(location.mlflow_uri)
+    mlflow.set_registry_uri(location.mlflow_uri)
+    yield location.mlflow_uri
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(None)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from whc.factory.scoring import Model
     from whc.plugins import Choice
     from whc.records import Gate, ModelMetadata
+    from whc.registry.location import Location
     from whc.tasks import Task
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -36,6 +37,23 @@ runs = click.option(
     envvar="WHC_RUNS",
     show_default=True,
     help="Folder that holds the studies.",
+)
+_TRACKING_URI = "whc.tracking_uri"  # keys of what a command keeps in its context
+_LOCATION = "whc.location"
+
+
+def _keep_tracking_uri(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    del param
+    ctx.meta[_TRACKING_URI] = value
+
+
+tracking_uri = click.option(
+    "--tracking-uri",
+    metavar="URI|environment",
+    expose_value=False,
+    callback=_keep_tracking_uri,
+    help="Registry: an MLflow server (http://HOST:PORT), a database (postgresql://USER:PASSWORD@HOST/NAME), or what "
+    "MLFLOW_TRACKING_URI names (environment).  [default: that of mlflow/server.yaml]",
 )
 threads = click.option(
     "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of one forward pass."
@@ -267,10 +285,26 @@ def model_file(model: str) -> Path:
 
     if Path(model).suffix in (".onnx", ".pt") or is_file(Path(model)):
         return Path(model)
-    from whc.registry.location import read_location
     from whc.registry.models import Registry
 
-    return Registry(read_location()).resolve(model)
+    return Registry(location()).resolve(model)
+
+
+def location() -> Location:
+    """The registry that a command uses: that of `--tracking-uri`, else of `mlflow/server.yaml`; read once.
+
+    Raises:
+        UsageError: the URI or the file is wrong.
+    """
+    from whc.registry.location import ignored_variable, read_location
+
+    meta = click.get_current_context().meta
+    if _LOCATION not in meta:
+        meta[_LOCATION] = read_location(tracking_uri=meta.get(_TRACKING_URI))
+        if remark := ignored_variable(meta[_LOCATION]):
+            messages().print(remark, soft_wrap=True, markup=False)
+    chosen: Location = meta[_LOCATION]
+    return chosen
 
 
 def common_folder(paths: Sequence[str]) -> tuple[str, list[str]]:

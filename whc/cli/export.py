@@ -23,6 +23,7 @@ from whc.cli import _options
 )
 @click.option("--opset", type=int, help="Version of the operator set, 18 or higher.  [default: 18]")
 @_options.settings
+@_options.tracking_uri
 @_options.as_json
 def command(
     checkpoint: Path | None,

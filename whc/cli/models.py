@@ -21,28 +21,28 @@ def command() -> None:
 
 
 @command.command(name="list")
+@_options.tracking_uri
 @_options.as_json
 def list_all(as_json: bool) -> None:
     """Every champion, ladder by ladder, the fastest first."""
     from dataclasses import asdict
 
-    from whc.registry.location import read_location
     from whc.registry.models import Registry
 
-    models = Registry(read_location()).listed()
+    models = Registry(_options.location()).listed()
     _options.emit([asdict(model) for model in models], as_json, _listed(models))
 
 
 @command.command
 @click.argument("a", shell_complete=_options.complete_model)
 @click.argument("b", shell_complete=_options.complete_model)
+@_options.tracking_uri
 @_options.as_json
 def diff(a: str, b: str, as_json: bool) -> None:
     """In what the registered models A and B (whc_m, whc_m/3) differ: figures, origin and configuration."""
-    from whc.registry.location import read_location
     from whc.registry.models import Registry
 
-    registry = Registry(read_location())
+    registry = Registry(_options.location())
     ours, theirs = (_facts(registry.described(name)) for name in (a, b))
     keys = sorted(ours.keys() | theirs.keys(), key=lambda key: (key.startswith("config."), key))
     differences = {key: [ours.get(key, ""), theirs.get(key, "")] for key in keys if ours.get(key) != theirs.get(key)}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 @_options.runtime
 @_options.threads
 @_options.wait
+@_options.tracking_uri
 @_options.as_json
 def command(
     model: str,

@@ -48,6 +48,7 @@ EXAMPLE = "give a search file such as search_spaces/tiny.yaml"
 @click.option("--dry-run", is_flag=True, help="Tell what would be drawn, and with data what it would take.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of search files, for editors.")
 @_options.runs
+@_options.tracking_uri
 @_options.as_json
 def command(
     space: Path | None,
@@ -74,15 +75,14 @@ def command(
         _replay(replay, space, asked["trials"], as_json)
         return
     request = _request(space, data, runs, **asked)
-    from whc.registry.location import read_location
     from whc.registry.studies import StudyLog
     from whc.search.running.run import search
     from whc.search.showing.display import Display
     from whc.search.showing.report_observer import ReportObserver
 
-    console = _options.messages()
+    console, log = _options.messages(), StudyLog(_options.location())
     with _options.progress(console, "decoding") as told, Display(console) as display:
-        outcome = search(request, [display, ReportObserver(), StudyLog(read_location())], console, told)
+        outcome = search(request, [display, ReportObserver(), log], console, told)
     _tell(outcome, as_json)
     if not outcome.complete:
         console.print("stopped; what had ended is kept")

@@ -9,11 +9,11 @@ from whc.cli import _options
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.  [default: that of mlflow/server.yaml]")
+@_options.tracking_uri
 def command(port: int | None) -> None:
     """Open the model registry's pages (MLflow's UI) on this machine, until Ctrl-C."""
-    from whc.registry.location import read_location
     from whc.registry.ui import serve
 
-    location = read_location()
+    location = _options.location()
     chosen = location.model_copy(update={"port": port}) if port else location
     serve(chosen, _options.messages().print)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @_options.runtime
 @_options.threads
 @_options.wait
+@_options.tracking_uri
 @_options.as_json
 def command(model: str, data: Path, split: str | None, out: Path | None, as_json: bool, **running: Any) -> None:
     """Score a model on labelled data: metric with interval, floor, diagnostics and the worst mistakes.

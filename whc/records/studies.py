@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer
 
-from whc.config import dump_yaml, load_yaml, validate
+from whc.config import dump_yaml, fingerprint, load_yaml, validate
 from whc.errors import StudyError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf
 from whc.records import first_schema
@@ -83,6 +83,12 @@ class StudyRecord(Record):
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise StudyError(f"study {self.study}: runtime: {reason}; put study.yaml back as it was") from error
+
+    @property
+    def identity(self) -> str:
+        """A hash that other studies of this name do not share: of what stays when a search is resumed."""
+        fields = {"study", "space", "data_fingerprint", "reference_ms", "host", "seed"}
+        return fingerprint(self.model_dump(mode="json", include=fields))
 
     def save(self, folder: Path) -> None:
         """Write study.yaml."""

@@ -9,7 +9,9 @@ from whc.registry.location import Location
 
 
 def registered_names(location: Location) -> list[str]:
-    """Sorted names of the registered models; empty where the database is missing, busy or not a registry."""
+    """Sorted names of the registered models; empty where a server has them, or no sqlite file can be read."""
+    if location.is_shared:
+        return []
     try:
         # As a URI, because `mode=ro` does not create a missing database.
         with closing(

@@ -9,12 +9,16 @@ from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 
-from whc.registry import set_environment
-from whc.registry.database import KIND_TAG, as_registry_errors, prepare, update_paths
+from whc.records import StudyRecord
+from whc.registry import server, set_environment
+from whc.registry.database import KIND_TAG, prepare, update_paths
+from whc.registry.failures import as_registry_errors
 from whc.registry.location import Location
 
 PARENT_TAG = "mlflow.parentRunId"
+IDENTITY_TAG = "whc.study"
 NOTE_TAG = "mlflow.note.content"
 MAX_NOTE_LENGTH = 8000  # of any tag
 _MAX_PARAM_LENGTH = 6000
@@ -22,26 +26,30 @@ _ATTACHED = ("report.html", "table.json", "table.csv", "table.md", "front.png", 
 
 
 def connect(location: Location) -> MlflowClient:
-    """Open the database; it is created with its folder when it does not exist.
+    """Open the registry; a database is created, with its folder, when it does not exist.
 
     Raises:
         RegistryError: it cannot be opened.
     """
-    set_environment()
+    set_environment(has_login=location.is_http)
     with as_registry_errors(location):
-        prepare(location)
-        return MlflowClient(location.tracking_uri, location.tracking_uri)
+        if location.is_shared:
+            server.check(location)
+        else:
+            prepare(location)
+        return MlflowClient(location.mlflow_uri, location.mlflow_uri)
 
 
 def connect_to_write(location: Location) -> MlflowClient:
-    """Open the database and correct its paths, so that new files go below this project.
+    """Open the registry; correct the paths of a project's own, so that new files go below this project.
 
     Raises:
         RegistryError: it cannot be opened or written.
     """
     client = connect(location)
-    with as_registry_errors(location):
-        update_paths(location)
+    if not location.is_shared:
+        with as_registry_errors(location):
+            update_paths(location)
     return client
 
 
@@ -49,7 +57,13 @@ def experiment_id(client: MlflowClient, study: str, location: Location) -> str:
     """Id of the study's experiment, which is created when missing and restored when it was deleted in the UI."""
     experiment = client.get_experiment_by_name(study)
     if experiment is None:
-        new_id: str = client.create_experiment(study, location.artifacts_uri, {KIND_TAG: "study"})
+        place = None if location.is_http else location.artifacts_uri  # an MLflow server has a place of its own
+        try:
+            new_id: str = client.create_experiment(study, place, {KIND_TAG: "study"})
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return experiment_id(client, study, location)  # another process was faster
         return new_id
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
@@ -68,18 +82,32 @@ def runs(client: MlflowClient, experiment: str, kind: str) -> Iterator[Run]:
             return
 
 
-def study_run_id(client: MlflowClient, experiment: str) -> str | None:
-    """Id of the parent run of a study's trials and variants; None when the search was not logged."""
-    run = next(runs(client, experiment, "study"), None)
+def study_id(folder: Path) -> str | None:
+    """What tells a study from others of its name, which a shared registry may hold; None without a study.yaml."""
+    return StudyRecord.load(folder).identity if (folder / "study.yaml").is_file() else None
+
+
+def study_run(client: MlflowClient, experiment: str, identity: str | None) -> Run | None:
+    """The parent run of a study's trials and variants; None when the search was not logged."""
+    for run in runs(client, experiment, "study"):
+        if identity is None or run.data.tags.get(IDENTITY_TAG, identity) == identity:  # older runs have none
+            return run
+    return None
+
+
+def study_run_id(client: MlflowClient, experiment: str, identity: str | None) -> str | None:
+    """Id of the run that `study_run` gives."""
+    run = study_run(client, experiment, identity)
     return run.info.run_id if run else None
 
 
-def close_interrupted_runs(client: MlflowClient, experiment: str) -> None:
+def close_interrupted_runs(client: MlflowClient, experiment: str, parent: str | None) -> None:
     """Close the runs of a search or registration that was killed; resuming it opens them again."""
-    for kind in ("study", "variant"):
-        for run in list(runs(client, experiment, kind)):
-            if run.info.status == "RUNNING":
-                client.set_terminated(run.info.run_id, "KILLED")
+    own = [run for run in runs(client, experiment, "study") if run.info.run_id == parent]
+    own += [run for run in runs(client, experiment, "variant") if run.data.tags.get(PARENT_TAG) == parent]
+    for run in own:
+        if run.info.status == "RUNNING":
+            client.set_terminated(run.info.run_id, "KILLED")
 
 
 def run_tags(kind: str, tags: Mapping[str, str], parent: str | None) -> dict[str, str]:

@@ -12,17 +12,22 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
+from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from whc import tasks
-from whc.records import CurvePoint, SearchObserver, StudyRecord, TrialRecord
+from whc.errors import RegistryUnavailable
+from whc.records import CurvePoint, LadderTable, SearchObserver, StudyRecord, TrialRecord, trial_records
 from whc.records.results import hypervolume_of, scored
 from whc.registry import store
-from whc.registry.database import as_registry_errors
+from whc.registry.failures import as_registry_errors, reason
 from whc.registry.location import Location
+from whc.words import quantity
 
 _MLFLOW_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "infeasible": "KILLED", "failed": "FAILED"}
 _TRIAL_TAG = "trial_id"
+_PAUSE_S = 60
+LATER = "{what}: run `whc factory register --study {study}` when it answers"
 _log = logging.getLogger(__name__)
 
 
@@ -32,23 +37,25 @@ class _OpenStudy:
     run_id: str
     run_of_trial: dict[str, str]  # trial id -> run id, for trials whose run has begun
     logged: set[str]  # trials whose run is complete
-    study: StudyRecord
     epochs: dict[str, int] = field(default_factory=dict)  # trial id -> epochs of its curve that are written
-    ended: dict[str, TrialRecord] = field(default_factory=dict)  # trial id -> record, whether written or not
 
 
 class StudyLog(SearchObserver):
     """Writes a search to MLflow.
 
-    The records on disk are the truth, and MLflow shows a copy. A database that is locked for a moment does not stop the
-    search: a record that could not be written is kept, and written with the next trial. On resume the study starts with
-    every record; those already written are skipped.
+    The records on disk are the truth, and MLflow shows a copy. A database that is locked for a moment, or a server that
+    is down, does not stop the search: a record that could not be written is kept, and written with a later trial. What
+    is not written at the end is left to `complete`. On resume the study starts with every record; those already written
+    are skipped.
     """
 
     def __init__(self, location: Location) -> None:
         self._location = location
-        self._studies: dict[str, _OpenStudy] = {}
+        self._begun: dict[str, StudyRecord] = {}
+        self._ended: dict[str, dict[str, TrialRecord]] = {}  # by study, trial id -> record, whether written or not
+        self._open: dict[str, _OpenStudy] = {}
         self._waiting: list[TrialRecord] = []
+        self._next_try_s = 0.0
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -59,18 +66,15 @@ class StudyLog(SearchObserver):
         """Open the study's run, or continue the existing one; write the trials that are over.
 
         Raises:
-            RegistryError: the database cannot be written.
+            RegistryError: the project's own database cannot be written.
         """
-        with as_registry_errors(self._location):
-            experiment = store.experiment_id(self._client, study.study, self._location)
-            run_id = store.study_run_id(self._client, experiment)
-            if run_id is None:
-                tags = store.run_tags("study", {"study": study.study}, parent=None)
-                run_id = self._client.create_run(experiment, tags=tags, run_name=study.study).info.run_id
-            else:
-                self._client.update_run(run_id, status="RUNNING")
-            self._client.log_dict(run_id, study.model_dump(mode="json"), "study.yaml")
-            self._studies[study.study] = _OpenStudy(experiment, run_id, *self._trials_of(experiment, run_id), study)
+        self._begun[study.study], self._ended[study.study] = study, {}
+        try:
+            with as_registry_errors(self._location):
+                self._opened(study.study)
+        except RegistryUnavailable as error:
+            _log.warning("%s; the search goes on, and is logged later", error)
+            self._pause()
         for record in earlier:
             if record.state != "waiting":
                 self.trial_ended(record)
@@ -82,20 +86,49 @@ class StudyLog(SearchObserver):
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Write a trial's run, unless it is already written."""
-        self._studies[record.study].ended[record.trial_id] = record
+        self._ended[record.study][record.trial_id] = record
         self._waiting.append(record)
         self._write_waiting()
 
     def study_ended(self, study: str, folder: Path) -> None:
         """Write what the study reached, attach its page, and close its run; resuming the study opens it again."""
+        self._next_try_s = 0.0
         self._write_waiting()
-        with as_registry_errors(self._location):
-            opened = self._studies[study]
-            run_id = opened.run_id
-            self._client.set_tag(run_id, "folder", str(folder))
-            self._client.log_batch(run_id, metrics=_study_metrics(opened.study, list(opened.ended.values())))
-            store.attach(self._client, run_id, folder)
-            self._client.set_terminated(run_id)
+        later = LATER.format(what="the search is not logged", study=study)
+        try:
+            with as_registry_errors(self._location):
+                run_id = self._opened(study).run_id
+                self._client.set_tag(run_id, "folder", str(folder))
+                self._client.log_batch(
+                    run_id, metrics=_study_metrics(self._begun[study], list(self._ended[study].values()))
+                )
+                store.attach(self._client, run_id, folder)
+                if self._waiting:  # its run stays open, which says that it is incomplete
+                    _log.warning("%s", later)
+                else:
+                    self._client.set_terminated(run_id)
+        except RegistryUnavailable as error:
+            _log.warning("%s\n%s", error, later)
+
+    def _opened(self, name: str) -> _OpenStudy:
+        """The study's run, which is created or opened again at the first call."""
+        if name not in self._open:
+            study, client = self._begun[name], self._client
+            experiment = store.experiment_id(client, name, self._location)
+            run_id = store.study_run_id(client, experiment, study.identity)
+            if run_id is None:
+                about = {"study": name, store.IDENTITY_TAG: study.identity}
+                tags = store.run_tags("study", about, parent=None)
+                run_id = client.create_run(experiment, tags=tags, run_name=name).info.run_id
+            else:
+                client.update_run(run_id, status="RUNNING")
+            client.log_dict(run_id, study.model_dump(mode="json"), "study.yaml")
+            self._open[name] = _OpenStudy(experiment, run_id, *self._trials_of(experiment, run_id))
+        return self._open[name]
+
+    def _pause(self) -> None:
+        """Leave a server that does not answer alone for a while: each try may take seconds."""
+        self._next_try_s = time.monotonic() + (_PAUSE_S if self._location.is_shared else 0)
 
     def _trials_of(self, experiment: str, parent: str) -> tuple[dict[str, str], set[str]]:
         """Run ids of a study's trials by trial id, and the trials that are written completely."""
@@ -110,16 +143,19 @@ class StudyLog(SearchObserver):
         return run_of_trial, logged
 
     def _write_waiting(self) -> None:
+        if time.monotonic() < self._next_try_s:
+            return
         try:
             while self._waiting:
                 self._write(self._waiting[0])
                 del self._waiting[0]
-        except (MlflowException, SQLAlchemyError) as error:
-            reason = str(error).splitlines()[0]
-            _log.warning("%s: %d trials wait to be logged (%s)", self._location.database, len(self._waiting), reason)
+        except (MlflowException, SQLAlchemyError, RegistryUnavailable, RequestException) as error:
+            self._pause()
+            count, got = quantity(len(self._waiting), "trial"), reason(error, self._location)
+            _log.warning("%s: %s not logged yet (%s)", self._location.shown, count, got)
 
     def _write(self, record: TrialRecord) -> None:
-        study = self._studies[record.study]
+        study = self._opened(record.study)
         if record.trial_id in study.logged:
             return
         now_ms = int(time.time() * 1000)
@@ -140,6 +176,39 @@ class StudyLog(SearchObserver):
             # The status is written last: a run still RUNNING on resume was interrupted, and is then completed.
             self._client.set_terminated(run_id, _MLFLOW_STATUS[record.state], now_ms)
             study.logged.add(record.trial_id)
+
+
+def complete(location: Location, client: MlflowClient, folder: Path) -> str:
+    """Log the search of a study's folder, unless it is logged completely; a line that says so, or is empty.
+
+    The study must be locked: nothing may search it meanwhile.
+    """
+    if not (folder / "study.yaml").is_file():
+        return ""
+    study = StudyRecord.load(folder)
+    experiment = store.experiment_id(client, study.study, location)
+
+    def is_logged() -> bool:
+        run = store.study_run(client, experiment, study.identity)
+        return run is not None and run.info.status == "FINISHED"
+
+    if is_logged():
+        return ""
+    records = list(trial_records(folder))
+    log = StudyLog(location)
+    log.study_started(study, records)
+    log.study_ended(study.study, folder)
+    return f"logged the search of {study.study}: {quantity(len(records), 'trial')}" if is_logged() else ""
+
+
+def describe(client: MlflowClient, run_id: str, table: LadderTable, folder: Path) -> None:
+    """Show the ladder on the page of its study's run."""
+    client.log_metric(run_id, "variants", len(table.variants))
+    note = folder / "table.md"
+    if note.is_file():
+        ladder, *_ = note.read_text("utf-8").partition("\n## ")  # what was left out is in the attached file
+        client.set_tag(run_id, store.NOTE_TAG, ladder[: store.MAX_NOTE_LENGTH])
+    store.attach(client, run_id, folder)
 
 
 def _trial_tags(record: TrialRecord) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""MLflow's own pages over the embedded database, for this machine alone."""
+"""MLflow's own pages over the registry, for this machine alone."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from urllib.request import ProxyHandler, build_opener
 from whc.errors import RegistryError
 from whc.registry.location import Location
 
+# MLflow sorts models by name or by their last change, which a promotion makes from the fastest to the slowest.
+MODELS_PAGE = "#/models?orderByKey=timestamp&orderByAsc=true"
 _POLL_S = 0.2
 _START_LIMIT_S = 120
 _STOP_LIMIT_S = 10
@@ -23,7 +25,7 @@ _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # shells start
 
 
 def serve(location: Location, announce: Callable[[str], None]) -> None:
-    """Run the UI until Ctrl-C, SIGTERM or the end of the terminal.
+    """Run the UI until Ctrl-C, SIGTERM or the end of the terminal; an MLflow server has pages of its own.
 
     Args:
         location: the database to show and the address to listen on.
@@ -34,6 +36,10 @@ def serve(location: Location, announce: Callable[[str], None]) -> None:
     """
     from whc.registry import store
 
+    if location.is_http:
+        store.connect(location)
+        announce(f"{location.shown}/{MODELS_PAGE}")
+        return
     _refuse_taken_port(location)
     # The database is created here: a server that is killed meanwhile would leave an incomplete one.
     store.connect_to_write(location)
@@ -43,7 +49,7 @@ def serve(location: Location, announce: Callable[[str], None]) -> None:
     try:
         with _server(location) as server:
             _await_answer(server, address)
-            announce(f"{address}/#/models")
+            announce(f"{address}/{MODELS_PAGE}")
             server.wait()
     except KeyboardInterrupt:
         return
@@ -69,7 +75,7 @@ def _refuse_taken_port(location: Location) -> None:
 @contextmanager
 def _server(location: Location) -> Iterator[subprocess.Popen[bytes]]:
     """The server's process; it ends with this block. Its group is its own, so that Ctrl-C does not reach it."""
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", location.tracking_uri]
+    command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--default-artifact-root", location.artifacts_uri, "--no-serve-artifacts"]
     command += ["--host", location.host, "--port", str(location.port), "--workers", "1"]
     # Given explicitly, because MLflow would else print advice on how to open the server to others.
@@ -78,6 +84,8 @@ def _server(location: Location) -> Iterator[subprocess.Popen[bytes]]:
     # Background jobs serve language-model features that whc does not use; they triple start-up time and memory.
     # Deprecation warnings of its libraries do not concern the user.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "PYTHONWARNINGS": "ignore"}
+    # Not an argument, which every user of this machine could read: the address may hold a password.
+    environment["MLFLOW_BACKEND_STORE_URI"] = location.mlflow_uri
     server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
         yield server

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,6 +18,7 @@ from pydantic import Field
 from whc import __version__
 from whc.config import fingerprint
 from whc.errors import ArtifactError, UsageError, problem
+from whc.paths import user_cache
 from whc.plugins import PluginConfig
 from whc.records import replacing
 from whc.runtimes import library
@@ -137,8 +137,7 @@ def _engine_path(trt: Any, gpu: Gpu, path: Path, config: Config) -> Path:
         "fp16": config.fp16,
         "max_batch": config.max_batch,
     }
-    user_cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (config.cache or user_cache / "whc" / "tensorrt") / f"{fingerprint(key)}.engine"
+    return (config.cache or user_cache() / "tensorrt") / f"{fingerprint(key)}.engine"
 
 
 def _cached_plan(engine_path: Path) -> bytes:

@@ -87,6 +87,7 @@ MAX_SHOWN_NAMES = 3  # names of a kind in the terminal; report.json has all
 @_options.margin
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed splits the same way.")
 @_options.task
+@_options.tracking_uri
 @_options.as_json
 def command(
     out: Path,

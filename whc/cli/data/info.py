@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 )
 @_options.detect_class
 @_options.task
+@_options.tracking_uri
 @_options.as_json
 def command(file: Path, detect: str | None, detect_class: str | None, task: str | None, as_json: bool) -> None:
     """Rows, classes, people, leaks and image sizes of a data set FILE, which may be a folder of Parquet shards."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 @click.option("--retime", is_flag=True, help="Time the candidates again, even if an earlier build has.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be done and how long it takes, and write nothing.")
 @_options.runs
+@_options.tracking_uri
 @_options.as_json
 def command(
     study: str | None,
@@ -64,10 +65,9 @@ def _build(folder: Path, request: BuildRequest, runs: Path, no_register: bool, a
     with timed_steps() as (on_step, on_left):
         observers: list[LadderObserver] = [ReportObserver()]
         if not no_register:
-            from whc.registry.location import read_location
             from whc.registry.models import Registry
 
-            observers.append(Registry(read_location(), _options.gates(folder, runs, on_step)))
+            observers.append(Registry(_options.location(), _options.gates(folder, runs, on_step)))
         table, lines = build_table(folder, request, observers, on_step, on_left)
     _options.emit(table.model_dump(mode="json", by_alias=True), as_json, _render(table, folder, lines))
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     "--split", help="Take this split of the data, or all rows with `all`.  [default: val, or all rows if there is none]"
 )
 @_options.runs
+@_options.tracking_uri
 @_options.runtime
 @_options.threads
 @_options.wait
@@ -76,10 +77,9 @@ def _side(text: str, runs: Path) -> Side:
         return Side(text, {path.stem: path})
     if inside := sorted(path.glob("*.onnx")):
         return Side(f"files in {text}", {file.stem: file for file in inside})
-    from whc.registry.location import read_location
     from whc.registry.models import Registry
 
-    champions = Registry(read_location()).champions(text)
+    champions = Registry(_options.location()).champions(text)
     if not champions:
         rule = "must be a study with a ladder, the prefix of a registered ladder, an .onnx file or a folder of them"
         raise UsageError(problem("A and B", rule, text, "see `whc studies` and `whc models`"))

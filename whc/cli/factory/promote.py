@@ -14,6 +14,7 @@ from whc.cli import _options
 @click.option("--force", is_flag=True, help="Promote the ladder without asking the gates.")
 @click.option("--reason", help="Why the gates do not count; kept as a tag of each version.")
 @_options.runs
+@_options.tracking_uri
 @_options.as_json
 def command(study: str | None, force: bool, reason: str | None, runs: Path, as_json: bool) -> None:
     """Make the ladder of a study the champions of its prefix, as a whole or not at all.
@@ -26,7 +27,6 @@ def command(study: str | None, force: bool, reason: str | None, runs: Path, as_j
     from whc.errors import RegistryError, UsageError, problem
     from whc.factory.measuring import TABLE_FILE
     from whc.records import LadderTable, existing_study
-    from whc.registry.location import read_location
     from whc.registry.models import Registry
 
     if force != bool(reason):
@@ -36,7 +36,7 @@ def command(study: str | None, force: bool, reason: str | None, runs: Path, as_j
     table = records.load(LadderTable, folder / TABLE_FILE, "build it with `whc factory build-table`")
     with _options.steps() as on_step:
         gates = {} if force else {"gate": _options.gates(folder, runs, on_step)}
-        lines, refusal = Registry(read_location(), reason=reason or "", **gates).promote(table, folder)
+        lines, refusal = Registry(_options.location(), reason=reason or "", **gates).promote(table, folder)
     result = {"study": table.study, "promoted": not refusal, "lines": lines, "refusal": refusal}
     _options.emit(result, as_json, "\n".join(lines))
     if refusal:

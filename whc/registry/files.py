@@ -1,0 +1,165 @@
+"""The files of registered versions: in the project's own folder, or with a shared registry, fetched into a cache."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.models.model import MLMODEL_FILE_NAME
+from mlflow.utils.file_utils import local_file_uri_to_path
+
+from whc.errors import RegistryError
+from whc.paths import user_cache
+from whc.records import sha256
+from whc.registry.location import Location
+
+HASH_TAG = "onnx_sha256"
+ROW_FILE, CARD_FILE = "row.json", "README.md"
+_DIGEST = re.compile("[0-9a-f]{64}")
+ADVICE = "register the ladder again with `whc factory register`"
+
+
+class ModelFiles(Protocol):
+    """Where the files of versions lie."""
+
+    def has(self, run: Run) -> bool:
+        """Whether a run's files are to be written here."""
+
+    def write(self, run: Run, fill: Callable[[Path], None], version: ModelVersion | None) -> str:
+        """Write the files of a run, which `fill` puts into a folder; `version` is one that has them already.
+
+        Returns:
+            Where MLflow finds them.
+        """
+
+    def model(self, version: ModelVersion) -> Path:
+        """The version's ONNX file on this machine, checked against its registered hash.
+
+        Raises:
+            RegistryError: it is gone, or was changed.
+        """
+
+    def row(self, version: ModelVersion) -> dict[str, Any]:
+        """The version's row of its table; empty if its files are gone."""
+
+
+class OwnFiles:
+    """Files below the project's folder of artifacts; models are used in place."""
+
+    def __init__(self, location: Location) -> None:
+        self._location = location
+
+    def has(self, run: Run) -> bool:
+        """Whether the run's files lie in this project: a project that was moved or copied has its own."""
+        return bool(run.info.artifact_uri == self._location.run_uri(run.info.run_id))
+
+    def write(self, run: Run, fill: Callable[[Path], None], version: ModelVersion | None) -> str:
+        """As `ModelFiles`: into the place itself, each file by renaming, as they may be in use."""
+        del version
+        fill(self._location.run_folder(run.info.run_id))
+        return self._location.run_uri(run.info.run_id)
+
+    def model(self, version: ModelVersion) -> Path:
+        """As `ModelFiles`."""
+        for folder in self._folders(version):
+            path = folder / _model_name(version)
+            if path.is_file():
+                if sha256(path) != version.tags.get(HASH_TAG):
+                    raise RegistryError(f"{path}: must be the file that was registered, got other bytes; {ADVICE}")
+                return path
+        missing = self._folders(version)[0] / _model_name(version)
+        raise RegistryError(f"{version.name}/{version.version}: must be at {missing}, got nothing there; {ADVICE}")
+
+    def row(self, version: ModelVersion) -> dict[str, Any]:
+        """As `ModelFiles`."""
+        return next(
+            (_read(folder / ROW_FILE) for folder in self._folders(version) if (folder / ROW_FILE).is_file()), {}
+        )
+
+    def _folders(self, version: ModelVersion) -> tuple[Path, Path]:
+        """This project's own place comes first: in a copied project, MLflow's paths lead to the original one."""
+        return self._location.run_folder(str(version.run_id)), Path(local_file_uri_to_path(version.source))
+
+
+class SharedFiles:
+    """Files that MLflow stores for a shared registry; models come by their hash from the user's cache."""
+
+    def __init__(self, client: MlflowClient) -> None:
+        self._client = client
+
+    def has(self, run: Run) -> bool:
+        """All runs have their files there."""
+        del run
+        return True
+
+    def write(self, run: Run, fill: Callable[[Path], None], version: ModelVersion | None) -> str:
+        """As `ModelFiles`; what a version has is not sent again, as others may fetch it meanwhile."""
+        with tempfile.TemporaryDirectory(prefix="whc-version-") as scratch:
+            fill(Path(scratch))
+            if version and self._is_whole(version):
+                for name in (CARD_FILE, ROW_FILE):
+                    self._client.log_artifact(run.info.run_id, str(Path(scratch) / name))
+            else:
+                self._client.log_artifacts(run.info.run_id, scratch)
+        return str(run.info.artifact_uri)
+
+    def model(self, version: ModelVersion) -> Path:
+        """As `ModelFiles`."""
+        wanted, where = str(version.tags.get(HASH_TAG)), f"{version.name}/{version.version}"
+        if not _DIGEST.fullmatch(wanted):
+            raise RegistryError(f"{where}: must have its file's hash as a tag, got {wanted!r}; {ADVICE}")
+        path = cached(wanted, _model_name(version))
+        if path.is_file() and sha256(path) == wanted:
+            return path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as scratch:
+            fetched = Path(self._client.download_artifacts(str(version.run_id), path.name, scratch))
+            if sha256(fetched) != wanted:
+                raise RegistryError(f"{where}: must be the file that was registered, got other bytes; {ADVICE}")
+            fetched.replace(path)
+        return path
+
+    def row(self, version: ModelVersion) -> dict[str, Any]:
+        """As `ModelFiles`."""
+        if ROW_FILE not in self._names(version):
+            return {}
+        with tempfile.TemporaryDirectory(prefix="whc-row-") as scratch:
+            return _read(Path(self._client.download_artifacts(str(version.run_id), ROW_FILE, scratch)))
+
+    def _is_whole(self, version: ModelVersion) -> bool:
+        if not {MLMODEL_FILE_NAME, _model_name(version)} <= self._names(version):
+            return False
+        try:
+            self.model(version)
+        except RegistryError:
+            return False
+        return True
+
+    def _names(self, version: ModelVersion) -> set[str]:
+        return {file.path for file in self._client.list_artifacts(str(version.run_id))}
+
+
+def cached(digest: str, name: str) -> Path:
+    """Where a fetched model lies, or would."""
+    return user_cache() / "models" / digest / name
+
+
+def files_of(location: Location, client: MlflowClient) -> ModelFiles:
+    """The files of a registry."""
+    return SharedFiles(client) if location.is_shared else OwnFiles(location)
+
+
+def _model_name(version: ModelVersion) -> str:
+    return f"{version.name}.onnx"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return row
