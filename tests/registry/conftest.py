@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shutil
-from collections.abc import Callable
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +23,9 @@ from whc.registry.location import Location
 
 LABELS = ["still", "waving"]
 DATA = "d4t4"
+DB_PASSWORD = "s3cret/pass@word"
+DB_LOGIN = "postgres:s3cret%2Fpass%40word"
+DB_SETTINGS = "-c listen_addresses=127.0.0.1 -c fsync=off -c unix_socket_directories={folder} -p {port}"
 
 
 def write_onnx(path: Path, weight: float, metadata: ModelMetadata) -> None:
@@ -114,3 +123,74 @@ def ladder(tmp_path: Path, make_metadata: Callable[..., ModelMetadata]) -> Calla
         return LadderTable(**(fields | overrides)), folder
 
     return build
+
+
+def _postgres_programs() -> Path | None:
+    """The folder of initdb and pg_ctl; None where PostgreSQL is not installed."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return folders[-1].parent if folders else None
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _postgres_running(binaries: Path) -> Iterator[int]:
+    """A database server for the length of the context; yields its port. It refuses to run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="whc-pg-"))
+    is_root = os.getuid() == 0
+    if is_root:
+        entry = pwd.getpwnam("postgres")
+        os.chown(folder, entry.pw_uid, entry.pw_gid)
+    runner = ["runuser", "-u", "postgres", "--"] if is_root else []
+
+    def run(program: str, *arguments: str) -> None:
+        command = [*runner, str(binaries / program), *arguments]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder, timeout=300)
+
+    (folder / "password").write_text(DB_PASSWORD)
+    (folder / "password").chmod(0o644)
+    data, port = str(folder / "data"), _free_port()
+    try:
+        run("initdb", "-D", data, "-U", "postgres", "-A", "scram-sha-256", "--pwfile", str(folder / "password"), "-N")
+        settings = DB_SETTINGS.format(folder=folder, port=port)
+        run("pg_ctl", "-D", data, "-o", settings, "-l", str(folder / "log"), "-w", "-t", "120", "start")
+        try:
+            yield port
+        finally:
+            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Callable[[], str]]:
+    """Makes a database of its own that has MLflow's tables, which are made once; gives its address."""
+    pytest.importorskip("psycopg", reason="needs psycopg: pip install 'whc[postgres]'")
+    binaries = _postgres_programs()
+    if binaries is None:
+        pytest.skip("needs PostgreSQL: apt-get install postgresql")
+    import psycopg
+
+    from whc.registry import store
+
+    count = 0
+    with _postgres_running(binaries) as port:
+        server = f"postgresql://{DB_LOGIN}@127.0.0.1:{port}"
+
+        def database() -> str:
+            nonlocal count
+            count += 1
+            with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+                connection.execute(f"CREATE DATABASE d{count} TEMPLATE mlflow")
+            return f"{server}/d{count}"
+
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+            connection.execute("CREATE DATABASE mlflow")
+        made = Location(tracking_uri=f"{server}/mlflow")
+        store.connect(made)
+        yield database

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy import make_url
 
 from whc.errors import RegistryError, UsageError
-from whc.registry.location import Location, read_location
+from whc.registry.location import Location, ignored_variable, read_location
 
 SHIPPED = Path(__file__).parents[2] / "mlflow" / "server.yaml"
 
@@ -45,6 +46,23 @@ def test_the_users_file_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("host: 0.0.0.0", r"host: must be an address of this machine alone, got '0\.0\.0\.0'; use 127\.0\.0\.1"),
         ("host: example.org", r"host: must be an address of this machine alone"),
         ("prot: 5000", r"prot: unknown key; did you mean 'port'\?"),
+        (
+            "tracking_uri: sqlite:///x.db",
+            r"tracking_uri: must begin with http://.*, got sqlite://\.\.\.; the sqlite file is",
+        ),
+        (
+            "tracking_uri: ftp://host",
+            r"must begin with http://, https://, postgresql://, got ftp://\.\.\.; write http://",
+        ),
+        ("tracking_uri: host:5000", r"must begin with .*, got no scheme; write http://HOST:PORT"),
+        ("tracking_uri: [http://host]", r"tracking_uri: must be text, got something else"),
+        ("tracking_uri: http://user:pass@", r"must be http://HOST:PORT, .*, got something else; correct it"),
+        ("tracking_uri: http://host:port", r"must be http://HOST:PORT"),
+        (
+            "tracking_uri: http://host\ndatabase: x.db",
+            r"must have either tracking_uri or database, got both; remove one",
+        ),
+        ("tracking_uri:http://host", r"must hold `tracking_uri: URI` in valid YAML, .*; leave a blank after the colon"),
         ("port: 70000", r"port: .*65535, got 70000"),
     ],
 )
@@ -75,7 +93,7 @@ def test_mlflow_opens_what_is_meant_whatever_its_name(names: list[str]) -> None:
 
 def test_a_path_that_is_not_utf8_is_told() -> None:
     location = Location(database=Path("/no/\udcff/m.db"), artifacts=Path("/no/\udcff"))
-    for name in ("tracking_uri", "artifacts_uri"):
+    for name in ("mlflow_uri", "artifacts_uri"):
         with pytest.raises(RegistryError, match=r"folder: must be named in UTF-8, got '/no/.udcff.*'; rename it"):
             getattr(location, name)
 
@@ -83,3 +101,44 @@ def test_a_path_that_is_not_utf8_is_told() -> None:
 def test_reading_it_does_not_import_mlflow() -> None:
     check = "import sys, whc.registry.location, whc.registry.ui; sys.exit('mlflow.tracking' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+
+
+def test_the_environment_is_used_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "server.yaml"
+    file.write_text("tracking_uri: environment\nport: 5050\n")
+    monkeypatch.setattr("whc.registry.location.removed", {})
+    with pytest.raises(UsageError, match="MLFLOW_TRACKING_URI set, as `environment` asks, got nothing; set it"):
+        read_location(file)
+    monkeypatch.setattr("whc.registry.location.removed", {"MLFLOW_TRACKING_URI": "http://user:secret@host:5000/"})
+    location = read_location(file)
+    assert (location.mlflow_uri, location.port) == ("http://user:secret@host:5000", 5050)
+    assert ignored_variable(location) == ""
+    file.write_text("database: mine.db\n")
+    assert ignored_variable(read_location(file)) == (
+        "MLFLOW_TRACKING_URI is ignored: the registry is mine.db; use --tracking-uri environment for it"
+    )
+    assert read_location(file, "environment") == location.model_copy(update={"port": 5000})
+    assert read_location(file, "http://other:1").shown == "http://other:1"
+    with pytest.raises(UsageError, match="--tracking-uri: tracking_uri: must begin with"):
+        read_location(file, "other")
+
+
+def test_the_compose_file_is_for_this_machine_and_has_no_default_password() -> None:
+    services = yaml.safe_load((SHIPPED.parent / "compose.yaml").read_text())["services"]
+    assert services.keys() == {"database", "artifacts"}
+    for service in services.values():
+        assert service["ports"]
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+        passwords = [value for key, value in service["environment"].items() if "PASSWORD" in key]
+        assert passwords
+        assert all(value.startswith("${") and ":?" in value for value in passwords)
+
+
+def test_the_script_refuses_to_start_without_a_password() -> None:
+    script = SHIPPED.parent / "serve.sh"
+    ran = subprocess.run([script], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True, check=False)
+    assert ran.returncode != 0
+    assert "WHC_DB_PASSWORD: must be set" in ran.stderr
+    assert "127.0.0.1" in script.read_text()

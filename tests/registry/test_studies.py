@@ -194,7 +194,7 @@ def test_a_locked_database_delays_trials_and_stops_nothing(
     with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
         patch.setattr(store, "log", lambda *_: (_ for _ in ()).throw(MlflowException("database is locked")))
         log.trial_ended(record("t000"))
-    assert "1 trials wait to be logged (database is locked)" in caplog.text
+    assert "1 trial not logged yet (database is locked)" in caplog.text
     log.trial_ended(record("t001"))
     assert {name: run.info.status for name, run in runs(client, "trial").items()} == {
         "t000": "FINISHED",

@@ -178,7 +178,7 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         return load_yaml(path)
     except UsageError as error:
-        if "://" not in str(error):
+        if "://" not in str(error) and "must hold a mapping" not in str(error):
             raise
     # Not the text that could not be read: it may hold a password.
     rule = "must hold `tracking_uri: URI` in valid YAML, got something else"

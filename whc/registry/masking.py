@@ -15,7 +15,7 @@ def masked(uri: str) -> str:
     scheme, separator, rest = uri.partition("://")
     login, at, place = rest.rpartition("@")
     user, colon, _ = login.partition(":")
-    shown_login = f"{user}:{_MASK}" if colon else _MASK * bool(at)
+    shown_login = f"{user}:{_MASK}" if colon and not re.search("[/?&]", user) else _MASK * bool(at)
     # At `&` too: an `@` in a parameter would else show those after it.
     host, *parameters = re.split("[?&]", place, maxsplit=1)
     return f"{scheme}{separator}{shown_login}{at}{host}" + f"?{_MASK}" * bool(parameters)
@@ -41,4 +41,5 @@ def _secrets(uri: str) -> set[str]:
         passwords |= {value for key, value in parse_qsl(query) if key.lower() in _SECRET_PARAMETERS}
     plain = {decode(password) for password in passwords for decode in (str, unquote, unquote_plus)}
     encoded = {quote(text, safe="") for text in plain} | {form(text) for text in plain for form in (quote, quote_plus)}
+    encoded |= {repr(text)[1:-1] for text in plain}
     return {text for text in plain | encoded if len(text) >= _MIN_LENGTH}

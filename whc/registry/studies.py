@@ -26,6 +26,7 @@ from whc.words import quantity
 
 _MLFLOW_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "infeasible": "KILLED", "failed": "FAILED"}
 _TRIAL_TAG = "trial_id"
+_COUNT_TAG = "trials"  # of a study: how many are over
 _PAUSE_S = 60
 LATER = "{what}: run `whc factory register --study {study}` when it answers"
 _log = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ class StudyLog(SearchObserver):
             with as_registry_errors(self._location):
                 run_id = self._opened(study).run_id
                 self._client.set_tag(run_id, "folder", str(folder))
+                self._client.set_tag(run_id, _COUNT_TAG, str(len(self._ended[study])))
                 self._client.log_batch(
                     run_id, metrics=_study_metrics(self._begun[study], list(self._ended[study].values()))
                 )
@@ -128,7 +130,9 @@ class StudyLog(SearchObserver):
 
     def _pause(self) -> None:
         """Leave a server that does not answer alone for a while: each try may take seconds."""
-        self._next_try_s = time.monotonic() + (_PAUSE_S if self._location.is_shared else 0)
+        if self._location.is_shared:
+            self._next_try_s = time.monotonic() + _PAUSE_S
+            self.__dict__.pop("_client", None)  # the next try asks first whether it answers
 
     def _trials_of(self, experiment: str, parent: str) -> tuple[dict[str, str], set[str]]:
         """Run ids of a study's trials by trial id, and the trials that are written completely."""
@@ -190,7 +194,10 @@ def complete(location: Location, client: MlflowClient, folder: Path) -> str:
 
     def is_logged() -> bool:
         run = store.study_run(client, experiment, study.identity)
-        return run is not None and run.info.status == "FINISHED"
+        if run is None or run.info.status != "FINISHED":
+            return False
+        count = str(sum(1 for _ in (folder / "trials").glob("*/record.json")))
+        return run.data.tags.get(_COUNT_TAG, count) == count  # a search may go on while the server is down
 
     if is_logged():
         return ""
