@@ -193,4 +193,8 @@ def postgres() -> Iterator[Callable[[], str]]:
             connection.execute("CREATE DATABASE mlflow")
         made = Location(tracking_uri=f"{server}/mlflow")
         store.connect(made)
+        with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
+            # MLflow keeps a connection, and a database in use cannot be copied.
+            connection.execute("ALTER DATABASE mlflow ALLOW_CONNECTIONS false")
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'mlflow'")
         yield database
