@@ -197,7 +197,7 @@ def complete(location: Location, client: MlflowClient, folder: Path) -> str:
         if run is None or run.info.status != "FINISHED":
             return False
         count = str(sum(1 for _ in (folder / "trials").glob("*/record.json")))
-        return run.data.tags.get(_COUNT_TAG, count) == count  # a search may go on while the server is down
+        return bool(run.data.tags.get(_COUNT_TAG, count) == count)  # a search may go on while the server is down
 
     if is_logged():
         return ""
