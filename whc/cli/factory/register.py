@@ -34,7 +34,8 @@ def command(study: str | None, runs: Path, as_json: bool) -> None:
         refusal = ""
         if (folder / TABLE_FILE).is_file():
             on_step("registering the ladder")
-            lines, refusal = registry.promote(records.load(LadderTable, folder / TABLE_FILE, "build it again"), folder)
+            table = records.load(LadderTable, folder / TABLE_FILE, "build it with `whc factory build-table`")
+            lines, refusal = registry.promote(table, folder)
     shown = [line for line in (logged, *lines, refusal) if line] or [f"{folder.name}: its search is logged already"]
     result = {"study": folder.name, "logged": logged, "promoted": bool(lines) and not refusal, "lines": lines}
     _options.emit({**result, "refusal": refusal}, as_json, "\n".join(shown))
