@@ -202,6 +202,7 @@ def check_whole(client: MlflowClient, names: set[str]) -> dict[str, list[Any]]:
     """Every version of these names, each with its files, numbers and tags; the champions are of one whole ladder."""
     files = SharedFiles(client)
     versions = {name: list(client.search_model_versions(f"name = '{name}'", max_results=1000)) for name in names}
+    numbers = {model.name: model.aliases.get("champion") for model in client.search_registered_models()}
     champions = set()
     for name, held in versions.items():
         for version in held:
@@ -212,7 +213,7 @@ def check_whole(client: MlflowClient, names: set[str]) -> dict[str, list[Any]]:
             assert run.data.metrics["f1"]
             assert {"f1", "latency_ms", "labels", HASH_TAG} <= version.tags.keys()
             assert version.description
-            if "champion" in version.aliases:
+            if str(version.version) == str(numbers[name]):  # a search for versions leaves out their aliases
                 champions.add(version.tags["study"])
                 files.model(version)
     for study in champions:
@@ -249,7 +250,8 @@ def test_8_processes_lose_no_version_in_20_rounds(
     for process in processes:
         process.join()
     took_s = time.monotonic() - began
-    versions = check_whole(store.connect(location), {"whc_m", "whc_l"})
+    client = store.connect(location)
+    versions = check_whole(client, {"whc_m", "whc_l"})
     wanted = PROCESSES * ROUNDS
     lost = {name: wanted - len(held) for name, held in versions.items()}
     print(f"{PROCESSES} processes, {ROUNDS} rounds: {lost} versions lost of {wanted} each, {took_s:.0f} s")
@@ -257,7 +259,8 @@ def test_8_processes_lose_no_version_in_20_rounds(
     for held in versions.values():
         assert sorted(int(version.version) for version in held) == list(range(1, wanted + 1))
         assert len({version.tags[HASH_TAG] for version in held}) == wanted
-        assert sum("champion" in version.aliases for version in held) == 1
+    champions = [client.get_model_version_by_alias(name, "champion") for name in versions]
+    assert len({champion.tags["study"] for champion in champions}) == 1
 
 
 def register_until(location: Location, built: Built, client_call: int) -> None:
