@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WHC := $(BIN)/whc
+SEED ?= 0
 
 .PHONY: help setup lint test quickstart pictures bench fuzz ui clean
 
 help:
-	@echo "make quickstart   set up, render data, search, build the ladder (minutes)"
+	@echo "make quickstart   set up, render data, search, build the ladder (minutes; SEED=n: other clips)"
 	@echo "make test         set up, run the tests"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make fuzz         2,000 damaged, forged and odd inputs (make test: 150)"
@@ -42,7 +43,7 @@ test: setup
 	$(PYTEST) --dist loadgroup -m slow
 
 quickstart: setup
-	$(WHC) data synth --out runs/synth
+	$(WHC) data synth --out runs/synth --seed $(SEED)
 	$(WHC) search --space search_spaces/tiny.yaml
 	$(WHC) factory build-table
 	@echo

@@ -4,6 +4,9 @@ One frame does not show the class, several frames do. Each clip draws a path for
 the arm, its place, its slow drift, the fingers), in the same way for every kind of motion. A kind *plays* some paths,
 and *freezes* the others at a random frame. Frozen or played, a path has the same values equally often. So the pictures
 of all kinds follow one distribution, and only their order in time differs.
+
+Clips are of different difficulty, so that a ladder has steps: hands are near or far, swing a little or much, and some
+have something in front of them. Far hands take more pixels, and hidden ones more frames.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ Motion = Literal["waving", "still", "drifting", "passing", "opening"]
 MOTION_KINDS: tuple[Motion, ...] = get_args(Motion)
 CLASS_LABELS = ("no_waving_hand", "waving_hand")
 FRAME_RATE = 10
-DEFAULT_CLIPS = 280
+DEFAULT_CLIPS = 560
 FRAME_SIZE: Size = (48, 48)
 
 _PARQUET_SCHEMA = pa.schema(
@@ -53,6 +56,8 @@ _SESSION_MOTIONS: tuple[Motion, ...] = ("waving", "still", "passing", "waving", 
 _PLAYED_PATHS = {"waving": "swing", "still": "", "drifting": "wander", "passing": "place", "opening": "fingers"}
 _CLIP_FRAMES = (12, 16)
 _HELD_OUT_SHARE = 0.15
+_DISTANCES = (1.0, 1.8)  # of a hand, in times the nearest; far hands need more pixels
+_COVERED_SHARE = 0.2  # of the clips have something in front of the hand; that needs more frames
 
 # Shapes are drawn larger by this factor, in fixed point, and then reduced by averaging: cheap anti-aliasing.
 _DRAWING_SCALE = 4
@@ -186,25 +191,43 @@ def _person(rng: np.random.Generator) -> _Person:
 def _film(person: _Person, motion: Motion, frames: int, size: Size, rng: np.random.Generator) -> Iterator[Image]:
     """Frames of one clip: scene, light and sensor stay the same, only the hand moves."""
     height, width = size
-    unit = min(size) * rng.uniform(0.21, 0.26)
+    edge = min(size)
+    distance = rng.uniform(*_DISTANCES)  # 1: near; a hand twice as far is half as large and moves half as much
+    unit = edge * rng.uniform(0.21, 0.26) / distance
+    elbow = np.array((width / 2, height)) - edge * (1 - 1 / distance) * np.array((rng.uniform(-0.4, 0.4), rng.random()))
     mirrored = rng.random() < 0.5
     sleeve = rng.uniform(20, 230, 3) if rng.random() < 0.6 else None
     cuff = rng.uniform(0.3, 1.0)
     scene = _background(size, rng)
+    cover = _cover(size, elbow, unit, rng)
     light = _light(size, rng)
     noise = rng.uniform(1, 6)
-    blur = rng.uniform(0.0, 0.6) * min(size) / FRAME_SIZE[0]
+    blur = rng.uniform(0.0, 0.6) * edge / FRAME_SIZE[0]
     for pose in _poses(motion, frames, rng):
         canvas = scene.copy()
-        elbow = np.array((width / 2, height)) + np.array((pose.x, pose.y)) * min(size)
-        pen = _Pen(canvas, elbow * _DRAWING_SCALE, unit * _DRAWING_SCALE, mirrored)
+        moved = elbow + np.array((pose.x, pose.y)) * edge / distance
+        pen = _Pen(canvas, moved * _DRAWING_SCALE, unit * _DRAWING_SCALE, mirrored)
         _draw_arm(pen, person, pose, sleeve, cuff)
         _draw_hand(pen, person, pose)
+        if cover:
+            cv2.fillConvexPoly(canvas, *cover)
         picture = cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA)
         if blur > 0.2:
             picture = cv2.GaussianBlur(picture, (0, 0), blur)
         noisy = picture * light * rng.normal(1, 0.01) + rng.normal(0, noise, picture.shape)
         yield np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
+
+
+def _cover(
+    size: Size, elbow: NDArray[np.float64], unit: float, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], Colour] | None:
+    """Something still in front of a part of the hand, in some clips: corners at drawing size, and a colour."""
+    height, width = (edge * _DRAWING_SCALE for edge in size)
+    hand = elbow + np.array((rng.uniform(-1, 1), -_FOREARM_LENGTH - rng.uniform(0, 1.2))) * unit
+    sides = (rng.uniform(0.6, 1.4) * unit * _DRAWING_SCALE, max(height, width))
+    corners = cv2.boxPoints((tuple(hand * _DRAWING_SCALE), sides, rng.uniform(0, 180)))
+    colour = rng.uniform(20, 230, 3)
+    return (corners.astype(np.intp), _shade(colour, 1.0)) if rng.random() < _COVERED_SHARE else None
 
 
 def _poses(motion: Motion, frames: int, rng: np.random.Generator) -> Iterator[_Pose]:
@@ -221,7 +244,7 @@ def _poses(motion: Motion, frames: int, rng: np.random.Generator) -> Iterator[_P
         return np.asarray(2 * np.pi * turns)
 
     swing = sine("swing", 1.3, 2.4) + sine("wander", 0.08, 0.2)
-    arc, lean, flick = np.radians((rng.uniform(13, 24), rng.uniform(-7, 7), rng.uniform(4, 14)))
+    arc, lean, flick = np.radians((rng.uniform(10, 24), rng.uniform(-7, 7), rng.uniform(4, 14)))
     lag = rng.uniform(0.3, 1.2)
     crossing = rng.uniform(0.5, 1.0)
     start = rng.uniform(0, max(0.0, frames / FRAME_RATE - crossing))
@@ -303,8 +326,11 @@ def _shade(colour: NDArray[np.float64], factor: float) -> Colour:
 
 def _draw_arm(pen: _Pen, person: _Person, pose: _Pose, sleeve: NDArray[np.float64] | None, cuff: float) -> None:
     """The forearm from below the elbow to the wrist, and the sleeve; leaves the pen at the wrist."""
-    pen.turn = pose.forearm
     narrow, wide = 0.25 * person.breadth, 0.36 * person.breadth
+    # A far hand is within the picture as far as the upper arm, which hangs from the elbow and does not turn.
+    hanging = ((0.0, -10.0, wide), (0.0, 0.0, wide))
+    pen.limb(hanging, _shade(person.skin if sleeve is None else sleeve, 0.72), grow=0.04)
+    pen.turn = pose.forearm
     arm = ((0.0, -1.2, wide), (0.0, 0.2, wide), (0.0, _FOREARM_LENGTH, narrow))
     pen.limb(arm, _shade(person.skin, 0.72), grow=0.04)
     pen.limb(arm, _shade(person.skin, 0.94))

@@ -56,7 +56,8 @@ def entry(row: VariantRow, table: LadderTable, folder: Path) -> Entry:
     """
     onnx, metric = folder / row.onnx, table.metric
     if not onnx.is_file():
-        raise RegistryError(problem(row.name, "its ONNX file must exist", str(onnx), "build the table again"))
+        next_step = f"build the table again with `whc factory build-table --study {table.study}`"
+        raise RegistryError(problem(row.name, "its ONNX file must exist", str(onnx), next_step))
     tags = {
         metric.key: metric.number(row.score),
         f"val_{metric.key}": metric.number(row.val_score),

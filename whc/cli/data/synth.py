@@ -11,7 +11,7 @@ from whc.cli import _options
 
 @click.command()
 @_options.file("--out", required=True, help="Folder for dataset.parquet.")
-@click.option("--clips", type=int, default=None, help="How many clips to render.  [default: 280]")
+@click.option("--clips", type=int, default=None, help="How many clips to render.  [default: 560]")
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same data.")
 @_options.as_json
 def command(out: Path, clips: int | None, seed: int, as_json: bool) -> None:
