@@ -58,7 +58,6 @@ def _variant(name: str, candidate: Candidate, corpus: Corpus, thumbnails: int, f
         val_high=high,
         seed=fitted.record.seed,
         curves={str(training.seed): training.curve for training in fitted.trainings},
-        sha256=records.sha256(exported.artifact),
         diagnostics=picture.name,
         mistakes=[
             _shown(mistake, largest[ends[mistake.row]])

@@ -29,7 +29,6 @@ class VariantDetails(Record):
     val_high: float
     seed: int
     curves: dict[str, list[CurvePoint]]
-    sha256: str
     diagnostics: str = Field(pattern=r"^\w[\w.-]*$")
     mistakes: list[ShownMistake] = []
 

@@ -16,8 +16,7 @@ from urllib.request import ProxyHandler, build_opener
 from whc.errors import RegistryError
 from whc.registry.location import Location
 
-# MLflow sorts models by name or by their last change, which a promotion makes from the fastest to the slowest.
-MODELS_PAGE = "#/models?orderByKey=timestamp&orderByAsc=true"
+MODELS_PAGE = "#/models"  # by name: its address takes no other order
 _POLL_S = 0.2
 _START_LIMIT_S = 120
 _STOP_LIMIT_S = 10

@@ -85,6 +85,7 @@ def ladder(study: StudyRecord, trials: list[TrialRecord]) -> Callable[..., Ladde
                     params=5_000,
                     runtime="onnxruntime_cpu",
                     onnx=f"ladder/{name}.onnx",
+                    sha256="f00d" * 16,
                     config=trial.config,
                     trial_id=trial.trial_id,
                     notes=["parity is fine", "noisy"],
@@ -97,7 +98,6 @@ def ladder(study: StudyRecord, trials: list[TrialRecord]) -> Callable[..., Ladde
                 val_high=0.75,
                 seed=0,
                 curves={"0": trial.curve, "1": trial.curve},
-                sha256="f00d" * 16,
                 diagnostics=f"{name}.diagnostics.webp",
                 mistakes=[ShownMistake(words=f"{label}, called no", picture=picture)] * 12,
             )

@@ -138,7 +138,7 @@ def _origin(row: VariantRow, details: VariantDetails | None, table: LadderTable,
     is_there = (folder / row.onnx).is_file()
     brought_back = f"{row.onnx} is gone; `whc factory build-table --study {table.study}` makes it again"
     seed = f", seed {details.seed}" if details else ""
-    hashed = {"sha256": details.sha256} if details else {}
+    hashed = {"sha256": row.sha256} if row.sha256 else {}
     return {
         "file": Link(row.onnx, row.onnx) if is_there else brought_back,
         **hashed,
