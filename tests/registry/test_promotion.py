@@ -44,7 +44,9 @@ def test_a_refused_ladder_is_registered_but_no_champion(location: Location, ladd
 
 def test_a_forced_ladder_keeps_its_reason(location: Location, ladder: Ladder) -> None:
     Registry(location, reason="the old data were wrong").ladder_built(*ladder("m", "new"))
-    assert Registry(location).described("whc_m").tags[REASON_TAG] == "the old data were wrong"
+    described = Registry(location).described("whc_m")
+    assert described.tags[REASON_TAG] == "the old data were wrong"
+    assert described.aliases == ("champion",)
 
 
 def test_a_ladder_that_is_promoted_already_is_not_asked_about(location: Location, ladder: Ladder) -> None:

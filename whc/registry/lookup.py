@@ -55,13 +55,13 @@ def find(client: MlflowClient, name: str) -> ModelVersion:
         )
     alias = parsed["alias"] or CHAMPION_ALIAS
     number = parsed["version"] or model.aliases.get(alias)
-    versions = {str(version.version): version for version in client.search_model_versions(f"name = '{model.name}'")}
+    versions = {str(version.version) for version in client.search_model_versions(f"name = '{model.name}'")}
     choices = f"name one of: {', '.join(f'{model.name}/{key}' for key in sorted(versions, key=int))}"
     if number is None:
         raise RegistryError(f"{name}: no version has the alias {alias}; {choices}")
     if str(number) not in versions:
         raise RegistryError(problem(model.name, "must be one of its versions", number, choices))
-    return versions[str(number)]
+    return client.get_model_version(model.name, str(number))  # a search for versions leaves out their aliases
 
 
 def _nearest(name: str, registered: list[str]) -> str:

@@ -20,7 +20,6 @@ from whc.records import Metric as ScoreMetric
 from whc.registry import packaging, store
 from whc.registry.card import model_card
 from whc.registry.files import CARD_FILE, HASH_TAG, ROW_FILE, ModelFiles
-from whc.registry.lookup import CHAMPION_ALIAS
 
 
 @dataclass(frozen=True)
@@ -115,13 +114,13 @@ def _publish(client: MlflowClient, files: ModelFiles, one: Entry, experiment: st
 
 
 def _version_of(client: MlflowClient, files: ModelFiles, one: Entry) -> ModelVersion | None:
-    """The version of the same file and study that has its files here: the champion, else the newest."""
+    """The version of the same file and study that has its files here; the newest, if several."""
     versions = [
         version
         for version in client.search_model_versions(f"name = '{one.row.name}'")
         if one.is_same(version.tags) and version.run_id and files.has(client.get_run(version.run_id))
     ]
-    return max(versions, key=lambda version: (CHAMPION_ALIAS in version.aliases, int(version.version)), default=None)
+    return max(versions, key=lambda version: int(version.version), default=None)
 
 
 def _run_of(client: MlflowClient, files: ModelFiles, one: Entry, experiment: str, parent: str | None) -> Run:
