@@ -83,7 +83,9 @@ def test_a_changed_label_map_is_found(check_ladder: Callable[..., Checked], ladd
 
 def test_a_missing_file_is_found(check_ladder: Callable[..., Checked], ladder: Ladder) -> None:
     (ladder[1] / "ladder" / "hand_s.onnx").unlink()
-    assert found(check_ladder()) == [("hand_s", "file")]
+    checked = check_ladder()
+    assert found(checked) == [("hand_s", "file")]
+    assert "is missing; `whc factory build-table --study " in checked.drifts[0].words
 
 
 def change_table(ladder: Ladder, **changes: Any) -> None:

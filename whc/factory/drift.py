@@ -101,8 +101,9 @@ def _file_drift(
 ) -> Drift | None:
     """What is wrong with a file; one that is as recorded, or has no recorded hash, joins the `models`."""
     path = folder / row.onnx
+    rebuild = f"`whc factory build-table --study {table.study}` writes it again"
     if not path.is_file():
-        return Drift(variant=row.name, kind="file", words=f"{path} is missing")
+        return Drift(variant=row.name, kind="file", words=f"{path} is missing; {rebuild}")
     try:
         model = load(path, None)
     except ArtifactError as error:
@@ -114,7 +115,7 @@ def _file_drift(
     models[row.name] = model
     digest = records.sha256(path)
     if row.sha256 and digest != row.sha256:
-        words = f"{path} is another file: its hash is {digest[:12]}, recorded was {row.sha256[:12]}"
+        words = f"{path} is another file: its hash is {digest[:12]}, recorded was {row.sha256[:12]}; {rebuild}"
         return Drift(variant=row.name, kind="hash", words=words)
     return None
 
