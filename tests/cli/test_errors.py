@@ -282,7 +282,7 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
         [
             (
                 "factory: no such file, got 'gone'",
-                "shipped ones: full.yaml, head_pose.yaml, ",
+                "shipped ones: default.yaml, full.yaml, ",
             )
         ],
     ),
@@ -297,7 +297,12 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
     "nothing finished": (
         "factory build-table --study old --no-register",
         1,
-        [("runs/old: must hold finished trials, got '1 trial, none finished'", "--resume --trials N")],
+        [
+            (
+                "runs/old: must hold finished trials, got '1 trial, none finished'",
+                "whc search --resume --study old --trials ",
+            )
+        ],
     ),
     "damaged record": (
         "factory build-table --study damaged --no-register",

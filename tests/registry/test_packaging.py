@@ -52,6 +52,7 @@ def tracking(location: Location) -> Iterator[str]:
     yield location.mlflow_uri
     mlflow.set_tracking_uri(before)
     mlflow.set_registry_uri(None)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # MLflow sets it for its children; whc would mention it
 
 
 @pytest.fixture

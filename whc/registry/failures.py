@@ -25,6 +25,7 @@ _MAX_REASON_LENGTH = 200
 _CAUSE = re.compile(r"\[Errno -?\d+\] ([^'\")\n]+)|(?<=: )([^:()]*timed out\.)")
 _LATER_ADVICE = "try again when it runs"
 _OUTDATED_MESSAGE = "Detected out-of-date database schema"
+_FOUND_REVISION = re.compile(r"\(found version (\w+)")
 _IN_USE_ADVICE = "close what else uses it (`whc ui`, another program), or wait, then run this again"
 _NEXT_STEPS = {
     "SQLITE_BUSY": _IN_USE_ADVICE,
@@ -54,7 +55,8 @@ def as_registry_errors(location: Location) -> Iterator[None]:
             rule = f"must answer as MLflow's registry, got: {reason(error, location)}"
             raise RegistryUnavailable(f"{location.shown}: {rule}; {_LATER_ADVICE}") from error
         if str(error).startswith(_OUTDATED_MESSAGE):
-            raise other_version(location, None) from error
+            found = _FOUND_REVISION.search(str(error))
+            raise other_version(location, found[1] if found else None) from error
         rule = f"must be a usable registry, got: {reason(error, location)}"
         raise RegistryError(f"{location.shown}: {rule}; {_next_step(location, error)}") from error
 
