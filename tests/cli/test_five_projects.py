@@ -159,10 +159,10 @@ trials: 2
 space:
   model:
     sequence: {sequence}
-    width: [4, 8]
+    width: [8, 16]
     depth: 2
-    image_size: 16
-  training: {{epochs: 3, batch_size: 32, lr: 1e-2}}
+    image_size: 24
+  training: {{epochs: 15, batch_size: 32, lr: 1e-2}}
 """
 
 
