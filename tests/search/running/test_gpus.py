@@ -38,7 +38,7 @@ def sleeping(parameters: dict[str, TrialJob], corpus: Corpus) -> None:
     assignment = job.assignment
     assignment.folder.mkdir(parents=True, exist_ok=True)
     start = time.time()
-    time.sleep(0.7)
+    time.sleep(2.5)  # longer than the next one takes to start on a busy machine
     note = {"start": start, "end": time.time(), "share": job.gpu, "gpus": ray.get_gpu_ids()}
     (assignment.folder.parent / f"{assignment.trial_id}-{start}.json").write_text(json.dumps(note))
     if assignment.trial_id == "00001" and not assignment.is_retry:
