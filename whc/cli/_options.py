@@ -55,6 +55,9 @@ tracking_uri = click.option(
     help="Registry: an MLflow server (http://HOST:PORT), a database (postgresql://USER:PASSWORD@HOST/NAME), or what "
     "MLFLOW_TRACKING_URI names (environment).  [default: that of mlflow/server.yaml]",
 )
+scored_split = click.option(
+    "--split", help="Take this split of the data, or all rows with `all`.  [default: val, or all rows if there is none]"
+)
 threads = click.option(
     "--threads", type=click.IntRange(1, 256), default=1, show_default=True, help="Threads of one forward pass."
 )

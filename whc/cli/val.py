@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     help="Registered name (whc_m, whc_m/3) or .onnx file.",
 )
 @_options.file("--data", required=True, help="Parquet file with labels (or folder of shards).")
-@click.option(
-    "--split", help="Take this split of the data, or all rows with `all`.  [default: val, or all rows if there is none]"
-)
+@_options.scored_split
 @_options.file("--out", help="Folder to write: val.json, diagnostics.png, and mistakes.png with the worst mistakes.")
 @_options.runtime
 @_options.threads

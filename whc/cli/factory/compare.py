@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 @_options.file(
     "--data", help="Parquet file with labels (or folder of shards).  [default: the data of A's study, or of B's]"
 )
-@click.option(
-    "--split", help="Take this split of the data, or all rows with `all`.  [default: val, or all rows if there is none]"
-)
+@_options.scored_split
 @_options.runs
 @_options.tracking_uri
 @_options.runtime
