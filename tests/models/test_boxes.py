@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -88,6 +88,9 @@ def test_the_last_of_equal_rows() -> None:
 @settings(max_examples=30)
 def test_the_best_are_those_of_plain_suppression(seed: int, nms_iou: float, max_boxes: int) -> None:
     candidates = random_candidates(seed)
+    boxes = candidates[..., 2:]
+    overlaps = iou(boxes[:, :, None], boxes[:, None])
+    assume(((overlaps - nms_iou).abs() > 1e-5).all())  # at the limit itself rounding decides
     torch.testing.assert_close(best(candidates, max_boxes, nms_iou), greedy(candidates, max_boxes, nms_iou))
 
 

@@ -19,6 +19,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from whc.records import LadderTable, Metric, ModelMetadata, VariantRow
+from whc.registry import removed
 from whc.registry.location import Location
 
 LABELS = ["still", "waving"]
@@ -26,6 +27,15 @@ DATA = "d4t4"
 DB_PASSWORD = "s3cret/pass@word"
 DB_LOGIN = "postgres:s3cret%2Fpass%40word"
 DB_SETTINGS = "-c listen_addresses=127.0.0.1 -c fsync=off -c unix_socket_directories={folder} -p {port}"
+
+
+@pytest.fixture(autouse=True)
+def _removed_variables() -> Iterator[None]:
+    """Variables that a test sets for MLflow, whc remembers for the rest of the process: later tests would be told."""
+    before = dict(removed)
+    yield
+    removed.clear()
+    removed.update(before)
 
 
 def write_onnx(path: Path, weight: float, metadata: ModelMetadata) -> None:
