@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from whc.errors import ArtifactError
 from whc.latency import reference
@@ -136,3 +141,73 @@ def test_one_at_a_time(artifact: Path, tmp_path: Path, monkeypatch: pytest.Monke
         thread.join()
     assert inside.most == 1
     assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
+CUDA = ChoiceOf("runtimes").parse("onnxruntime_cuda")
+HOLDER = """
+import sys
+from filelock import ReadWriteLock
+lock = ReadWriteLock(sys.argv[1])
+with lock.read_lock() if sys.argv[2] == "training" else lock.write_lock():
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@contextmanager
+def another_process(work: str) -> Iterator[Any]:
+    """It trains or times on the GPU until the given file, its standard input, is closed."""
+    lock = quiet_slot._gpu_lock(CUDA)
+    assert lock is not None
+    command = [sys.executable, "-c", HOLDER, lock.lock_file, work]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        yield process.stdin
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A GPU of a name that no other process has."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=tmp_path.parent.name))
+    monkeypatch.setattr(quiet_slot.tempfile, "gettempdir", lambda: str(tmp_path))
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_timing_has_the_gpu_for_itself(artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    monkeypatch.setattr(quiet_slot, "bench", bench)
+    given = ("a network", lambda: artifact, CUDA, 0.02, tmp_path / "cache")
+    with another_process("training") as training:
+        timed = threading.Thread(target=measured, args=given)
+        timed.start()
+        timed.join(0.5)
+        assert timed.is_alive()
+        assert bench.given == []
+        training.close()
+        timed.join()
+    assert len(bench.given) == 1
+
+
+@pytest.mark.usefixtures("gpu")
+def test_trainings_share_a_gpu_and_wait_for_its_timings() -> None:
+    with another_process("training"), quiet_slot.training_turn(CUDA):
+        pass  # or it would wait for ever
+    entered = threading.Event()
+
+    def train() -> None:
+        with quiet_slot.training_turn(CUDA):
+            entered.set()
+
+    with another_process("timing") as timing_process:
+        threading.Thread(target=train).start()
+        assert not entered.wait(0.5)
+        timing_process.close()
+        assert entered.wait(60)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_cpu_that_is_timed_stops_no_training() -> None:
+    with another_process("timing"), quiet_slot.training_turn(RUNTIME):
+        pass

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock
+import torch
+from filelock import FileLock, ReadWriteLock
 
-from whc import records
+from whc import plugins, records
 from whc.config import fingerprint
 from whc.errors import StudyError
 from whc.latency.bench import bench
@@ -54,6 +55,7 @@ def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms
     Only one trial of a node is timed at a time. The trial itself waits meanwhile, so that one core is free while there
     are no more trials than cores: the timing process is pinned to the idlest core. If no core is free, short blocks and
     the reference network must correct for that. A noisy result is measured once more, and then kept with its mark.
+    A runtime on a GPU has the GPU for itself: the trainings there wait, each at the end of its epoch.
 
     Args:
         key: the architecture's `cache_key`.
@@ -71,7 +73,8 @@ def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms
         cached = records.load(Footprint, cache_file)
         return cached.model_copy(update={"latency": cached.latency.scaled(reference_ms)})
     artifact = export()
-    with _slot():
+    gpu = _gpu_lock(runtime)
+    with _slot(), gpu.write_lock() if gpu else nullcontext():
         for _ in range(MAX_ATTEMPTS):
             latency = bench({"trial": artifact}, runtime, SLOT_PROTOCOL, reference_ms)["trial"]
             if not latency.noisy:
@@ -81,6 +84,28 @@ def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms
     return footprint
 
 
+def training_turn(runtime: Choice) -> AbstractContextManager[None]:
+    """Train within it, an epoch at a time: it waits while a network is timed on this GPU, for which trainings wait.
+
+    Args:
+        runtime: what the search times its networks with; a training does not disturb one that runs on the CPU.
+    """
+    gpu = _gpu_lock(runtime)
+    return gpu.read_lock() if gpu else nullcontext()
+
+
+def _gpu_lock(runtime: Choice) -> ReadWriteLock | None:
+    """Lock of this GPU, which trainings hold to read and a timing holds to write; None where the CPU is timed."""
+    if not (plugins.load("runtimes", runtime.name).ON_GPU and torch.cuda.is_available()):
+        return None
+    return ReadWriteLock(_lock_file(f"gpu-{torch.cuda.get_device_properties(0).uuid}"))
+
+
 def _slot() -> FileLock:
-    """Lock of the node's only slot; each user has an own lock, because users cannot open each other's files."""
-    return FileLock(Path(tempfile.gettempdir()) / f"whc-quiet-slot-{os.getuid()}.lock")
+    """Lock of the node's only slot."""
+    return FileLock(_lock_file("quiet-slot"))
+
+
+def _lock_file(name: str) -> Path:
+    """A lock's file; each user has an own one, because users cannot open each other's files."""
+    return Path(tempfile.gettempdir()) / f"whc-{name}-{os.getuid()}.lock"

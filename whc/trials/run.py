@@ -167,7 +167,9 @@ def _attempt(
     facts["curve"] = training.curve
     epochs, until = training.epochs(), assignment.until or config.training.epochs
     while len(training.curve) < until:
-        report(next(epochs).point)
+        with quiet_slot.training_turn(assignment.runtime):
+            point = next(epochs).point
+        report(point)
     best = training.best
     assert best is not None  # noqa: S101 (there is at least one epoch)
     facts["val_score"] = best.val_score
