@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from whc.errors import RuntimeUnavailable, problem
+from whc.errors import ArtifactError, RuntimeUnavailable, problem
 from whc.plugins import PluginConfig
 from whc.runtimes import Session
 
@@ -33,7 +33,7 @@ def load(path: Path, config: Config) -> Session:
     """
     import onnxruntime
 
-    from whc.runtimes import onnxruntime_session
+    from whc.runtimes import onnxruntime_graph, onnxruntime_session
 
     available = onnxruntime.get_available_providers()
     if PROVIDER_NAME not in available:
@@ -42,4 +42,7 @@ def load(path: Path, config: Config) -> Session:
     with redirect_stdout(None):  # it prints warnings about libraries that may not be needed
         onnxruntime.preload_dlls()  # those of CUDA and cuDNN that are installed as Python packages
     options = {"device_id": str(config.device_id), "use_tf32": "0"}  # TF32 rounds to ten bits
-    return onnxruntime_session.load(path, RUNTIME_NAME, PROVIDER_NAME, options, threads=1)
+    try:
+        return onnxruntime_graph.load(path, RUNTIME_NAME, PROVIDER_NAME, options, config.device_id)
+    except ArtifactError:  # not a file, or one without a fixed list of kernels: some run on the CPU, or sizes vary
+        return onnxruntime_session.load(path, RUNTIME_NAME, PROVIDER_NAME, options, threads=1)

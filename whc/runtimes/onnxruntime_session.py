@@ -37,11 +37,11 @@ class OrtSession(OnnxSession):
 
     def __init__(self, file: OnnxFile, session: ort.InferenceSession) -> None:
         super().__init__(file, largest_batch=1 if file.batch == 1 else None)
-        self._session = session
+        self.session = session
 
     def forward(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """One pass."""
-        return np.asarray(self._session.run([self.file.output], {self.file.input: images})[0], np.float32)
+        return np.asarray(self.session.run([self.file.output], {self.file.input: images})[0], np.float32)
 
     def all_outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Every output of the file for one batch, in its order, for files of somebody else.
@@ -50,7 +50,7 @@ class OrtSession(OnnxSession):
             ArtifactError: the pass fails.
         """
         try:
-            found = self._session.run(None, {self.file.input: images})
+            found = self.session.run(None, {self.file.input: images})
         except UNUSABLE_ERRORS + LIBRARY_ERRORS as error:
             raise unusable_file(self.path, LIBRARY_NAME, error) from error
         return [np.asarray(output, np.float32) for output in found]

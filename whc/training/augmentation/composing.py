@@ -116,19 +116,42 @@ def _moves(is_whole: Bools, starts: Floats, sides: Floats) -> Floats:
 
 def _drawn_mosaics(images: Tensor, pictures: Numbers, is_whole: Bools, tiles: Floats, starts: Floats) -> Tensor:
     """(M, C, H, W) mosaics of the `pictures` (4, M), as `_tiles` places them."""
-    mosaics = images.new_empty((pictures.shape[1], *images.shape[1:]))
     halved = pictures[:, is_whole].T.ravel()
-    half_images = _halved(images.index_select(0, on(images, halved))) if len(halved) else images
-    # NumPy is several times faster at copying small pieces.
-    canvas, wholes, halves = (each.numpy() if each.is_cpu else each for each in (mosaics, images, half_images))
-    next_half = iter(range(len(halved)))
-    corners = np.concatenate([tiles, starts], -1).astype(int).tolist()
-    for row, shrinks in enumerate(is_whole.tolist()):
-        for quadrant, number in enumerate(pictures[:, row].tolist()):
-            left, top, right, low, x, y = corners[quadrant][row]
-            source = halves[next(next_half)] if shrinks else wholes[number]
-            canvas[row, :, top:low, left:right] = source[:, top - y : low - y, left - x : right - x]
+    half_images = _halved(images.index_select(0, on(images, halved))) if len(halved) else images[:0]
+    draw = _copy_tiles if images.is_cpu else _gather_tiles
+    mosaics = images.new_empty((pictures.shape[1], *images.shape[1:]))
+    places_of_halves = np.arange(len(halved)).reshape(-1, 4).T
+    for source, numbers, rows in (
+        (half_images, places_of_halves, np.flatnonzero(is_whole)),
+        (images, pictures[:, ~is_whole], np.flatnonzero(~is_whole)),
+    ):
+        draw(mosaics, rows, source, numbers, tiles[:, rows], starts[:, rows])
     return mosaics
+
+
+def _copy_tiles(
+    mosaics: Tensor, rows: Numbers, source: Tensor, numbers: Numbers, tiles: Floats, starts: Floats
+) -> None:
+    """Draw mosaics `rows` (M,) of the pictures `numbers` (4, M) of a source, one tile after another."""
+    canvas, pictures = mosaics.numpy(), source.numpy()  # NumPy is several times faster at copying small pieces
+    corners = np.concatenate([tiles, starts], -1).astype(int).tolist()
+    for of_quadrant, corners_of_quadrant in zip(numbers.tolist(), corners, strict=True):
+        for row, number, corner in zip(rows.tolist(), of_quadrant, corners_of_quadrant, strict=True):
+            left, top, right, low, x, y = corner
+            canvas[row, :, top:low, left:right] = pictures[number, :, top - y : low - y, left - x : right - x]
+
+
+def _gather_tiles(
+    mosaics: Tensor, rows: Numbers, source: Tensor, numbers: Numbers, tiles: Floats, starts: Floats
+) -> None:
+    """As `_copy_tiles`, all pixels at once: a GPU needs as long to begin a copy as for thousands of pixels."""
+    y, x = (torch.arange(side, device=source.device) for side in mosaics.shape[2:])
+    seams, places = on(source, tiles[3, :, :2].astype(np.int64)), on(source, starts.astype(np.int64))
+    quadrants = (x >= seams[:, :1])[:, None] + 2 * (y >= seams[:, 1:])[..., None]  # (M, H, W)
+    mosaic = torch.arange(len(rows), device=source.device)[:, None, None]
+    pictures, corners = on(source, numbers)[quadrants, mosaic], places[quadrants, mosaic]
+    pixels = source.permute(0, 2, 3, 1)[pictures, y[:, None] - corners[..., 1], x - corners[..., 0]]
+    mosaics.index_copy_(0, on(mosaics, rows), pixels.permute(0, 3, 1, 2))
 
 
 def _halved(images: Tensor) -> Tensor:
