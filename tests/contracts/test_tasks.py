@@ -40,6 +40,14 @@ def targets(name: str) -> Targets:
     return tasks.kind(name).read_rows(labelled_rows(name), tasks.kind(name).example_metadata, "rows").targets
 
 
+def test_labels_can_be_drawn(name: str) -> None:
+    """Whatever a file's labels are, the lines that show them begin and end at points."""
+    for cells in labelled_rows(name).to_dict("records"):
+        for start, end, colour in tasks.kind(name).label_strokes(cells):
+            assert np.isfinite([*start, *end]).all()
+            assert all(0 <= part <= 255 for part in colour)
+
+
 @pytest.fixture
 def task(name: str) -> Task:
     labels = tasks.kind(name).read_rows(labelled_rows(name), tasks.kind(name).example_metadata, "rows").labels

@@ -12,7 +12,7 @@ from whc.data.build_report import BuildReport
 from whc.data.pictures import read_file
 from whc.data.preprocess import Unreadable, decode, read_image
 from whc.data.reading import Item
-from whc.data.sources import SkippedFile
+from whc.data.sources import FileSource, SkippedFile
 from whc.pages import Bar, Column, Facts, Fold, Part, Picture, Pictures, Section, SideBySide, Table, Text, render
 from whc.pages.thumbnails import thumbnail
 from whc.words import quantity
@@ -25,13 +25,14 @@ MAX_SIZES = 8
 NOTE = "This page holds pictures of the data set. Think of the people on them before you pass it on."
 
 
-def page(report: BuildReport, items: Sequence[Item], near: Sequence[Sequence[Item]]) -> str:
+def page(report: BuildReport, items: Sequence[Item], near: Sequence[Sequence[Item]], task: FileSource) -> str:
     """The page of a build as HTML.
 
     Args:
         report: what was built.
         items: pictures or clips of the data set.
         near: clusters of near-duplicates.
+        task: draws the labels over the pictures.
     """
     facts = {
         "file": report.path,
@@ -43,8 +44,8 @@ def page(report: BuildReport, items: Sequence[Item], near: Sequence[Sequence[Ite
     sections = [
         Section("Classes and splits", [_splits(report), *map(Text, report.notes)]),
         Section("Sizes", _sizes(items)),
-        Section("Pictures of each class", _classes(report, items)),
-        Section("Near-duplicates", _near(report, near)),
+        Section("Pictures of each class", _classes(report, items, task)),
+        Section("Near-duplicates", _near(report, near, task)),
         Section("Left out", _left_out(report)),
     ]
     return render(Path(report.path).parent.name or report.path, facts, sections, NOTE)
@@ -75,7 +76,8 @@ def _sizes(items: Sequence[Item]) -> list[Part]:
     sides = np.array(list(sizes.elements()))
     low, middle, high = np.percentile(sides, [0, 50, 100], axis=0).round().astype(int).tolist()
     spans = {
-        name: f"{low[i]} to {high[i]} pixels, the median {middle[i]}" for i, name in enumerate(("width", "height"))
+        name: f"{low[i]} pixels" if low[i] == high[i] else f"{low[i]} to {high[i]} pixels, the median {middle[i]}"
+        for i, name in enumerate(("width", "height"))
     }
     commonest = sizes.most_common(MAX_SIZES)
     rows: list[list[str | Bar]] = [
@@ -87,7 +89,7 @@ def _sizes(items: Sequence[Item]) -> list[Part]:
     return parts
 
 
-def _classes(report: BuildReport, items: Sequence[Item]) -> list[Part]:
+def _classes(report: BuildReport, items: Sequence[Item], task: FileSource) -> list[Part]:
     """Pictures of each class, evenly chosen from its files in their order."""
     members: defaultdict[str, list[Item]] = defaultdict(list)
     for item in items:
@@ -98,19 +100,20 @@ def _classes(report: BuildReport, items: Sequence[Item]) -> list[Part]:
         of_class = members[name]
         places = np.unique(np.linspace(0, len(of_class) - 1, PICTURES_A_CLASS).round().astype(int)).tolist()
         title = f"{name}: {quantity(len(of_class), 'clip' if report.frame_rate else 'picture')}"
-        parts.append(Fold(title, [Pictures([_of_item(of_class[place]) for place in places])], is_open=True))
+        parts.append(Fold(title, [Pictures([_of_item(of_class[place], task) for place in places])], is_open=True))
     if len(names) > MAX_CLASSES:
         parts.append(Text(f"Pictures of the first {MAX_CLASSES} of {len(names)} classes are shown."))
     return parts
 
 
-def _of_item(item: Item) -> Picture:
-    """The picture of an item; of a clip the middle frame."""
+def _of_item(item: Item, task: FileSource) -> Picture:
+    """The picture of an item with its labels; of a clip the middle frame."""
     frames = list(item.frames.values())
-    return Picture(thumbnail(decode(frames[len(frames) // 2])), f"{item.source.name} ({item.split})")
+    picture, strokes = decode(frames[len(frames) // 2]), task.label_strokes(item.source.cells)
+    return Picture(thumbnail(picture, strokes), f"{item.source.name} ({item.split})")
 
 
-def _near(report: BuildReport, near: Sequence[Sequence[Item]]) -> list[Part]:
+def _near(report: BuildReport, near: Sequence[Sequence[Item]], task: FileSource) -> list[Part]:
     if not near:
         return [Text("There are none.")]
     count = f"{sum(map(len, near)):,} in {quantity(len(near), 'cluster')}"
@@ -121,7 +124,9 @@ def _near(report: BuildReport, near: Sequence[Sequence[Item]]) -> list[Part]:
         ]
     parts: list[Part] = [Text(text) for text in words]
     leaks = sorted(near, key=lambda cluster: len({item.split for item in cluster}) == 1)  # they come first
-    shown = [Pictures([_of_item(item) for item in cluster[:PICTURES_A_CLUSTER]]) for cluster in leaks[:MAX_CLUSTERS]]
+    shown = [
+        Pictures([_of_item(item, task) for item in cluster[:PICTURES_A_CLUSTER]]) for cluster in leaks[:MAX_CLUSTERS]
+    ]
     parts.append(SideBySide(shown))
     if len(near) > MAX_CLUSTERS:
         parts.append(Text(f"and {quantity(len(near) - MAX_CLUSTERS, 'other cluster')}; report.json lists all."))

@@ -66,7 +66,7 @@ def build(
     items = _split(_united(items, near), contents, config, task.needs_every_stratum)
     if task.needs_every_stratum:
         _check_strata(items, contents, config)
-    return _write(items, _clusters(items, near), contents, config, out)
+    return _write(items, _clusters(items, near), contents, config, out, task)
 
 
 def _check_out(out: Path, config: BuildConfig) -> None:
@@ -206,14 +206,19 @@ def _clusters(items: Sequence[Item], near: Sequence[int]) -> list[list[Item]]:
 
 
 def _write(
-    items: Sequence[Item], near: Sequence[Sequence[Item]], contents: SourceScan, config: BuildConfig, out: Path
+    items: Sequence[Item],
+    near: Sequence[Sequence[Item]],
+    contents: SourceScan,
+    config: BuildConfig,
+    out: Path,
+    task: FileSource,
 ) -> BuildReport:
     with ExitStack() as files:  # entered one after another, so that an error names the right file
         parquet = files.enter_context(replacing(out / PARQUET_FILE))
         _write_rows(items, contents, config, parquet)
         report = build_report.summarize(items, near, contents, config, out / PARQUET_FILE, parquet)
         html = files.enter_context(replacing(out / PAGE_FILE))
-        html.write_text(build_page.page(report, items, near), encoding="utf-8")
+        html.write_text(build_page.page(report, items, near, task), encoding="utf-8")
         text = files.enter_context(replacing(out / REPORT_FILE))
         text.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return report

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from whc.config import Settings
 from whc.data.splitting import Shares
 from whc.errors import UsageError, problem
+from whc.pages.thumbnails import Stroke
 from whc.records import CropRule
 
 Kind = Literal["images", "videos"]
@@ -133,6 +134,9 @@ class FileSource(Protocol):
     @property
     def needs_every_stratum(self) -> bool:
         """Whether every split must have rows of every stratum."""
+
+    def label_strokes(self, cells: Mapping[str, Any]) -> Sequence[Stroke]:
+        """What is drawn over a picture to show its labels, the `cells` of its file."""
 
     def scan_files(self, config: BuildConfig) -> SourceScan:
         """The files to read with their labels; raises DataError or UsageError if they are wrong."""

@@ -13,6 +13,7 @@ from whc.data.preprocess import Image
 from whc.data.windows import windows
 from whc.factory.evidence import interval, scores
 from whc.factory.front import Candidate
+from whc.factory.mistakes import worst
 from whc.pages.thumbnails import thumbnail
 from whc.records import LadderDetails, ShownMistake, VariantDetails
 from whc.tasks.showing import Mistake
@@ -53,20 +54,19 @@ def _variant(name: str, candidate: Candidate, corpus: Corpus, thumbnails: int, f
     diagnostics.draw(picture, f"{name}, validation", task, outputs, split.targets, noteworthy)
     largest = corpus.images[max(corpus.images, key=lambda size: size[0] * size[1])]
     low, high = interval(scores(candidate.evidence))
+    wrong = worst(task, outputs, split.targets, corpus.groups[ends], thumbnails) if thumbnails else []
+    rows = corpus.row_numbers[ends]
     return VariantDetails(
         val_low=low,
         val_high=high,
         seed=fitted.record.seed,
         curves={str(training.seed): training.curve for training in fitted.trainings},
         diagnostics=picture.name,
-        mistakes=[
-            _shown(mistake, largest[ends[mistake.row]])
-            for mistake in (task.mistakes(outputs, split.targets, thumbnails) if thumbnails else ())
-        ],
+        mistakes=[_shown(mistake, largest[ends[mistake.row]], rows[mistake.row]) for mistake in wrong],
     )
 
 
-def _shown(mistake: Mistake, picture: Image) -> ShownMistake:
+def _shown(mistake: Mistake, picture: Image, row: int) -> ShownMistake:
     strokes = [(line.start, line.end, line.colour) for line in mistake.lines]
     is_drawn = [stroke for stroke in strokes if np.isfinite(stroke[:2]).all()]
-    return ShownMistake(words=mistake.words, picture=thumbnail(picture, is_drawn))
+    return ShownMistake(words=f"{mistake.words}; row {row}", picture=thumbnail(picture, is_drawn))

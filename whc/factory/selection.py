@@ -47,9 +47,17 @@ def why_not(
     elif better:
         reason = f"dominated by trial {better[0].exported.trial_id}"
     elif faster and _confidence(candidate, faster[-1], recipe) < recipe.confidence:
-        confidence = _confidence(candidate, faster[-1], recipe)
-        gain = f"{metric.shown_gain(recipe.min_gain)} over trial {faster[-1].exported.trial_id}, which is faster"
-        reason = f"not told apart: a gain of {gain}, is {confidence:.0%} sure (must be {recipe.confidence:.0%})"
+        reason = f"not told apart: {_too_little(candidate, faster[-1], recipe)}"
     else:
         reason = f"others of the front are worth more hypervolume among {recipe.max_variants} variants"
     return left_out(candidate.exported.fitted.trial, reason, candidate.val_score, candidate.latency)
+
+
+def _too_little(slower: Candidate, faster: Candidate, recipe: Recipe) -> str:
+    """Why what the slower of two candidates adds does not count: too little, or not sure enough."""
+    metric, gain = slower.exported.config.task_kind.metric, slower.val_score - faster.val_score
+    rival = f"over trial {faster.exported.trial_id}, which is faster"
+    if gain < recipe.min_gain:
+        return f"it gains {metric.shown_gain(gain)} {rival} (must be {metric.shown_gain(recipe.min_gain)})"
+    sure = f"{_confidence(slower, faster, recipe):.0%} sure (must be {recipe.confidence:.0%})"
+    return f"a gain of {metric.shown_gain(recipe.min_gain)} {rival}, is {sure}"

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from whc.factory.evidence import interval, part_scores, scores
+from whc.factory.mistakes import worst
 from whc.factory.scoring import ALL_ROWS, LabelledRows, Model, Scored, picture_of, score
 from whc.records import Metric, Part, replacing, write_atomic
 from whc.tasks.showing import Mistake
@@ -91,7 +92,7 @@ def validate(model: Model, rows: LabelledRows, name: str) -> tuple[Validation, S
 
 def _worst(scored: Scored) -> Sequence[Mistake]:
     """The worst mistakes, their rows as places among the scored rows."""
-    return scored.task.mistakes(scored.outputs, scored.targets, MAX_MISTAKES)
+    return worst(scored.task, scored.outputs, scored.targets, scored.evidence.groups, MAX_MISTAKES)
 
 
 def _wrong_row(mistake: Mistake, scored: Scored, rows: LabelledRows) -> WrongRow:

@@ -149,7 +149,10 @@ def steps(shown: Steps, height: int = 280) -> Figure:
     trace["line"] = {"shape": "hv", "color": LADDER_COLOUR}
     if shown.words:
         trace |= {"text": [plain(text) for text in shown.words], "hovertemplate": "%{text}<extra></extra>"}
-    axes = {"xaxis": {"title": {"text": shown.x_title}}, "yaxis": {"title": {"text": plain(shown.y_title)}}}
+    axes = {
+        "xaxis": {"title": {"text": shown.x_title}, "rangemode": "tozero"},
+        "yaxis": {"title": {"text": plain(shown.y_title)}},
+    }
     return Figure([trace], axes, height)
 
 

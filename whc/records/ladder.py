@@ -127,3 +127,11 @@ class LadderTable(Record):
         """Score of the best constant answer and the name of its split: validation if there is no test split."""
         score, split = (self.floor, "test") if self.test_split else (self.val_floor, "validation")
         return math.nan if score is None else score, split
+
+    @property
+    def val_rows_shown(self) -> str:
+        """Which rows validation scores are of, where not each row has one; else empty."""
+        if (self.val_frames or 1) == 1:
+            return ""
+        rows = f"the frames that end a window of {self.val_frames} frames, the same for all variants"
+        return f"Validation {self.metric.name} is of {rows}; that of a seed is of all windows of its own network."

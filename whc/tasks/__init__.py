@@ -19,6 +19,7 @@ from whc import plugins, words
 from whc.data.preprocess import Image
 from whc.data.row_labels import RowLabels
 from whc.errors import DataError, UsageError, problem
+from whc.pages.thumbnails import Stroke
 from whc.plugins import Choice, ChoiceOf, PluginConfig
 from whc.records import Metric, ModelMetadata
 from whc.tasks.answers import Answers
@@ -134,6 +135,12 @@ class Task(Answers):
             rule = "must be given, as this task's labels are in a CSV file"
             raise UsageError(problem("--csv", rule, None, "give the file that names the pictures"))
         return labels_csv.scan(config, cls)
+
+    @classmethod
+    def label_strokes(cls, cells: Mapping[str, Any]) -> Sequence[Stroke]:
+        """What is drawn over a picture to show its labels, which `scan_files` gives as `cells`."""
+        del cells
+        return ()
 
     @classmethod
     @abstractmethod

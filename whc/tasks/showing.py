@@ -52,7 +52,8 @@ class TaskWords:
     """Phrases about a task for model cards and tables.
 
     `purpose` follows `it`, `floor` precedes `scores`, `score` precedes `on the test split`, `conditions` follows
-    `pictures`; `output` and `limit` are sentences without the full stop.
+    `pictures`; `output` and `limit` are sentences without the full stop. `mistakes` says what is drawn over a mistake's
+    picture, empty if nothing is.
     """
 
     purpose: str
@@ -61,3 +62,4 @@ class TaskWords:
     output: str
     limit: str
     conditions: str = "turned by -12 / +12 degrees"
+    mistakes: str = ""

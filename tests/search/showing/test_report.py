@@ -224,6 +224,18 @@ def test_a_damaged_ladder_costs_no_page(study: StudyRecord, trials: list[TrialRe
     assert "build it again with `whc factory build-table --study " in page.text
 
 
+def test_damaged_details_cost_no_table(
+    study: StudyRecord, trials: list[TrialRecord], ladder: Callable[..., LadderTable], tmp_path: Path
+) -> None:
+    ladder(tmp_path)
+    (tmp_path / "ladder" / "details.json").write_text("{")
+    page = written(study, trials, tmp_path)
+    assert page.headings == ["hands", "Ladder", "Front", "Variants", "Left out because", *SEARCH]
+    assert "hand_p" in page.text
+    assert "details.json: " in page.text
+    assert "Diagnostics are absent" in page.text
+
+
 def test_text_is_text(
     study: StudyRecord, trials: list[TrialRecord], ladder: Callable[..., LadderTable], tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from whc.data.sources import BuildConfig, SourceScan
-from whc.tasks.detection import files, rows
+from whc.tasks.detection import Detection, files, rows
 
 Put = Callable[..., Path]
 
@@ -26,6 +26,7 @@ class BoxSource:
     scan_files = staticmethod(files.scan)
     label_readers = staticmethod(rows.label_readers)
     read_rows = staticmethod(rows.read)
+    label_strokes = staticmethod(Detection.label_strokes)
 
 
 def noise(seed: int, height: int = 30, width: int = 40) -> bytes:

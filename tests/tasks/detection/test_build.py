@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from whc.data import dataset, report
 from whc.data.build_report import BuildReport
-from whc.data.building import PARQUET_FILE, build
+from whc.data.building import PAGE_FILE, PARQUET_FILE, build
 from whc.data.sources import BuildConfig
 from whc.errors import DataError
 
@@ -193,3 +195,19 @@ def test_real_pictures_have_the_counts_of_their_readme(
     corpus = dataset.load(tmp_path / "out" / PARQUET_FILE, [(8, 8)], task)
     counts = (corpus.targets[..., 4] >= 0).sum(1)
     assert [int(counts[corpus.splits == split].sum()) for split in range(3)] == boxes
+
+
+def test_the_page_shows_the_boxes(put: Put, built: Any, tmp_path: Path) -> None:
+    for number in range(9):  # but for one pixel, as copies are left out
+        picture = np.zeros((96, 96, 3), np.uint8)
+        picture[0, number] = 255
+        put(f"{number}.png", cv2.imencode(".png", picture)[1].tobytes())
+        put(f"{number}.txt", "0 0.5 0.5 0.5 0.25\n")
+    built(put("classes.txt", "hand"))
+    page = (tmp_path / "out" / PAGE_FILE).read_text(encoding="utf-8")
+    encoded = re.findall(r'src="data:image/webp;base64,([^"]+)"', page)
+    assert len(encoded) >= 8
+    for text in encoded:
+        picture = cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR)
+        assert picture[48, 30:66].max() < 60  # inside
+        assert picture[34:38, 48].max() > 150  # the upper side

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from whc.tasks.detection import Detection
 from whc.tasks.detection.drawing import draw, noteworthy
 
 
@@ -32,6 +33,15 @@ PICTURES = (
 )
 OUTPUTS = np.array([outputs for outputs, _ in PICTURES], np.float32)
 TARGETS = np.array([targets for _, targets in PICTURES], np.float32)
+
+
+def test_the_labels_of_a_file_are_drawn_as_boxes() -> None:
+    strokes = Detection.label_strokes({"boxes": [[*LARGE, 0], [*SMALL, 1]]})
+    assert len(strokes) == 8
+    assert {point for start, end, _ in strokes[:4] for point in (start, end)} == {
+        (x, y) for x in (0.2, 0.8) for y in (0.2, 0.8)
+    }
+    assert Detection.label_strokes({"boxes": []}) == []
 
 
 def test_the_largest_misses_and_the_surest_wrong_boxes_are_shown() -> None:

@@ -155,3 +155,10 @@ def test_there_is_no_seam_behind_the_head(tmp_path: Path, make_metadata: Callabl
     assert summary.shares == {"front": 0, "side": 0, "back": 1}
     answers = pd.read_csv(tmp_path / "out.csv")[["yaw", "pitch", "roll"]].to_numpy()
     assert np.abs(angles.difference(answers, np.array(poses, float))).max() < 3
+
+
+def test_the_labels_of_a_file_are_drawn_as_axes() -> None:
+    ahead = HeadPose.label_strokes({"yaw": 0.0, "pitch": 0.0, "roll": 0.0})
+    assert [start for start, _, _ in ahead] == [(0.5, 0.5)] * 3
+    assert HeadPose.label_strokes({"pan": 40.0, "tilt": 10.0}) != ahead
+    assert HeadPose.label_strokes({"yaw": 10.0, "pitch": 5.0, "roll": None}) == []  # a direction, but no axes

@@ -16,7 +16,7 @@ from whc.words import moment, quantity
 DETAILS_FOLDER = "ladder"
 
 
-def ladder(table: LadderTable, folder: Path) -> Section:
+def ladder(table: LadderTable, folder: Path) -> list[Part]:
     """The table of the variants, with what must be known to read it."""
     metric = table.metric
     unit = f", {metric.unit}" if metric.unit else ""
@@ -38,19 +38,21 @@ def ladder(table: LadderTable, folder: Path) -> Section:
             noted.setdefault(note, []).append(row.name)
     remarks = [f"{', '.join(names)}: {note}" for note, names in noted.items()]
     sure, at_95 = f"{100 * table.confidence:.0f} % confidence", quantity(table.variants_at_95, "variant")
+    gains = f"Each variant adds its gain to the faster one with {sure} on validation; at 95 % {at_95} would be left."
     words = [
         *([] if table.test_split else [f"{metric.untested}."]),
         f"{floor} on the {split} split.",
         f"Latency: one forward pass at batch 1, {table.variants[0].runtime}, on {table.host}, all variants timed "
         f"interleaved on {moment(table.timed_at)}. "
         "Between sessions compare x reference, the ratio to the reference network.",
-        f"Each variant adds its gain to the faster one with {sure} on validation; at 95 % {at_95} would be left.",
+        *([table.val_rows_shown] if table.val_rows_shown else []),
+        *([gains] if len(table.variants) > 1 else []),
         *remarks,
     ]
     names = "table.md, table.csv, table.json, front.png, front.svg"
     rows = [_row(row, table) for row in table.variants]
     texts: list[Part] = [Text(line) for line in words]
-    return Section("Ladder", [Table(columns, rows), *texts, Text(f"The same as files in {folder.name}/: {names}.")])
+    return [Table(columns, rows), *texts, Text(f"The same as files in {folder.name}/: {names}.")]
 
 
 def _row(row: VariantRow, table: LadderTable) -> list[str | Cell]:
@@ -94,9 +96,10 @@ def _variant(row: VariantRow, details: VariantDetails | None, table: LadderTable
     parts: list[Part] = []
     if details is None:
         again = f"build the ladder again with `whc factory build-table --study {table.study}`"
-        parts.append(Text(f"Diagnostics are absent, as an older version built this ladder; {again}.", is_missing=True))
+        why = "an older version built this ladder, or its details cannot be read"
+        parts.append(Text(f"Diagnostics are absent: {why}; {again}.", is_missing=True))
     else:
-        parts += _evidence(details, folder, metric.name)
+        parts += _evidence(details, folder, table)
         y_title = f"validation {metric.name}"
         named = {
             f"seed {seed}{', this variant' if seed == str(details.seed) else ''}": points(metric, curve)
@@ -120,15 +123,17 @@ def _variant(row: VariantRow, details: VariantDetails | None, table: LadderTable
     return parts
 
 
-def _evidence(details: VariantDetails, folder: Path, metric_name: str) -> list[Part]:
+def _evidence(details: VariantDetails, folder: Path, table: LadderTable) -> list[Part]:
     parts: list[Part] = []
+    drawn_words = tasks.of_table(table.task, table.labels).words.mistakes
     picture = folder / DETAILS_FOLDER / details.diagnostics
     if picture.is_file():
-        words = f"diagnostics on the validation split: how outputs and labels agree ({metric_name})"
+        words = f"diagnostics on the validation split: how outputs and labels agree ({table.metric.name})"
         parts.append(Pictures([Picture(embedded(picture), words)], is_wide=True))
     if details.mistakes:
         shown = [Picture(mistake.picture, mistake.words) for mistake in details.mistakes]
-        parts += [Text(f"The {quantity(len(shown), 'worst mistake')} on validation:")]
+        drawn = f" ({drawn_words})" if drawn_words else ""
+        parts += [Text(f"The worst mistakes on validation, of as many people or clips as there are{drawn}:")]
         parts += [Pictures(shown)]
     return parts
 

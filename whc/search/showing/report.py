@@ -46,10 +46,10 @@ def write(study: StudyRecord, ended: Sequence[TrialRecord], folder: Path) -> Pat
     }
     sections, note = [], ""
     table, details, fault = _ladder(folder)
-    if fault:
-        sections.append(Section("Ladder", [Text(fault, is_missing=True)]))
-    if table:
-        sections.append(ladder_sections.ladder(table, folder))
+    ladder = ladder_sections.ladder(table, folder) if table else []
+    ladder += [Text(fault, is_missing=True)] if fault else []
+    if ladder:
+        sections.append(Section("Ladder", ladder))
     sections.append(front_section.front(study, ended, table, details))
     if table:
         sections += ladder_sections.variants(table, details, folder)
@@ -61,12 +61,13 @@ def write(study: StudyRecord, ended: Sequence[TrialRecord], folder: Path) -> Pat
 
 
 def _ladder(folder: Path) -> tuple[LadderTable | None, LadderDetails | None, str]:
-    """The ladder of a study and its details, None where they are absent; and why they cannot be read."""
+    """The ladder of a study and its details, None where they are absent or cannot be read; and why they cannot."""
     table_path, details_path = folder / "table.json", folder / "ladder" / "details.json"
     build = f"build it again with `whc factory build-table --study {folder.name}`"
+    table, details = None, None
     try:
         table = records.load(LadderTable, table_path, build) if table_path.is_file() else None
         details = records.load(LadderDetails, details_path, build) if details_path.is_file() else None
     except StudyError as error:
-        return None, None, str(error)
+        return table, details, str(error)
     return table, details, ""

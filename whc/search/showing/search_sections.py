@@ -25,6 +25,7 @@ from whc.search.showing.front_section import best_first, short_names, shown_valu
 from whc.search.showing.importances import FEW_TRIALS, importances
 
 MAX_BARS, MAX_LINES, MAX_AXES, MAX_ROWS = 12, 150, 8, 200
+LOG_FROM = 5.0  # times the smallest value, from which an axis is logarithmic
 
 
 def sections(study: StudyRecord, ended: Sequence[TrialRecord]) -> list[Section]:
@@ -120,9 +121,7 @@ def _parameters(
         counts = f"there are {len(shown)} and {len(chosen)}"
         missing = Text(f"Needs two finished trials or more and a drawn parameter; {counts}.", is_missing=True)
         return Section("Parameters", [missing])
-    axes = [
-        Axis(name, [_axis_value(each.get(name)) for each in drawn], name.rpartition(".")[2] == "lr") for name in chosen
-    ]
+    axes = [_axis(name, [_axis_value(each.get(name)) for each in drawn]) for name in chosen]
     axes += [
         Axis(f"val {metric.name}", [metric.value(point_of(record).quality) for record in shown]),
         Axis("latency ms", [point_of(record).cost for record in shown], is_log=True),
@@ -150,6 +149,12 @@ def _most_important(found: dict[str, dict[str, tuple[float, float]] | str]) -> l
         for name, (share, _) in result.items() if isinstance(result, dict) else ():
             best[name] = max(best.get(name, 0.0), share)
     return sorted(best, key=lambda name: -best[name])[:MAX_AXES]
+
+
+def _axis(name: str, values: Sequence[float | str | None]) -> Axis:
+    """An axis; it is logarithmic where a small value would else be on top of many others, as of a learning rate."""
+    numbers = [value for value in values if isinstance(value, float) and value > 0]
+    return Axis(name, values, bool(numbers) and max(numbers) >= LOG_FROM * min(numbers))
 
 
 def _axis_value(value: object) -> float | str | None:

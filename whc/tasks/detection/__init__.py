@@ -20,13 +20,14 @@ from pydantic import Field
 from whc.data.preprocess import Image
 from whc.data.row_labels import RowLabels
 from whc.errors import DataError
+from whc.pages.thumbnails import Stroke
 from whc.plugins import PluginConfig
 from whc.records import Metric
 from whc.tasks import Decoder, Judgement, Loss, Outputs, Targets, Task, Truth
 from whc.tasks.detection import constant, drawing, judging, matching
 from whc.tasks.detection import rows as box_rows
 from whc.tasks.detection.answers import BoxAnswers
-from whc.tasks.showing import Mistake, TaskWords
+from whc.tasks.showing import GREEN_COLOUR, Mistake, TaskWords
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +114,12 @@ class Detection(BoxAnswers, Task):
         from whc.tasks.detection import files
 
         return files.scan(config)
+
+    @classmethod
+    def label_strokes(cls, cells: Mapping[str, Any]) -> Sequence[Stroke]:
+        """The boxes."""
+        lines = [line for box in cells[box_rows.COLUMN] for line in drawing.outline(box[:4], GREEN_COLOUR)]
+        return [(line.start, line.end, line.colour) for line in lines]
 
     @classmethod
     def parse_text(
@@ -286,6 +293,7 @@ class Detection(BoxAnswers, Task):
             f"best first; rows without an object have score 0 and class -1; boxes count from score "
             f"{self._config.threshold:.2f} on",
             limit=f"It finds at most {count} objects a picture, and knows no other classes",
+            mistakes="true boxes green, right ones blue, wrong ones red",
         )
 
 

@@ -17,13 +17,14 @@ from pydantic import model_validator
 
 from whc.data.preprocess import Image, with_margin
 from whc.data.row_labels import RowLabels
+from whc.pages.thumbnails import Stroke
 from whc.plugins import PluginConfig
 from whc.records import Metric
 from whc.tasks import Decoder, Judgement, Loss, Outputs, Targets, Task, Truth
 from whc.tasks.conditions import Condition, turned_condition
 from whc.tasks.head_pose import angles
 from whc.tasks.head_pose import rows as row_angles
-from whc.tasks.head_pose.answers import ANGLE_NAMES, AXIS_COLOURS, AXIS_LENGTH, PoseAnswers
+from whc.tasks.head_pose.answers import ANGLE_NAMES, AXIS_COLOURS, AXIS_LENGTH, PoseAnswers, axis_lines
 from whc.tasks.showing import Line, Mistake, TaskWords
 
 if TYPE_CHECKING:
@@ -131,6 +132,16 @@ class HeadPose(PoseAnswers, Task):
             return None
         texts = [["" if np.isnan(value) else f"{value:.2f}" for value in column] for column in degrees.T]
         return Truth(degrees, is_known, {f"true_{name}": text for name, text in zip(ANGLE_NAMES, texts, strict=True)})
+
+    @classmethod
+    def label_strokes(cls, cells: Mapping[str, Any]) -> Sequence[Stroke]:
+        """The head's axes, if all angles are known."""
+        import pandas as pd
+
+        row = pd.DataFrame({name: [cells.get(name)] for name in row_angles.ANGLE_COLUMNS}, dtype=float)
+        pose = row_angles.degrees(row, "labels")[0]
+        lines = () if np.isnan(pose).any() else axis_lines(pose)
+        return [(line.start, line.end, line.colour) for line in lines]
 
     @classmethod
     def parse_text(
@@ -264,12 +275,8 @@ class HeadPose(PoseAnswers, Task):
 
     def _axes(self, output: Outputs, target: Targets) -> tuple[Line, ...]:
         """The true axes, if all angles are known, and the predicted ones."""
-        drawn = [] if np.isnan(target).any() else [(target, (TRUE_COLOUR,) * len(AXIS_COLOURS))]
-        lines = []
-        for pose, colours in [*drawn, (output[:3], AXIS_COLOURS)]:
-            ends = (0.5 + AXIS_LENGTH * angles.axes(pose[None])[0]).tolist()
-            lines += [Line((0.5, 0.5), (x, y), colour) for (x, y), colour in zip(ends, colours, strict=True)]
-        return tuple(lines)
+        true = () if np.isnan(target).any() else axis_lines(target, (TRUE_COLOUR,) * len(AXIS_COLOURS))
+        return (*true, *axis_lines(output[:3]))
 
     def draw(self, figure: Figure, outputs: Outputs, targets: Targets, pictures: Image | None) -> None:
         """Error against yaw, and the worst pictures with the predicted axes (solid) and the true axes (dotted)."""
@@ -305,6 +312,7 @@ class HeadPose(PoseAnswers, Task):
             "(clockwise) and the expected geodesic error, in degrees",
             limit="It always answers, also for a crop without a head; the expected error tells what to believe",
             conditions=f"turned by -12 / +12 degrees, with crop margins of {margins} more on each side",
+            mistakes="true axes white, the answer's in colour: red along the ears, green down, blue along the nose",
         )
 
 

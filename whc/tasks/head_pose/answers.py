@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from whc.tasks.answers import Answers, Outputs
 from whc.tasks.head_pose import angles
-from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Line, Reading
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Colour, Line, Reading
 
 ANGLE_NAMES = ("yaw", "pitch", "roll")
 AXIS_COLOURS = (
@@ -48,11 +49,13 @@ class PoseAnswers(Answers):
         title = " ".join(f"{name} {value:.0f}" for name, value in zip(ANGLE_NAMES, output.tolist(), strict=False))
         if self.config.uncertainty:
             title += f" (+-{float(output[3]):.0f})"
-        ends = 0.5 + AXIS_LENGTH * angles.axes(output[None, :3])[0]
-        lines = [
-            Line((0.5, 0.5), (float(x), float(y)), colour) for (x, y), colour in zip(ends, AXIS_COLOURS, strict=True)
-        ]
-        return Reading(title, GREEN_COLOUR, lines=tuple(lines))
+        return Reading(title, GREEN_COLOUR, lines=axis_lines(output[:3]))
+
+
+def axis_lines(degrees: Outputs, colours: Sequence[Colour] = AXIS_COLOURS) -> tuple[Line, ...]:
+    """A head's axes from the middle of its crop, of a pose (3,): yaw, pitch and roll."""
+    ends = (0.5 + AXIS_LENGTH * angles.axes(degrees[None])[0]).tolist()
+    return tuple(Line((0.5, 0.5), (x, y), colour) for (x, y), colour in zip(ends, colours, strict=True))
 
 
 ANSWERS = PoseAnswers
