@@ -23,10 +23,10 @@ def ladder(table: LadderTable, folder: Path) -> list[Part]:
     columns = [
         Column("variant"),
         Column(f"test {metric.name}{unit} (95 %)", is_number=True),
-        Column(f"validation {metric.name}", is_number=True),
         Column("latency ms (95 %)", is_number=True),
-        Column("x reference", is_number=True),
         Column("KB", is_number=True),
+        Column("x reference", is_number=True),
+        Column(f"validation {metric.name}", is_number=True),
         Column("weights", is_number=True),
         Column("network"),
     ]
@@ -63,10 +63,10 @@ def _row(row: VariantRow, table: LadderTable) -> list[str | Cell]:
     return [
         row.name,
         test,
-        metric.number(row.val_score),
         f"{row.latency_ms:.4f} ({row.latency_low_ms:.4f} to {row.latency_high_ms:.4f})",
-        row.ratio_shown,
         f"{row.size_bytes / 1000:.1f}",
+        row.ratio_shown,
+        metric.number(row.val_score),
         f"{row.params:,}",
         summary(row.config),
     ]
@@ -133,7 +133,7 @@ def _evidence(details: VariantDetails, folder: Path, table: LadderTable) -> list
     if details.mistakes:
         shown = [Picture(mistake.picture, mistake.words) for mistake in details.mistakes]
         drawn = f" ({drawn_words})" if drawn_words else ""
-        parts += [Text(f"The worst mistakes on validation, of as many people or clips as there are{drawn}:")]
+        parts += [Text(f"The worst mistakes on validation, of as many people or clips as possible{drawn}:")]
         parts += [Pictures(shown)]
     return parts
 

@@ -65,7 +65,7 @@ def _progress(study: StudyRecord, ended: Sequence[TrialRecord]) -> Section:
         return Section("The best over time", [missing])
     axis = "minutes of searching" if timed else "trials that ended"
     words = (
-        f"Left the best validation {metric.name} so far; right the hypervolume: the area between the front and "
+        f"The best validation {metric.name} so far, and the hypervolume: the area between the front and "
         f"{metric.shown(worst.quality)} at {worst.cost:.4g} ms, latency as its log; {volumes[-1]:.4f} in the end."
     )
     figures = [
