@@ -54,6 +54,8 @@ def test_search_to_demo(folder: Path) -> None:
     assert names
     for row in table["variants"]:
         assert (folder / "runs" / "chain-1" / row["onnx"]).is_file()
+    assert [model["name"] for model in result(folder, "models")] == names
+    assert result(folder, "factory", "register")["promoted"]  # nothing is left to do
 
     summary = result(folder, "demo", "--model", names[-1], "--save", "demo.mp4", "--csv", "demo.csv", "--headless")
     assert summary["decisions"] > 50

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from whc.registry.models import Registered
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 @click.group(cls=_options.ListsByDefault)
@@ -107,5 +110,15 @@ def _differences(a: str, b: str, differences: Mapping[str, Sequence[str]]) -> Re
     for heading in ("", a, b):
         table.add_column(Text(heading), overflow="fold")
     for key, (ours, theirs) in differences.items():
-        table.add_row(*(Text(_options.printable(text)) for text in (key, ours, theirs)))
+        table.add_row(*(Text(_options.printable(text)) for text in (key, *map(_short, (ours, theirs)))))
     return table
+
+
+def _short(text: str) -> str:
+    """A value as it fits beside another: hashes and long numbers cut."""
+    if _HASH.fullmatch(text):
+        return text[:12]
+    try:
+        return f"{float(text):.6g}" if len(text) > 12 else text
+    except ValueError:
+        return text
