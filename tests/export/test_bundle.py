@@ -108,7 +108,7 @@ def run(libraries: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedPr
 
     def start(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-S", str(folder / "run.py"), *map(str, arguments)]
-        environment = {"PYTHONPATH": str(libraries), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {"PYTHONPATH": str(libraries), "PATH": "", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONSAFEPATH": "1"}
         return subprocess.run(command, capture_output=True, text=True, check=False, cwd=nowhere, env=environment)
 
     return start

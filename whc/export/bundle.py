@@ -45,6 +45,7 @@ _PROGRAM = f'''"""Runs model.onnx on a camera, a video or pictures: python run.p
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # absent with PYTHONSAFEPATH
 try:
     from {PACKAGE}.demo.bundled import main
 except ImportError as error:
