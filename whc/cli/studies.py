@@ -112,7 +112,8 @@ def _listed(rows: Sequence[dict[str, Any]], runs: Path) -> RenderableType:
     if not rows:
         return Text(f"{runs}: no study yet; begin one with `whc search --space search_spaces/tiny.yaml`")
     # Only the folder of all studies is shown: each study's own folder has its name.
-    table = Table(title=f"studies in {runs}", title_justify="left", box=box.SIMPLE_HEAD)
+    about: dict[str, Any] = {"box": box.SIMPLE_HEAD, "pad_edge": False, "show_edge": False, "collapse_padding": True}
+    table = Table(title=f"studies in {runs}", title_justify="left", **about)
     for heading in ("study", "space", "ended", "states", "best", "front", "hypervolume", "ref ms"):
         words = heading in ("study", "space", "states")
         table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=not words)
