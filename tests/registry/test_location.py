@@ -17,7 +17,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from sqlalchemy import make_url
 
 from whc.errors import RegistryError, UsageError
-from whc.registry.location import Location, ignored_variable, read_location
+from whc.registry.location import SERVER_FILE, Location, ignored_variable, read_location
 
 SHIPPED = Path(__file__).parents[2] / "mlflow" / "server.yaml"
 
@@ -119,7 +119,8 @@ def test_the_environment_is_used_where_it_is_asked_for(
     assert ignored_variable(read_location(file)) == (
         "MLFLOW_TRACKING_URI is ignored: the registry is mine.db; use --tracking-uri environment for it"
     )
-    assert read_location(file, "environment") == location.model_copy(update={"port": 5000})
+    asked = read_location(file, "environment")
+    assert asked.model_dump() == location.model_copy(update={"port": 5000}).model_dump()
     assert read_location(file, "http://other:1").shown == "http://other:1"
     with pytest.raises(UsageError, match="--tracking-uri: tracking_uri: must begin with"):
         read_location(file, "other")
@@ -142,3 +143,15 @@ def test_the_script_refuses_to_start_without_a_password() -> None:
     assert ran.returncode != 0
     assert "WHC_DB_PASSWORD: must be set" in ran.stderr
     assert "127.0.0.1" in script.read_text()
+
+
+def test_what_registers_later_repeats_the_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = read_location(tracking_uri="http://ada:hunter22@10.0.0.1:5001")
+    command = "`whc factory register --study hands --tracking-uri http://ada:***@10.0.0.1:5001`"
+    assert asked.register_later("the ladder is not registered", "hands") == (
+        f"the ladder is not registered: run {command} when it answers"
+    )
+    SERVER_FILE.parent.mkdir()
+    SERVER_FILE.write_text("tracking_uri: http://10.0.0.1:5001\n")
+    assert "`whc factory register --study hands`" in read_location().register_later("it", "hands")

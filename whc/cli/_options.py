@@ -367,7 +367,7 @@ def steps() -> Iterator[Callable[[str], None]]:
         def step(what: str) -> None:
             status.update(Text(what))  # as text: a spinner reads markup whatever its console does
             if not console.is_terminal:
-                console.print(what)
+                console.print(what, soft_wrap=True)
 
         yield step
 

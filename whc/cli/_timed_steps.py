@@ -49,7 +49,7 @@ def timed_steps() -> Iterator[tuple[Callable[[str], None], Callable[[float], Non
         def step(what: str) -> None:
             bar.update(task, description=printable(what))
             if not console.is_terminal:
-                console.print(f"{what} ({_in_words(left_s)})" if left_s else what)
+                console.print(f"{what} ({_in_words(left_s)})" if left_s else what, soft_wrap=True)
 
         def set_left(seconds: float) -> None:
             nonlocal left_s

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from whc.config import Settings, load_yaml, validate
 from whc.errors import RegistryError, UsageError, problem
@@ -34,6 +34,7 @@ class Location(Settings):
     artifacts: Path = Path("runs/mlartifacts")
     host: str = "127.0.0.1"
     port: int = Field(5000, ge=1, le=65535)
+    _option: str = PrivateAttr("")  # of the command line that chose this place
 
     @field_validator("tracking_uri", mode="before")
     @classmethod
@@ -87,6 +88,10 @@ class Location(Settings):
     def shown(self) -> str:
         """The database or server as messages name it, without a password."""
         return masked(self.tracking_uri) if self.tracking_uri else str(self.database)
+
+    def register_later(self, what: str, study: str) -> str:
+        """Advice for `what` could not be written, as the server did not answer."""
+        return f"{what}: run `whc factory register --study {study}{self._option}` when it answers"
 
     def exists(self) -> bool:
         """Whether there is a registry to read; a server is taken to be there."""
@@ -162,7 +167,10 @@ def read_location(file: Path | None = None, tracking_uri: str | None = None) -> 
         if not content["tracking_uri"]:
             rule = f"must find {URI_VARIABLE} set, as `{ENVIRONMENT}` asks"
             raise UsageError(f"{source}: tracking_uri: {rule}, got nothing; set it, or give a URI")
-    return validate(Location, content, source)
+    location = validate(Location, content, source)
+    if tracking_uri is not None:
+        location._option = f" --tracking-uri {ENVIRONMENT if tracking_uri == ENVIRONMENT else location.shown}"
+    return location
 
 
 def ignored_variable(location: Location) -> str:

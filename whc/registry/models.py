@@ -60,7 +60,8 @@ class Registry:
             self.log_search(folder)
             lines, refusal = self.promote(table, folder)
         except RegistryUnavailable as error:
-            _log.warning("%s\n%s", error, studies.LATER.format(what="the ladder is not registered", study=table.study))
+            later = self._location.register_later("the ladder is not registered", table.study)
+            _log.warning("%s\n%s", error, later)
             return []
         return [*lines, refusal] if refusal else lines
 

@@ -28,7 +28,6 @@ _MLFLOW_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "infeasible": "KI
 _TRIAL_TAG = "trial_id"
 _COUNT_TAG = "trials"  # of a study: how many are over
 _PAUSE_S = 60
-LATER = "{what}: run `whc factory register --study {study}` when it answers"
 _log = logging.getLogger(__name__)
 
 
@@ -95,7 +94,7 @@ class StudyLog(SearchObserver):
         """Write what the study reached, attach its page, and close its run; resuming the study opens it again."""
         self._next_try_s = 0.0
         self._write_waiting()
-        later = LATER.format(what="the search is not logged", study=study)
+        later = self._location.register_later("the search is not logged", study)
         try:
             with as_registry_errors(self._location):
                 run_id = self._opened(study).run_id
@@ -155,7 +154,8 @@ class StudyLog(SearchObserver):
                 del self._waiting[0]
         except (MlflowException, SQLAlchemyError, RegistryUnavailable, RequestException) as error:
             self._pause()
-            count, got = quantity(len(self._waiting), "trial"), reason(error, self._location)
+            trials = {record.trial_id for record in self._waiting}
+            count, got = quantity(len(trials), "trial"), reason(error, self._location)
             _log.warning("%s: %s not logged yet (%s)", self._location.shown, count, got)
 
     def _write(self, record: TrialRecord) -> None:
