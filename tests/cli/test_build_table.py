@@ -52,6 +52,17 @@ def test_scores_without_a_test_split_are_words() -> None:
     assert "always calling 'waving' scores F1 0.6250 on validation" in lines
 
 
+def test_no_number_is_cut_in_80_columns() -> None:
+    latency = {"latency_ms": 0.0485, "latency_low_ms": 0.0479, "latency_high_ms": 0.049, "runtime": "onnxruntime_cpu"}
+    file = {"size_bytes": 3.05e5, "params": 1, "onnx": "ladder/m.onnx", "config": {}, "trial_id": "00000"}
+    scores: dict[str, Any] = {"score": 0.7533, "score_low": 0.611, "score_high": 0.883, "score_changed": {}}
+    row = VariantRow(name="hands_of_all_people_m", val_score=0.6269, seeds={}, **scores, **latency, **file)
+    lines = printed(80, variants=[row], metric=Metric(key="ap50", name="AP50"))
+    assert any("0.7533 (0.611-0.883)    0.6269  0.0485 (0.0479-0.0490)" in line for line in lines)
+    assert "305.0" in "".join(lines)
+    assert "…" not in "".join(lines)
+
+
 def test_what_compares_with_other_studies_is_shown() -> None:
     latency = {"latency_ms": 0.1, "latency_low_ms": 0.1, "latency_high_ms": 0.1, "runtime": "onnxruntime_cpu"}
     file = {"size_bytes": 1000, "params": 1, "onnx": "ladder/whc_m.onnx", "config": {}, "trial_id": "00000"}
@@ -96,12 +107,12 @@ def test_without_a_terminal_steps_are_lines_with_the_time_left(capsys: pytest.Ca
     assert capsys.readouterr().err == "reading\ntraining [again] (about 2 min left)\n"
 
 
-def printed(**changes: Any) -> list[str]:
-    """The lines that a table of no variants gives; keywords change it."""
+def printed(width: int = 120, **changes: Any) -> list[str]:
+    """The lines that a table of no variants gives, in a terminal so wide; keywords change it."""
     origin = {"data_fingerprint": "f00d", "code_version": "1", "host": "here", "noisy": False, "aa_ratio": 1.0}
     choice = {"floor": 0.25, "confidence": 0.8, "variants_at_95": 0, "variants": []}
     about = {"study": "hands-1", "prefix": "whc", "task": "classification", "labels": ["still", "waving"], "metric": F1}
     fields: dict[str, Any] = {**about, **origin, **choice, **changes}
     shown = io.StringIO()
-    Console(file=shown, width=120).print(_render(LadderTable(**fields), Path("runs/hands-1"), ["registered"]))
+    Console(file=shown, width=width).print(_render(LadderTable(**fields), Path("runs/hands-1"), ["registered"]))
     return shown.getvalue().splitlines()

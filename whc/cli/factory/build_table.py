@@ -118,9 +118,10 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
 
     metric = table.metric
     title = f"{table.study}: {quantity(len(table.variants), 'variant')}"
-    # Without edges, so that it fits 80 columns.
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    shown.add_column("variant", no_wrap=True)
+    # Without edges, so that it fits 80 columns; a long name has several lines, so that no number is cut.
+    narrow: dict[str, Any] = {"pad_edge": False, "show_edge": False, "collapse_padding": True}
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, **narrow)
+    shown.add_column("variant", overflow="fold")
     for heading in (f"test {metric.name} (95 %)", f"val {metric.name}", "ms (95 %)", "x ref", "KB"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in table.variants:
