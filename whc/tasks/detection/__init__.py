@@ -288,7 +288,7 @@ class Detection(BoxAnswers, Task):
         return TaskWords(
             purpose=f"finds {listed} in pictures (task `detection`)",
             score="AP50, the average precision at an overlap (IoU) of 0.5",
-            floor="the same boxes for every picture",
+            floor="giving every picture the same boxes",
             output=f"Output `detections`, shape (N, {count}, 6): score, class, cx, cy, w, h as shares of the picture, "
             f"best first; rows without an object have score 0 and class -1; boxes count from score "
             f"{self._config.threshold:.2f} on",
