@@ -106,19 +106,19 @@ def _shown(result: Comparison) -> Group:
     ]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, collapse_padding=True)
     table.add_column("", no_wrap=True)
-    table.add_column("model", no_wrap=True)
+    table.add_column("model", overflow="fold")  # in a narrow window names have several lines, and no number is cut
     for heading in (f"{metric.name} (95 %)", "ms", "KB"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("against", no_wrap=True)
+    table.add_column("rival", overflow="fold")
     for heading in ("better by (95 %)", "x ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     for model in result.models:
         table.add_row(*_row(model, metric))
-    against = "against: the other side's best that is not slower, or its fastest; better by: more is better"
+    rival = "rival: the other side's best that is not slower, or its fastest; better by: more is better"
     remarks = [*result.notes, *(f"left out: {reason}" for reason in result.failed.values())]
     if result.noisy:
         remarks.append("the machine was too noisy for these latencies: close other programs and compare again")
-    return Group(*(Text(_options.printable(line)) for line in lines), table, against, *map(Text, remarks))
+    return Group(*(Text(_options.printable(line)) for line in lines), table, rival, *map(Text, remarks))
 
 
 def _row(model: ComparedModel, metric: Metric) -> tuple[str, ...]:
