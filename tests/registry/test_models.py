@@ -57,6 +57,7 @@ def test_a_version_carries_its_evidence(
     registry: Registry, ladder: Ladder, client: MlflowClient, location: Location
 ) -> None:
     table, folder = ladder("sml")
+    (folder / "report.html").write_text("the study's page")
     registry.ladder_built(table, folder)
     version = client.get_model_version_by_alias("whc_l", "champion")
     row = table.variants[2]
@@ -72,6 +73,7 @@ def test_a_version_carries_its_evidence(
     assert version.source == files.as_uri()
     assert VariantRow.model_validate_json((files / "row.json").read_text()) == row
     assert (files / "README.md").read_text() == version.description
+    assert (files / "report.html").read_text() == "the study's page"
     assert client.get_run(version.run_id).data.params["model.backbone.baseline.width"] == "24"
     assert client.get_registered_model("whc_l").tags["f1"] == version.tags["f1"]
 

@@ -21,7 +21,7 @@ from whc.records import sha256
 from whc.registry.location import Location
 
 HASH_TAG = "onnx_sha256"
-ROW_FILE, CARD_FILE = "row.json", "README.md"
+ROW_FILE, CARD_FILE, PAGE_FILE = "row.json", "README.md", "report.html"
 _DIGEST = re.compile("[0-9a-f]{64}")
 ADVICE = "register the ladder again with `whc factory register`"
 
@@ -104,8 +104,9 @@ class SharedFiles:
         with tempfile.TemporaryDirectory(prefix="whc-version-") as scratch:
             fill(Path(scratch))
             if version and self._is_whole(version):
-                for name in (CARD_FILE, ROW_FILE):
-                    self._client.log_artifact(run.info.run_id, str(Path(scratch) / name))
+                for path in (Path(scratch) / name for name in (CARD_FILE, ROW_FILE, PAGE_FILE)):
+                    if path.is_file():
+                        self._client.log_artifact(run.info.run_id, str(path))
             else:
                 self._client.log_artifacts(run.info.run_id, scratch)
         return str(run.info.artifact_uri)

@@ -19,16 +19,17 @@ from whc.records import LadderTable, VariantRow, sha256, write_atomic
 from whc.records import Metric as ScoreMetric
 from whc.registry import packaging, store
 from whc.registry.card import model_card
-from whc.registry.files import CARD_FILE, HASH_TAG, ROW_FILE, ModelFiles
+from whc.registry.files import CARD_FILE, HASH_TAG, PAGE_FILE, ROW_FILE, ModelFiles
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A variant that is ready to be registered: everything about it was checked."""
+    """A variant that is ready to be registered: everything about it was checked; its study may have no page."""
 
     row: VariantRow
     metric: ScoreMetric
     onnx: Path
+    page: Path
     card: str
     tags: dict[str, str]
 
@@ -36,9 +37,12 @@ class Entry:
         """Write the variant's files into a folder, each by renaming: they may be in use."""
         write_atomic(folder / CARD_FILE, self.card)
         write_atomic(folder / ROW_FILE, self.row.model_dump_json(indent=1) + "\n")
-        temporary = folder / f".{self.row.name}.onnx.tmp"
-        shutil.copyfile(self.onnx, temporary)
-        temporary.replace(folder / f"{self.row.name}.onnx")
+        files = {self.onnx: f"{self.row.name}.onnx", self.page: PAGE_FILE}
+        for path, name in files.items():
+            if path.is_file():
+                temporary = folder / f".{name}.tmp"
+                shutil.copyfile(path, temporary)
+                temporary.replace(folder / name)
         packaging.write(self.onnx, folder)
 
     def is_same(self, tags: Mapping[str, str]) -> bool:
@@ -73,7 +77,7 @@ def entry(row: VariantRow, table: LadderTable, folder: Path) -> Entry:
         "code_version": table.code_version,
         HASH_TAG: sha256(onnx),
     }
-    return Entry(row, metric, onnx, model_card(row, table, onnx), tags)
+    return Entry(row, metric, onnx, folder / PAGE_FILE, model_card(row, table, onnx), tags)
 
 
 def labels_tag(table: LadderTable) -> str:

@@ -15,6 +15,7 @@ from whc.records import StudyRecord
 from whc.registry import server, set_environment
 from whc.registry.database import KIND_TAG, prepare, update_paths
 from whc.registry.failures import as_registry_errors
+from whc.registry.files import PAGE_FILE
 from whc.registry.location import Location
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -22,7 +23,7 @@ IDENTITY_TAG = "whc.study"
 NOTE_TAG = "mlflow.note.content"
 MAX_NOTE_LENGTH = 8000  # of any tag
 _MAX_PARAM_LENGTH = 6000
-_ATTACHED = ("report.html", "table.json", "table.csv", "table.md", "front.png", "front.svg")
+_ATTACHED = (PAGE_FILE, "table.json", "table.csv", "table.md", "front.png", "front.svg")
 
 
 def connect(location: Location) -> MlflowClient:
