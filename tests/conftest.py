@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,6 +76,46 @@ def object_store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield f"s3://bucket/studies?scheme=http&endpoint_override={endpoint}&region=us-east-1"
     finally:
         server.stop()
+
+
+class TimerProcess:
+    """`whc bench --serve` in a process of its own, on a port of 127.0.0.1; port 0 is a free one."""
+
+    TOKEN = "0123456789abcdef-of-these-tests"
+
+    def __init__(self, runtime: str, port: int) -> None:
+        command = [sys.executable, "-c", "from whc.cli import main; main()", "bench", "--serve"]
+        command += ["--runtime", runtime, "--port", str(port), "--wait", "20"]
+        env = os.environ | {"WHC_TIMER_TOKEN": self.TOKEN}
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+        assert self.process.stdout
+        self.line = self.process.stdout.readline()
+        self.address = self.line.split()[2].removeprefix("http://").rstrip(":")
+        self.port = int(self.address.rpartition(":")[2])
+
+    def end(self, number: int = signal.SIGKILL) -> int:
+        """Its exit code."""
+        self.process.send_signal(number)
+        code = self.process.wait(60)
+        assert self.process.stdout
+        self.process.stdout.close()
+        return code
+
+
+@pytest.fixture(scope="module")
+def start_timer() -> Iterator[Callable[..., TimerProcess]]:
+    """Starts timers, `start_timer(runtime, port)`, and ends what is left of them."""
+    started: list[TimerProcess] = []
+
+    def start(runtime: str = "openvino", port: int = 0) -> TimerProcess:
+        pytest.importorskip(runtime.partition("_")[0])
+        started.append(TimerProcess(runtime, port))
+        return started[-1]
+
+    yield start
+    for timer in started:
+        if timer.process.returncode is None:
+            timer.end()
 
 
 @pytest.fixture

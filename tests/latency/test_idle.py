@@ -10,11 +10,13 @@ import pytest
 from whc.latency import bench as bench_module
 from whc.latency import idle
 from whc.latency.bench import BenchResult, bench
+from whc.latency.timer import place_of
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.latency.watch import TWIN_NAME
 from whc.plugins import ChoiceOf
 
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
+PLACE = place_of(RUNTIME, None)
 
 
 def session(
@@ -42,7 +44,7 @@ def test_load_that_comes_and_goes_does_not_count(monkeypatch: pytest.MonkeyPatch
 def test_the_quietest_session_of_a_host_counts_for_all_later_ones(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    learnt = [idle.learn(session(monkeypatch, ms), RUNTIME, tmp_path) for ms in (0.03, 0.02, 0.031)]
+    learnt = [idle.learn(session(monkeypatch, ms), PLACE, tmp_path) for ms in (0.03, 0.02, 0.031)]
     assert learnt == pytest.approx([0.03, 0.02, 0.02])
     files = [session(monkeypatch, ms, reference=learnt[-1])["file"] for ms in (0.02, 0.031)]
     assert files[0].ms == pytest.approx(files[1].ms)
@@ -50,17 +52,17 @@ def test_the_quietest_session_of_a_host_counts_for_all_later_ones(
 
 
 def test_another_runtime_and_another_host_have_their_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    two_threads = ChoiceOf("runtimes").parse({"onnxruntime_cpu": {"threads": 2}})
-    assert idle.learn(session(monkeypatch, 0.02), RUNTIME, tmp_path) == pytest.approx(0.02)
+    two_threads = place_of(ChoiceOf("runtimes").parse({"onnxruntime_cpu": {"threads": 2}}), None)
+    assert idle.learn(session(monkeypatch, 0.02), PLACE, tmp_path) == pytest.approx(0.02)
     assert idle.learn(session(monkeypatch, 0.03), two_threads, tmp_path) == pytest.approx(0.03)
-    monkeypatch.setattr(idle, "host", lambda: "Abacus 3000")
-    assert idle.learn(session(monkeypatch, 0.04), RUNTIME, tmp_path) == pytest.approx(0.04)
+    elsewhere = PLACE.model_copy(update={"host": "Abacus 3000"})
+    assert idle.learn(session(monkeypatch, 0.04), elsewhere, tmp_path) == pytest.approx(0.04)
 
 
 @pytest.mark.parametrize("left", ["", "{", '{"host": "here", "runtime": "onnxruntime_cpu", "ms": 0}'])
 def test_what_is_damaged_is_measured_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, left: str) -> None:
-    idle.learn(session(monkeypatch, 0.01), RUNTIME, tmp_path)
+    idle.learn(session(monkeypatch, 0.01), PLACE, tmp_path)
     (kept,) = tmp_path.iterdir()
     kept.write_text(left)
-    assert idle.learn(session(monkeypatch, 0.02), RUNTIME, tmp_path) == pytest.approx(0.02)
-    assert idle.learn(session(monkeypatch, 0.03), RUNTIME, tmp_path) == pytest.approx(0.02)
+    assert idle.learn(session(monkeypatch, 0.02), PLACE, tmp_path) == pytest.approx(0.02)
+    assert idle.learn(session(monkeypatch, 0.03), PLACE, tmp_path) == pytest.approx(0.02)

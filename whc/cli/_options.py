@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from whc.demo.model import LoadedModel
     from whc.factory.measuring import Load
     from whc.factory.scoring import Model
+    from whc.latency.timer.client import RemoteTimer
     from whc.plugins import Choice
     from whc.records import Gate, ModelMetadata
     from whc.registry.location import Location
@@ -170,6 +171,19 @@ runtime = click.option(
     show_default=True,
     help="What runs an .onnx file.",
 )
+
+
+def file(*names: str, **settings: Any) -> Callable[[Function], Function]:
+    """An option that takes a path; the command checks whether it exists, and reports it in the usual form."""
+    return click.option(*names, type=click.Path(path_type=Path), **settings)
+
+
+time_on = click.option(
+    "--time-on",
+    metavar="HOST:PORT",
+    help="Measure every latency on a device, where `whc bench --serve` runs; WHC_TIMER_TOKEN is its token.",
+)
+token_file = file("--token-file", help="File that holds the timer's token.  [default: WHC_TIMER_TOKEN]")
 task = click.option("--task", type=_PluginName("tasks"), help="What the labels are for.  [default: as the columns say]")
 
 
@@ -186,11 +200,6 @@ def task_named(name: str) -> type[Task]:
         return tasks.kind(name)
     except ValueError as error:
         raise UsageError(f"--task: {error}") from None
-
-
-def file(*names: str, **settings: Any) -> Callable[[Function], Function]:
-    """An option that takes a path; the command checks whether it exists, and reports it in the usual form."""
-    return click.option(*names, type=click.Path(path_type=Path), **settings)
 
 
 settings = click.option(
@@ -370,6 +379,52 @@ def steps() -> Iterator[Callable[[str], None]]:
                 console.print(what, soft_wrap=True)
 
         yield step
+
+
+def timer(address: str | None, token_file: Path | None) -> RemoteTimer | None:
+    """The timer of `--time-on`; None where there is none.
+
+    Raises:
+        UsageError: the address or the token is missing or wrong.
+        TimerLost: no timer answers there, or it has another token.
+    """
+    from whc.errors import UsageError, problem
+
+    if address is None:
+        if token_file:
+            raise UsageError(problem("--token-file", "must come with --time-on", str(token_file), "name a timer"))
+        return None
+    from whc.latency.timer.client import connect
+
+    token = timer_token(token_file)
+    if token is None:
+        next_step = "set it to what the timer printed at its start, or give --token-file"
+        raise UsageError(problem("WHC_TIMER_TOKEN", "required with --time-on", None, next_step))
+    return connect(address, token)
+
+
+def timer_token(token_file: Path | None) -> str | None:
+    """The token in a file, or in WHC_TIMER_TOKEN; None where neither is given.
+
+    Raises:
+        UsageError: the file cannot be read, or the token is none.
+    """
+    from whc.errors import UsageError, problem
+    from whc.latency.timer.token import MIN_LENGTH, is_token
+
+    name, text = "WHC_TIMER_TOKEN", os.environ.get("WHC_TIMER_TOKEN")
+    if token_file:
+        name = str(token_file)
+        try:
+            text = token_file.read_text(encoding="ascii", errors="replace").strip()
+        except OSError as error:
+            raise UsageError(
+                problem("--token-file", f"must be readable ({error.strerror})", name, "check it")
+            ) from error
+    if text and not is_token(text):
+        rule = f"must be {MIN_LENGTH} or more letters, digits, '-' and '_'"
+        raise UsageError(f"{name}: {rule}, got something else; use what the timer printed, or `openssl rand -hex 32`")
+    return text or None
 
 
 def scored_model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,24 +13,41 @@ from whc.cli import _options
 if TYPE_CHECKING:
     from rich.console import Group
 
+    from whc.latency.timer import TimingPlace
+    from whc.plugins import Choice
     from whc.records import LatencySession
 
 FIGURES_WIDTH, MIN_NAME_WIDTH = 66, 12  # in a terminal's columns: all figures together, and a file's name at least
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @_options.threads
 @_options.runtime
 @_options.wait
 @_options.file("--out", help="JSON file to write: the result with each file's hash.")
 @_options.as_json
+@click.option("--serve", is_flag=True, help="Time what `whc search --time-on` sends, until Ctrl-C.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on with --serve.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8700, show_default=True, help="Port to listen on; 0: a free one."
+)
+@_options.token_file
 def command(
-    files: tuple[Path, ...], threads: int, runtime: str, wait_s: float, out: Path | None, as_json: bool
+    files: tuple[Path, ...],
+    threads: int,
+    runtime: str,
+    wait_s: float,
+    out: Path | None,
+    as_json: bool,
+    serve: bool,
+    **listening: Any,
 ) -> None:
     """Time ONNX FILES against each other, interleaved; any ONNX file with one input of fixed size will do.
 
     A file that cannot be timed is reported and left out, also when it crashes its runtime or never answers.
+
+    With --serve there are no FILES: other machines send them, with a token, while they search.
     """
     from whc import records
     from whc.errors import ArtifactError, UsageError, problem
@@ -38,6 +55,14 @@ def command(
     from whc.latency.timing import Protocol
     from whc.runtimes import choose
 
+    if serve:
+        if files or out or as_json:
+            rule = "must come without FILES, --out and --json"
+            raise UsageError(f"--serve: {rule}, got one of them; other machines send the files")
+        _serve(choose(runtime, threads), wait_s, **listening)
+        return
+    if not files:
+        raise UsageError("FILES: required, got nothing; see `whc bench --help`")
     if out and out.is_dir():
         raise UsageError(problem("--out", "must be a file", str(out), "name a .json file in it"))
     result = session(files, choose(runtime, threads), Protocol(), wait_s=wait_s)
@@ -47,6 +72,26 @@ def command(
         records.save(result, out)
     if result.failed:
         raise ArtifactError("\n".join(file.reason for file in result.failed))
+
+
+def _serve(runtime: Choice, wait_s: float, host: str, port: int, token_file: Path | None) -> None:
+    from whc.latency.timer.server import is_loopback, serve
+    from whc.latency.timer.token import new_token
+
+    given = _options.timer_token(token_file)
+    token = given or new_token()
+
+    def announce(url: str, place: TimingPlace) -> None:
+        click.echo(f"timer at {url}: {place}")
+        if not given:
+            click.echo(f"token, shown only here; others give it in WHC_TIMER_TOKEN: {token}")
+        if not is_loopback(host):
+            click.echo(
+                f"{host} is open to other machines, and nothing is encrypted: who listens in reads token and files; "
+                "an SSH tunnel to 127.0.0.1 is safe"
+            )
+
+    serve((host, port), runtime, wait_s, token, announce)
 
 
 def _table(result: LatencySession) -> Group:

@@ -10,8 +10,8 @@ import numpy as np
 
 from whc.errors import ArtifactError
 from whc.latency import first_pass
-from whc.latency.host import host
 from whc.latency.statistics import Estimate, Timing, is_disturbed, twin_disagrees
+from whc.latency.timer import Timer, TimingPlace, place_of
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.latency.watch import TWIN_NAME, collect
 from whc.plugins import Choice
@@ -45,26 +45,32 @@ class BenchResult:
 
 
 def bench(
-    files: Mapping[str, Path], runtime: Choice, protocol: Protocol, reference_ms: float | None = None
+    files: Mapping[str, Path],
+    runtime: Choice,
+    protocol: Protocol,
+    reference_ms: float | None = None,
+    timer: Timer | None = None,
 ) -> BenchResult:
     """Time files, all interleaved, in a process of their own; a file that cannot be timed does not affect the others.
 
     Args:
         files: name -> artifact.
-        runtime: runtime plug-in with its parameters.
+        runtime: runtime plug-in with its parameters; a timer runs the files on its own.
         protocol: how long to measure.
-        reference_ms: the reference network's milliseconds on this host when idle; by default those of this
+        reference_ms: the reference network's milliseconds on that host when idle; by default those of this
             session's quiet moments.
+        timer: the device that times the files; None for this machine.
 
     Raises:
         ArtifactError: the runtime cannot even run the reference network.
     """
-    series, failed = collect(files, runtime, protocol)
+    series, failed = timer.collect(files, protocol) if timer else collect(files, runtime, protocol)
+    place = place_of(runtime, timer)
     timings = series.timings(protocol.half_width)
     twin = timings.pop(TWIN_NAME)
     idle_ms = reference_ms or _quiet_ms(series)
     noisy = twin_disagrees(twin)
-    latencies = {name: _latency(timing, idle_ms, runtime, noisy) for name, timing in timings.items()}
+    latencies = {name: _latency(timing, idle_ms, place, noisy) for name, timing in timings.items()}
     return BenchResult(latencies, failed, twin.ratio, series)
 
 
@@ -74,6 +80,7 @@ def session(
     protocol: Protocol,
     reference_ms: float | None = None,
     wait_s: float | None = None,
+    timer: Timer | None = None,
 ) -> LatencySession:
     """Time files and compare each with the first that could be timed.
 
@@ -85,13 +92,12 @@ def session(
     """
     timed_at = now()
     files = {str(place): path for place, path in enumerate(paths)}
-    refused = {} if wait_s is None else _refused(files, runtime, wait_s)
-    if refused and len(refused) == len(files):
-        raise ArtifactError("\n".join(refused.values()))
-    measured = bench(
-        {name: path for name, path in files.items() if name not in refused}, runtime, protocol, reference_ms
-    )
-    measured.failed.update(refused)
+    unfit = {} if wait_s is None else refused(files, runtime, wait_s)
+    if unfit and len(unfit) == len(files):
+        raise ArtifactError("\n".join(unfit.values()))
+    fit = {name: path for name, path in files.items() if name not in unfit}
+    measured = bench(fit, runtime, protocol, reference_ms, timer)
+    measured.failed.update(unfit)
     timed, failed = [], []
     first_timed = next((name for name in files if name in measured.latencies), "")
     for name, path in files.items():
@@ -129,15 +135,15 @@ def _quiet_ms(series: Series) -> float:
     return float(np.percentile(series.times_ms[REFERENCE_NAME], QUIET_PERCENTILE))
 
 
-def _refused(files: Mapping[str, Path], runtime: Choice, wait_s: float) -> dict[str, str]:
-    """Files whose first pass did not end, each with the reason."""
-    refused = {}
+def refused(files: Mapping[str, Path], runtime: Choice, wait_s: float) -> dict[str, str]:
+    """Files whose first pass does not end within `wait_s` seconds, each with the reason."""
+    reasons = {}
     for name, path in files.items():
         try:
             first_pass.check(path, runtime, wait_s)
         except ArtifactError as error:
-            refused[name] = str(error)
-    return refused
+            reasons[name] = str(error)
+    return reasons
 
 
 def _hash(path: Path) -> str:
@@ -148,7 +154,7 @@ def _hash(path: Path) -> str:
         return ""
 
 
-def _latency(timing: Timing, idle_ms: float, runtime: Choice, noisy: bool) -> Latency:
+def _latency(timing: Timing, idle_ms: float, place: TimingPlace, noisy: bool) -> Latency:
     return Latency(
         ms=timing.ratio.value * idle_ms,
         low_ms=timing.ratio.low * idle_ms,
@@ -162,7 +168,7 @@ def _latency(timing: Timing, idle_ms: float, runtime: Choice, noisy: bool) -> La
         ratio_low=timing.ratio.low,
         ratio_high=timing.ratio.high,
         noisy=noisy or is_disturbed(timing),
-        runtime=runtime.name,
-        threads=getattr(runtime.config, "threads", 1),
-        host=host(),
+        runtime=place.runtime,
+        threads=place.threads,
+        host=place.host,
     )

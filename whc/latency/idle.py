@@ -13,25 +13,24 @@ from whc import records
 from whc.config import fingerprint
 from whc.errors import StudyError
 from whc.latency.bench import BenchResult
-from whc.latency.host import host
-from whc.plugins import Choice
+from whc.latency.timer import TimingPlace
 from whc.records import IdleReference
 
 MAX_IDLE_RATIO = 1.1  # a host without other work stays below this multiple of its idle milliseconds from day to day
 
 
-def learn(session: BenchResult, runtime: Choice, cache: Path) -> float:
-    """The reference network's milliseconds on this host when idle, estimated from all sessions up to this one.
+def learn(session: BenchResult, place: TimingPlace, cache: Path) -> float:
+    """The reference network's milliseconds on a host when idle, estimated from all sessions up to this one.
 
     Args:
         session: the latest session; later calls take it into account.
-        runtime: what ran it.
+        place: the host and the runtime that ran it.
         cache: folder of what has been measured.
     """
-    file = cache / f"reference-{fingerprint({'host': host(), 'runtime': runtime.dump()})}.json"
+    file = cache / f"reference-{fingerprint(place.identity)}.json"
     earlier_ms = _read(file)
     if earlier_ms is None or session.quiet_ms < earlier_ms:
-        records.save(IdleReference(host=host(), runtime=runtime.name, ms=session.quiet_ms), file)
+        records.save(IdleReference(host=place.host, runtime=place.runtime, ms=session.quiet_ms), file)
         return session.quiet_ms
     return earlier_ms
 
