@@ -17,6 +17,7 @@ import torch
 
 from whc.errors import ArtifactError
 from whc.latency import reference
+from whc.latency.timer import place_of
 from whc.plugins import Choice, ChoiceOf
 from whc.records import Latency
 from whc.trials import quiet_slot
@@ -25,6 +26,7 @@ from whc.trials.quiet_slot import cache_key, measured
 
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
 TWO_THREADS = ChoiceOf("runtimes").parse({"onnxruntime_cpu": {"threads": 2}})
+HERE = place_of(RUNTIME, None)
 NO_YES = ("no", "yes")
 
 
@@ -86,16 +88,14 @@ def test_it_is_measured_and_then_looked_up(artifact: Path, tmp_path: Path) -> No
 def test_what_size_and_latency_depend_on(
     config: TrialConfig, labels: tuple[str, ...], runtime: Choice, same: bool
 ) -> None:
-    assert (cache_key(config, labels, runtime) == cache_key(network(), NO_YES, RUNTIME)) is same
+    assert (cache_key(config, labels, place_of(runtime, None)) == cache_key(network(), NO_YES, HERE)) is same
 
 
 def test_another_host_or_protocol_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    here = cache_key(network(), NO_YES, RUNTIME)
-    with monkeypatch.context() as patch:
-        patch.setattr(quiet_slot, "host", lambda: "Abacus 3000")
-        assert cache_key(network(), NO_YES, RUNTIME) != here
+    here = cache_key(network(), NO_YES, HERE)
+    assert cache_key(network(), NO_YES, HERE.model_copy(update={"host": "Abacus 3000"})) != here
     monkeypatch.setattr(quiet_slot, "SLOT_PROTOCOL", quiet_slot.SLOT_PROTOCOL.model_copy(update={"block_ms": 9.0}))
-    assert cache_key(network(), NO_YES, RUNTIME) != here
+    assert cache_key(network(), NO_YES, HERE) != here
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_noise_is_measured_once_more_and_then_marked(
     result = measured("a network", lambda: artifact, RUNTIME, 0.02, tmp_path / "cache")
     assert result.latency.noisy is marked
     assert len(bench.given) == measurements
-    assert bench.given[0] == ({"trial": artifact}, RUNTIME, quiet_slot.SLOT_PROTOCOL, 0.02)
+    assert bench.given[0] == ({"trial": artifact}, RUNTIME, quiet_slot.SLOT_PROTOCOL, 0.02, None)
     assert measured("a network", lambda: artifact, RUNTIME, 0.02, tmp_path / "cache") == result
     assert len(bench.given) == measurements
 

@@ -44,6 +44,8 @@ EXAMPLE = "give a search file such as search_spaces/tiny.yaml"
 )
 @click.option("--address", metavar="HOST:PORT", help="Work on a running Ray cluster (auto: the one of this machine).")
 @click.option("--storage", metavar="URI", help="Where workers on other machines leave trials: s3://bucket/folder ...")
+@_options.time_on
+@_options.token_file
 @_options.file("--replay", help="Play the search on a trials.parquet, in simulated time: nothing trains.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be drawn, and with data what it would take.")
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of search files, for editors.")
@@ -96,6 +98,8 @@ def _request(
     *,
     study: str | None,
     resume: bool,
+    time_on: str | None,
+    token_file: Path | None,
     **asked: Any,
 ) -> Request:
     from whc.config import shipped
@@ -105,6 +109,7 @@ def _request(
     from whc.search.running.run import Request
 
     settings = studies.read(shipped("search_spaces", str(space)))[0] if space else None
+    asked["timer"] = _options.timer(time_on, token_file)
     if resume:
         name = study or existing_study(runs, None).name
         return Request(name, runs, settings, data, resume, **asked)
@@ -144,7 +149,8 @@ def _tell(outcome: SearchOutcome, as_json: bool) -> None:
     }
     states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     command = "factory build-table" if outcome.complete else "search --resume"
-    next_step = f"next: whc {command} --study {outcome.study.study}"
+    timed = f" --time-on {outcome.study.timer.address}" if outcome.study.timer else ""
+    next_step = f"next: whc {command} --study {outcome.study.study}{timed}"
     page = f"page: {outcome.folder / 'report.html'}"
     lines = [f"{outcome.folder}: {states or 'no trial has ended'}", page, next_step]
     floor, metric = outcome.study.floor, outcome.study.metric

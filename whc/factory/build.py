@@ -31,6 +31,7 @@ from whc.factory.refit import refit
 from whc.factory.selection import choose, why_not
 from whc.factory.variants import LADDER_FOLDER, flag_test_scores, name_and_score
 from whc.latency.bench import session
+from whc.latency.timer.client import RemoteTimer
 from whc.records import LadderObserver, LadderTable, LatencySession, LeftOut, StudyRecord, TrialRecord, VariantRow
 from whc.tasks import Task
 from whc.trials.config import TrialConfig
@@ -46,6 +47,7 @@ def build_table(
     observers: Sequence[LadderObserver],
     on_step: Callable[[str], None],
     on_left: Callable[[float], None] = lambda seconds: None,
+    timer: RemoteTimer | None = None,
 ) -> tuple[LadderTable, list[str]]:
     """Build the ladder of a study; it replaces an earlier ladder only when it is complete.
 
@@ -57,6 +59,7 @@ def build_table(
         observers: called with the finished ladder.
         on_step: called with a line at each step, for a progress display.
         on_left: called with the seconds that are left, as an estimate, before the line of a step; 0: unknown.
+        timer: the device that times the candidates; None for this machine.
 
     Returns:
         The table, and the lines that the observers return.
@@ -69,7 +72,7 @@ def build_table(
     next_step = "write it again with `whc bench --out`"
     measured = records.load(LatencySession, request.latency_from, next_step) if request.latency_from else None
     with records.locked(folder):
-        opened = open_study(folder, request)
+        opened = open_study(folder, request, timer)
         on_step("decoding the data")
         corpus = _load(opened.study, folder, opened.candidates)
         scratch, former = folder / f".{LADDER_FOLDER}.tmp", folder / f".{LADDER_FOLDER}.old"
@@ -168,6 +171,7 @@ class _Work:
             opened.runtime,
             self.on_step,
             self.countdown.share,
+            opened.timer,
         )
         target = opened.folder / CANDIDATES_FOLDER
         shutil.rmtree(target, ignore_errors=True)
@@ -192,8 +196,12 @@ class _Work:
             return earlier
         self.countdown.begin(TIMING)
         self.on_step(f"timing {quantity(len(exported), 'candidate')}, interleaved")
-        # On the host of the search, latencies refer to the study's reference; on another host, to that host's own.
-        timed = session(paths, opened.runtime, opened.recipe.timing, opened.reference_ms)
+        timer = opened.timer and opened.timer.telling(lambda reason: self.on_step(reason or "the timer is back"))
+        if opened.study.timer and not timer:
+            address = opened.study.timer.address
+            self.on_step(f"on this machine; the search timed its networks at {address}: --time-on {address} does so")
+        # Where the search timed, latencies refer to the study's reference; elsewhere, to that host's own.
+        timed = session(paths, opened.runtime, opened.recipe.timing, opened.reference_ms, timer=timer)
         if not timed.failed:  # the reason may have been the machine's
             opened.finished.keep_session(depends_on, timed)
         return timed

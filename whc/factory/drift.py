@@ -89,9 +89,10 @@ def check(folder: Path, load: Load, time_files: TimeFiles, on_step: Callable[[st
     if unhashed := [row.name for row in table.variants if not row.sha256]:
         notes.append(f"hashes of {', '.join(unhashed)} are not judged: the table is of an older version without them")
     if models:
+        runtime = StudyRecord.load(folder).chosen_runtime.name
         on_step("scoring the files")
         drifts += _score_drifts(table, folder, models)
-        latency_drifts, latency_notes = _latency_drifts(table, models, time_files, on_step)
+        latency_drifts, latency_notes = _latency_drifts(table, models, runtime, time_files, on_step)
         drifts, notes = drifts + latency_drifts, notes + latency_notes
     return Checked(study=table.study, variants=len(table.variants), drifts=drifts, notes=notes)
 
@@ -144,11 +145,19 @@ def _score_drifts(table: LadderTable, folder: Path, models: Mapping[str, Model])
 
 
 def _latency_drifts(
-    table: LadderTable, models: Mapping[str, Model], time_files: TimeFiles, on_step: Callable[[str], None]
+    table: LadderTable,
+    models: Mapping[str, Model],
+    runtime: str,
+    time_files: TimeFiles,
+    on_step: Callable[[str], None],
 ) -> tuple[list[Drift], list[str]]:
     """Variants that became slower or faster, or changed places; and why latencies are not judged."""
     if table.host != host():
         return [], [f"latencies are not judged: they were measured on {table.host}, this is {host()}"]
+    if (theirs := {row.runtime for row in table.variants}) != {runtime}:
+        return [], [
+            f"latencies are not judged: they are of {', '.join(sorted(theirs))}, the study's runtime is {runtime}"
+        ]
     rows = [row for row in table.variants if row.name in models and row.latency_ratio is not None]
     if not rows:
         return [], ["latencies are not judged: the table has no ratios to the reference network"]

@@ -31,7 +31,8 @@ from whc.factory.refit import (
     shortlist,
     trainings_of,
 )
-from whc.latency.host import host
+from whc.latency.timer import TimingPlace, place_of
+from whc.latency.timer.client import RemoteTimer
 from whc.latency.timing import ROUNDS_PER_LOAD, Protocol
 from whc.pareto import Point
 from whc.plugins import Choice
@@ -63,7 +64,8 @@ class BuildRequest(Settings):
 class StudyToBuild:
     """A study, its recipe, its trials that are over, and the candidates among them, fastest first.
 
-    `front` is the study's front, whose trials are all candidates or named as left out.
+    `front` is the study's front, whose trials are all candidates or named as left out. `timer` times the candidates,
+    None: this machine does.
     """
 
     folder: Path
@@ -74,6 +76,7 @@ class StudyToBuild:
     front: Sequence[TrialRecord]
     candidates: Sequence[TrialRecord]
     finished: FinishedResults
+    timer: RemoteTimer | None = None
 
     @property
     def runtime(self) -> Choice:
@@ -82,8 +85,15 @@ class StudyToBuild:
 
     @property
     def reference_ms(self) -> float | None:
-        """The reference network's milliseconds: the study's on the host of the search, None (measure) on another."""
-        return self.study.reference_ms if self.study.host == host() else None
+        """The reference network's milliseconds: the study's where it was timed, None (measure) elsewhere."""
+        study = self.study
+        runtime = study.timer.runtime if study.timer else self.runtime.dump()
+        return study.reference_ms if self.place.identity == {"host": study.host, "runtime": runtime} else None
+
+    @property
+    def place(self) -> TimingPlace:
+        """Where the candidates are timed."""
+        return place_of(self.runtime, self.timer)
 
     def reference(self, latencies_ms: Sequence[float]) -> Point:
         """The reference point of hypervolumes: what every variant must beat."""
@@ -94,14 +104,13 @@ class StudyToBuild:
         """What a timing session depends on; `artifacts` are the hashes of the files, in their order."""
         return {
             "artifacts": list(artifacts),
-            "runtime": self.runtime.dump(),
             "protocol": self.recipe.timing.model_dump(),
-            "host": host(),
+            **self.place.identity,
             "reference_ms": self.reference_ms,
         }
 
 
-def open_study(folder: Path, request: BuildRequest) -> StudyToBuild:
+def open_study(folder: Path, request: BuildRequest, timer: RemoteTimer | None = None) -> StudyToBuild:
     """Read a study and choose its candidates; nothing is written.
 
     Raises:
@@ -118,7 +127,7 @@ def open_study(folder: Path, request: BuildRequest) -> StudyToBuild:
         raise StudyError(problem(str(folder), "must hold finished trials", got, next_step))
     prefix = request.prefix or recipe.prefix or prefix_of(study.space_name)
     opened = StudyToBuild(
-        folder, study, recipe, prefix, trials, fronts[0], (), FinishedResults(folder / FINISHED_FOLDER)
+        folder, study, recipe, prefix, trials, fronts[0], (), FinishedResults(folder / FINISHED_FOLDER), timer
     )
     reference = opened.reference([point_of(trial).cost for trial in fronts[0]])
     return replace(opened, candidates=shortlist(fronts, recipe.refit.candidates, reference))
@@ -181,7 +190,7 @@ def plan_of(opened: StudyToBuild, request: BuildRequest) -> BuildPlan:
     """As `plan`, for a study whose data were checked."""
     study, recipe, candidates = opened.study, opened.recipe, opened.candidates
     data = study.data_fingerprint
-    trainings = trainings_of(candidates, study, opened.folder, data, recipe.refit, opened.runtime)
+    trainings = trainings_of(candidates, study, opened.folder, data, recipe.refit, opened.runtime, opened.timer)
     planned, artifacts = [], []
     for trial in candidates:
         own = [training for training in trainings if training.trial is trial]

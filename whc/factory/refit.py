@@ -12,6 +12,7 @@ from whc import records
 from whc.data.dataset import Corpus
 from whc.errors import StudyError
 from whc.factory.recipe import Refit
+from whc.latency.timer import Timer
 from whc.pareto import Point, best_subset
 from whc.plugins import Choice
 from whc.records import StudyRecord, TrialRecord
@@ -86,7 +87,13 @@ class Training:
 
 
 def trainings_of(
-    trials: Sequence[TrialRecord], study: StudyRecord, folder: Path, data: str, settings: Refit, runtime: Choice
+    trials: Sequence[TrialRecord],
+    study: StudyRecord,
+    folder: Path,
+    data: str,
+    settings: Refit,
+    runtime: Choice,
+    timer: Timer | None,
 ) -> list[Training]:
     """Every training that a recipe asks for, trial by trial; `data` is the fingerprint of the study's data.
 
@@ -95,7 +102,7 @@ def trainings_of(
     """
     trainings = []
     for trial, seed in product(trials, range(settings.seeds)):
-        assignment, config = _assign(trial, seed, study, folder, runtime), _config(trial, seed, settings)
+        assignment, config = _assign(trial, seed, study, folder, runtime, timer), _config(trial, seed, settings)
         trainings.append(Training(trial, TrialJob(config, assignment), _earlier(assignment, config, data)))
     return trainings
 
@@ -109,6 +116,7 @@ def refit(
     runtime: Choice,
     on_step: Callable[[str], None],
     on_share: Callable[[float], None] = lambda share: None,
+    timer: Timer | None = None,
 ) -> tuple[list[Fitted], list[tuple[TrialRecord, str]]]:
     """Train each trial once for every seed; trainings of an earlier build on the same data are reused.
 
@@ -121,13 +129,14 @@ def refit(
         runtime: the study's runtime.
         on_step: called with a line at each step.
         on_share: called with the share of the work that is done.
+        timer: the device that times networks; None for this machine.
 
     Returns:
         Each trial with its best training by validation score; and the trials whose trainings all failed, with a reason.
     """
     if not settings.seeds:
         return [as_searched(trial, folder) for trial in trials], []
-    planned = trainings_of(trials, study, folder, corpus.fingerprint, settings, runtime)
+    planned = trainings_of(trials, study, folder, corpus.fingerprint, settings, runtime, timer)
     missing = [training for training in planned if not training.earlier]
     trainings: dict[str, list[TrialRecord]] = {trial.trial_id: [] for trial in trials}
     for training in planned:
@@ -165,10 +174,12 @@ def best_training(trial: TrialRecord, trainings: Sequence[TrialRecord], folder: 
     return Fitted(trial, best, folder / REFIT_FOLDER / best.trial_id, by_seed)
 
 
-def _assign(trial: TrialRecord, seed: int, study: StudyRecord, folder: Path, runtime: Choice) -> Assignment:
-    name = f"{trial.trial_id}-{seed}"
-    cache = folder.parent / ".latency"
-    return Assignment(name, study.study, folder / REFIT_FOLDER / name, Limits(), runtime, study.reference_ms, cache, {})
+def _assign(
+    trial: TrialRecord, seed: int, study: StudyRecord, folder: Path, runtime: Choice, timer: Timer | None
+) -> Assignment:
+    name, cache = f"{trial.trial_id}-{seed}", folder.parent / ".latency"
+    target, reference_ms = folder / REFIT_FOLDER / name, study.reference_ms
+    return Assignment(name, study.study, target, Limits(), runtime, reference_ms, cache, {}, timer=timer)
 
 
 def _config(trial: TrialRecord, seed: int, settings: Refit) -> TrialConfig:

@@ -10,7 +10,15 @@ from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, L
 from whc.records.metadata import CropRule, ModelMetadata, code_version
 from whc.records.metric import NO_TEST_SPLIT, Metric
 from whc.records.observers import Gate, LadderObserver, SearchObserver
-from whc.records.studies import FileNames, SamplerName, StudyRecord, data_name, existing_study, study_folder
+from whc.records.studies import (
+    FileNames,
+    SamplerName,
+    StudyRecord,
+    TimerRecord,
+    data_name,
+    existing_study,
+    study_folder,
+)
 from whc.records.trials import CurvePoint, State, TrialRecord, load_trial, trial_records
 from whc.records.writing import replacing, sha256, write_atomic
 
@@ -42,6 +50,7 @@ __all__ = [
     "State",
     "StudyRecord",
     "TimedFile",
+    "TimerRecord",
     "TrialRecord",
     "VariantDetails",
     "VariantRow",

@@ -30,6 +30,9 @@ class SearchObserver:
             until: the epoch at which it waits or ends.
         """
 
+    def timer_lost(self, trial_id: str, reason: str) -> None:
+        """Called when a trial begins to wait for the device that times it; with an empty reason when that is over."""
+
     def trial_waits(self, record: TrialRecord) -> None:
         """Called each time that a trial reaches a rung, with its curve so far."""
 

@@ -33,6 +33,13 @@ FileNames = Annotated[list[str], BeforeValidator(_as_list), PlainSerializer(_nam
 """Names of files, written as a single name or as a list."""
 
 
+class TimerRecord(Record):
+    """The device that times a study's networks: its address when the search went on last, and its runtime."""
+
+    address: str
+    runtime: str | dict[str, Any]
+
+
 class StudyRecord(Record):
     """`study.yaml`: the settings of a search, resolved when it began; `--resume` and the factory read them.
 
@@ -42,7 +49,8 @@ class StudyRecord(Record):
     `floor` is the score of the best constant answer on the validation split. `metric` is that of the scores, `labels`
     those of the data, `min_over_floor` the recipe's minimum above the floor. `sampler`, `scheduler`, `drop_slower`,
     `minutes` and `patience` are those of the search file. The sampler also learns from the studies of `warm_start`.
-    `storage` is where workers leave trials if they share no folder with the driver.
+    `storage` is where workers leave trials if they share no folder with the driver. `timer` is the device that times
+    networks, and `host` its host; None where the search itself does.
     """
 
     study: FolderName
@@ -70,6 +78,7 @@ class StudyRecord(Record):
     patience: int | None = Field(None, ge=1)
     warm_start: list[FolderName] = []
     storage: str | None = None
+    timer: TimerRecord | None = None
 
     @property
     def chosen_runtime(self) -> Choice:

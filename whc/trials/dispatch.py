@@ -68,9 +68,13 @@ def trainable(parameters: Mapping[str, TrialJob], corpus: Corpus) -> None:
     def report(point: CurvePoint) -> None:
         tune.report({"epoch": point.epoch, "val_score": point.val_score})
 
+    def report_wait(reason: str) -> None:
+        tune.report({"timer_lost": reason, "val_score": 0.0})
+
     try:
         with _on_this_machine(job.assignment) as assignment:
-            record = run(job.config, corpus, assignment, report)
+            timer = assignment.timer and assignment.timer.telling(report_wait)
+            record = run(job.config, corpus, replace(assignment, timer=timer), report)
     except Exception:  # noqa: BLE001 (the driver reports it: a full disk, no memory, or a bug)
         gc.collect()  # frees what a training out of memory still holds, for the next trial on this worker
         torch.cuda.empty_cache()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from whc import plugins, records
 from whc.config import fingerprint
 from whc.errors import StudyError
 from whc.latency.bench import bench
-from whc.latency.host import host
+from whc.latency.timer import Timer, TimingPlace
 from whc.latency.timing import Protocol
 from whc.plugins import Choice
 from whc.records import Footprint
@@ -27,13 +27,13 @@ SLOT_PROTOCOL = Protocol(max_s=10)
 MAX_ATTEMPTS = 2
 
 
-def cache_key(config: TrialConfig, labels: Sequence[str], runtime: Choice) -> str:
+def cache_key(config: TrialConfig, labels: Sequence[str], place: TimingPlace) -> str:
     """Hash of what size and latency depend on: architecture, exporter versions, runtime, host, protocol; not weights.
 
     Args:
         config: whose network.
         labels: those of the data, which decide how many outputs there are.
-        runtime: runtime plug-in with its parameters.
+        place: host and runtime.
     """
     task = config.task_for(labels)
     return fingerprint(
@@ -42,14 +42,20 @@ def cache_key(config: TrialConfig, labels: Sequence[str], runtime: Choice) -> st
             "task": [config.task.name, task.graph_parameters],
             "outputs": task.outputs,
             "exporters": {name: version(name) for name in EXPORT_LIBRARIES},
-            "runtime": runtime.dump(),
-            "host": host(),
+            **place.identity,
             "protocol": SLOT_PROTOCOL.model_dump(),
         }
     )
 
 
-def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms: float, cache: Path) -> Footprint:
+def measured(
+    key: str,
+    export: Callable[[], Path],
+    runtime: Choice,
+    reference_ms: float,
+    cache: Path,
+    timer: Timer | None = None,
+) -> Footprint:
     """Size and latency of an architecture: from the cache, or of an export that is timed now.
 
     Only one trial of a node is timed at a time. The trial itself waits meanwhile, so that one core is free while there
@@ -61,8 +67,9 @@ def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms
         key: the architecture's `cache_key`.
         export: writes the file and returns its path; called only for an architecture that is not in the cache.
         runtime: runtime plug-in with its parameters.
-        reference_ms: the reference network's milliseconds on this host when idle.
+        reference_ms: the reference network's milliseconds on the host when idle.
         cache: folder of what has been measured.
+        timer: the device that times the file, one file at a time; None for this machine.
 
     Raises:
         ArtifactError: the file crashes its runtime, never answers, or needs more memory than there is.
@@ -73,10 +80,9 @@ def measured(key: str, export: Callable[[], Path], runtime: Choice, reference_ms
         cached = records.load(Footprint, cache_file)
         return cached.model_copy(update={"latency": cached.latency.scaled(reference_ms)})
     artifact = export()
-    gpu = _gpu_lock(runtime)
-    with _slot(), gpu.write_lock() if gpu else nullcontext():
+    with nullcontext() if timer else _slot(runtime):
         for _ in range(MAX_ATTEMPTS):
-            latency = bench({"trial": artifact}, runtime, SLOT_PROTOCOL, reference_ms)["trial"]
+            latency = bench({"trial": artifact}, runtime, SLOT_PROTOCOL, reference_ms, timer)["trial"]
             if not latency.noisy:
                 break
     footprint = Footprint(size_bytes=artifact.stat().st_size, latency=latency)
@@ -101,9 +107,12 @@ def _gpu_lock(runtime: Choice) -> ReadWriteLock | None:
     return ReadWriteLock(_lock_file(f"gpu-{torch.cuda.get_device_properties(0).uuid}"))
 
 
-def _slot() -> FileLock:
-    """Lock of the node's only slot."""
-    return FileLock(_lock_file("quiet-slot"))
+@contextmanager
+def _slot(runtime: Choice) -> Iterator[None]:
+    """The node's only slot, and where the runtime needs it the GPU."""
+    gpu = _gpu_lock(runtime)
+    with FileLock(_lock_file("quiet-slot")), gpu.write_lock() if gpu else nullcontext():
+        yield
 
 
 def _lock_file(name: str) -> Path:

@@ -18,6 +18,7 @@ from whc.config import Settings
 from whc.data.dataset import Corpus
 from whc.errors import ArtifactError, WhcError
 from whc.export.parity import ParityLimits
+from whc.latency.timer import Timer, place_of
 from whc.plugins import Choice
 from whc.records import CurvePoint, TrialRecord
 from whc.training import checkpoint
@@ -59,11 +60,12 @@ class Assignment:
     """Where and under what rules a trial runs.
 
     `folder` takes record.json, checkpoint.pt and model.onnx, and while the trial waits at a rung rung.json and rung.pt.
-    `cache` holds latencies. `reference_ms` is the reference network's milliseconds on this host when idle. `drawn` is
+    `cache` holds latencies. `reference_ms` is the reference network's milliseconds on its host when idle. `drawn` is
     the sampler's values, for the record. `until` is the epoch after which the trial waits (None: it trains to the end).
     Above the latency `hopeless_ms` a trial does not train (None: all train). `began` is the start of the search in
     seconds of the system's clock, moved forward by its pauses. `is_retry` is set if a worker died in this trial.
-    `storage` is where the driver reads the folder's files, None if the driver shares the folder.
+    `storage` is where the driver reads the folder's files, None if the driver shares the folder. `timer` is the device
+    that measures latency, None for this machine; parity is always checked on this machine's `runtime`.
     """
 
     trial_id: str
@@ -79,6 +81,7 @@ class Assignment:
     began: float | None = None
     is_retry: bool = False
     storage: Storage | None = None
+    timer: Timer | None = None
 
 
 def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Report) -> TrialRecord:
@@ -201,9 +204,9 @@ def _before_training(
         export(config, _as_if_trained(network), blank, artifact)
         return artifact
 
-    runtime, reference_ms = assignment.runtime, assignment.reference_ms
-    key = quiet_slot.cache_key(config, corpus.labels, runtime)
-    footprint = quiet_slot.measured(key, exported, runtime, reference_ms, assignment.cache)
+    runtime, timer = assignment.runtime, assignment.timer
+    key = quiet_slot.cache_key(config, corpus.labels, place_of(runtime, timer))
+    footprint = quiet_slot.measured(key, exported, runtime, assignment.reference_ms, assignment.cache, timer)
     facts["latency"], facts["size_bytes"] = footprint.latency, footprint.size_bytes
     facts["peak_memory_bytes"] = peak_memory_bytes(config, outputs)
     facts["before_s"] = time.perf_counter() - start

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Group
 
     from whc.factory.plan import BuildPlan, BuildRequest
+    from whc.latency.timer.client import RemoteTimer
     from whc.records import LadderTable
 
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 @click.option("--prefix", metavar="NAME", help="What the names of the variants begin with.  [default: the recipe's]")
 @click.option("--no-register", is_flag=True, help="Write the table and the files, but leave the registry as it is.")
 @_options.file("--latency-from", help="Timings of the study's candidates/ that `whc bench --out` wrote on a device.")
+@_options.time_on
+@_options.token_file
 @click.option("--retime", is_flag=True, help="Time the candidates again, even if an earlier build has.")
 @click.option("--dry-run", is_flag=True, help="Tell what would be done and how long it takes, and write nothing.")
 @_options.runs
@@ -37,6 +40,8 @@ def command(
     dry_run: bool,
     runs: Path,
     as_json: bool,
+    time_on: str | None,
+    token_file: Path | None,
     **asked: Any,
 ) -> None:
     """Export, check, time, choose and name the variants of a study; write its table; register and promote them.
@@ -45,18 +50,23 @@ def command(
     registered, but not promoted: see `whc factory promote`.
     """
     from whc.config import validate
+    from whc.errors import UsageError, problem
     from whc.factory.plan import BuildRequest
     from whc.records import existing_study
 
     request = validate(BuildRequest, asked, "build-table")
-    folder = existing_study(runs, study)
+    if time_on and request.latency_from:
+        raise UsageError(problem("--time-on", "must come without --latency-from", time_on, "choose one of them"))
+    folder, timer = existing_study(runs, study), _options.timer(time_on, token_file)
     if dry_run:
-        _preview(folder, request, as_json)
+        _preview(folder, request, timer, as_json)
     else:
-        _build(folder, request, runs, no_register, as_json)
+        _build(folder, request, timer, runs, no_register, as_json)
 
 
-def _build(folder: Path, request: BuildRequest, runs: Path, no_register: bool, as_json: bool) -> None:
+def _build(
+    folder: Path, request: BuildRequest, timer: RemoteTimer | None, runs: Path, no_register: bool, as_json: bool
+) -> None:
     from whc.cli._timed_steps import timed_steps
     from whc.factory.build import build_table
     from whc.records import LadderObserver
@@ -68,16 +78,16 @@ def _build(folder: Path, request: BuildRequest, runs: Path, no_register: bool, a
             from whc.registry.models import Registry
 
             observers.append(Registry(_options.location(), _options.gates(folder, runs, on_step)))
-        table, lines = build_table(folder, request, observers, on_step, on_left)
+        table, lines = build_table(folder, request, observers, on_step, on_left, timer)
     _options.emit(table.model_dump(mode="json", by_alias=True), as_json, _render(table, folder, lines))
 
 
-def _preview(folder: Path, request: BuildRequest, as_json: bool) -> None:
+def _preview(folder: Path, request: BuildRequest, timer: RemoteTimer | None, as_json: bool) -> None:
     from whc.factory.plan import open_study, plan
 
     with _options.steps() as on_step:
         on_step("reading the data")
-        made = plan(open_study(folder, request), request)
+        made = plan(open_study(folder, request, timer), request)
     _options.emit(made.model_dump(mode="json"), as_json, _render_plan(made))
 
 

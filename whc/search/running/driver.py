@@ -15,6 +15,7 @@ import pandas as pd
 
 from whc import records
 from whc.errors import StudyError, WhcError, problem
+from whc.latency.timer import Timer
 from whc.plugins import Choice
 from whc.records import SearchObserver, StudyRecord, TrialRecord, replacing
 from whc.search.sampling import warm_start
@@ -44,11 +45,13 @@ class Driver:
         folder: Path,
         tree: space.Section,
         observers: Sequence[SearchObserver],
+        timer: Timer | None = None,
     ) -> None:
         self.study = study
         self.folder = folder
         self._observers = observers
         self._tree = tree
+        self._timer = timer
         self._runtime: Choice = study.chosen_runtime
         self._plan = Plan(study, tree, folder / "optuna.journal", self.elapsed_s)
         self._jobs: dict[str, TrialJob] = {}
@@ -183,6 +186,7 @@ class Driver:
             began=self._began,
             is_retry=stretch.is_retry,
             storage=self._storage,
+            timer=self._timer,
         )
         job = TrialJob(stretch.config, assignment, self.packing.share(stretch.config, alone=stretch.is_retry))
         self._jobs[stretch.trial_id] = job
@@ -192,6 +196,11 @@ class Driver:
         """Tell the observers that a worker has taken a trial, or has ended an epoch of it."""
         for observer in self._observers:
             observer.trial_runs(trial_id, what, epoch, until)
+
+    def timer_lost(self, trial_id: str, reason: str) -> None:
+        """Tell the observers that a trial waits for its timer; with an empty reason that it goes on."""
+        for observer in self._observers:
+            observer.timer_lost(trial_id, reason)
 
     def ended(self, trial_id: str, error: str = "") -> None:
         """Take in what a worker left of a trial; where the worker died, the trial is repeated once, from its last rung.

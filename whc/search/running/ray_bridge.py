@@ -61,7 +61,9 @@ class ProgressCallback(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial has ended an epoch."""
+        """A trial has ended an epoch, or its timer has gone or come back."""
+        if "timer_lost" in result:
+            self._driver.timer_lost(trial.config["job"].assignment.trial_id, result["timer_lost"])
         if "epoch" in result:
             metric = self._driver.study.metric
             what = f"epoch {result['epoch']} val_{metric.key} {metric.value(result['val_score']):.3f}"

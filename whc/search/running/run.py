@@ -20,9 +20,10 @@ from whc.data.windows import windows
 from whc.errors import StudyError, UsageError, problem
 from whc.latency import idle
 from whc.latency.bench import bench
-from whc.latency.host import host
+from whc.latency.timer import place_of
+from whc.latency.timer.client import RemoteTimer
 from whc.latency.timing import REFERENCE_NAME, Protocol
-from whc.records import SearchObserver, StudyRecord, TrialRecord
+from whc.records import SearchObserver, StudyRecord, TimerRecord, TrialRecord
 from whc.search.running.driver import Driver
 from whc.search.running.study import SearchFile, begin, check_same
 from whc.search.sampling.limits import check_limits
@@ -56,7 +57,7 @@ class Request:
     With `resume`, `settings` may be None and `data` empty; what is given must agree with the study. `trials` and
     `minutes` override the study's. A new study's sampler learns from the studies named in `warm_start` first, and takes
     what is less than `min_over_floor` above the best constant answer for useless. `address` is that of a Ray cluster to
-    work on, None for this machine alone.
+    work on, None for this machine alone. `timer` measures latency, None: the trials' workers do.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Request:
     min_over_floor: float = 0.0
     storage: str | None = None
     address: str | None = None
+    timer: RemoteTimer | None = None
 
     def over(self, study: StudyRecord) -> StudyRecord:
         """The study with what is asked for here in place of its own."""
@@ -78,6 +80,7 @@ class Request:
             "minutes": self.minutes,
             "warm_start": list(self.warm_start),
             "storage": self.storage,
+            "timer": self.timer and TimerRecord(address=self.timer.address, runtime=self.timer.place.settings),
         }
         return study.model_copy(update={name: value for name, value in asked.items() if value})
 
@@ -115,7 +118,7 @@ def search(
             )
         if space.takes_windows(tree):
             console.print(corpus.clip_rule, soft_wrap=True)
-        driver = Driver(study, folder, tree, observers)
+        driver = Driver(study, folder, tree, observers, request.timer)
         driver.start()
         try:
             if not driver.over:
@@ -190,8 +193,8 @@ def _prepare(
     check_labels(task, space.task_of(tree).name)
     facts = {
         "data_fingerprint": corpus.fingerprint,
-        "reference_ms": _reference_ms(settings, request.runs, console),
-        "host": host(),
+        "reference_ms": _reference_ms(settings, request, console),
+        "host": place_of(settings.runtime, request.timer).host,
         "metric": task.metric,
         "labels": list(corpus.labels),
         "floor": task.floor(windows(corpus, "val", 1).targets),
@@ -209,14 +212,18 @@ def _load(data: Sequence[Path], tree: space.Section, on_decoding: Callable[[int,
     return dataset.load(data, space.image_sizes(tree), tasks.kind(space.task_of(tree).name), on_decoding)
 
 
-def _reference_ms(settings: SearchFile, runs: Path, console: Console) -> float:
-    """Milliseconds of the reference network on the idle machine; prints a line when the machine is busy now."""
-    session = bench({}, settings.runtime, Protocol())
-    idle_ms = idle.learn(session, settings.runtime, runs / ".latency")
+def _reference_ms(settings: SearchFile, request: Request, console: Console) -> float:
+    """Milliseconds of the reference network where networks are timed, if idle; prints a line when it is busy now."""
+    where, timer = "this machine", request.timer
+    if timer:
+        where = f"the timer {timer.address}"
+        timer = timer.telling(lambda reason: console.print(reason or f"{where} is back", soft_wrap=True))
+    session = bench({}, settings.runtime, Protocol(), timer=timer)
+    idle_ms = idle.learn(session, place_of(settings.runtime, timer), request.runs / ".latency")
     now_ms = session[REFERENCE_NAME].p50_ms
     if session[REFERENCE_NAME].noisy or now_ms > idle.MAX_IDLE_RATIO * idle_ms:
         console.print(
-            f"this machine is busy: the reference network takes {now_ms:.4f} ms now and {idle_ms:.4f} ms when it is "
+            f"{where} is busy: the reference network takes {now_ms:.4f} ms now and {idle_ms:.4f} ms when it is "
             "idle; latencies are ratios to it, times the latter",
             soft_wrap=True,
         )
@@ -237,7 +244,27 @@ def _begun(request: Request, folder: Path) -> StudyRecord:
     if study.storage and not request.storage:
         rule = "must be named again, as trials are stored there and remains of broken ones removed"
         raise StudyError(problem(f"{path}: storage", rule, study.storage, f"add --storage {study.storage}"))
+    _check_timer(study, request.timer)
     return study
+
+
+def _check_timer(study: StudyRecord, timer: RemoteTimer | None) -> None:
+    """Raises StudyError unless networks are timed where the study began to; the user names the device each time.
+
+    A token is not sent to an address that only a file names.
+    """
+    began, where = study.timer, f"{study.study}: timer"
+    if began and timer is None:
+        rule = f"must be named again: its networks are timed at {began.address}, on {study.host}"
+        raise StudyError(problem(where, rule, None, f"add --time-on {began.address}"))
+    if timer is None:
+        return
+    now = f"{timer.place.settings} on {timer.place.host}"
+    expected = f"{began.runtime if began else study.runtime} on {study.host}"
+    if not began or now != expected:
+        rule = f"must be the one that it began with ({expected if began else 'none'})"
+        next_step = "start that one with the same options" if began else "leave --time-on out"
+        raise StudyError(f"{where}: {rule}, got {now}; {next_step}, or start a new study")
 
 
 def _tune(driver: Driver, corpus: Corpus, workers: int) -> None:

@@ -44,6 +44,7 @@ class Display(SearchObserver):
         self._ended: list[TrialRecord] = []
         self._running: dict[str, str] = {}
         self._paused: set[str] = set()
+        self._timer_lost = ""
         self._earlier_s = 0.0
         self._left_s: float | None = None
         self._estimated = self._next_estimate = -math.inf
@@ -89,6 +90,14 @@ class Display(SearchObserver):
             self._paused.discard(trial_id)
             self._running[trial_id] = what
             self._time_left.running(trial_id, epoch, until)
+
+    def timer_lost(self, trial_id: str, reason: str) -> None:
+        """A trial that waits for its timer, or whose timer is back; several that wait for the same are told once."""
+        with self._lock:
+            self._running[trial_id] = f"waits: {reason}" if reason else "is timed"
+        if reason != self._timer_lost:
+            self._timer_lost = reason
+            self._log(f"the search waits: {reason}" if reason else "the timer is back: the search goes on")
 
     def trial_waits(self, record: TrialRecord) -> None:
         """A trial that waits at a rung until `trial_runs` takes it back, or until it has ended."""
