@@ -7,10 +7,12 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import numpy as np
 import onnx
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -27,14 +29,16 @@ from whc.factory.build import build_table
 from whc.factory.evidence import Evidence
 from whc.factory.finished import FinishedResults
 from whc.factory.front import Exported
-from whc.factory.plan import BuildRequest
+from whc.factory.plan import BuildRequest, open_study
 from whc.factory.recipe import Refit
 from whc.factory.refit import refit
 from whc.factory.table import markdown, plot
 from whc.latency.bench import session
-from whc.latency.timing import Protocol
+from whc.latency.timer import TimingPlace
+from whc.latency.timing import REFERENCE_NAME, Protocol, Series
+from whc.latency.watch import TWIN_NAME
 from whc.plugins import ChoiceOf
-from whc.records import LadderTable, LatencySession, StudyRecord, TrialRecord
+from whc.records import LadderTable, LatencySession, StudyRecord, TimerRecord, TrialRecord
 from whc.records.results import front_trials
 from whc.runtimes import onnxruntime_cpu
 from whc.tasks import Outputs
@@ -477,3 +481,53 @@ def test_latencies_from_another_device(study: Path, recipe: str, tmp_path: Path)
     assert len(device_table.variants) == 1
     missing = [row.reason for row in device_table.left_out if "holds no latency of" in row.reason]
     assert len(missing) == len(files) - 1
+
+
+@dataclass(frozen=True)
+class Device:
+    """Times files by their size: the smaller, the slower; it goes away once."""
+
+    tell: Callable[[str], None] = lambda _: None
+
+    place = TimingPlace(host="Abacus 3000", runtime="abacus", threads=2, settings={"abacus": {"threads": 2}})
+
+    def telling(self, on_wait: Callable[[str], None]) -> Device:
+        return Device(on_wait)
+
+    def collect(self, files: dict[str, Path], protocol: Protocol) -> tuple[Series, dict[str, str]]:
+        self.tell("timer: must answer")
+        self.tell("")
+        rng = np.random.default_rng(0)
+        levels = {REFERENCE_NAME: 1.0, TWIN_NAME: 1.0}
+        levels |= {name: 1e5 / path.stat().st_size for name, path in files.items()}
+        times = {name: level * np.exp(rng.normal(0, 0.001, (10, 10))) for name, level in levels.items()}
+        return Series(times, dict.fromkeys(times, 0.0)), {}
+
+
+def test_the_order_of_the_ladder_is_that_of_the_device(study: Path, recipe: str) -> None:
+    here, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
+    steps: list[str] = []
+    there, _ = build_table(study, BuildRequest(recipe=recipe), [], steps.append, timer=Device())  # type: ignore[arg-type]
+    assert (there.host, {row.runtime for row in there.variants}) == ("Abacus 3000", {"abacus"})
+    assert here.host != there.host
+    sizes = [row.size_bytes for row in there.variants]
+    assert sizes == sorted(sizes, reverse=True)
+    assert [row.latency_ms for row in there.variants] == sorted(row.latency_ms for row in there.variants)
+    assert steps.index("timer: must answer") + 1 == steps.index("the timer is back")
+    # What was timed on one is not taken for the other.
+    again, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
+    assert (again.host, {row.runtime for row in again.variants}) == (here.host, {"onnxruntime_cpu"})
+
+
+def test_a_study_of_a_device_tells_when_it_is_timed_here(study: Path, recipe: str) -> None:
+    about = StudyRecord.load(study)
+    settings = Device.place.settings
+    timer = TimerRecord(address="device:8700", runtime=settings)
+    about.model_copy(update={"host": Device.place.host, "timer": timer}).save(study)
+    steps: list[str] = []
+    build_table(study, BuildRequest(recipe=recipe), [], steps.append)
+    told = "on this machine; the search timed its networks at device:8700: --time-on device:8700 does so"
+    assert told in steps
+    request = BuildRequest(recipe=recipe)
+    assert open_study(study, request).reference_ms is None
+    assert open_study(study, request, Device()).reference_ms == about.reference_ms  # type: ignore[arg-type]

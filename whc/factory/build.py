@@ -201,7 +201,7 @@ class _Work:
             address = opened.study.timer.address
             self.on_step(f"on this machine; the search timed its networks at {address}: --time-on {address} does so")
         # Where the search timed, latencies refer to the study's reference; elsewhere, to that host's own.
-        timed = session(paths, opened.runtime, opened.recipe.timing, opened.reference_ms, timer=timer)
+        timed = session(paths, opened.runtime, opened.recipe.timing, opened.reference_ms, timer)
         if not timed.failed:  # the reason may have been the machine's
             opened.finished.keep_session(depends_on, timed)
         return timed

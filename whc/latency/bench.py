@@ -79,8 +79,8 @@ def session(
     runtime: Choice,
     protocol: Protocol,
     reference_ms: float | None = None,
-    wait_s: float | None = None,
     timer: Timer | None = None,
+    wait_s: float | None = None,
 ) -> LatencySession:
     """Time files and compare each with the first that could be timed.
 

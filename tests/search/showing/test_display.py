@@ -385,3 +385,22 @@ def test_an_error_leaves_the_terminal_as_it_was(study: StudyRecord) -> None:
         display.study_started(study, [])
         raise RuntimeError
     assert out.getvalue().rindex("\x1b[?25h") > out.getvalue().rindex("\x1b[?25l")  # the cursor is shown again
+
+
+def test_a_timer_that_goes_away_is_told_once(study: StudyRecord) -> None:
+    console, out = plain()
+    display = Display(console)
+    display.study_started(study, [])
+    reason = "timer device:8700: must answer, got: Connection refused; start it there with `whc bench --serve`"
+    for trial_id, told in (("00000", reason), ("00001", reason), ("00000", ""), ("00001", "")):
+        display.timer_lost(trial_id, told)
+    assert out.getvalue().splitlines() == [f"the search waits: {reason}", "the timer is back: the search goes on"]
+
+
+def test_a_live_view_names_the_trials_that_wait_for_a_timer(study: StudyRecord) -> None:
+    console, _ = terminal()
+    display = begun(console, study)
+    display.timer_lost("00000", "timer device:8700: must answer")
+    assert "00000 waits: timer device:8700: must answer" in " ".join(view(display))
+    display.timer_lost("00000", "")
+    assert "00000 is timed" in " ".join(view(display))
