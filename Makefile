@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHC := $(BIN)/whc
 SEED ?= 0
+# Which ONNX Runtime: `make setup EXTRA=cpu` overrides what the machine says.
+EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
 .PHONY: help setup lint test quickstart pictures bench fuzz ui clean
 
@@ -21,7 +23,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "whc needs Python 3.11 or newer; run make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,$(EXTRA)]"
 	@# Without a desktop's libGL the full OpenCV does not load; its headless twin needs none.
 	@$(BIN)/python -c 'import cv2' 2>/dev/null || { \
 	  echo "OpenCV cannot load libGL: installing its headless twin (no demo window)"; \

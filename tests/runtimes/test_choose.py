@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from whc import plugins
+from whc import plugins, runtimes
 from whc.errors import RuntimeUnavailable, UsageError
 from whc.runtimes import choose, library
 
@@ -56,8 +56,50 @@ def test_a_library_that_lacks_another(tmp_path: Path, monkeypatch: pytest.Monkey
     assert str(caught.value) == message
 
 
-def test_the_extras_are_there() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert {"openvino", "tensorrt"} <= project["optional-dependencies"].keys()
-    for extra in project["optional-dependencies"].values():
-        assert not any(item.startswith("onnxruntime-gpu") for item in extra), "never beside onnxruntime"
+def put_package(folder: Path, name: str) -> None:
+    """What pip leaves of a package, for those who ask what is installed."""
+    information = folder / f"{name.replace('-', '_')}-9.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.0\n")
+
+
+@pytest.fixture
+def asked_anew() -> Iterator[None]:
+    """Packages are asked for once a process."""
+    runtimes._installed_onnxruntimes.cache_clear()
+    yield
+    runtimes._installed_onnxruntimes.cache_clear()
+
+
+@pytest.mark.parametrize(("gpu", "package"), [(None, "onnxruntime"), ("/usr/bin/nvidia-smi", "onnxruntime-gpu")])
+@pytest.mark.parametrize("name", ["onnxruntime_cpu", "onnxruntime_cuda"])
+@pytest.mark.usefixtures("asked_anew")
+def test_two_packages_of_onnxruntime_are_refused(
+    name: str, gpu: str | None, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for installed in ("onnxruntime", "onnxruntime-gpu"):
+        put_package(tmp_path, installed)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("shutil.which", lambda _: gpu)
+    module: Any = plugins.load("runtimes", name)
+    with pytest.raises(RuntimeUnavailable) as caught:
+        module.load(tmp_path / "m.onnx", module.Config())
+    message = str(caught.value)
+    assert message.startswith(f"runtime {name}: only one of onnxruntime and onnxruntime-gpu must be installed, ")
+    mend = f"run `pip uninstall --yes onnxruntime onnxruntime-gpu`, then `pip install {package}`"
+    assert message.endswith(f", got both; {mend}")
+
+
+@pytest.mark.parametrize(("gpu", "extra"), [(None, "cpu"), ("/usr/bin/nvidia-smi", "gpu")])
+def test_without_onnxruntime_its_extras_are_named(
+    gpu: str | None, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr("shutil.which", lambda _: gpu)
+    module: Any = plugins.load("runtimes", "onnxruntime_cpu")
+    with pytest.raises(RuntimeUnavailable) as caught:
+        module.load(tmp_path / "m.onnx", module.Config())
+    assert str(caught.value) == (
+        "runtime onnxruntime_cpu: must be installed, got no module 'onnxruntime'; "
+        f"install whc[{extra}], or whc[onnxruntime] on a device that trains nothing"
+    )

@@ -85,6 +85,14 @@ def _run(root: click.Group, ending: CommandEnding) -> NoReturn:
         # The reader (head, less) has closed the pipe: no more output is possible.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
+    except ModuleNotFoundError as error:
+        if (error.name or "whc").partition(".")[0] in ("whc", *sys.stdlib_module_names):
+            raise
+        _print_errors(
+            f"module {error.name}: must be installed for this command, got none; run `pip install 'whc[cpu]'`, or "
+            "`pip install 'whc[gpu]'` where there is an NVIDIA GPU"
+        )
+        sys.exit(WhcError.exit_code)
     except OSError as error:
         message = refusal(error)
         if message is None:

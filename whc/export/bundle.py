@@ -134,8 +134,9 @@ def _fill(folder: Path, onnx: Path, description: dict[str, Any]) -> None:
 
 
 def requirements() -> list[str]:
-    """The libraries of a bundle, as whc itself requires them."""
-    return [line for line in requires("whc") or () if re.split(r"[<>=!~; ]", line)[0] in _LIBRARIES]
+    """The libraries of a bundle, as whc itself requires them, but unconditionally."""
+    lines = (line.partition(";")[0].strip() for line in requires("whc") or ())
+    return sorted({line for line in lines if re.split(r"[<>=!~ ]", line)[0] in _LIBRARIES})
 
 
 def sample(frames: int) -> Image:

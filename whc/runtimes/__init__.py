@@ -8,6 +8,10 @@ be read where the runtime is missing; `load` then raises RuntimeUnavailable.
 from __future__ import annotations
 
 import importlib
+import shutil
+from contextlib import suppress
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +22,8 @@ from whc.errors import RuntimeUnavailable, UsageError
 from whc.plugins import Choice, ChoiceOf
 from whc.plugins import load as load_plugin
 from whc.records import ModelMetadata
+
+ONNXRUNTIME_PACKAGES = ("onnxruntime", "onnxruntime-gpu")  # for CPUs, and for NVIDIA GPUs too
 
 
 class Session(Protocol):
@@ -51,8 +57,8 @@ def choose(name: str, threads: int = 1) -> Choice:
         raise UsageError(f"runtime: {error}") from error
 
 
-def library(runtime: str, module: str) -> Any:
-    """Import a module that the runtime's extra installs.
+def library(runtime: str, module: str, extras: str = "") -> Any:
+    """Import a module that the runtime's extra installs; `extras` names others in its place.
 
     Raises:
         RuntimeUnavailable: it is not installed, or lacks a library of its own.
@@ -63,5 +69,33 @@ def library(runtime: str, module: str) -> Any:
         missing = f"no module {error.name!r}" if isinstance(error, ModuleNotFoundError) else ""
         reason = missing or str(error).splitlines()[0]
         raise RuntimeUnavailable(
-            f"runtime {runtime}: must be installed, got {reason}; install whc[{runtime}]"
+            f"runtime {runtime}: must be installed, got {reason}; install {extras or f'whc[{runtime}]'}"
         ) from error
+
+
+def onnxruntime_library(runtime: str) -> Any:
+    """Import ONNX Runtime, which two packages install.
+
+    Raises:
+        RuntimeUnavailable: neither package is installed, or both are: each overwrites files of the other.
+    """
+    has_gpu = shutil.which("nvidia-smi") is not None
+    installed = _installed_onnxruntimes()
+    if len(installed) > 1:
+        uninstall = f"pip uninstall --yes {' '.join(installed)}"
+        rule = "only one of onnxruntime and onnxruntime-gpu must be installed, as their files overwrite each other's"
+        mend = f"run `{uninstall}`, then `pip install {ONNXRUNTIME_PACKAGES[has_gpu]}`"
+        raise RuntimeUnavailable(f"runtime {runtime}: {rule}, got both; {mend}")
+    whole = "whc[gpu]" if has_gpu else "whc[cpu]"
+    return library(runtime, "onnxruntime", f"{whole}, or whc[onnxruntime] on a device that trains nothing")
+
+
+@cache
+def _installed_onnxruntimes() -> list[str]:
+    """The packages of ONNX Runtime that are installed; asked once, as files are loaded often while they are timed."""
+    installed = []
+    for package in ONNXRUNTIME_PACKAGES:
+        with suppress(PackageNotFoundError):
+            version(package)
+            installed.append(package)
+    return installed

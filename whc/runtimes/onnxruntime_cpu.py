@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from whc.plugins import PluginConfig
-from whc.runtimes import Session
+from whc.runtimes import Session, onnxruntime_library
 
 ON_GPU = False
 PROVIDER_NAME = "CPUExecutionProvider"
@@ -23,8 +23,10 @@ def load(path: Path, config: Config) -> Session:
     """Load an ONNX file.
 
     Raises:
+        RuntimeUnavailable: ONNX Runtime is not installed, or twice.
         ArtifactError: the file is missing, is not ONNX, cannot run here, or has several inputs.
     """
+    onnxruntime_library("onnxruntime_cpu")
     from whc.runtimes import onnxruntime_session
 
     return onnxruntime_session.load(path, "onnxruntime_cpu", PROVIDER_NAME, {}, config.threads)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from whc.errors import ArtifactError, RuntimeUnavailable, problem
 from whc.plugins import PluginConfig
-from whc.runtimes import Session
+from whc.runtimes import Session, onnxruntime_library
 
 RUNTIME_NAME = "onnxruntime_cuda"
 ON_GPU = True
@@ -28,11 +28,10 @@ def load(path: Path, config: Config) -> Session:
     """Load an ONNX file.
 
     Raises:
-        RuntimeUnavailable: the installed ONNX Runtime has no CUDA, or CUDA does not start.
+        RuntimeUnavailable: ONNX Runtime is not installed, or twice, or has no CUDA, or CUDA does not start.
         ArtifactError: the file is missing, is not ONNX, cannot run here, or has several inputs.
     """
-    import onnxruntime
-
+    onnxruntime = onnxruntime_library(RUNTIME_NAME)
     from whc.runtimes import onnxruntime_graph, onnxruntime_session
 
     available = onnxruntime.get_available_providers()

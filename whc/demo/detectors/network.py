@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from whc.demo.detectors import Form, Settings
 from whc.latency import first_pass
-from whc.runtimes import choose, onnxruntime_cpu
+from whc.runtimes import choose, onnxruntime_cpu, onnxruntime_library
 
 RUNTIME_NAME = "onnxruntime_cpu"
 Run = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
@@ -21,6 +21,7 @@ def load(form: Form, settings: Settings) -> Run:
     Raises:
         ArtifactError: the file cannot be loaded, or its first pass, in a separate process, gives no output.
     """
+    onnxruntime_library(RUNTIME_NAME)
     from whc.runtimes import onnxruntime_session
 
     first_pass.check(form.path, choose(RUNTIME_NAME, settings.threads), settings.wait_s)
