@@ -22,7 +22,7 @@ from whc.plugins import ChoiceOf
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-ONLY_FOR_TRAINING = {"torch", "ray", "mlflow", "optuna", "pandas", "pyarrow", "scikit-learn", "scipy"}
+NOT_FOR_DEVICES = {"torch", "ray", "mlflow", "optuna", "pandas", "pyarrow", "scikit-learn", "opencv-python"}
 
 
 def packages(*extras: str) -> set[str]:
@@ -48,12 +48,12 @@ def test_each_extra_brings_one_onnxruntime() -> None:
 
 def test_both_are_otherwise_the_same() -> None:
     assert packages("cpu") ^ packages("gpu") == {"onnxruntime", "onnxruntime-gpu"}
-    assert packages("cpu") >= ONLY_FOR_TRAINING
+    assert packages("cpu") >= NOT_FOR_DEVICES
 
 
 @pytest.mark.parametrize("extra", ["onnxruntime", "openvino", "tensorrt"])
-def test_a_device_gets_nothing_for_training(extra: str) -> None:
-    assert not packages(extra) & ONLY_FOR_TRAINING
+def test_a_device_gets_what_times_alone(extra: str) -> None:
+    assert not packages(extra) & NOT_FOR_DEVICES
 
 
 def test_what_is_pinned() -> None:
@@ -120,11 +120,11 @@ def test_a_device_times_and_runs_files(run: Callable[..., Any], tmp_path: Path) 
     installed = json.loads(run("python", "-m", "pip", "list", "--format", "json").communicate()[0])
     names = {package["name"] for package in installed}
     assert "onnxruntime" in names
-    assert not names & ONLY_FOR_TRAINING
+    assert not names & NOT_FOR_DEVICES
     file = reference.write(tmp_path / "file.onnx")
     timed = run("whc", "bench", file, "--json")
     assert json.loads(timed.communicate()[0])["files"]
-    for arguments in (("search", "--space", "tiny", "--dry-run"), ("train", "--data", "x.parquet")):
+    for arguments in (("search", "--space", "tiny", "--dry-run"), ("demo", "--model", file)):
         refused = run("whc", *arguments)
         _, said = refused.communicate()
         assert re.fullmatch(r"error: module \w+: must be installed for this command, got none; run `pip .*\n", said), (

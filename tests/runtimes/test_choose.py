@@ -101,5 +101,5 @@ def test_without_onnxruntime_its_extras_are_named(
         module.load(tmp_path / "m.onnx", module.Config())
     assert str(caught.value) == (
         "runtime onnxruntime_cpu: must be installed, got no module 'onnxruntime'; "
-        f"install whc[{extra}], or whc[onnxruntime] on a device that trains nothing"
+        f"install whc[{extra}], or whc[onnxruntime] on a device that only times"
     )

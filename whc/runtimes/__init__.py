@@ -87,7 +87,7 @@ def onnxruntime_library(runtime: str) -> Any:
         mend = f"run `{uninstall}`, then `pip install {ONNXRUNTIME_PACKAGES[has_gpu]}`"
         raise RuntimeUnavailable(f"runtime {runtime}: {rule}, got both; {mend}")
     whole = "whc[gpu]" if has_gpu else "whc[cpu]"
-    return library(runtime, "onnxruntime", f"{whole}, or whc[onnxruntime] on a device that trains nothing")
+    return library(runtime, "onnxruntime", f"{whole}, or whc[onnxruntime] on a device that only times")
 
 
 @cache
