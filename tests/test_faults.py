@@ -434,3 +434,35 @@ def test_a_cluster_that_does_not_answer_is_told_at_once(folder: Path) -> None:
     assert "got '127.0.0.1:9'; start one with `ray start --head`, or leave it out" in line
     assert time.monotonic() - start < 30
     assert not (folder / "runs").exists() or not list((folder / "runs").iterdir())  # no study has begun
+
+
+def test_a_timer_that_goes_away_and_comes_back(folder: Path, start_timer: Callable[..., Any]) -> None:
+    timer = start_timer("openvino")
+    on_it = ("--study", "timed", "--time-on", timer.address)
+    token = {"WHC_TIMER_TOKEN": timer.TOKEN}
+    study = folder / "runs" / "timed"
+    with Search(folder, *NEW, *on_it, "--trials", "3", env=os.environ | token) as search:
+        search.until((study / "optuna.journal").exists)
+        timer.end()
+        search.until(lambda: f"the search waits: timer {timer.address}: must answer, got: " in search.told)
+        start_timer("openvino", timer.port)
+        assert search.end() == 0, search.told
+        assert "the timer is back: the search goes on" in search.told
+    assert {one.state for one in records.trial_records(study)} <= {"finished", "stopped"}
+    about = records.StudyRecord.load(study)
+    assert about.timer == records.TimerRecord(address=timer.address, runtime={"openvino": {"threads": 1}})
+    latencies = [one.latency for one in records.trial_records(study) if one.latency]
+    assert {(latency.runtime, latency.host) for latency in latencies} == {("openvino", about.host)}
+
+    forgotten = subprocess.run(
+        [*WHC, "search", "--resume", "--study", "timed"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert forgotten.stderr.startswith(
+        f"error: timed: timer: must be named again: its networks are timed at {timer.address}"
+    )
+    built = [*WHC, "factory", "build-table", *on_it, "--no-register", "--json"]
+    done = subprocess.run(built, cwd=folder, env=os.environ | token, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    table = json.loads(done.stdout)
+    assert table["host"] == about.host
+    assert {row["runtime"] for row in table["variants"]} == {"openvino"}
