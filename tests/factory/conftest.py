@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from whc import records
 from whc.data import dataset
-from whc.data.dataset import load
+from whc.data.dataset import Corpus, load
 from whc.data.synthetic import render
 from whc.factory.scoring import Model, read_rows, score
 from whc.latency.host import host
@@ -44,39 +44,53 @@ NETWORKS = [
 
 
 @pytest.fixture(scope="package")
-def searched(tmp_path_factory: pytest.TempPathFactory, make_study: Callable[..., StudyRecord]) -> Path:
+def searched(search_study: Callable[..., Path]) -> Path:
     """A folder of runs with one study of three trained trials."""
-    runs = tmp_path_factory.mktemp("runs")
-    data = render(runs / "synth", clips=40)
-    corpus = load(data, [(16, 16)], Classification)
+    return search_study(NETWORKS)
+
+
+@pytest.fixture(scope="package")
+def search_study(
+    tmp_path_factory: pytest.TempPathFactory, make_study: Callable[..., StudyRecord]
+) -> Callable[..., Path]:
+    """Trains networks as trials of the study wave-1, each slower than the one before, and gives the folder of runs."""
+
+    def search(networks: Sequence[dict[str, Any]]) -> Path:
+        runs = tmp_path_factory.mktemp("runs")
+        data = render(runs / "synth", clips=40)
+        corpus = load(data, [(16, 16)], Classification)
+        for number, network in enumerate(networks):
+            _run_trial(f"{number:05d}", network, runs, corpus, 0.02 * (number + 1))
+        make_study(
+            study="wave-1",
+            space_name="wave",
+            space={"model": {"image_size": 16}},
+            data=str(data),
+            data_fingerprint=corpus.fingerprint,
+            trials=len(networks),
+            reference_ms=0.02,
+            host=host(),
+        ).save(runs / "wave-1")
+        return runs
+
+    return search
+
+
+def _run_trial(trial_id: str, network: dict[str, Any], runs: Path, corpus: Corpus, latency_ms: float) -> None:
     runtime = ChoiceOf("runtimes").parse("onnxruntime_cpu")
-    for number, network in enumerate(NETWORKS):
-        config = TrialConfig.model_validate(
-            {
-                "model": {**network, "image_size": 16, "dropout": 0.0},
-                "training": {"epochs": 6, "batch_size": 16, "lr": 0.01, "augmentation": {"affine": 0}},
-            }
-        )
-        trial_id = f"{number:05d}"
-        folder = runs / "wave-1" / "trials" / trial_id
-        limits = Limits()
-        job = Assignment(trial_id, "wave-1", folder, limits, runtime, 0.02, runs / ".latency", {})
-        record = run(config, corpus, job, lambda _: None)
-        # Timed as written, so that who is on the front does not hang on the machine's mood.
-        assert record.latency is not None
-        latency = record.latency.model_copy(update={"ms": 0.02 * (number + 1)})
-        records.save(record.model_copy(update={"latency": latency}), folder / "record.json")
-    make_study(
-        study="wave-1",
-        space_name="wave",
-        space={"model": {"image_size": 16}},
-        data=str(data),
-        data_fingerprint=corpus.fingerprint,
-        trials=3,
-        reference_ms=0.02,
-        host=host(),
-    ).save(runs / "wave-1")
-    return runs
+    config = TrialConfig.model_validate(
+        {
+            "model": {**network, "image_size": 16, "dropout": 0.0},
+            "training": {"epochs": 6, "batch_size": 16, "lr": 0.01, "augmentation": {"affine": 0}},
+        }
+    )
+    folder = runs / "wave-1" / "trials" / trial_id
+    job = Assignment(trial_id, "wave-1", folder, Limits(), runtime, 0.02, runs / ".latency", {})
+    record = run(config, corpus, job, lambda _: None)
+    # Timed as written, so that who is on the front does not hang on the machine's mood.
+    assert record.latency is not None
+    latency = record.latency.model_copy(update={"ms": latency_ms})
+    records.save(record.model_copy(update={"latency": latency}), folder / "record.json")
 
 
 LABELS = ["dark", "bright"]

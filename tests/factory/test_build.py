@@ -30,8 +30,7 @@ from whc.factory.evidence import Evidence
 from whc.factory.finished import FinishedResults
 from whc.factory.front import Exported
 from whc.factory.plan import BuildRequest, open_study
-from whc.factory.recipe import Refit
-from whc.factory.refit import refit
+from whc.factory.refit import as_searched
 from whc.factory.table import markdown, plot
 from whc.latency.bench import session
 from whc.latency.timer import TimingPlace
@@ -393,7 +392,7 @@ def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> 
         load(Path(about.data_shown), [(16, 16)], Classification),
         ChoiceOf("runtimes").parse("onnxruntime_cpu"),
     )
-    fitted, _ = refit(trials, about, study, corpus, Refit(seeds=0), runtime, lambda _: None)
+    fitted = [as_searched(trial, study) for trial in trials]
     exported, _ = front.export_all(
         fitted, tmp_path, corpus, runtime, ParityLimits(), FinishedResults(tmp_path / "finished"), lambda _: None
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from whc import records
-from whc.data.dataset import load
+from whc.data.dataset import Corpus, load
 from whc.factory.recipe import Refit
-from whc.factory.refit import REFIT_FOLDER, candidate_fronts, is_whole, refit, shortlist
+from whc.factory.refit import REFIT_FOLDER, Fitted, candidate_fronts, is_whole, refit, shortlist, trainings_of
 from whc.pareto import Point
 from whc.plugins import ChoiceOf
 from whc.records import StudyRecord, TrialRecord
@@ -27,13 +28,21 @@ def study(searched: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(searched / "wave-1", tmp_path / "runs" / "wave-1"))
 
 
+def again(
+    trials: Sequence[TrialRecord], study: Path, corpus: Corpus, settings: Refit, on_step: Callable[[str], None]
+) -> tuple[list[Fitted], list[tuple[TrialRecord, str]]]:
+    about = StudyRecord.load(study)
+    planned = trainings_of(trials, about, study, corpus.fingerprint, settings, RUNTIME, None)
+    return refit(trials, planned, study, corpus, about.workers, on_step)
+
+
 def test_training_again(study: Path) -> None:
     about = StudyRecord.load(study)
     corpus = load(Path(about.data_shown), [(16, 16)], Classification)
     trials = front_trials(list(records.trial_records(study)))[:1]
     settings = Refit(seeds=2, epochs=2)
     steps: list[str] = []
-    fitted, failed = refit(trials, about, study, corpus, settings, RUNTIME, steps.append)
+    fitted, failed = again(trials, study, corpus, settings, steps.append)
     assert not failed
     (candidate,) = fitted
     assert candidate.trial == trials[0]
@@ -49,7 +58,7 @@ def test_training_again(study: Path) -> None:
     before = paths[1].stat().st_mtime_ns
     paths[0].unlink()
     steps.clear()
-    repeated, _ = refit(trials, about, study, corpus, settings, RUNTIME, steps.append)
+    repeated, _ = again(trials, study, corpus, settings, steps.append)
     assert "training again: 1 of 2 trainings to do" in steps
     assert paths[1].stat().st_mtime_ns == before
     assert repeated[0].seeds == candidate.seeds
@@ -57,13 +66,13 @@ def test_training_again(study: Path) -> None:
     # A checkpoint that is not what its training wrote.
     (paths[1].parent / "checkpoint.pt").write_bytes(b"damaged")
     steps.clear()
-    refit(trials, about, study, corpus, settings, RUNTIME, steps.append)
+    again(trials, study, corpus, settings, steps.append)
     assert "training again: 1 of 2 trainings to do" in steps
     assert is_whole(records.load(TrialRecord, paths[1]), paths[1].parent, "checkpoint.pt")
 
     # Another length is another training.
     steps.clear()
-    refit(trials, about, study, corpus, Refit(seeds=1, epochs=1), RUNTIME, steps.append)
+    again(trials, study, corpus, Refit(seeds=1, epochs=1), steps.append)
     assert "training again: 1 of 1 training to do" in steps
 
 
@@ -73,10 +82,10 @@ def test_one_that_cannot_be_trained_says_why(study: Path) -> None:
     (trial, *_) = front_trials(list(records.trial_records(study)))
     config = {**trial.config, "training": {**trial.config["training"], "precision": "fp16"}}
     spoilt = trial.model_copy(update={"config": config})
-    fitted, failed = refit([spoilt], about, study, corpus, Refit(seeds=1), RUNTIME, lambda _: None)
+    fitted, failed = again([spoilt], study, corpus, Refit(seeds=1), lambda _: None)
     assert not fitted
     assert failed == [
-        (spoilt, "training it again failed: training.precision: fp16 needs a GPU, got 'cpu'; use fp32 or bf16")
+        (spoilt, "training again failed: training.precision: fp16 needs a GPU, got 'cpu'; use fp32 or bf16")
     ]
 
 

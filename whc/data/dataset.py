@@ -25,6 +25,7 @@ from whc.errors import DataError, problem
 from whc.records import CropRule
 
 SPLIT_NAMES = split_names.SPLIT_NAMES
+UNLABELLED = -1  # in the place of a split's number
 REQUIRED_COLUMNS = ("split", "image_bytes")
 OPTIONAL_COLUMNS = ("image_path", "video_id", "timestamp", "person_id", "source")
 MAX_UNREADABLE = 0.01
@@ -55,17 +56,23 @@ class Table:
     split_aliases: str
     crop: CropRule | None = None
 
+    def people(self, numbers: NDArray[np.int64]) -> list[str | None]:
+        """Names of the people (or clips) of rows; None for a row that only has the name that its number gave it."""
+        names = self.rows["person_id"].to_numpy(object)[numbers]
+        return [None if name == f"row {number}" else str(name) for number, name in zip(numbers, names, strict=True)]
+
 
 @dataclass(frozen=True)
 class Corpus:
     """A decoded data set of N rows; arrays only, so that Ray's object store maps it without a copy.
 
     `images[(H, W)]` is uint8 (N, H, W, 3) RGB. `labelled` holds the labels of the rows. With `needs_every_stratum`
-    every split has rows of every stratum. `splits` indexes SPLIT_NAMES. `clips` and `groups` number the clips and the
-    people (the videos if people are unknown), `timestamps` orders the frames of a clip. `row_numbers` are those
-    of the file. `unreadable` names the rows left out; `interpolation` is how images were resized, `clip_rule` how
-    clips were found, `crop` how crops were cut (None: the file does not say). `larger[(H, W)]` holds the same images
-    with more pixels, for augmentation at that size; it is empty where the task needs none.
+    every split has rows of every stratum. `splits` indexes SPLIT_NAMES, or is UNLABELLED: only a teacher knows the
+    answer to such a picture, and its target means nothing. `clips` and `groups` number the clips and the people (the
+    videos if people are unknown), `timestamps` orders the frames of a clip. `row_numbers` are those of the file.
+    `unreadable` names the rows left out; `interpolation` is how images were resized, `clip_rule` how clips were found,
+    `crop` how crops were cut (None: the file does not say). `larger[(H, W)]` holds the same images with more pixels,
+    for augmentation at that size; it is empty where the task needs none.
     """
 
     images: Mapping[Size, Image]
@@ -227,7 +234,7 @@ def load(
     assert table.labelled is not None  # noqa: S101 (labels are read by default)
     scaled = {size: scaled_size(size, task.decode_scale) for size in sizes}
     decoded, readable = decode_all(table.encoded, {*scaled, *scaled.values()}, interpolation, on_progress)
-    _check_readable(table, readable)
+    check_readable(table, readable)
     keep = slice(None) if readable.all() else np.flatnonzero(readable)
     images = {size: array[keep] for size, array in decoded.items()}
     rows = table.rows
@@ -288,7 +295,8 @@ def decode_all(
     return images, readable
 
 
-def _check_readable(table: Table, readable: NDArray[np.bool_]) -> None:
+def check_readable(table: Table, readable: NDArray[np.bool_]) -> None:
+    """Raise DataError if too many of a table's images (N,) are not readable."""
     unreadable = int((~readable).sum())
     if unreadable > MAX_UNREADABLE * len(readable):
         first_row = int(np.flatnonzero(~readable)[0])

@@ -5,18 +5,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whc import records
 from whc.data import dataset
 from whc.data.dataset import Corpus
+from whc.data.unlabelled import Unlabelled, joined
 from whc.data.windows import windows
 from whc.errors import StudyError
 from whc.factory import details, table
+from whc.factory.distilling import NO_TEACHER, keep_teachers, students
 from whc.factory.front import Candidate, Exported, candidates, export_all, left_out, score_all
 from whc.factory.plan import (
     COMPARING,
+    DISTILLING,
     SCORING,
     TIMING,
     TRAINING,
@@ -27,7 +30,8 @@ from whc.factory.plan import (
     open_study,
     plan_of,
 )
-from whc.factory.refit import refit
+from whc.factory.recipe import Distil
+from whc.factory.refit import Fitted, refit
 from whc.factory.selection import choose, why_not
 from whc.factory.variants import LADDER_FOLDER, flag_test_scores, name_and_score
 from whc.latency.bench import session
@@ -39,6 +43,9 @@ from whc.trials.learning import image_sizes
 from whc.words import moment, quantity
 
 CANDIDATES_FOLDER = "candidates"
+
+Refitted = tuple[list[Fitted], list[tuple[TrialRecord, str]]]
+"""The trials that were trained, and the others, each with the reason."""
 
 
 def build_table(
@@ -74,13 +81,13 @@ def build_table(
     with records.locked(folder):
         opened = open_study(folder, request, timer)
         on_step("decoding the data")
-        corpus = _load(opened.study, folder, opened.candidates)
+        corpus, pictures = _load(opened.study, folder, opened.candidates), opened.more_pictures()
         scratch, former = folder / f".{LADDER_FOLDER}.tmp", folder / f".{LADDER_FOLDER}.old"
         for leftover in (scratch, former):
             shutil.rmtree(leftover, ignore_errors=True)
         scratch.mkdir()
-        countdown = Countdown(plan_of(opened, request).seconds, on_left)
-        built = _Work(opened, request, corpus, on_step, countdown).table(measured, scratch)
+        countdown = Countdown(plan_of(opened, request, pictures).seconds, on_left)
+        built = _Work(opened, request, corpus, pictures, on_step, countdown).table(measured, scratch)
         with table.written(built, opened.trials, folder):
             # A process killed from here on leaves no table.json, rather than a table of another ladder's files.
             (folder / "table.json").unlink(missing_ok=True)
@@ -106,11 +113,12 @@ def _load(study: StudyRecord, folder: Path, trials: Sequence[TrialRecord]) -> Co
 
 @dataclass(frozen=True)
 class _Work:
-    """One build, with all that its steps need."""
+    """One build, with all that its steps need; `pictures` are those of the recipe's `distil.data`."""
 
     opened: StudyToBuild
     request: BuildRequest
     corpus: Corpus
+    pictures: Unlabelled | None
     on_step: Callable[[str], None]
     countdown: Countdown
 
@@ -162,17 +170,10 @@ class _Work:
         """Train again, export into the study's candidates/, and compare the files with their networks."""
         opened, recipe = self.opened, self.opened.recipe
         self.countdown.begin(TRAINING)
-        fitted, failed = refit(
-            opened.candidates,
-            opened.study,
-            opened.folder,
-            self.corpus,
-            recipe.refit,
-            opened.runtime,
-            self.on_step,
-            self.countdown.share,
-            opened.timer,
-        )
+        fitted, failed = self._refit(opened.candidates, self.corpus, TRAINING)
+        if recipe.distil:
+            distilled, untaught = self._distil(recipe.distil, fitted)
+            fitted, failed = [*fitted, *distilled], [*failed, *untaught]
         target = opened.folder / CANDIDATES_FOLDER
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
@@ -184,6 +185,27 @@ class _Work:
         if not exported:
             raise StudyError(f"{opened.folder}: no candidate could be exported, got {_reasons(rejected)}; search on")
         return exported, rejected
+
+    def _refit(self, trials: Sequence[TrialRecord], corpus: Corpus, stage: str) -> Refitted:
+        opened, share = self.opened, self.countdown.share
+        planned, workers = opened.trainings_of(trials), opened.study.workers
+        return refit(trials, planned, opened.folder, corpus, workers, self.on_step, share, stage)
+
+    def _distil(self, settings: Distil, fitted: Sequence[Fitted]) -> Refitted:
+        """Train the fastest candidates with the best one as their teacher."""
+        opened, pictures = self.opened, self.pictures
+        self.countdown.begin(DISTILLING)
+        taught = students(opened.candidates, fitted, settings, opened.finished, pictures)
+        keep_teachers(taught, opened.finished, pictures)
+        trials, corpus = [student.trial for student in taught if student.teacher], self.corpus
+        if pictures:
+            self.on_step(f"distilling: with {pictures}")
+            if not all(training.earlier for training in opened.trainings_of(trials)):
+                corpus = joined(corpus, pictures, opened.task_kind)
+        distilled, failed = self._refit(trials, corpus, DISTILLING) if trials else ([], [])
+        notes = {student.trial.trial_id: student.note for student in taught}
+        untaught = [(student.trial, NO_TEACHER) for student in taught if not student.teacher]
+        return [replace(training, note=notes[training.trial.trial_id]) for training in distilled], failed + untaught
 
     def _time(self, exported: Sequence[Exported]) -> LatencySession:
         """The session that an earlier build kept, or a new one."""

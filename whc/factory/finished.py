@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,6 +55,15 @@ class FinishedResults:
     def keep_session(self, depends_on: Mapping[str, Any], session: LatencySession) -> None:
         """Keep a timing session in the place of an earlier one."""
         records.save(session, self._path(depends_on, ".json"))
+
+    def checkpoint(self, depends_on: Mapping[str, Any]) -> Path:
+        """The place of a checkpoint."""
+        return self._path(depends_on, ".pt")
+
+    def keep_checkpoint(self, depends_on: Mapping[str, Any], source: Path) -> None:
+        """Keep a copy of a checkpoint."""
+        with replacing(self.checkpoint(depends_on)) as temporary:
+            shutil.copyfile(source, temporary)
 
     def forget_unused(self) -> None:
         """Delete every result that this build has not looked for."""

@@ -14,9 +14,11 @@ from pydantic import BaseModel, ConfigDict
 
 from whc import records
 from whc.config import Settings, shipped
-from whc.data import dataset
+from whc.data import dataset, unlabelled
+from whc.data.unlabelled import Unlabelled
 from whc.errors import DataError, StudyError, problem
 from whc.export.parity import Parity
+from whc.factory.distilling import students
 from whc.factory.finished import FINISHED_FOLDER, FinishedResults
 from whc.factory.front import has_artifact, parity_depends_on
 from whc.factory.recipe import MAX_PREFIX, Prefix, Recipe, read
@@ -38,12 +40,15 @@ from whc.pareto import Point
 from whc.plugins import Choice
 from whc.records import StudyRecord, TrialRecord
 from whc.records.results import point_of, reference_point
+from whc.tasks import Task
 from whc.trials.config import TrialConfig
 from whc.words import quantity
 
-TRAINING, COMPARING, TIMING, SCORING = "training again", "export and parity", "timing", "scores and drawings"
+TRAINING, DISTILLING, COMPARING = "training again", "distilling", "export and parity"
+TIMING, SCORING = "timing", "scores and drawings"
 # Seconds on two cores, for estimates only.
 WORKERS_START_S, COMPARISON_S, TIMING_START_S, LOAD_S, DRAWING_S = 5.0, 1.5, 1.5, 0.02, 0.5
+TEACHER_COST = 2.0  # of a training with a teacher, where 1 is that without
 
 
 class BuildRequest(Settings):
@@ -82,6 +87,32 @@ class StudyToBuild:
     def runtime(self) -> Choice:
         """The study's runtime."""
         return self.study.chosen_runtime
+
+    @property
+    def task_kind(self) -> type[Task]:
+        """What is predicted, whatever the labels."""
+        return TrialConfig.model_validate(self.front[0].config).task_kind
+
+    def more_pictures(self) -> Unlabelled | None:
+        """The pictures of the recipe's `distil.data`; None without.
+
+        Raises:
+            DataError: they cannot be used.
+        """
+        settings = self.recipe.distil
+        if settings is None or settings.data is None:
+            return None
+        fastest = self.candidates[: settings.students]
+        frames = max(TrialConfig.model_validate(trial.config).model.frames for trial in fastest)
+        try:
+            return unlabelled.read(settings.data, self.study.data_paths(self.folder), self.task_kind, frames)
+        except DataError as error:
+            raise DataError(f"distil.data: {error}") from error
+
+    def trainings_of(self, trials: Sequence[TrialRecord]) -> list[Training]:
+        """Every training of some trials that the recipe asks for."""
+        data = self.study.data_fingerprint
+        return trainings_of(trials, self.study, self.folder, data, self.recipe.refit, self.runtime, self.timer)
 
     @property
     def reference_ms(self) -> float | None:
@@ -180,20 +211,18 @@ def plan(opened: StudyToBuild, request: BuildRequest) -> BuildPlan:
     Raises:
         DataError: the data set is gone or has changed.
     """
-    kind = TrialConfig.model_validate(opened.front[0].config).task_kind
-    table = dataset.read(opened.study.data_paths(opened.folder), kind)
+    table = dataset.read(opened.study.data_paths(opened.folder), opened.task_kind)
     check_data(opened.study, table.fingerprint)
-    return plan_of(opened, request)
+    return plan_of(opened, request, opened.more_pictures())
 
 
-def plan_of(opened: StudyToBuild, request: BuildRequest) -> BuildPlan:
-    """As `plan`, for a study whose data were checked."""
-    study, recipe, candidates = opened.study, opened.recipe, opened.candidates
-    data = study.data_fingerprint
-    trainings = trainings_of(candidates, study, opened.folder, data, recipe.refit, opened.runtime, opened.timer)
+def plan_of(opened: StudyToBuild, request: BuildRequest, pictures: Unlabelled | None) -> BuildPlan:
+    """As `plan`, for a study whose data were checked; `pictures` are those of `distil.data`."""
+    study, recipe = opened.study, opened.recipe
+    refitted = opened.trainings_of(opened.candidates)
+    distilled = _distilled(opened, refitted, pictures)
     planned, artifacts = [], []
-    for trial in candidates:
-        own = [training for training in trainings if training.trial is trial]
+    for trial, own in _by_trial([*refitted, *distilled], opened.candidates):
         to_train = sum(training.earlier is None for training in own)
         artifact = None if to_train else _compared(opened, trial, own)
         artifacts += artifact or []
@@ -205,7 +234,6 @@ def plan_of(opened: StudyToBuild, request: BuildRequest) -> BuildPlan:
     is_whole = not any(candidate.to_compare for candidate in planned)
     session = opened.finished.session(opened.timing_depends_on(artifacts)) if is_whole and not request.retime else None
     is_timed = session is None and request.latency_from is None
-    missing = [training.expected_s for training in trainings if not training.earlier]
     drawn = min(recipe.max_variants, len(planned))
     return BuildPlan(
         study=study.study,
@@ -215,7 +243,8 @@ def plan_of(opened: StudyToBuild, request: BuildRequest) -> BuildPlan:
         is_timed=is_timed,
         timed_at=session.timed_at if session and not request.latency_from else None,
         seconds={
-            TRAINING: _training_s(missing, study.workers),
+            TRAINING: _training_s(refitted, study.workers),
+            DISTILLING: TEACHER_COST * _training_s(distilled, study.workers),
             COMPARING: COMPARISON_S * sum(candidate.to_compare for candidate in planned),
             TIMING: _timing_s(recipe.timing, len(planned)) if is_timed else 0.0,
             SCORING: DRAWING_S * drawn + 1,
@@ -236,7 +265,32 @@ def _compared(opened: StudyToBuild, trial: TrialRecord, trainings: Sequence[Trai
     return [artifact] if Parity.model_validate_json(str(content["parity"])).passed else []
 
 
-def _training_s(expected_s: Sequence[float], workers: int) -> float:
+def _by_trial(
+    trainings: Sequence[Training], candidates: Sequence[TrialRecord]
+) -> list[tuple[TrialRecord, list[Training]]]:
+    """The trainings of each candidate, and of each trial that is none itself; a candidate may have no training."""
+    by_id: dict[str, tuple[TrialRecord, list[Training]]] = {trial.trial_id: (trial, []) for trial in candidates}
+    for training in trainings:
+        by_id.setdefault(training.trial.trial_id, (training.trial, []))[1].append(training)
+    return list(by_id.values())
+
+
+def _distilled(opened: StudyToBuild, refitted: Sequence[Training], pictures: Unlabelled | None) -> list[Training]:
+    """The trainings with a teacher; all are to do where the teacher is still to be trained."""
+    if opened.recipe.distil is None:
+        return []
+    finished = [training.earlier for training in refitted if training.earlier]
+    fitted = [
+        best_training(trial, [training.earlier for training in own if training.earlier], opened.folder)
+        for trial, own in _by_trial(refitted, opened.candidates)
+        if len(finished) == len(refitted)
+    ]
+    taught = students(opened.candidates, fitted, opened.recipe.distil, opened.finished, pictures)
+    return opened.trainings_of([student.trial for student in taught if student.teacher or not fitted])
+
+
+def _training_s(trainings: Sequence[Training], workers: int) -> float:
+    expected_s = [training.expected_s for training in trainings if not training.earlier]
     if not expected_s:
         return 0.0
     return WORKERS_START_S + max(*expected_s, sum(expected_s) / workers)

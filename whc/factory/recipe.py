@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 
 from whc.config import Settings, load_yaml, validate
+from whc.errors import problem
 from whc.export.parity import ParityLimits
 from whc.latency.timing import Protocol
 
@@ -33,14 +34,27 @@ class Refit(Settings):
         return f"beyond the {self.candidates} best of the front by hypervolume, which are the recipe's candidates"
 
 
+class Distil(Settings):
+    """Training the fastest candidates also with a teacher, for as many epochs and seeds as without one.
+
+    `teacher`: `best` is the candidate of the best validation score, trained again. `students` is how many of the
+    fastest learn from it. `data` is a file of more pictures, whose labels are not used; None: those of the training
+    split alone.
+    """
+
+    teacher: Literal["best"] = "best"
+    students: int = Field(2, ge=1, le=100)
+    data: Path | None = None
+
+
 class Recipe(Settings):
     """How a study becomes a ladder.
 
     `prefix` begins every registered name (None: the name of the search file); at most `max_variants` are named. A
     slower variant must beat the next faster one by `min_gain` of the validation score, in a share `confidence` of the
     paired resamples of the validation groups. Every variant must beat the best constant answer by `min_over_floor`.
-    `refit` says how candidates are trained again, `parity` holds the limits of that gate, `timing` the length of the
-    final timing.
+    `refit` says how candidates are trained again, `distil` how the fastest learn from the best (None: they do not),
+    `parity` holds the limits of that gate, `timing` the length of the final timing.
     `thumbnails` is how many of its worst mistakes the study's page shows of each variant; with 0 the page holds no
     picture of the data.
     """
@@ -54,8 +68,16 @@ class Recipe(Settings):
     )
     thumbnails: int = Field(12, ge=0, le=12)
     refit: Refit = Refit()
+    distil: Distil | None = None
     parity: ParityLimits = ParityLimits()
     timing: Protocol = Protocol(min_rounds=100, max_rounds=600)
+
+    @model_validator(mode="after")
+    def _teachers_are_trained(self) -> Recipe:
+        if self.distil and not self.refit.seeds:
+            rule = "must be left out where nothing is trained again"
+            raise ValueError(problem("distil", rule, "refit.seeds of 0", "train with one seed or more"))
+        return self
 
 
 def read(path: Path) -> Recipe:

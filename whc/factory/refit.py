@@ -31,13 +31,14 @@ class Fitted:
     """A candidate: a trial with its best training.
 
     `trial` is the search's record, `record` that of the training in `folder` (the same if nothing is trained again).
-    `trainings` are all of them, by seed.
+    `trainings` are all of them, by seed. `note` tells people what is special about them.
     """
 
     trial: TrialRecord
     record: TrialRecord
     folder: Path
     trainings: Sequence[TrialRecord]
+    note: str = ""
 
     @property
     def seeds(self) -> dict[str, float]:
@@ -109,43 +110,40 @@ def trainings_of(
 
 def refit(
     trials: Sequence[TrialRecord],
-    study: StudyRecord,
+    planned: Sequence[Training],
     folder: Path,
     corpus: Corpus,
-    settings: Refit,
-    runtime: Choice,
+    workers: int,
     on_step: Callable[[str], None],
     on_share: Callable[[float], None] = lambda share: None,
-    timer: Timer | None = None,
+    stage: str = "training again",
 ) -> tuple[list[Fitted], list[tuple[TrialRecord, str]]]:
     """Train each trial once for every seed; trainings of an earlier build on the same data are reused.
 
     Args:
         trials: the candidates.
-        study: the study of the trials.
+        planned: their trainings, as `trainings_of` gives them; empty if the search's are used.
         folder: the study's folder.
         corpus: the study's data, decoded.
-        settings: how often and how long to train.
-        runtime: the study's runtime.
+        workers: trainings at once.
         on_step: called with a line at each step.
         on_share: called with the share of the work that is done.
-        timer: the device that times networks; None for this machine.
+        stage: what this is called in the steps.
 
     Returns:
         Each trial with its best training by validation score; and the trials whose trainings all failed, with a reason.
     """
-    if not settings.seeds:
+    if not planned:
         return [as_searched(trial, folder) for trial in trials], []
-    planned = trainings_of(trials, study, folder, corpus.fingerprint, settings, runtime, timer)
     missing = [training for training in planned if not training.earlier]
     trainings: dict[str, list[TrialRecord]] = {trial.trial_id: [] for trial in trials}
     for training in planned:
         trainings[training.trial.trial_id] += [training.earlier] if training.earlier else []
-    on_step(f"training again: {len(missing)} of {quantity(len(planned), 'training')} to do")
+    on_step(f"{stage}: {len(missing)} of {quantity(len(planned), 'training')} to do")
     metric = TrialConfig.model_validate(trials[0].config).task_kind.metric
     reasons: dict[str, str] = {}
     expected_s, done_s = sum(training.expected_s for training in missing), 0.0
-    outcomes = dispatch.run_all([training.job for training in missing], corpus, study.workers)
+    outcomes = dispatch.run_all([training.job for training in missing], corpus, workers)
     for count, (place, outcome) in enumerate(outcomes, 1):
         trial_id = missing[place].trial.trial_id
         done_s += missing[place].expected_s
@@ -153,12 +151,12 @@ def refit(
         if isinstance(outcome, TrialRecord) and outcome.state == "finished":
             trainings[trial_id].append(outcome)
             reached = metric.shown(outcome.val_score or 0.0)
-            on_step(f"training again: {count} of {len(missing)}, trial {trial_id} reached val {reached}")
+            on_step(f"{stage}: {count} of {len(missing)}, trial {trial_id} reached val {reached}")
         else:
             reasons[trial_id] = outcome if isinstance(outcome, str) else outcome.reason
     fitted = [best_training(trial, trainings[trial.trial_id], folder) for trial in trials if trainings[trial.trial_id]]
     without = [trial for trial in trials if not trainings[trial.trial_id]]
-    failed = [(trial, f"training it again failed: {reasons[trial.trial_id]}") for trial in without]
+    failed = [(trial, f"{stage} failed: {reasons[trial.trial_id]}") for trial in without]
     return fitted, failed
 
 

@@ -19,12 +19,12 @@ def trained_on(rows: LabelledRows, training: Table) -> NDArray[np.bool_]:
     """
     is_training = (training.rows["split"] == "train").to_numpy()
     numbers = np.flatnonzero(is_training)
-    pictures, people = set(_digests(training.encoded, numbers)), set(_people(training, numbers)) - {None}
+    pictures, people = set(_digests(training.encoded, numbers)), set(training.people(numbers)) - {None}
     ours = rows.corpus.row_numbers
     return np.array(
         [
             picture in pictures or person in people
-            for picture, person in zip(_digests(rows.table.encoded, ours), _people(rows.table, ours), strict=True)
+            for picture, person in zip(_digests(rows.table.encoded, ours), rows.table.people(ours), strict=True)
         ],
         bool,
     )
@@ -32,9 +32,3 @@ def trained_on(rows: LabelledRows, training: Table) -> NDArray[np.bool_]:
 
 def _digests(encoded: pa.ChunkedArray, numbers: NDArray[np.int64]) -> list[bytes]:
     return [hashlib.sha256(scalar.as_py() or b"").digest() for scalar in encoded.take(pa.array(numbers))]
-
-
-def _people(table: Table, numbers: NDArray[np.int64]) -> list[str | None]:
-    """Names of the people (or clips); None for a row that only has the name that its number gave it."""
-    names = table.rows["person_id"].to_numpy(object)[numbers]
-    return [None if name == f"row {number}" else str(name) for number, name in zip(numbers, names, strict=True)]

@@ -72,7 +72,7 @@ def _variant(
         sha256=records.sha256(final),
         config=fitted.record.config,
         trial_id=fitted.trial.trial_id,
-        notes=[str(exported.parity), *([NOISY_MACHINE] if latency.noisy else [])],
+        notes=[str(exported.parity), *filter(None, (fitted.note, NOISY_MACHINE if latency.noisy else ""))],
     )
 
 

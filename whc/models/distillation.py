@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy, interpolate, normalize, one_hot
+from torch.nn.functional import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    interpolate,
+    kl_div,
+    normalize,
+    one_hot,
+)
 
 from whc.models.boxes import BoxHead, iou
 
@@ -67,6 +74,30 @@ def _cheapest(cost: Tensor, is_learnt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pairs += [(i, row, place) for row, place in zip(chosen[taken].tolist(), places.tolist(), strict=True)]
     picture, row, place = torch.tensor(pairs, dtype=torch.long, device=cost.device).reshape(-1, 3).T
     return picture, row, place
+
+
+def labels_apart(raw: Tensor, found: Tensor) -> Tensor:
+    """How far logits of labels, each by itself, are from a teacher's probabilities: their Kullback-Leibler divergence.
+
+    Args:
+        raw: (N, C) logits.
+        found: (N, C) probabilities, or (N,) of a single label; without gradient.
+
+    Returns:
+        A scalar, the mean over rows and labels; 0 where both are the same.
+    """
+    found = found.reshape(raw.shape)
+    entropy = binary_cross_entropy(found, found, reduction="none")
+    return (binary_cross_entropy_with_logits(raw, found, reduction="none") - entropy).mean()
+
+
+def classes_apart(raw: Tensor, found: Tensor) -> Tensor:
+    """How far logits (N, C) of classes that exclude each other are from a teacher's probabilities (N, C).
+
+    Returns:
+        A scalar: the Kullback-Leibler divergence, a mean over rows; 0 where both are the same.
+    """
+    return kl_div(raw.log_softmax(1), found, reduction="batchmean")
 
 
 def features_apart(ours: Tensor, theirs: Tensor) -> Tensor:

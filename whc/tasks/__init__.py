@@ -180,15 +180,12 @@ class Task(Answers):
             label_smoothing: share of a target that is spread evenly over all answers, if the task supports it.
         """
 
+    @abstractmethod
     def distillation(self, network: nn.Module) -> Loss:
         """How far a network in training is from a teacher: a loss of raw outputs and the teacher's outputs (N, ...).
 
-        Raises:
-            UsageError: networks of this task do not learn from another's outputs.
+        It is least where the decoded raw outputs are those of the teacher, and on the scale of `objective`.
         """
-        del network
-        rule = "must be a plain ViT, as networks of this task do not learn from another's outputs"
-        raise UsageError(problem("training.teacher", rule, "a checkpoint", "leave it out"))
 
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
         """Targets (N, ...) of pictures of a size (H, W) whose pixels were moved by `moves` (N, 2, 3).

@@ -21,13 +21,15 @@ from torch import Tensor, nn
 
 from whc.config import Settings
 from whc.data.resampling import Resampling, epoch_order, stratum_weights
+from whc.data.windows import unlabelled_windows
 from whc.errors import WhcError, problem
 from whc.records import CurvePoint
 from whc.tasks import Loss, Task
 from whc.tasks.parts import Parts
-from whc.training.augmentation import Augmentation, augment
+from whc.training.augmentation import Augmentation
 from whc.training.average import Average
-from whc.training.batches import Batches, Change, Larger
+from whc.training.batches import Batches
+from whc.training.pictures import Pictures, Shown, both
 from whc.training.schedule import Schedule, ScheduleName
 from whc.training.teacher import Teacher
 
@@ -215,6 +217,8 @@ class Trainer:
         # Rows are spread evenly over the steps: a batch of one row has no variance for BatchNorm.
         self._steps = max(1, min(math.ceil(self.images / config.batch_size), self.images // 2))
         self._teacher, learners = teacher, [network]
+        self._shown = Pictures(batches, teacher.batches if teacher else None, task, config.augmentation)
+        self._unlabelled = unlabelled_windows(batches.corpus, batches.frames) if teacher else None
         if teacher:
             learners.append(teacher.adapter.to(batches.device))
         self._optimizer = torch.optim.AdamW(
@@ -270,12 +274,13 @@ class Trainer:
 
     def _epoch(self, number: int, on_images: Callable[[int], None]) -> Epoch:
         start = time.perf_counter()
-        order_seed, image_seed, network_seed = np.random.SeedSequence([self._config.seed, number]).generate_state(3)
+        seeds = np.random.SeedSequence([self._config.seed, number]).generate_state(4).tolist()
+        order_seed, image_seed, network_seed, unlabelled_seed = seeds
         order = epoch_order(self._rows.strata, self._config.resampling, np.random.default_rng(order_seed))
-        torch.manual_seed(int(network_seed))  # for dropout
+        torch.manual_seed(network_seed)  # for dropout
         self.network.train()
         losses, outputs, targets = [], [], []
-        for images, parts, seen in self._pictures(order, int(image_seed)):
+        for images, parts, seen in self._pictures(order, image_seed, unlabelled_seed):
             targets_here = self._changed_targets(order, parts)
             loss, raw = self._step(images, targets_here, seen)
             losses.append(loss)
@@ -304,30 +309,16 @@ class Trainer:
             val=val,
         )
 
-    def _pictures(self, order: NDArray[np.int64], seed: int) -> Iterator[tuple[Tensor, Parts, Tensor]]:
-        """Batches in order: pictures, what they are made of, and what the teacher sees of them."""
-        indices = [self._rows.index[rows] for rows in np.array_split(order, self._steps)]
-        stream = self._batches.stream(indices, self._change(self._batches, order, seed))
-        if self._teacher is None or self._teacher.batches is None:
-            yield from ((images, parts, images) for images, parts in stream)
-            return
-        # As many at once as ours, so that the same random numbers change the same pictures.
-        change = self._change(self._teacher.batches, order, seed)
-        theirs = self._teacher.batches.stream(indices, change, self._batches.at_once(indices))
-        yield from ((images, parts, seen) for (images, parts), (seen, _) in zip(stream, theirs, strict=True))
-
-    def _change(self, batches: Batches, order: NDArray[np.int64], seed: int) -> Change:
-        """The augmentation of the windows of an epoch in their `order`, with their objects where it pastes some."""
-        settings = self._config.augmentation
-        generator = torch.Generator().manual_seed(seed)  # on the CPU: no wait for a GPU
-
-        def change(images: Tensor, place: slice, larger: Larger | None) -> tuple[Tensor, Parts]:
-            objects = None
-            if settings.copy_paste:
-                objects = self._task.objects(self._rows.targets[order[place]], batches.size)
-            return augment(images, settings, generator, objects, larger)
-
-        return change
+    def _pictures(self, order: NDArray[np.int64], seed: int, unlabelled_seed: int = 0) -> Iterator[Shown]:
+        """Batches in order, each with a share of the pictures without labels where there are some."""
+        labelled = self._shown.epoch(self._rows, order, self._steps, seed)
+        if self._unlabelled is None:
+            return labelled
+        # At most as many as have labels, which make the epoch; and one or more for each batch.
+        rows = np.random.default_rng(unlabelled_seed).permutation(len(self._unlabelled.index))
+        count = min(max(len(rows), self._steps), len(order))
+        more = self._shown.epoch(self._unlabelled, np.resize(rows, count), self._steps, unlabelled_seed)
+        return both(labelled, more)
 
     def _changed_targets(self, order: NDArray[np.int64], parts: Parts) -> Tensor:
         """Targets that follow the pixels; `parts.rows` are places in `order`."""
@@ -337,13 +328,14 @@ class Trainer:
         return self._task.composed(targets, parts, self._batches.size)
 
     def _step(self, images: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """One step of the optimiser; returns the loss and the raw outputs."""
+        """One step of the optimiser; returns the loss, and the raw outputs for the pictures with targets, the first."""
         config, device = self._config, self._batches.device
         targets = targets.to(device)
         with torch.autocast(device.type, _AMP_TYPES.get(config.precision), enabled=config.precision in _AMP_TYPES):
             raw = self.network(images)
         raw = raw.float()
-        loss = self._loss(raw, targets)
+        answers = raw[: len(targets)]
+        loss = self._loss(answers, targets)
         if self._teacher:
             loss = loss + config.teacher_weight * self._teacher.loss(raw, seen)
         self._optimizer.zero_grad()
@@ -353,7 +345,7 @@ class Trainer:
         self._schedule.step_ended()
         if self._average:
             self._average.update()
-        return loss.detach(), raw.detach()
+        return loss.detach(), answers.detach()
 
     def _validate(self) -> tuple[float, Outcome]:
         raw = torch.cat(list(_raw_outputs(self.scored, self._batches, "val")))

@@ -10,7 +10,6 @@ from typing import cast
 import torch
 from torch import nn
 
-from whc import tasks
 from whc.data.dataset import Corpus, Size
 from whc.errors import ArtifactError, problem
 from whc.models import vit
@@ -31,7 +30,7 @@ def trainer(config: TrialConfig, corpus: Corpus) -> Trainer:
 
     Raises:
         ArtifactError: as `open_teacher`.
-        UsageError: as `open_teacher`; or the labels of the corpus do not fit the task.
+        UsageError: the labels of the corpus do not fit the task.
     """
     network, task = untrained(config, corpus.labels), config.task_for(corpus.labels)
     check_labels(task, config.task.name)
@@ -65,12 +64,16 @@ def check_teacher(training: TrainingConfig, task: Choice, labels: Sequence[str])
 
     Raises:
         ArtifactError: as `open_teacher`.
-        UsageError: as `open_teacher`.
     """
     teacher = _read(training)
     if isinstance(teacher, _Restored):
         _check_task(training, task, labels, teacher)
-        tasks.build(task, labels).distillation(teacher.network)
+
+
+def suits(teacher: TrialConfig, student: TrialConfig) -> bool:
+    """Whether networks of the same task see the same: as many frames, in pictures of the same shape."""
+    theirs, ours = teacher.model, student.model
+    return theirs.frames == ours.frames and _has_same_shape(theirs.image_size, ours.image_size)
 
 
 def open_teacher(config: TrialConfig, network: nn.Module, task: Task, batches: Batches) -> Teacher | None:
@@ -84,7 +87,6 @@ def open_teacher(config: TrialConfig, network: nn.Module, task: Task, batches: B
 
     Raises:
         ArtifactError: the file cannot be read, or does not suit the network in training.
-        UsageError: the task has no teachers but plain ViTs.
     """
     training = config.training
     if training.teacher is None:
@@ -146,9 +148,12 @@ def _check_task(training: TrainingConfig, task: Choice, labels: Sequence[str], t
 def _check_shape(training: TrainingConfig, ours: Size, theirs: Size) -> None:
     """A turn is one of pixels: in pictures of another shape it would not move the same content to the same place."""
     turns = training.augmentation.affine and training.augmentation.rotation_degrees
-    has_same_shape = ours[0] * theirs[1] == ours[1] * theirs[0]
     wanted = f"pictures of the shape of {_sides(ours)} (or no training.augmentation.rotation_degrees)"
-    _check(training, wanted, _sides(theirs), has_same_shape or not turns)
+    _check(training, wanted, _sides(theirs), _has_same_shape(ours, theirs) or not turns)
+
+
+def _has_same_shape(ours: Size, theirs: Size) -> bool:
+    return ours[0] * theirs[1] == ours[1] * theirs[0]
 
 
 def _sides(size: Sequence[int]) -> str:

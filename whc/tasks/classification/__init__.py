@@ -181,6 +181,13 @@ class Classification(ClassAnswers, Task):
             return partial(_binary_loss, weight, label_smoothing)
         return lambda raw, targets: cross_entropy(raw, targets, stratum_weights, label_smoothing=label_smoothing)
 
+    def distillation(self, network: nn.Module) -> Loss:
+        """The divergence from the teacher's probabilities: of one label for two classes, of all classes for more."""
+        from whc.models.distillation import classes_apart, labels_apart
+
+        del network
+        return labels_apart if self.is_binary else classes_apart
+
     def decoder(self, network: nn.Module) -> Decoder:
         """`decoded`, whatever the network."""
         del network

@@ -170,6 +170,17 @@ class HeadPose(PoseAnswers, Task):
         loss = rotation.loss if self._config.output == "rotation" else bins.loss
         return lambda raw, degrees: loss(raw, degrees.to(raw.dtype), raw.new_ones(len(raw)))
 
+    def distillation(self, network: nn.Module) -> Loss:
+        """The mean angle to the teacher's poses in radians, whatever the outputs of the two.
+
+        Its uncertainty is not learnt: that of a network is about its own errors.
+        """
+        from whc.tasks.head_pose import bins, rotation
+
+        del network
+        rotations = rotation.rotations if self._config.output == "rotation" else bins.rotations
+        return lambda raw, outputs: rotation.geodesic(rotations(raw), rotation.to_matrices(outputs[:, :3])).mean()
+
     def moved(self, targets: Tensor, moves: Tensor, size: tuple[int, int]) -> Tensor:
         """A flip mirrors yaw and roll, and a turn of the picture turns the rotation; shifts and scaling change nothing.
 

@@ -35,6 +35,11 @@ def _expectations(raw: Tensor) -> Tensor:
     return torch.stack(angles, 1)
 
 
+def rotations(raw: Tensor) -> Tensor:
+    """Raw numbers (N, 252 or more) to rotations (N, 3, 3), as `rotation.to_matrices`."""
+    return to_matrices(_expectations(raw))
+
+
 def loss(raw: Tensor, degrees: Tensor, row_weights: Tensor) -> Tensor:
     """The cross-entropy of each angle's bins plus the squared error of its expectation, for yaw on the circle.
 

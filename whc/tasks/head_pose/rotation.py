@@ -50,6 +50,11 @@ def _rotations(head: Tensor) -> Tensor:
     return torch.stack([_cross(up, nose), up, nose], 2)
 
 
+def rotations(raw: Tensor) -> Tensor:
+    """Raw numbers (N, 7) to rotations (N, 3, 3), columns right, up, nose."""
+    return _rotations(_head(raw))
+
+
 def _cross(a: Tensor, b: Tensor) -> Tensor:
     """The cross product of (N, 3) and (N, 3), in operations that ONNX has."""
     x, y, z = a.unbind(1)

@@ -141,6 +141,13 @@ class MultiLabel(LabelAnswers, Task):
 
         return loss
 
+    def distillation(self, network: nn.Module) -> Loss:
+        """The divergence from the teacher's probability of each label."""
+        from whc.models.distillation import labels_apart
+
+        del network
+        return labels_apart
+
     def decoder(self, network: nn.Module) -> Decoder:
         """`decoded`, whatever the network."""
         del network
