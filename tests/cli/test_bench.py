@@ -78,7 +78,7 @@ def test_the_same_for_people(good: Path, whc_command: Run) -> None:
     lines = " ".join(ended.out.split())
     assert lines.startswith("batch 1, 2 threads, onnxruntime_cpu, ")
     assert "x first" in lines
-    assert lines.count("good.onnx") == 2
+    assert lines.count("good.onnx") == 6  # in the table, in the parts of the time, and in memory
     assert "against itself " in lines
 
 
@@ -163,6 +163,17 @@ def test_noise_is_told(noisy: bool, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "reference network, 0.0200 ms, against itself 1.250 (1.200 to 1.300)" in shown
     assert ("too noisy" in shown) is noisy
+
+
+def test_what_a_call_costs_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    (file,) = session(noisy=False).files
+    slow = file.model_copy(update={"path": "b.onnx", "call_ms": 0.003, "ram_bytes": 1_470_000})
+    tiny = file.model_copy(update={"call_ms": 0.012, "ram_bytes": 800_000})
+    Console(width=120).print(bench._table(session(noisy=False).model_copy(update={"files": [tiny, slow]})))
+    lines = capsys.readouterr().out.splitlines()
+    assert "A call of an empty network takes 0.0120 ms; beyond it, ms: a.onnx 0.0080, b.onnx 0.0170" in lines
+    assert "Less than the call itself: a.onnx" in lines
+    assert "Memory beyond an empty network, MB: a.onnx 0.8, b.onnx 1.5" in lines
 
 
 def test_the_device_needs_nothing_that_only_training_has(home: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from whc import records
@@ -19,7 +20,7 @@ from whc.latency.bench import bench, session
 from whc.latency.child import forward_pass
 from whc.latency.host import host
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series
-from whc.latency.watch import TWIN_NAME
+from whc.latency.watch import EMPTY_NAME, TWIN_NAME, ram_bytes
 from whc.plugins import ChoiceOf
 from whc.records import Latency, LatencySession
 
@@ -78,12 +79,15 @@ def test_a_file_that_cannot_be_timed(good: Path, bad: Bad) -> None:
     assert "\n" not in str(caught.value)
 
 
-def blocks(monkeypatch: pytest.MonkeyPatch, spread: float, twin: float, interrupted: float = 0.0) -> None:
+def blocks(
+    monkeypatch: pytest.MonkeyPatch, spread: float, twin: float, interrupted: float = 0.0, empty: float | None = None
+) -> None:
     """Sessions in which the reference takes 1 ms, its twin `twin` ms and `file` 2 ms, more or less."""
     rng = np.random.default_rng(0)
 
     def collect(*_: object) -> tuple[Series, dict[str, str]]:
         levels = {REFERENCE_NAME: 1.0, TWIN_NAME: twin, "0": 2.0, "1": 3.0}
+        levels |= {} if empty is None else {EMPTY_NAME: empty}
         times = {name: level * np.exp(rng.normal(0, spread, (10, 10))) for name, level in levels.items()}
         return Series(times, {**dict.fromkeys(levels, 0.0), "1": interrupted}), {}
 
@@ -118,6 +122,38 @@ def test_ratios_are_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     assert second.ratio_to_first_low < second.ratio_to_first < second.ratio_to_first_high
 
 
+@pytest.mark.parametrize(("call_ms", "own_ms", "is_mostly_call"), [(0.4, 1.6, False), (1.2, 0.8, True), (3, 0, True)])
+def test_what_a_call_costs(
+    monkeypatch: pytest.MonkeyPatch, call_ms: float, own_ms: float, is_mostly_call: bool
+) -> None:
+    blocks(monkeypatch, 0.01, 1.0, empty=call_ms)
+    (file,) = session([Path("a.onnx")], RUNTIME, Protocol(), reference_ms=1.0).files
+    assert file.call_ms == pytest.approx(call_ms, rel=0.02)
+    assert file.own_ms == pytest.approx(own_ms, abs=0.1)
+    assert file.is_mostly_call is is_mostly_call
+    blocks(monkeypatch, 0.01, 1.0)
+    (file,) = session([Path("a.onnx")], RUNTIME, Protocol()).files
+    assert (file.call_ms, file.own_ms, file.is_mostly_call, file.ram_bytes) == (None, None, False, None)
+
+
+def test_memory_follows_what_a_network_needs(tmp_path: Path) -> None:
+    """So many bytes of weights, within a tenth, whatever the process took before."""
+    side = 2000
+    weights = onnx.numpy_helper.from_array(np.ones((8, side * side // 4), np.float32), "weights")
+    nodes = [onnx.helper.make_node("MatMul", ["images", "weights"], ["output"])]
+    images, output = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, size))
+        for name, size in (("images", 8), ("output", side * side // 4))
+    )
+    graph = onnx.helper.make_graph(nodes, "wide", [images], [output], [weights])
+    opset = [onnx.helper.make_opsetid("", 18)]
+    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "wide.onnx")
+    memory = ram_bytes(tmp_path / "wide.onnx", RUNTIME)
+    assert memory is not None
+    assert 0.9 < memory / (8 * side * side) < 4  # as read, and as laid out
+    assert ram_bytes(tmp_path / "missing.onnx", RUNTIME) is None
+
+
 def test_a_session_keeps_what_was_and_what_was_not_timed(good: Path, bad: Bad, tmp_path: Path) -> None:
     broken, missing = bad("text"), bad("missing")
     result = session([missing, good, broken, good], RUNTIME, QUICK)
@@ -128,6 +164,11 @@ def test_a_session_keeps_what_was_and_what_was_not_timed(good: Path, bad: Bad, t
     failed_files = [(file.path, file.sha256) for file in result.failed]
     assert failed_files == [(str(missing), ""), (str(broken), records.sha256(broken))]
     assert result.reference_ms > 0
+    for file in result.files:  # beyond an empty network, which was run beside them
+        assert file.call_ms is not None
+        assert 0 < file.call_ms < file.latency.ms
+        assert file.ram_bytes is not None
+        assert 0 < file.ram_bytes < 2**25
     assert (result.runtime, result.threads, result.host) == ("onnxruntime_cpu", 1, host())
     records.save(result, tmp_path / "kept.json")
     assert records.load(LatencySession, tmp_path / "kept.json") == result

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -59,3 +60,28 @@ def test_a_file_that_fails_while_it_runs(build: Build) -> None:
         session.run(np.zeros((1, 3, 4, 6), np.float32))
     assert str(caught.value).startswith(f"{path}: must be an ONNX file that ")
     assert "\n" not in str(caught.value)
+
+
+def test_threads_may_share_a_session(build: Build) -> None:
+    """A single input goes through buffers that belong to the session."""
+    session = onnxruntime_cpu.load(build(), Config())
+    images = np.random.default_rng(0).random((200, 1, 3, 4, 6), np.float32)
+    with ThreadPoolExecutor(4) as pool:
+        outputs = list(pool.map(session.run, images))
+    np.testing.assert_allclose(np.concatenate(outputs), images.mean(axis=(1, 2, 3, 4)), atol=1e-6)
+
+
+def test_an_output_of_another_shape_than_the_file_says(build: Build) -> None:
+    path = build()
+    model = onnx.load(path)
+    model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = 2
+    onnx.save(model, path)
+    session = onnxruntime_cpu.load(path, Config())
+    for images in np.random.default_rng(0).random((3, 1, 3, 4, 6), np.float32):
+        assert session.run(images) == pytest.approx(images.mean(axis=(1, 2, 3)), abs=1e-6)
+
+
+def test_pictures_in_any_order_of_memory(build: Build) -> None:
+    session = onnxruntime_cpu.load(build(), Config())
+    images = np.random.default_rng(0).random((1, 4, 6, 3), np.float32).transpose(0, 3, 1, 2)
+    assert session.run(images) == pytest.approx(images.mean(axis=(1, 2, 3)), abs=1e-6)

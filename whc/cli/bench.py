@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,11 +124,26 @@ def _table(result: LatencySession) -> Group:
             f"{ratio:.3f}",
             f"{_half_width(ratio, file.ratio_to_first_low, file.ratio_to_first_high):.1%}",
         )
-    return Group(*map(Text, lines), table, _caption(result))
+    return Group(*map(Text, lines), table, _caption(result), *_parts(result, names))
 
 
 def _half_width(value: float, low: float, high: float) -> float:
     return (high - low) / 2 / value
+
+
+def _parts(result: LatencySession, names: Sequence[str]) -> Iterator[str]:
+    """Lines on what a call costs, and on memory, where they were measured."""
+    files = list(zip(result.files, map(_options.printable, names), strict=True))
+    own = [f"{name} {file.own_ms:.4f}" for file, name in files if file.own_ms is not None]
+    if own:
+        call_ms = next(file.call_ms for file in result.files if file.call_ms is not None)
+        yield f"A call of an empty network takes {call_ms:.4f} ms; beyond it, ms: {', '.join(own)}"
+    less = [name for file, name in files if file.is_mostly_call]
+    if less:
+        yield f"Less than the call itself: {', '.join(less)}"
+    memory = [f"{name} {file.ram_bytes / 1e6:.1f}" for file, name in files if file.ram_bytes is not None]
+    if memory:
+        yield f"Memory beyond an empty network, MB: {', '.join(memory)}"
 
 
 def _caption(result: LatencySession) -> str:

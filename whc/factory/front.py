@@ -23,7 +23,7 @@ from whc.factory.refit import ARTIFACT_FILE, CHECKPOINT_FILE, Fitted, is_whole
 from whc.latency.host import host
 from whc.pareto import Point
 from whc.plugins import Choice
-from whc.records import RECORD_SCHEMA, Latency, LatencySession, LeftOut, TrialRecord, code_version, sha256
+from whc.records import RECORD_SCHEMA, Latency, LatencySession, LeftOut, TimedFile, TrialRecord, code_version, sha256
 from whc.runtimes import onnx_file
 from whc.tasks import Outputs, Task
 from whc.tasks.conditions import Condition
@@ -56,7 +56,12 @@ class Candidate:
     exported: Exported
     evidence: Evidence
     val_score: float
-    latency: Latency
+    timed: TimedFile
+
+    @property
+    def latency(self) -> Latency:
+        """Of the artifact."""
+        return self.timed.latency
 
     @property
     def point(self) -> Point:
@@ -186,13 +191,13 @@ def candidates(
     Raises:
         ArtifactError: none of the latencies is of these files.
     """
-    latencies = {file.sha256: file.latency for file in timed.files}
+    timed_files = {file.sha256: file for file in timed.files}
     reasons = {file.sha256: file.reason for file in timed.failed}
     with_latency, missing = [], []
     for candidate, judgement in zip(exported, evidence, strict=True):
         digest = sha256(candidate.artifact)
-        if digest in latencies:
-            with_latency.append(Candidate(candidate, judgement, judgement.score, latencies[digest]))
+        if digest in timed_files:
+            with_latency.append(Candidate(candidate, judgement, judgement.score, timed_files[digest]))
         else:
             reason = reasons.get(digest, f"{source} holds no latency of {candidate.artifact.name} ({digest[:12]})")
             missing.append(left_out(candidate.fitted.trial, reason))

@@ -35,7 +35,7 @@ from whc.factory.refit import (
 )
 from whc.latency.timer import TimingPlace, place_of
 from whc.latency.timer.client import RemoteTimer
-from whc.latency.timing import ROUNDS_PER_LOAD, Protocol
+from whc.latency.timing import CALL_VERSION, ROUNDS_PER_LOAD, Protocol
 from whc.pareto import Point
 from whc.plugins import Choice
 from whc.records import StudyRecord, TrialRecord
@@ -136,6 +136,7 @@ class StudyToBuild:
         return {
             "artifacts": list(artifacts),
             "protocol": self.recipe.timing.model_dump(),
+            "call": CALL_VERSION,
             **self.place.identity,
             "reference_ms": self.reference_ms,
         }

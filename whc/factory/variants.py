@@ -15,7 +15,7 @@ from whc.factory import ladder
 from whc.factory.evidence import Evidence, interval, part_scores, scores
 from whc.factory.front import Candidate, Exported, changed, judged
 from whc.plugins import Choice
-from whc.records import NO_TEST_SPLIT, Metric, VariantRow
+from whc.records import NO_TEST_SPLIT, Metric, TimedFile, VariantRow
 from whc.tasks import Task
 from whc.trials.artifacts import predictions
 
@@ -46,7 +46,7 @@ def _variant(
     """
     final = Path(shutil.copyfile(candidate.exported.artifact, scratch / f"{name}.onnx"))
     exported = replace(candidate.exported, artifact=final)
-    kind, latency, fitted = exported.config.task_kind, candidate.latency, exported.fitted
+    kind, timed, latency, fitted = exported.config.task_kind, candidate.timed, candidate.latency, exported.fitted
     evidence = {condition: _tested(exported, corpus, runtime) for condition, corpus in tests.items()}
     metric, plain = kind.metric, evidence.get("")
     ends = interval(scores(plain)) if plain else None
@@ -65,15 +65,27 @@ def _variant(
         latency_low_ms=latency.low_ms,
         latency_high_ms=latency.high_ms,
         latency_ratio=latency.ratio,
+        call_ms=timed.call_ms,
         size_bytes=final.stat().st_size,
+        ram_bytes=timed.ram_bytes,
         params=fitted.record.params or 0,
         runtime=latency.runtime,
         onnx=f"{LADDER_FOLDER}/{final.name}",
         sha256=records.sha256(final),
         config=fitted.record.config,
         trial_id=fitted.trial.trial_id,
-        notes=[str(exported.parity), *filter(None, (fitted.note, NOISY_MACHINE if latency.noisy else ""))],
+        notes=[
+            str(exported.parity),
+            *filter(None, (fitted.note, _about_call(timed), latency.noisy and NOISY_MACHINE)),
+        ],
     )
+
+
+def _about_call(timed: TimedFile) -> str:
+    """A note where the network takes less time than the call; else empty."""
+    if not timed.is_mostly_call:
+        return ""
+    return f"the network itself takes {timed.own_ms:.4f} ms, a call of an empty one {timed.call_ms:.4f} ms"
 
 
 def _tested(exported: Exported, corpus: Corpus, runtime: Choice) -> Evidence:

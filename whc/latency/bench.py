@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from whc.errors import ArtifactError
-from whc.latency import first_pass
+from whc.latency import first_pass, reference
 from whc.latency.statistics import Estimate, Timing, is_disturbed, twin_disagrees
 from whc.latency.timer import Timer, TimingPlace, place_of
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series
-from whc.latency.watch import TWIN_NAME, collect
+from whc.latency.watch import EMPTY_NAME, TWIN_NAME, collect, ram_bytes
 from whc.plugins import Choice
 from whc.records import FailedFile, Latency, LatencySession, TimedFile, now, sha256
 
@@ -82,7 +83,7 @@ def session(
     timer: Timer | None = None,
     wait_s: float | None = None,
 ) -> LatencySession:
-    """Time files and compare each with the first that could be timed.
+    """Time files and compare each with the first that could be timed; an empty network is timed beside them.
 
     With `wait_s`, each file is first run once by itself, as it may come from anybody. A file whose first pass fails or
     does not end within `wait_s` is not timed. The other arguments and the errors are those of `bench`.
@@ -96,8 +97,11 @@ def session(
     if unfit and len(unfit) == len(files):
         raise ArtifactError("\n".join(unfit.values()))
     fit = {name: path for name, path in files.items() if name not in unfit}
-    measured = bench(fit, runtime, protocol, reference_ms, timer)
+    with tempfile.TemporaryDirectory(prefix="whc-empty-") as scratch:
+        empty = reference.write_empty(Path(scratch) / "empty.onnx")
+        measured = bench({**fit, EMPTY_NAME: empty}, runtime, protocol, reference_ms, timer)
     measured.failed.update(unfit)
+    call = measured.latencies.pop(EMPTY_NAME, None)
     timed, failed = [], []
     first_timed = next((name for name in files if name in measured.latencies), "")
     for name, path in files.items():
@@ -113,14 +117,16 @@ def session(
                 ratio_to_first=ratio.value,
                 ratio_to_first_low=ratio.low,
                 ratio_to_first_high=ratio.high,
+                call_ms=call and call.ms,
+                ram_bytes=None if timer else ram_bytes(path, runtime),
             )
         )
-    reference = measured[REFERENCE_NAME]
+    ours = measured[REFERENCE_NAME]
     return LatencySession(
-        host=reference.host,
-        runtime=reference.runtime,
-        threads=reference.threads,
-        reference_ms=reference.ms,
+        host=ours.host,
+        runtime=ours.runtime,
+        threads=ours.threads,
+        reference_ms=ours.ms,
         noisy=any(latency.noisy for latency in measured.latencies.values()),
         aa_ratio=measured.twin.value,
         aa_low=measured.twin.low,

@@ -51,12 +51,14 @@ class ChildJob(Settings):
 class ChildResult(Settings):
     """The blocks as in `Series`, and name -> reason for each file that was refused.
 
-    `unavailable` says why the runtime does not work on this machine at all.
+    `unavailable` says why the runtime does not work on this machine at all. `peaks` are the bytes of memory that the
+    process had taken at most after it had run each file once; empty where files were timed, or the system does not say.
     """
 
     times_ms: dict[str, list[list[float]]] = {}
     interrupted: dict[str, float] = {}
     failed: dict[str, str] = {}
+    peaks: dict[str, int] = {}
     unavailable: str = ""
 
 
@@ -102,19 +104,21 @@ def _run_files(job: ChildJob, heartbeat: NDArray[np.int64]) -> ChildResult:
         name: partial(forward_pass, path, job.runtime, seed, job.batch) for name, path in job.files.items()
     }
     failed: dict[str, str] = {}
+    peaks: dict[str, int] = {}
     for name in list(loads):
         try:
             announce(name, job.protocol.load_timeout_s)
             run = loads[name]()
             announce(name)
             run()
+            peaks[name] = _status_bytes("VmHWM") if sys.platform == "linux" else 0
         except RuntimeUnavailable as error:
             return ChildResult(unavailable=str(error))
         except WhcError as error:
             failed[name] = str(error)
             del loads[name]
     if REFERENCE_NAME not in loads:
-        return ChildResult(failed=failed)
+        return ChildResult(failed=failed, peaks=peaks)
     series = time_networks(loads, job.protocol, announce=announce)
     times = {name: times.tolist() for name, times in series.times_ms.items()}
     return ChildResult(times_ms=times, interrupted=series.interrupted, failed=failed)
@@ -133,17 +137,20 @@ def _limit_memory(memory_bytes: int) -> None:
 
     # Not a limit on the address space: a GPU's driver reserves far more of it than there is memory.
     _, hard_limit = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = _data_bytes() + memory_bytes
+    limit = _status_bytes("VmData") + memory_bytes  # what is taken already counts
     limit = limit if hard_limit == resource.RLIM_INFINITY else min(limit, hard_limit)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard_limit))
     with suppress(OSError):  # some containers do not let a process ask to be killed first
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-def _data_bytes() -> int:
-    """Bytes that this process has taken already, as the limit counts them."""
+def _status_bytes(name: str) -> int:
+    """A number of bytes that Linux keeps of this process; 0 if it does not.
+
+    Unlike the peak that `getrusage` gives, VmHWM begins anew with this process, and not with the one that started it.
+    """
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("VmData:"):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
     return 0
 

@@ -14,6 +14,7 @@ from whc.config import fingerprint
 from whc.errors import StudyError
 from whc.latency.bench import BenchResult
 from whc.latency.timer import TimingPlace
+from whc.latency.timing import CALL_VERSION
 from whc.records import IdleReference
 
 MAX_IDLE_RATIO = 1.1  # a host without other work stays below this multiple of its idle milliseconds from day to day
@@ -27,7 +28,7 @@ def learn(session: BenchResult, place: TimingPlace, cache: Path) -> float:
         place: the host and the runtime that ran it.
         cache: folder of what has been measured.
     """
-    file = cache / f"reference-{fingerprint(place.identity)}.json"
+    file = cache / f"reference-{fingerprint({**place.identity, 'call': CALL_VERSION})}.json"
     earlier_ms = _read(file)
     if earlier_ms is None or session.quiet_ms < earlier_ms:
         records.save(IdleReference(host=place.host, runtime=place.runtime, ms=session.quiet_ms), file)

@@ -23,6 +23,7 @@ NetworkLoader = Callable[[], ForwardPass]
 REFERENCE_NAME = "reference"
 ROUNDS_PER_LOAD = 10
 MIN_ROUNDS = 5
+CALL_VERSION = 2  # of how a runtime is called, on which latencies depend; 2: ONNX Runtime's buffers are bound
 MAX_WARM_SPREAD = 0.05
 
 

@@ -22,6 +22,7 @@ from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.plugins import Choice
 
 TWIN_NAME = "reference twin"
+EMPTY_NAME = "empty"
 POLL_S = 0.1
 START_TIMEOUT_MS = 60_000
 
@@ -54,6 +55,18 @@ def collect(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> t
             if result.times_ms:
                 times = {name: np.array(rows) for name, rows in result.times_ms.items()}
                 return Series(times, result.interrupted), failed
+
+
+def ram_bytes(path: Path, runtime: Choice) -> int | None:
+    """Peak memory of a process that runs a file, beyond that of one which runs an empty network.
+
+    Returns:
+        Bytes of main memory; None where the file cannot be run, or the system does not say.
+    """
+    with tempfile.TemporaryDirectory(prefix="whc-memory-") as scratch:
+        empty = reference.write_empty(Path(scratch) / "empty.onnx")
+        peaks = run_child(_job({EMPTY_NAME: empty, "file": path}, runtime, Protocol()), Path(scratch)).peaks
+    return peaks["file"] - peaks[EMPTY_NAME] if all(peaks.get(name) for name in (EMPTY_NAME, "file")) else None
 
 
 def _job(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> ChildJob:

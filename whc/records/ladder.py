@@ -13,7 +13,7 @@ from whc.records import first_schema
 from whc.records.files import Record
 from whc.records.metric import Metric
 
-TABLE_SCHEMA = 4  # 2: scores on test may be null; 3: scores of any metric; 4: hashes, frames of the validation rows
+TABLE_SCHEMA = 5  # 2: test scores may be null; 3: any metric; 4: hashes, frames of validation rows; 5: memory, calls
 
 
 class Part(Record):
@@ -32,8 +32,10 @@ class VariantRow(Record):
     `shown` the text of all three for people. `score_changed` holds the score under each condition of the task (such as
     turned pictures), `parts` the parts of the score. All are None or empty without a test split. `val_score` chose the
     variant; `seeds` holds the validation score of each of its trainings, by seed. `latency_ratio` is relative to the
-    reference network and comparable between sessions and studies (None in old tables). `sha256` is the hash of the ONNX
-    file (empty in old tables).
+    reference network and comparable between sessions and studies (None in old tables). `call_ms` is what a call of an
+    empty network takes of the latency, `ram_bytes` the peak memory of a process that runs the file, beyond that of one
+    which runs an empty network (both None in old tables, and where they were not measured). `sha256` is the hash of the
+    ONNX file (empty in old tables).
     """
 
     name: str
@@ -49,7 +51,9 @@ class VariantRow(Record):
     latency_low_ms: float
     latency_high_ms: float
     latency_ratio: float | None = None
+    call_ms: float | None = None
     size_bytes: int
+    ram_bytes: int | None = None
     params: int
     runtime: str
     onnx: str = Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")
@@ -62,6 +66,11 @@ class VariantRow(Record):
     def ratio_shown(self) -> str:
         """Text for people: latency relative to the reference network."""
         return "unknown" if self.latency_ratio is None else f"{self.latency_ratio:.3f}"
+
+    @property
+    def ram_shown(self) -> str:
+        """Text for people: megabytes of memory beyond those of an empty network."""
+        return "unknown" if self.ram_bytes is None else f"{self.ram_bytes / 1e6:.1f}"
 
 
 class Champion(Record):

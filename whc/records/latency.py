@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 
 from whc.records.files import Count, Positive, Record
 
-LATENCY_SCHEMA = 2  # 2: when a session was
+LATENCY_SCHEMA = 3  # 2: when a session was; 3: memory, and an empty network's call
 
 
 def now() -> datetime:
@@ -68,7 +68,12 @@ class Footprint(Record):
 
 
 class TimedFile(Record):
-    """A file and its latency. `ratio_to_first` compares it with the first file of its session, round by round."""
+    """A file and its latency. `ratio_to_first` compares it with the first file of its session, round by round.
+
+    `call_ms` is the part of the latency that a call of an empty network takes too. `ram_bytes` is the peak memory of a
+    process that runs the file, beyond that of one which runs an empty network. Both are None where they were not
+    measured.
+    """
 
     path: str
     sha256: str
@@ -76,6 +81,18 @@ class TimedFile(Record):
     ratio_to_first: Positive
     ratio_to_first_low: Positive
     ratio_to_first_high: Positive
+    call_ms: Positive | None = None
+    ram_bytes: Count | None = None
+
+    @property
+    def own_ms(self) -> float | None:
+        """Milliseconds that the network itself takes; at least 0, as both parts are measured with some error."""
+        return None if self.call_ms is None else max(0.0, self.latency.ms - self.call_ms)
+
+    @property
+    def is_mostly_call(self) -> bool:
+        """Whether the network itself takes less than the call."""
+        return self.call_ms is not None and self.latency.ms < 2 * self.call_ms
 
 
 class FailedFile(Record):

@@ -17,7 +17,7 @@ from whc.config import fingerprint
 from whc.errors import StudyError
 from whc.latency.bench import bench
 from whc.latency.timer import Timer, TimingPlace
-from whc.latency.timing import Protocol
+from whc.latency.timing import CALL_VERSION, Protocol
 from whc.plugins import Choice
 from whc.records import Footprint
 from whc.trials.config import TrialConfig
@@ -44,6 +44,7 @@ def cache_key(config: TrialConfig, labels: Sequence[str], place: TimingPlace) ->
             "exporters": {name: version(name) for name in EXPORT_LIBRARIES},
             **place.identity,
             "protocol": SLOT_PROTOCOL.model_dump(),
+            "call": CALL_VERSION,
         }
     )
 

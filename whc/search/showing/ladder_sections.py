@@ -25,6 +25,7 @@ def ladder(table: LadderTable, folder: Path) -> list[Part]:
         Column(f"test {metric.name}{unit} (95 %)", is_number=True),
         Column("latency ms (95 %)", is_number=True),
         Column("KB", is_number=True),
+        Column("RAM MB", is_number=True),
         Column("x reference", is_number=True),
         Column(f"validation {metric.name}", is_number=True),
         Column("weights", is_number=True),
@@ -39,12 +40,15 @@ def ladder(table: LadderTable, folder: Path) -> list[Part]:
     remarks = [f"{', '.join(names)}: {note}" for note, names in noted.items()]
     sure, at_95 = f"{100 * table.confidence:.0f} % confidence", quantity(table.variants_at_95, "variant")
     gains = f"Each variant adds its gain to the faster one with {sure} on validation; at 95 % {at_95} would be left."
+    call_times = [row.call_ms for row in table.variants if row.call_ms is not None][:1]
     words = [
         *([] if table.test_split else [f"{metric.untested}."]),
         f"{floor} on the {split} split.",
         f"Latency: one forward pass at batch 1, {table.variants[0].runtime}, on {table.host}, all variants timed "
         f"interleaved on {moment(table.timed_at)}. "
         "Between sessions compare x reference, the ratio to the reference network.",
+        *[f"A call of an empty network takes {call_ms:.4f} ms of it." for call_ms in call_times],
+        "RAM is the peak of a process that runs the file, beyond one that runs an empty network.",
         *([table.val_rows_shown] if table.val_rows_shown else []),
         *([gains] if len(table.variants) > 1 else []),
         *remarks,
@@ -65,6 +69,7 @@ def _row(row: VariantRow, table: LadderTable) -> list[str | Cell]:
         test,
         f"{row.latency_ms:.4f} ({row.latency_low_ms:.4f} to {row.latency_high_ms:.4f})",
         f"{row.size_bytes / 1000:.1f}",
+        row.ram_shown,
         row.ratio_shown,
         metric.number(row.val_score),
         f"{row.params:,}",
