@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,36 +45,33 @@ NETWORKS = [
 
 
 @pytest.fixture(scope="package")
-def searched(search_study: Callable[..., Path]) -> Path:
+def searched(tmp_path_factory: pytest.TempPathFactory, make_study: Callable[..., StudyRecord]) -> Path:
     """A folder of runs with one study of three trained trials."""
-    return search_study(NETWORKS)
+    runs = tmp_path_factory.mktemp("runs")
+    data = render(runs / "synth", clips=40)
+    corpus = load(data, [(16, 16)], Classification)
+    for number, network in enumerate(NETWORKS):
+        _run_trial(f"{number:05d}", network, runs, corpus, 0.02 * (number + 1))
+    make_study(
+        study="wave-1",
+        space_name="wave",
+        space={"model": {"image_size": 16}},
+        data=str(data),
+        data_fingerprint=corpus.fingerprint,
+        trials=3,
+        reference_ms=0.02,
+        host=host(),
+    ).save(runs / "wave-1")
+    return runs
 
 
 @pytest.fixture(scope="package")
-def search_study(
-    tmp_path_factory: pytest.TempPathFactory, make_study: Callable[..., StudyRecord]
-) -> Callable[..., Path]:
-    """Trains networks as trials of the study wave-1, each slower than the one before, and gives the folder of runs."""
-
-    def search(networks: Sequence[dict[str, Any]]) -> Path:
-        runs = tmp_path_factory.mktemp("runs")
-        data = render(runs / "synth", clips=40)
-        corpus = load(data, [(16, 16)], Classification)
-        for number, network in enumerate(networks):
-            _run_trial(f"{number:05d}", network, runs, corpus, 0.02 * (number + 1))
-        make_study(
-            study="wave-1",
-            space_name="wave",
-            space={"model": {"image_size": 16}},
-            data=str(data),
-            data_fingerprint=corpus.fingerprint,
-            trials=len(networks),
-            reference_ms=0.02,
-            host=host(),
-        ).save(runs / "wave-1")
-        return runs
-
-    return search
+def searched_more(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As `searched`, with a larger network that sees as many frames as the first."""
+    runs = Path(shutil.copytree(searched, tmp_path_factory.mktemp("more") / "runs"))
+    corpus = load(searched / "synth" / "dataset.parquet", [(16, 16)], Classification)
+    _run_trial("00003", {**NETWORKS[0], "width": 8}, runs, corpus, 0.08)
+    return runs
 
 
 def _run_trial(trial_id: str, network: dict[str, Any], runs: Path, corpus: Corpus, latency_ms: float) -> None:
