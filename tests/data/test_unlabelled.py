@@ -52,7 +52,7 @@ def test_what_is_judged_on_stays_unseen(labelled: Path, tmp_path: Path) -> None:
     assert more.numbers.tolist() == [0, 1, 2, 3, 9, 10]
     assert (more.duplicates, more.relatives) == (2, 3)
     assert str(more) == (
-        "6 pictures of more.parquet without their labels "
+        f"6 pictures of {tmp_path / 'more.parquet'} without their labels "
         "(2 near-duplicates of validation and test pictures and 3 more of their people are left out)"
     )
 

@@ -40,7 +40,7 @@ class Unlabelled:
         """For people: how many pictures of which file, and how many are left out why."""
         used, copies = quantity(len(self.numbers), "picture"), quantity(self.duplicates, "near-duplicate")
         reasons = f"{copies} of validation and test pictures and {self.relatives} more of their people"
-        return f"{used} of {self.table.path.name} without their labels ({reasons} are left out)"
+        return f"{used} of {self.table.path} without their labels ({reasons} are left out)"
 
 
 def read(path: Path, labelled: Sequence[Path], task: LabelSource, frames: int = 1) -> Unlabelled:
