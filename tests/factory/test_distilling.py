@@ -98,6 +98,7 @@ def test_students_compete_with_themselves(study: Path, tmp_path: Path, trained: 
     assert rows(table).keys() == {*todo, "00001-distilled"}
     assert rows(table)["00001-distilled"].reason == NO_TEACHER
 
+    assert rows(table)["00000-distilled"].latency_ms == rows(table)["00000"].latency_ms  # only weights differ
     named = [row for row in table.variants if row.trial_id.endswith("-distilled")]
     record = records.load(TrialRecord, study / "refit" / "00000-distilled-0" / "record.json")
     for config in (record.config, *(row.config for row in named)):

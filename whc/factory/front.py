@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from whc.config import fingerprint
 from whc.data.dataset import Corpus, Size
 from whc.data.row_labels import RowLabels
 from whc.data.windows import windows
@@ -179,6 +180,9 @@ def candidates(
 ) -> tuple[list[Candidate], list[LeftOut]]:
     """Join scores and latencies, the latter by hash of the file.
 
+    Files of the same architecture have the latency of the first of them, as it does not depend on the weights: of a
+    network that was trained in two ways, noise would otherwise decide which is faster.
+
     Args:
         exported: files that passed parity.
         evidence: of each file.
@@ -194,10 +198,12 @@ def candidates(
     timed_files = {file.sha256: file for file in timed.files}
     reasons = {file.sha256: file.reason for file in timed.failed}
     with_latency, missing = [], []
+    by_architecture: dict[str, TimedFile] = {}
     for candidate, judgement in zip(exported, evidence, strict=True):
         digest = sha256(candidate.artifact)
         if digest in timed_files:
-            with_latency.append(Candidate(candidate, judgement, judgement.score, timed_files[digest]))
+            file = by_architecture.setdefault(_architecture(candidate), timed_files[digest])
+            with_latency.append(Candidate(candidate, judgement, judgement.score, file))
         else:
             reason = reasons.get(digest, f"{source} holds no latency of {candidate.artifact.name} ({digest[:12]})")
             missing.append(left_out(candidate.fitted.trial, reason))
@@ -206,6 +212,12 @@ def candidates(
         next_step = "time the files in the study's candidates/ with `whc bench --out`"
         raise ArtifactError(problem(source, rule, quantity(len(timed.files), "other file"), next_step))
     return with_latency, missing
+
+
+def _architecture(candidate: Exported) -> str:
+    """Hash of the network as it was searched; a trained one also holds thresholds, which its file does not."""
+    config = TrialConfig.model_validate(candidate.fitted.trial.config)
+    return fingerprint({"task": config.task.dump(), "model": config.model.model_dump(mode="json", exclude={"dropout"})})
 
 
 def judged(
