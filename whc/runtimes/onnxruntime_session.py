@@ -68,7 +68,7 @@ class OrtSession(OnnxSession):
     LIBRARY_NAME: ClassVar[str] = LIBRARY_NAME
     LIBRARY_ERRORS: ClassVar[tuple[type[Exception], ...]] = LIBRARY_ERRORS
 
-    def __init__(self, file: OnnxFile, session: ort.InferenceSession, bound: tuple[Shape, Shape] | None) -> None:
+    def __init__(self, file: OnnxFile, session: ort.InferenceSession, bound: tuple[Shape, Shape] | None = None) -> None:
         super().__init__(file, largest_batch=1 if file.batch == 1 else None)
         self.session = session
         self._buffers = _BoundBuffers(session, file, bound) if bound else None
