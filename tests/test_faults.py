@@ -458,7 +458,7 @@ def test_a_timer_that_goes_away_and_comes_back(folder: Path, start_timer: Callab
         [*WHC, "search", "--resume", "--study", "timed"], cwd=folder, capture_output=True, text=True, check=False
     )
     assert forgotten.stderr.startswith(
-        f"error: timed: timer: must be named again: its networks are timed at {timer.address}"
+        f"error: timed: timer: must be named again, as it times on {about.host}, got None; "
     )
     built = [*WHC, "factory", "build-table", *on_it, "--no-register", "--json"]
     done = subprocess.run(built, cwd=folder, env=os.environ | token, capture_output=True, text=True, check=False)

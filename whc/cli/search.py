@@ -149,7 +149,8 @@ def _tell(outcome: SearchOutcome, as_json: bool) -> None:
     }
     states = ", ".join(f"{count} {state}" for state, count in counts.most_common())
     command = "factory build-table" if outcome.complete else "search --resume"
-    timed = f" --time-on {outcome.study.timer.address}" if outcome.study.timer else ""
+    timer = outcome.study.timer
+    timed = f" --time-on {timer.address}" if timer and timer.address else ""
     next_step = f"next: whc {command} --study {outcome.study.study}{timed}"
     page = f"page: {outcome.folder / 'report.html'}"
     lines = [f"{outcome.folder}: {states or 'no trial has ended'}", page, next_step]

@@ -220,8 +220,7 @@ class _Work:
         self.on_step(f"timing {quantity(len(exported), 'candidate')}, interleaved")
         timer = opened.timer and opened.timer.telling(lambda reason: self.on_step(reason or "the timer is back"))
         if opened.study.timer and not timer:
-            address = opened.study.timer.address
-            self.on_step(f"on this machine; the search timed its networks at {address}: --time-on {address} does so")
+            self.on_step(f"on this machine: only --time-on does so on {opened.study.host}, as the search did")
         # Where the search timed, latencies refer to the study's reference; elsewhere, to that host's own.
         timed = session(paths, opened.runtime, opened.recipe.timing, opened.reference_ms, timer)
         if not timed.failed:  # the reason may have been the machine's

@@ -34,7 +34,10 @@ FileNames = Annotated[list[str], BeforeValidator(_as_list), PlainSerializer(_nam
 
 
 class TimerRecord(Record):
-    """The device that times a study's networks: its address when the search went on last, and its runtime."""
+    """The device that times a study's networks: its address when the search went on last, and its runtime.
+
+    The address is empty where nodes of the Ray cluster time, those with the resource `whc_timer`.
+    """
 
     address: str
     runtime: str | dict[str, Any]

@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -23,6 +23,7 @@ from whc.latency.bench import bench
 from whc.latency.timer import place_of
 from whc.latency.timer.client import RemoteTimer
 from whc.latency.timing import REFERENCE_NAME, Protocol
+from whc.plugins import Choice
 from whc.records import SearchObserver, StudyRecord, TimerRecord, TrialRecord
 from whc.search.running.driver import Driver
 from whc.search.running.study import SearchFile, begin, check_same
@@ -32,8 +33,9 @@ from whc.search.sampling.scheduler import Halving
 from whc.search.sampling.warm_start import earlier_trials
 from whc.search.space import space
 from whc.search.space.summary import summary
-from whc.trials import cluster, dispatch
+from whc.trials import cluster, cluster_timer, dispatch
 from whc.trials.artifacts import check_labels
+from whc.trials.cluster_timer import ClusterTimer
 from whc.trials.learning import check_teacher
 from whc.trials.run import Limits
 from whc.trials.storage import Storage
@@ -57,7 +59,8 @@ class Request:
     With `resume`, `settings` may be None and `data` empty; what is given must agree with the study. `trials` and
     `minutes` override the study's. A new study's sampler learns from the studies named in `warm_start` first, and takes
     what is less than `min_over_floor` above the best constant answer for useless. `address` is that of a Ray cluster to
-    work on, None for this machine alone. `timer` measures latency, None: the trials' workers do.
+    work on, None for this machine alone. `timer` measures latency; None: nodes of the cluster with the resource
+    `whc_timer` do, or without such nodes the trials' workers.
     """
 
     name: str
@@ -71,7 +74,7 @@ class Request:
     min_over_floor: float = 0.0
     storage: str | None = None
     address: str | None = None
-    timer: RemoteTimer | None = None
+    timer: RemoteTimer | ClusterTimer | None = None
 
     def over(self, study: StudyRecord) -> StudyRecord:
         """The study with what is asked for here in place of its own."""
@@ -80,7 +83,7 @@ class Request:
             "minutes": self.minutes,
             "warm_start": list(self.warm_start),
             "storage": self.storage,
-            "timer": self.timer and TimerRecord(address=self.timer.address, runtime=self.timer.place.settings),
+            "timer": self.timer and _recorded(self.timer),
         }
         return study.model_copy(update={name: value for name, value in asked.items() if value})
 
@@ -110,6 +113,8 @@ def search(
         _held(folder),
         cluster.joined(request.address) if request.address else nullcontext(None) as cores,
     ):
+        if cores and not request.timer:
+            request = replace(request, timer=cluster_timer.find(_runtime(request, folder)))
         study, tree, corpus = _prepare(request, folder, console, on_decoding)
         study = study.model_copy(update={"workers": cores or study.workers})
         if corpus.unreadable:
@@ -147,6 +152,14 @@ def _held(folder: Path) -> Iterator[None]:
                 (folder / "lock").unlink(missing_ok=True)
                 with suppress(OSError):  # something else lies there
                     folder.rmdir()
+
+
+def _recorded(timer: RemoteTimer | ClusterTimer) -> TimerRecord:
+    return TimerRecord(address=timer.address if isinstance(timer, RemoteTimer) else "", runtime=timer.place.settings)
+
+
+def _runtime(request: Request, folder: Path) -> Choice:
+    return request.settings.runtime if request.settings else StudyRecord.load(folder).chosen_runtime
 
 
 def _check_storage(study: StudyRecord) -> None:
@@ -216,7 +229,7 @@ def _reference_ms(settings: SearchFile, request: Request, console: Console) -> f
     """Milliseconds of the reference network where networks are timed, if idle; prints a line when it is busy now."""
     where, timer = "this machine", request.timer
     if timer:
-        where = f"the timer {timer.address}"
+        where = f"the timer {_recorded(timer).address}".rstrip()
         timer = timer.telling(lambda reason: console.print(reason or f"{where} is back", soft_wrap=True))
     session = bench({}, settings.runtime, Protocol(), timer=timer)
     idle_ms = idle.learn(session, place_of(settings.runtime, timer), request.runs / ".latency")
@@ -248,22 +261,22 @@ def _begun(request: Request, folder: Path) -> StudyRecord:
     return study
 
 
-def _check_timer(study: StudyRecord, timer: RemoteTimer | None) -> None:
+def _check_timer(study: StudyRecord, timer: RemoteTimer | ClusterTimer | None) -> None:
     """Raises StudyError unless networks are timed where the study began to; the user names the device each time.
 
     A token is not sent to an address that only a file names.
     """
     began, where = study.timer, f"{study.study}: timer"
     if began and timer is None:
-        rule = f"must be named again: its networks are timed at {began.address}, on {study.host}"
-        raise StudyError(problem(where, rule, None, f"add --time-on {began.address}"))
+        option = f"--time-on {began.address}" if began.address else "the --address of that cluster"
+        raise StudyError(problem(where, f"must be named again, as it times on {study.host}", None, f"add {option}"))
     if timer is None:
         return
     now = f"{timer.place.settings} on {timer.place.host}"
     expected = f"{began.runtime if began else study.runtime} on {study.host}"
     if not began or now != expected:
         rule = f"must be the one that it began with ({expected if began else 'none'})"
-        next_step = "start that one with the same options" if began else "leave --time-on out"
+        next_step = "start that one with the same options" if began else "go on without one"
         raise StudyError(f"{where}: {rule}, got {now}; {next_step}, or start a new study")
 
 
