@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from whc.cli.val import _brief
 from whc.training.checkpoint import Checkpoint
 from whc.trials.artifacts import export, restore, untrained
 from whc.trials.config import TrialConfig
@@ -116,3 +117,8 @@ def test_data_without_answers(home: Path, whc_command: Callable[..., Any]) -> No
     ended = whc_command("val", "--model", model, "--data", data)
     assert ended.code == 1
     assert "must have true answers" in ended.err
+
+
+def test_details_are_short_numbers() -> None:
+    details = {"f1": {"a": 0.97941680, "b": None}, "counts": [[341, 9], [3, 230]], "rank": 0.29411764705882354}
+    assert _brief(details) == {"f1": {"a": 0.9794, "b": None}, "counts": [[341, 9], [3, 230]], "rank": 0.2941}

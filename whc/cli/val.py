@@ -66,7 +66,7 @@ def _shown(result: Validation, out: Path | None) -> Group:
         f"{result.model} on {result.source}, split {result.split}: {counts}",
         f"{result.shown}; {result.floor_shown}",
         *(f"{name}: {part.shown}" for name, part in result.parts.items()),
-        *(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in details.items()),
+        *(f"{name}: {json.dumps(_brief(value), ensure_ascii=False)}" for name, value in details.items()),
         *result.notes,
     ]
     table = Table(title="worst mistakes", title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -77,3 +77,12 @@ def _shown(result: Validation, out: Path | None) -> Group:
         table.add_row(str(wrong.row), *(Text(_options.printable(text)) for text in (wrong.picture, wrong.words)))
     files = [Text(f"files: {out / 'val.json'}, diagnostics.png, mistakes.png")] if out else []
     return Group(*(Text(_options.printable(line)) for line in lines), *([table] if result.mistakes else []), *files)
+
+
+def _brief(value: Any) -> Any:
+    """A JSON value with numbers of four digits."""
+    if isinstance(value, dict):
+        return {name: _brief(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_brief(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value

@@ -142,6 +142,7 @@ def _draw_mistakes(path: Path, scored: Scored, model: Model, rows: LabelledRows)
         panel.set(xlim=(0, width), ylim=(height, 0))
         panel.set_title(fill(mistake.words, 40), fontsize=7, parse_math=False)
     count, total = quantity(len(mistakes), "worst mistake"), len(scored.ends)
-    figure.suptitle(f"the {count} of {total} rows" if mistakes else "no mistakes")
+    drawn = f"; {scored.task.words.mistakes}" * bool(scored.task.words.mistakes)
+    figure.suptitle(f"the {count} of {total} rows{drawn}" if mistakes else "no mistakes", fontsize=10)
     with replacing(path) as temporary:
         figure.savefig(temporary)
