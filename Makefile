@@ -7,10 +7,11 @@ SEED ?= 0
 # Which ONNX Runtime: `make setup EXTRA=cpu` overrides what the machine says.
 EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: help setup lint test quickstart pictures bench fuzz ui clean
+.PHONY: help setup litert lint test quickstart pictures bench fuzz ui clean
 
 help:
 	@echo "make quickstart   set up, render data, search, build the ladder (minutes; SEED=n: other clips)"
+	@echo "make litert       the converter to LiteRT, which writes .tflite files (minutes, 1 GB in the user's cache)"
 	@echo "make test         set up, run the tests"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make fuzz         2,000 damaged, forged and odd inputs (make test: 150)"
@@ -30,6 +31,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	  $(BIN)/python -m pip uninstall --quiet --yes opencv-python; \
 	  $(BIN)/python -m pip install --quiet "opencv-python-headless==$$(sed -n 's/^opencv-python==//p' constraints.txt)"; }
 	touch $@
+
+litert: setup
+	$(WHC) export --setup-litert
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -274,3 +275,58 @@ def season() -> Callable[[nn.Module, tuple[int, ...]], nn.Module]:
         return network.eval()
 
     return train
+
+
+@pytest.fixture(scope="session")
+def write_litert() -> Callable[..., Path]:
+    """Writes a .tflite file that gives the mean of each RGB picture: `write_litert(path, properties, (6, 4))`.
+
+    With `is_int8` its input and output are integers: of 1/255 each, from -128.
+    """
+    schema: Any = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="needs the extra litert")
+    flatbuffers: Any = pytest.importorskip("flatbuffers")
+
+    def buffer(content: bytes) -> Any:
+        made = schema.BufferT()
+        made.data = np.frombuffer(content, np.uint8) if content else None
+        return made
+
+    def tensor(name: str, shape: tuple[int, ...], kind: int, content: int, is_scaled: bool) -> Any:
+        made = schema.TensorT()
+        made.name, made.shape, made.type, made.buffer = name, list(shape), kind, content
+        if is_scaled:
+            made.quantization = schema.QuantizationParametersT()
+            made.quantization.scale, made.quantization.zeroPoint = [1 / 255], [-128]
+        return made
+
+    def write(
+        path: Path, properties: dict[str, str] | bytes, size: tuple[int, int], is_int8: bool = False, inputs: int = 1
+    ) -> Path:
+        model, graph, mean, code = (
+            schema.ModelT(), schema.SubGraphT(), schema.OperatorT(), schema.OperatorCodeT()
+        )  # fmt: skip
+        code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.MEAN
+        code.version = 2
+        kind = schema.TensorType.INT8 if is_int8 else schema.TensorType.FLOAT32
+        graph.tensors = [
+            tensor("images", (1, *size, 3), kind, 0, is_int8),
+            tensor("axes", (3,), schema.TensorType.INT32, 1, False),
+            tensor("prob_waving", (1,), kind, 0, is_int8),
+            tensor("more", (1,), kind, 0, is_int8),
+        ]
+        graph.inputs, graph.outputs = [0, 3][:inputs], [2]
+        mean.inputs, mean.outputs, mean.opcodeIndex = [0, 1], [2], 0
+        mean.builtinOptionsType, mean.builtinOptions = schema.BuiltinOptions.ReducerOptions, schema.ReducerOptionsT()
+        graph.operators = [mean]
+        text = properties if isinstance(properties, bytes) else json.dumps(properties).encode()
+        model.version, model.operatorCodes, model.subgraphs = 3, [code], [graph]
+        model.buffers = [buffer(b""), buffer(np.array([1, 2, 3], np.int32).tobytes()), buffer(text)]
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = "whc", 2
+        model.metadata = [entry] if properties else []
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        path.write_bytes(bytes(builder.Output()))
+        return path
+
+    return write

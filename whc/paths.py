@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from whc.errors import UsageError
+
 
 def is_file(path: Path) -> bool:
     """Whether there is a file; also False for a name that no file can have, where pathlib raises an OSError."""
@@ -15,5 +17,14 @@ def is_file(path: Path) -> bool:
 
 
 def user_cache() -> Path:
-    """The folder of files that whc can make or fetch again; it may not exist yet."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whc"
+    """The folder of files that whc can make or fetch again; it may not exist yet.
+
+    Raises:
+        UsageError: the user has no home folder.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whc"
+    except RuntimeError as error:
+        raise UsageError(
+            "HOME: must name the user's folder, got none; set it, or XDG_CACHE_HOME to a folder for files of whc"
+        ) from error

@@ -68,7 +68,7 @@ def test_the_demo_takes_it_too(model: str, whc_command: Command) -> None:
 @pytest.mark.parametrize(("command", "more"), [("demo", ["--headless"]), ("predict", ["--out", "x.csv"])])
 def test_wrong_and_missing_ones(model: str, whc_command: Command, command: str, more: list[str]) -> None:
     ended = run(whc_command, command, model, "--runtime", "onnxruntime_gpu", *more)
-    said = "error: runtime: must be one of onnxruntime_cpu, onnxruntime_cuda, "
+    said = "error: runtime: must be one of litert, onnxruntime_cpu, onnxruntime_cuda, "
     assert (ended.code, ended.out, ended.err[: len(said)]) == (2, "", said)
     assert ended.err.count("\n") == 1
 
@@ -82,7 +82,7 @@ def test_missing_one_with_threads(model: str, whc_command: Command, monkeypatch:
 
 def test_a_checkpoint_has_no_choice(model: str, whc_command: Command) -> None:
     ended = run(whc_command, "predict", "model.pt", "--out", "x.csv", "--runtime", "openvino")
-    said = "--runtime: needs an .onnx file, as PyTorch runs model.pt, got 'openvino'; export it first"
+    said = "--runtime: needs an exported file, as PyTorch runs model.pt, got 'openvino'; export it first"
     assert (ended.code, ended.out) == (2, "")
     assert said in ended.err
 

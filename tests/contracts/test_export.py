@@ -13,12 +13,14 @@ import pytest
 import torch
 from torch import nn
 
-from whc import plugins
+from whc import models, plugins
+from whc.errors import UsageError
+from whc.export import converter
 from whc.export import onnx as onnx_exporter
 from whc.models.assemble import ModelConfig, build
 from whc.models.color import Color
 from whc.records import ModelMetadata
-from whc.runtimes import onnxruntime_cpu
+from whc.runtimes import choose_for, onnxruntime_cpu
 from whc.tasks.classification import Classification, Config
 
 KIND = "export"
@@ -62,19 +64,55 @@ def test_config(name: str, check_config: Callable[[str, str], None]) -> None:
     check_config(KIND, name)
 
 
+def inputs(config: ModelConfig, count: int) -> np.ndarray:
+    """Noise of different brightness, a black input and a white one."""
+    rng = np.random.default_rng(0)
+    shape = (count, *config.input_shape)
+    noise = rng.random(shape, np.float32) * rng.random((count, *(1 for _ in config.input_shape)), np.float32)
+    return np.concatenate([noise, np.zeros_like(noise[:1]), np.ones_like(noise[:1])])
+
+
 @pytest.mark.parametrize("name", plugins.names(KIND))
-def test_writes_one_complete_file_and_leaves_the_network_alone(name: str, tmp_path: Path, describe: Describe) -> None:
+def test_writes_one_complete_file_and_leaves_the_network_alone(
+    name: str, tmp_path: Path, describe: Describe, season: Season
+) -> None:
     module: Any = plugins.load(KIND, name)
-    config = ModelConfig.model_validate({"width": 4, "depth": 1, "image_size": 16})
-    network = build(config, 1).train()
+    if module.SUFFIX == ".tflite":
+        pytest.importorskip("ai_edge_litert", reason="needs the extra litert")
+        try:
+            converter.require()
+        except UsageError as error:
+            pytest.skip(str(error))
+    torch.manual_seed(0)
+    config = ModelConfig.model_validate({"width": 4, "depth": 2, "image_size": 16})
+    network = season(build(config, 1), config.input_shape).train()
     before = weights(network)
-    path = tmp_path / "artifact"
+    path = tmp_path / f"artifact{module.SUFFIX}"
     path.write_bytes(b"an older file")
-    module.export(network, TWO, path, describe(config, TWO), config.input_shape, module.Config())
-    assert [file.name for file in tmp_path.iterdir()] == ["artifact"]
-    assert path.read_bytes() != b"an older file"
+    calibration = inputs(config, 20) if module.NEEDS_CALIBRATION else None
+    module.export(network, TWO, path, describe(config, TWO), config.input_shape, module.Config(), calibration)
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
     assert network.training
     assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
+
+    runtime = choose_for([path])
+    session = plugins.load("runtimes", runtime.name).load(path, runtime.config)
+    assert session.metadata() == describe(config, TWO)
+    assert session.input_shape == (1, *config.input_shape)
+    images = inputs(config, 9)
+    with torch.inference_mode():
+        expected = TWO.decoded(network.eval()(torch.from_numpy(images))).numpy()
+    np.testing.assert_allclose(session.run(images), expected, atol=0.1 if module.NEEDS_CALIBRATION else 1e-5)
+    assert expected.std() > 0.1, "probabilities that hardly differ prove nothing"
+    for text in (b"site-packages", str(Path.cwd()).encode(), str(tmp_path).encode()):
+        assert text not in path.read_bytes()
+
+
+def test_no_network_has_an_activation_that_integers_compute_slowly() -> None:
+    """LiteRT computes hard-swish in floats within int8 files, six times slower: no search may draw it."""
+    sources = [path.read_text("utf-8").lower() for path in Path(models.__file__).parent.rglob("*.py")]
+    assert sources
+    assert not [source for source in sources if "hardswish" in source or "hard_swish" in source]
 
 
 @pytest.mark.parametrize(("backbone", "head", "sequence", "color"), combinations())

@@ -36,8 +36,13 @@ def metadata(make_metadata: Callable[..., ModelMetadata]) -> ModelMetadata:
 
 
 @pytest.fixture
-def artifact(tmp_path: Path, metadata: ModelMetadata) -> Path:
-    """A network that gives the mean of each image."""
+def artifact(name: str, tmp_path: Path, metadata: ModelMetadata, request: pytest.FixtureRequest) -> Path:
+    """A network that gives the mean of each image, in the runtime's kind of file."""
+    if plugins.load(KIND, name).SUFFIX == ".tflite":
+        written: Path = request.getfixturevalue("write_litert")(
+            tmp_path / "mean.tflite", metadata.to_properties(), (6, 4)
+        )
+        return written
     graph = helper.make_graph(
         [helper.make_node("ReduceMean", ["images", "axes"], ["prob_waving"], keepdims=0)],
         "mean",
@@ -77,7 +82,7 @@ import sys
 from whc import plugins
 plugins.load({KIND!r}, {name!r}).Config()
 assert not {{"torch", "ray", "mlflow", "pandas", "cv2"}} & set(sys.modules)
-libraries = {{"onnxruntime", "openvino", "tensorrt", "cuda", "onnx"}}
+libraries = {{"ai_edge_litert", "onnxruntime", "openvino", "tensorrt", "cuda", "onnx"}}
 assert not libraries & set(sys.modules), "a configuration can be read where the library is missing"
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
@@ -128,7 +133,7 @@ def test_says_what_it_is(name: str, artifact: Path, metadata: ModelMetadata) -> 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a network"])
 def test_what_cannot_be_loaded_is_told_in_one_line(name: str, tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "model.onnx"
+    path = tmp_path / f"model{plugins.load(KIND, name).SUFFIX}"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ArtifactError) as caught:

@@ -11,21 +11,43 @@ import pytest
 
 from whc import plugins, runtimes
 from whc.errors import RuntimeUnavailable, UsageError
-from whc.runtimes import choose, library
+from whc.runtimes import choose, choose_for, library, suited
 
 
 @pytest.mark.parametrize("name", plugins.names("runtimes"))
 def test_threads_are_for_those_that_have_them(name: str) -> None:
     choice = choose(name, 3)
     has_threads = "threads" in type(choice.config).model_fields
-    assert has_threads == (name in ("onnxruntime_cpu", "openvino"))
+    assert has_threads == (name in ("litert", "onnxruntime_cpu", "openvino"))
     assert getattr(choice.config, "threads", None) == (3 if has_threads else None)
     assert choice.name == name
 
 
 def test_unknown_name() -> None:
-    with pytest.raises(UsageError, match=r"^runtime: must be one of onnxruntime_cpu, .*; did you mean 'openvino'\?$"):
+    with pytest.raises(
+        UsageError, match=r"^runtime: must be one of litert, onnxruntime_cpu, .*; did you mean 'openvino'\?$"
+    ):
         choose("openvin")
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"), [("m.onnx", "onnxruntime_cpu"), ("M.TFLITE", "litert"), ("m.bin", "onnxruntime_cpu")]
+)
+def test_the_file_chooses_where_the_user_does_not(file: str, expected: str) -> None:
+    assert choose_for([Path(file), Path("other")], threads=2) == choose(expected, 2)
+    assert suited(Path(file), choose("openvino", 2)) == (
+        choose("litert", 2) if expected == "litert" else choose("openvino", 2)
+    )
+
+
+@pytest.mark.parametrize(("file", "name"), [("m.onnx", "litert"), ("m.tflite", "openvino")])
+def test_a_runtime_that_reads_no_such_file(file: str, name: str) -> None:
+    suffix = {"litert": r"\.tflite", "openvino": r"\.onnx"}[name]
+    with pytest.raises(
+        UsageError, match=rf"^runtime {name}: must be given a {suffix} file, got {file}; leave --runtime"
+    ):
+        choose_for([Path(file)], name)
+    assert choose_for([Path(file), Path("b.onnx"), Path("b.tflite")], name).name == name
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,10 @@ Build = Callable[..., Path]
 Load = Callable[[Path], Session]
 
 
-@pytest.fixture(params=plugins.names("runtimes"))
+READERS = [name for name in plugins.names("runtimes") if plugins.load("runtimes", name).SUFFIX == ".onnx"]
+
+
+@pytest.fixture(params=READERS)
 def load(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     """Loads a file by each runtime that is here."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

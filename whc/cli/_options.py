@@ -163,13 +163,13 @@ class _PluginName(click.types.StringParamType):
         return _matching(names(self._kind), incomplete)
 
 
-DEFAULT_RUNTIME = "onnxruntime_cpu"
 runtime = click.option(
     "--runtime",
     type=_PluginName("runtimes"),
-    default=DEFAULT_RUNTIME,
-    show_default=True,
-    help="What runs an .onnx file.",
+    help="What runs the file.  [default: onnxruntime_cpu for .onnx, litert for .tflite]",
+)
+artifact = click.option(
+    "--artifact", type=_PluginName("export"), help="Kind of file to write from a checkpoint.  [default: onnx]"
 )
 
 
@@ -279,11 +279,14 @@ def exported(path: Path, option: str) -> Path:
         UsageError: it is.
     """
     from whc.errors import UsageError, problem
+    from whc.runtimes import DEFAULT_RUNTIMES
 
-    if path.suffix.lower() != ".onnx" and path.is_file():
+    if path.suffix.lower() not in DEFAULT_RUNTIMES and path.is_file():
         onnx = path.with_suffix(".onnx").name
         advice = shlex.join(("whc", "export", "--checkpoint", str(path), "--out", onnx))
-        raise UsageError(problem(option, "must be a registered name or an .onnx file", str(path), f"run `{advice}`"))
+        raise UsageError(
+            problem(option, "must be a registered name, or an .onnx or .tflite file", str(path), f"run `{advice}`")
+        )
     return path
 
 
@@ -295,7 +298,7 @@ def model_file(model: str) -> Path:
     """
     from whc.paths import is_file
 
-    if Path(model).suffix in (".onnx", ".pt") or is_file(Path(model)):
+    if Path(model).suffix in (".onnx", ".tflite", ".pt") or is_file(Path(model)):
         return Path(model)
     from whc.registry.models import Registry
 
@@ -428,7 +431,7 @@ def timer_token(token_file: Path | None) -> str | None:
 
 
 def scored_model(
-    path: Path, runtime: str, threads: int, wait_s: float, like: ModelMetadata | None = None
+    path: Path, runtime: str | None, threads: int, wait_s: float, like: ModelMetadata | None = None
 ) -> LoadedModel:
     """A model that is to be scored, in batches; `like` stands in for the metadata of a file that has none of whc's.
 

@@ -37,14 +37,16 @@ FIGURES_WIDTH, MIN_NAME_WIDTH = 66, 12  # in a terminal's columns: all figures t
 def command(
     files: tuple[Path, ...],
     threads: int,
-    runtime: str,
+    runtime: str | None,
     wait_s: float,
     out: Path | None,
     as_json: bool,
     serve: bool,
     **listening: Any,
 ) -> None:
-    """Time ONNX FILES against each other, interleaved; any ONNX file with one input of fixed size will do.
+    """Time FILES against each other, interleaved: any .onnx or .tflite file with one input of fixed size.
+
+    Each runs on the usual runtime of its kind, or on --runtime if that reads it. The time is what a Python caller sees.
 
     A file that cannot be timed is reported and left out, also when it crashes its runtime or never answers.
 
@@ -54,19 +56,19 @@ def command(
     from whc.errors import ArtifactError, UsageError, problem
     from whc.latency.bench import session
     from whc.latency.timing import Protocol
-    from whc.runtimes import choose
+    from whc.runtimes import DEFAULT_RUNTIMES, choose, choose_for
 
     if serve:
         if files or out or as_json:
             rule = "must come without FILES, --out and --json"
             raise UsageError(f"--serve: {rule}, got one of them; other machines send the files")
-        _serve(choose(runtime, threads), wait_s, **listening)
+        _serve(choose(runtime or DEFAULT_RUNTIMES[".onnx"], threads), wait_s, **listening)
         return
     if not files:
         raise UsageError("FILES: required, got nothing; see `whc bench --help`")
     if out and out.is_dir():
         raise UsageError(problem("--out", "must be a file", str(out), "name a .json file in it"))
-    result = session(files, choose(runtime, threads), Protocol(), wait_s=wait_s)
+    result = session(files, choose_for(files, runtime, threads), Protocol(), wait_s=wait_s)
     if as_json or result.files:
         _options.emit(result.model_dump(mode="json", by_alias=True), as_json, _table(result))
     if out:  # after printing: the result is not lost when the file cannot be written
@@ -103,7 +105,8 @@ def _table(result: LatencySession) -> Group:
     from whc.words import quantity
 
     # Separate lines: a title would be wrapped to the table's width.
-    lines = [f"batch 1, {quantity(result.threads, 'thread')}, {result.runtime}, {result.host}"]
+    runtimes = dict.fromkeys(file.latency.runtime for file in result.files)
+    lines = [f"batch 1, {quantity(result.threads, 'thread')}, {', '.join(runtimes)}, {result.host}"]
     folder, names = _options.common_folder([file.path for file in result.files])
     if folder:
         lines.append(f"files in {folder}")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     "--model",
     required=True,
     shell_complete=_options.complete_model,
-    help="Registered name (whc_m, whc_m@champion, whc_m/3), or path to an .onnx file.",
+    help="Registered name (whc_m, whc_m@champion, whc_m/3), or path to an .onnx or .tflite file.",
 )
 @click.option("--source", help="Camera number, video, picture or folder of pictures.  [default: a rendered clip]")
 @_options.file("--save", help="Video to write: .webm (VP8), or .mp4, which browsers do not play.")

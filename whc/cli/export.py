@@ -5,23 +5,54 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from whc.cli import _options
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from whc.training.checkpoint import Checkpoint
+    from whc.trials.config import TrialConfig
+
+
+def _set_up_litert(ctx: click.Context, param: click.Parameter, is_asked: bool) -> None:
+    """Install the converter to LiteRT, and nothing else."""
+    del param
+    if not is_asked or ctx.resilient_parsing:
+        return
+    from whc.export import converter
+
+    with _options.steps() as on_step:
+        on_step(f"installing the converter to LiteRT into {converter.folder()} (minutes, 1 GB)")
+        place = converter.set_up()
+    click.echo(f"the converter to LiteRT is in {place}")
+    ctx.exit()
+
 
 @click.command()
 @_options.file("--checkpoint", help="checkpoint.pt of a training or a trial.")
-@click.option("--model", shell_complete=_options.complete_model, help="Registered name, or .onnx file.")
-@_options.file("--out", help="ONNX file to write.")
+@click.option("--model", shell_complete=_options.complete_model, help="Registered name, or .onnx or .tflite file.")
+@_options.file("--out", help="File to write.")
 @_options.file("--bundle", help="New folder, or .zip, to write: the file with a program that runs it without whc.")
-@click.option("--static", is_flag=True, default=None, help="Fix every size, the batch to 1.")
+@_options.artifact
+@_options.file("--data", help="Parquet file (or folder of shards): its training split fits the integers of int8 files.")
+@click.option("--static", is_flag=True, default=None, help="Fix every size, the batch to 1 (onnx).")
 @click.option(
-    "--dynamic-sequence", is_flag=True, default=None, help="Take any number of frames (lstm and cnn3d networks)."
+    "--dynamic-sequence", is_flag=True, default=None, help="Take any number of frames (onnx; lstm and cnn3d networks)."
 )
-@click.option("--opset", type=int, help="Version of the operator set, 18 or higher.  [default: 18]")
+@click.option("--opset", type=int, help="Version of the operator set, 18 or higher (onnx).  [default: 18]")
+@click.option(
+    "--setup-litert",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_set_up_litert,
+    help="Install the converter to LiteRT in the user's cache (minutes, 1 GB), and exit.",
+)
 @_options.settings
 @_options.tracking_uri
 @_options.as_json
@@ -34,10 +65,11 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write a checkpoint or a registered model as one ONNX file, or as a bundle that runs anywhere.
+    """Write a checkpoint or a registered model as one file, or as a bundle that runs anywhere.
 
-    The ONNX file carries its own labels and input description. A bundle holds it with run.py, which needs numpy, OpenCV
-    and ONNX Runtime alone, and runs the model on a camera, a video or pictures.
+    The file carries its own labels and input description: .onnx for most runtimes, .tflite for LiteRT, which is the
+    fastest on a CPU. A bundle holds it with run.py, which needs numpy, OpenCV and the file's runtime alone, and runs
+    the model on a camera, a video or pictures.
     """
     from whc.errors import UsageError, problem
 
@@ -46,16 +78,13 @@ def command(
         raise UsageError(problem("whc export", "must be given either --checkpoint or --model", got, "give one"))
     if not out and not bundle:
         raise UsageError(problem("whc export", "must be given --out or --bundle", "neither", "name what to write"))
-    if out and (out.suffix != ".onnx" or out.is_dir()):
-        raise UsageError(problem("--out", "must be a file that ends in .onnx", str(out), "name it model.onnx"))
     chosen = {name: value for name, value in options.items() if value is not None}
     if model and (chosen or assignments):
         got = ", ".join([*chosen, *(["set"] if assignments else [])])
         raise UsageError(problem("--model", "must be given alone, as the file is fixed", got, "give its --checkpoint"))
     with tempfile.TemporaryDirectory(prefix="whc-export-") as scratch:
         if checkpoint:
-            exported = out or Path(scratch) / f"{checkpoint.stem}.onnx"
-            _export(checkpoint, exported, chosen, _options.assigned(assignments))
+            exported = _export(checkpoint, out, Path(scratch), chosen, _options.assigned(assignments))
         else:
             exported = _copied(str(model), out)
         if bundle:
@@ -64,34 +93,79 @@ def command(
 
             load(exported)  # whose errors come before a bundle is written
             write(exported, bundle)
-        written = {"onnx": out, "bundle": bundle}
+        written = {exported.suffix.lower()[1:]: out, "bundle": bundle}
         sizes = {name: _size_bytes(path) for name, path in written.items() if path}
     told: dict[str, Any] = {name: str(path) for name, path in written.items() if path}
     if out:
-        told["size_bytes"] = sizes["onnx"]
+        told["size_bytes"] = _size_bytes(out)
     lines = [f"{written[name]}: {size / 1000:.1f} KB" for name, size in sizes.items()]
     _options.emit(told, as_json, "\n".join(lines))
 
 
-def _export(checkpoint: Path, out: Path, options: dict[str, Any], changes: dict[str, Any]) -> None:
+def _export(
+    checkpoint: Path, out: Path | None, scratch: Path, options: dict[str, Any], changes: dict[str, Any]
+) -> Path:
+    """Write a checkpoint as `out`, or into `scratch` where there is none; returns the file."""
+    from whc import plugins
     from whc.config import validate
-    from whc.export.onnx import Config
+    from whc.errors import UsageError
+    from whc.plugins import Choice
     from whc.training.checkpoint import load
     from whc.trials.artifacts import export, restore
 
-    config = validate(Config, options, "export")
+    kind, data = options.pop("artifact", "onnx"), options.pop("data", None)
+    try:
+        exporter = plugins.load("export", kind)
+    except ValueError as error:
+        raise UsageError(f"--artifact: {error}") from error
+    _check_out(out, exporter.SUFFIX, f"--artifact {kind}")
+    _check_data(data, exporter.NEEDS_CALIBRATION, kind)
+    artifact = Choice(kind, validate(exporter.Config, options, "export"))
     saved = load(checkpoint, changes)
     trial, network = restore(saved, str(checkpoint))
-    export(trial, network, saved, out, config)
+    inputs = _calibration(data, trial, saved) if data else None
+    path = out or scratch / f"{checkpoint.stem}{exporter.SUFFIX}"
+    export(trial, network, saved, path, artifact, inputs)
+    return path
+
+
+def _check_out(out: Path | None, suffix: str, where: str) -> None:
+    from whc.errors import UsageError, problem
+
+    if out and (out.suffix != suffix or out.is_dir()):
+        rule = f"must be a file that ends in {suffix} (for {where})"
+        raise UsageError(problem("--out", rule, str(out), f"name it model{suffix}"))
+
+
+def _check_data(data: Path | None, is_needed: bool, kind: str) -> None:
+    from whc.errors import UsageError, problem
+
+    if bool(data) != is_needed:
+        rule, advice = (
+            ("must be given, as pictures fit its integers", "give the data of its training")
+            if is_needed
+            else ("must be left out, as it has no integers to fit", "leave it out")
+        )
+        raise UsageError(problem("--data", f"{rule} (--artifact {kind})", str(data) if data else "none", advice))
+
+
+def _calibration(data: Path, trial: TrialConfig, saved: Checkpoint) -> NDArray[np.float32]:
+    from whc.data import dataset
+    from whc.trials.calibration import calibration_inputs
+
+    sizes = {trial.model.image_size}
+    corpus = dataset.load(data, sizes, trial.task_kind, interpolation=saved.interpolation)
+    return calibration_inputs(trial, corpus)
 
 
 def _copied(model: str, out: Path | None) -> Path:
-    """The model's ONNX file, as `out` where that is asked for."""
+    """The model's file, as `out` where that is asked for."""
     from whc.records import replacing
 
     path = _options.exported(_options.model_file(model), "--model")
     if out is None:
         return path
+    _check_out(out, path.suffix.lower(), "--model")
     with replacing(out) as temporary:
         shutil.copyfile(path, temporary)
     return out

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     "--model",
     required=True,
     shell_complete=_options.complete_model,
-    help="Registered name (whc_m, whc_m/3), .onnx file, or checkpoint (an original project's too).",
+    help="Registered name (whc_m, whc_m/3), .onnx or .tflite file, or checkpoint (an original project's too).",
 )
 @_options.settings
 @_options.file("--source", required=True, help="Folder of images, image, Parquet file (or folder of shards), or video.")
@@ -62,19 +62,20 @@ def command(
     return 128 + summary.signal if summary.signal else 0
 
 
-def _load(path: Path, changes: dict[str, Any], runtime: str, threads: int, wait_s: float) -> LoadedModel:
+def _load(path: Path, changes: dict[str, Any], runtime: str | None, threads: int, wait_s: float) -> LoadedModel:
     from whc.demo import model as models
     from whc.demo.answering import BATCH_WINDOWS
     from whc.errors import UsageError, problem
+    from whc.runtimes import DEFAULT_RUNTIMES
 
-    if path.suffix == ".onnx":
+    if path.suffix.lower() in DEFAULT_RUNTIMES:
         if changes:
             advice = "give it to whc export, or leave it out"
             raise UsageError(problem("--set", "needs a checkpoint, as an exported file is fixed", str(path), advice))
         return models.load(path, runtime, threads, wait_s, BATCH_WINDOWS)
-    if runtime != _options.DEFAULT_RUNTIME:
+    if runtime:
         advice = "export it first, or leave --runtime out"
-        raise UsageError(problem("--runtime", f"needs an .onnx file, as PyTorch runs {path}", runtime, advice))
+        raise UsageError(problem("--runtime", f"needs an exported file, as PyTorch runs {path}", runtime, advice))
     from whc.trials import predict
 
     return models.checked(predict.load(path, threads, changes))

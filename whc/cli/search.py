@@ -123,11 +123,17 @@ def _request(
 
 
 def _min_over_floor(settings: SearchFile) -> float:
-    """What the recipe asks of every variant: the sampler takes less for useless."""
+    """What the recipe asks of every variant: the sampler takes less for useless.
+
+    Raises:
+        UsageError: the recipe has errors, or asks for an artifact that cannot be made here.
+    """
     from whc.config import shipped
     from whc.factory.recipe import read
 
-    return read(shipped("factory", settings.recipe)).min_over_floor
+    recipe = read(shipped("factory", settings.recipe))
+    recipe.check_installed()  # now, not after the search
+    return recipe.min_over_floor
 
 
 def _tell(outcome: SearchOutcome, as_json: bool) -> None:

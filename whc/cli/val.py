@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     "--model",
     required=True,
     shell_complete=_options.complete_model,
-    help="Registered name (whc_m, whc_m/3) or .onnx file.",
+    help="Registered name (whc_m, whc_m/3), or .onnx or .tflite file.",
 )
 @_options.file("--data", required=True, help="Parquet file with labels (or folder of shards).")
 @_options.scored_split

@@ -1,7 +1,7 @@
 """The program of a bundle: a model's file on a camera, a video or pictures, without the rest of whc.
 
 `whc.export.bundle` copies this module and all that it imports into a bundle. They may import nothing but numpy, OpenCV
-and ONNX Runtime.
+and what runs the file.
 """
 
 from __future__ import annotations
@@ -30,13 +30,10 @@ from whc.demo.viewing import watch_region
 from whc.demo.window import ClipWindows
 from whc.errors import ArtifactError, WhcError, problem
 from whc.records.writing import sha256
-from whc.runtimes import onnxruntime_session
 from whc.tasks.answers import Answers
 
 DESCRIPTION_FILE = "bundle.json"
-MODEL_FILE = "model.onnx"
 SAMPLE_FOLDER = "sample"
-_PROVIDER = "CPUExecutionProvider"
 _ADVICE = "use the file of this bundle, or write a bundle of that file with `whc export --model FILE --bundle FOLDER`"
 
 
@@ -68,7 +65,7 @@ def _parser(folder: Path) -> argparse.ArgumentParser:
     kinds.add_argument("--csv", type=Path, help="file to write the table to (default: the screen)")
     kinds.add_argument("--show", action="store_true", help="open a window with the answers drawn; q closes it")
     kinds.add_argument("--save", type=Path, help="video to write, .webm or .mp4, with the answers drawn")
-    add("--model", type=Path, default=folder / MODEL_FILE, help="the model's file, where it was moved")
+    add("--model", type=Path, help="the model's file, where it was moved")
     return parser
 
 
@@ -82,11 +79,11 @@ def load(folder: Path, path: Path | None = None) -> RunnableModel:
     Raises:
         ArtifactError: the file is another one, damaged, or of a task that the bundle does not know.
     """
-    path = path or folder / MODEL_FILE
     description = json.loads((folder / DESCRIPTION_FILE).read_text("utf-8"))
-    session = onnxruntime_session.load(path, "onnxruntime_cpu", _PROVIDER, {}, threads=1)
+    path = path or folder / description["model"]
+    session = import_module(f"...runtimes.{description['session']}", __name__).load_on_cpu(path, threads=1)
     answers = _answers(session.file.properties.get("whc.task", ""), path, description)
-    if sha256(path) != description["onnx_sha256"]:
+    if sha256(path) != description["sha256"]:
         rule = f"must be the file that this bundle was made of, {description['name']}"
         raise ArtifactError(f"{path}: {rule}, got another; {_ADVICE}")
     return RunnableModel(session, cast("Any", SimpleNamespace(**description["metadata"])), answers)

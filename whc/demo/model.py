@@ -14,8 +14,8 @@ from whc.errors import ArtifactError, problem
 from whc.latency import first_pass
 from whc.plugins import NestedErrors
 from whc.records import ModelMetadata
-from whc.runtimes import Session, choose, onnx_file
-from whc.runtimes.onnx_file import MAX_NUMBERS
+from whc.runtimes import Session, choose_for
+from whc.runtimes.model_file import MAX_NUMBERS
 from whc.tasks import Task
 
 
@@ -29,7 +29,7 @@ class LoadedModel(RunnableModel):
 
 def load(
     path: Path,
-    runtime: str = "onnxruntime_cpu",
+    runtime: str | None = None,
     threads: int = 1,
     wait_s: float = first_pass.WAIT_S,
     batch: int = 1,
@@ -38,21 +38,21 @@ def load(
     """Load an exported model.
 
     Args:
-        path: an ONNX file exported by whc.
-        runtime: name of a runtime plug-in.
+        path: a file exported by whc.
+        runtime: name of a runtime plug-in; None: the usual one for such a file.
         threads: threads of one forward pass, if the runtime supports a choice.
         wait_s: time limit in seconds of the first pass, which runs in a separate process.
         batch: number of windows in one pass.
         like: the metadata of another model, which stand in where the file has none of whc's own.
 
     Raises:
-        UsageError: the runtime does not exist, or does not run on this machine.
+        UsageError: the runtime does not exist, does not read the file, or does not run on this machine.
         ArtifactError: the file cannot be loaded, its first pass gives no output, or `checked` refuses it.
     """
-    choice = choose(runtime, threads)
+    choice = choose_for([path], runtime, threads)
     first_pass.check(path, choice, wait_s, batch)
     session = plugins.load("runtimes", choice.name).load(path, choice.config)
-    return checked(session, _foreign(session, like) if like and not onnx_file.read(path)[0].is_ours else None)
+    return checked(session, _foreign(session, like) if like and not session.is_ours else None)
 
 
 def _foreign(session: Session, like: ModelMetadata) -> ModelMetadata:

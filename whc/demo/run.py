@@ -31,7 +31,7 @@ def run(
     csv: Path | None = None,
     display: bool = False,
     region: Region | Finder = WHOLE_FRAME,
-    runtime: str = "onnxruntime_cpu",
+    runtime: str | None = None,
     threads: int = 1,
     wait_s: float = first_pass.WAIT_S,
 ) -> DemoSummary:
@@ -40,13 +40,13 @@ def run(
     The files are completed in each case.
 
     Args:
-        model: an ONNX file exported by whc.
+        model: a file exported by whc.
         source: a camera's number, a video, a picture, a folder of pictures; None for a rendered clip.
         save: WebM or MP4 to write, with each frame at its time (10 frames a second for pictures).
         csv: table to write, with a row for each frame, or for each person in each frame.
         display: whether a window shows the frames, those of files and clips at their own speed.
         region: the part of each frame that the model sees, or what finds the people whose crops it sees.
-        runtime: name of a runtime plug-in.
+        runtime: name of a runtime plug-in; None: the usual one for such a file.
         threads: threads of one forward pass.
         wait_s: time limit in seconds of the model's first pass.
 

@@ -2,7 +2,7 @@
 
     run.py              the program: python run.py --help
     requirements.txt    what it needs
-    model.onnx          the model
+    model.onnx          the model, or model.tflite
     bundle.json         what the model takes and gives, and the hash of its file
     sample/             a rendered picture, or as many as one input of the model has
     whc_runner/         the modules of whc that the program imports
@@ -27,20 +27,22 @@ from typing import Any
 
 import cv2
 
-from whc import tasks
+from whc import plugins, tasks
 from whc.data import synthetic
 from whc.data.preprocess import Image
 from whc.errors import ArtifactError, UsageError, problem
 from whc.records import code_version, replacing, sha256
-from whc.runtimes import onnxruntime_cpu
+from whc.runtimes import choose_for, suffix_of
 
 PACKAGE = "whc_runner"
 ZIP_SUFFIX = ".zip"
 _ROOT = Path(__file__).parents[1]
 _PROGRAM_MODULES = ("whc.demo.bundled", "whc.demo.serving")
-_LIBRARIES = ("numpy", "onnxruntime", "opencv-python")
+# What runs a file, by its suffix: a library, and a module of `whc.runtimes`.
+_LIBRARIES = {".onnx": "onnxruntime", ".tflite": "ai-edge-litert"}
+_SESSIONS = {".onnx": "onnxruntime_session", ".tflite": "litert_session"}
 _IMPORT = re.compile(r"^(?P<indent> *)from whc\b\.?(?P<module>[.\w]*)", re.MULTILINE)
-_PROGRAM = f'''"""Runs model.onnx on a camera, a video or pictures: python run.py --help"""
+_PROGRAM = f'''"""Runs the model on a camera, a video or pictures: python run.py --help"""
 
 import sys
 from pathlib import Path
@@ -48,30 +50,31 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # absent with PYTHONSAFEPATH
 try:
     from {PACKAGE}.demo.bundled import main
+
+    if __name__ == "__main__":
+        sys.exit(main(Path(__file__).resolve().parent, sys.argv[1:]))
 except ImportError as error:
     sys.exit(f"{{error}}; run: pip install -r requirements.txt")
-
-if __name__ == "__main__":
-    sys.exit(main(Path(__file__).resolve().parent, sys.argv[1:]))
 '''
 
 
-def write(onnx: Path, target: Path) -> None:
+def write(file: Path, target: Path) -> None:
     """Write the bundle of an exported file.
 
     Args:
-        onnx: a file exported by whc.
+        file: a file exported by whc.
         target: a new folder, or a file that ends in .zip, which is replaced.
 
     Raises:
         ArtifactError: whc did not export the file, or this version does not know its task.
         UsageError: the target exists, or cannot be written.
     """
-    session = onnxruntime_cpu.load(onnx, onnxruntime_cpu.Config())
-    description = _description(onnx, session.metadata())
+    runtime = choose_for([file])
+    session = plugins.load("runtimes", runtime.name).load(file, runtime.config)
+    description = _description(file, session.metadata())
     try:
         with _replacing_folder(target) as folder:
-            _fill(folder, onnx, description)
+            _fill(folder, file, description)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(
@@ -79,16 +82,18 @@ def write(onnx: Path, target: Path) -> None:
         ) from error
 
 
-def _description(onnx: Path, metadata: Any) -> dict[str, Any]:
+def _description(file: Path, metadata: Any) -> dict[str, Any]:
     """What the program must know of a file, with all parameters of its task."""
     try:
         task = tasks.of_file(metadata)
     except ValueError as error:
-        raise ArtifactError(f"{onnx}: whc.task: {error}; upgrade whc or export the model again") from error
+        raise ArtifactError(f"{file}: whc.task: {error}; upgrade whc or export the model again") from error
     fields = metadata.model_dump(mode="json") | {"task_config": task.config.model_dump(mode="json")}
     return {
-        "name": onnx.name,
-        "onnx_sha256": sha256(onnx),
+        "name": file.name,
+        "model": f"model{suffix_of(file)}",
+        "session": _SESSIONS[suffix_of(file)],
+        "sha256": sha256(file),
         "columns": list(task.columns),
         "code_version": code_version(),
         "metadata": fields,
@@ -120,23 +125,24 @@ def _pack(folder: Path, archive: Path) -> None:
             packed.write(file, file.relative_to(folder.parent))
 
 
-def _fill(folder: Path, onnx: Path, description: dict[str, Any]) -> None:
+def _fill(folder: Path, file: Path, description: dict[str, Any]) -> None:
     folder.mkdir()
-    shutil.copyfile(onnx, folder / "model.onnx")
+    shutil.copyfile(file, folder / description["model"])
     (folder / "run.py").write_text(_PROGRAM, "utf-8")
-    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements()), "utf-8")
+    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in requirements(file)), "utf-8")
     (folder / "bundle.json").write_text(json.dumps(description, ensure_ascii=False, indent=1) + "\n", "utf-8")
     (folder / "sample").mkdir()
     for number, picture in enumerate(sample(description["metadata"]["frames"])):
         png = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]
         (folder / "sample" / f"{number:03}.png").write_bytes(png.tobytes())
-    write_modules(folder / PACKAGE, description["metadata"]["task"])
+    write_modules(folder / PACKAGE, description["metadata"]["task"], description["session"])
 
 
-def requirements() -> list[str]:
-    """The libraries of a bundle, as whc itself requires them, but unconditionally."""
-    lines = (line.partition(";")[0].strip() for line in requires("whc") or ())
-    return sorted({line for line in lines if re.split(r"[<>=!~ ]", line)[0] in _LIBRARIES})
+def requirements(file: Path) -> list[str]:
+    """The libraries of a file's bundle, as whc itself or its extras require them."""
+    libraries = {"numpy", "opencv-python", _LIBRARIES[suffix_of(file)]}
+    lines = [line.partition(";")[0].strip() for line in requires("whc") or ()]
+    return sorted({line for line in lines if re.split(r"[<>=!~ ]", line)[0] in libraries})
 
 
 def sample(frames: int) -> Image:
@@ -144,9 +150,10 @@ def sample(frames: int) -> Image:
     return synthetic.clip(0, "waving", frames)
 
 
-def write_modules(folder: Path, task: str) -> None:
-    """Copy the program with all modules that it imports, and what the outputs of a task say."""
-    for module in sorted(_needed([*_PROGRAM_MODULES, f"whc.tasks.{task}.answers"])):
+def write_modules(folder: Path, task: str, session: str) -> None:
+    """Copy the program with all modules that it imports, what the outputs of a task say, and what runs the file."""
+    chosen_modules = (f"whc.tasks.{task}.answers", f"whc.runtimes.{session}")
+    for module in sorted(_needed([*_PROGRAM_MODULES, *chosen_modules])):
         source = _file(module)
         place = source.relative_to(_ROOT)
         (folder / place.parent).mkdir(parents=True, exist_ok=True)

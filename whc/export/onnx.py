@@ -7,19 +7,24 @@ import warnings
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxsim
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 
 from whc.errors import ArtifactError, UsageError, problem
+from whc.export.finite import check_finite
 from whc.export.fold import fold
 from whc.export.operators import OPERATOR_TRANSLATIONS, as_operators
 from whc.plugins import PluginConfig
 from whc.records import ModelMetadata, replacing
 from whc.tasks import Task
 
+SUFFIX = ".onnx"
+NEEDS_CALIBRATION = False
 INPUT_NAME = "images"
 # Axis of the frames in the input (with its batch), for layouts whose networks take any number of frames.
 FRAMES_AXIS = {"lstm": 1, "cnn3d": 2}
@@ -46,8 +51,18 @@ class Config(PluginConfig):
         return self
 
 
+def check_installed() -> None:
+    """What whc needs is all that is needed."""
+
+
 def export(
-    network: nn.Module, task: Task, path: Path, metadata: ModelMetadata, input_shape: tuple[int, ...], config: Config
+    network: nn.Module,
+    task: Task,
+    path: Path,
+    metadata: ModelMetadata,
+    input_shape: tuple[int, ...],
+    config: Config,
+    calibration: NDArray[np.float32] | None = None,
 ) -> None:
     """Write `network` as an ONNX file: input `images` (N, *input_shape), output as the task names it.
 
@@ -57,8 +72,9 @@ def export(
         UsageError: `dynamic_sequence` is set for a network that takes a fixed number of frames.
         ArtifactError: the network gives NaN or infinity, or the exporter does not support the operator set.
     """
+    del calibration
     folded_network = as_operators(fold(network)).cpu().eval()
-    _check_finite(folded_network, path, input_shape)  # before decoding, which may give NaN for what was not learnt
+    check_finite(folded_network, path, input_shape)  # before decoding, which may give NaN for what was not learnt
     decoded_network = task.finished(folded_network).eval()
     open_sizes = _open_sizes(metadata.layout, config)
     plain = _trace(decoded_network, task.output_name, input_shape, open_sizes, config.opset)
@@ -67,20 +83,6 @@ def export(
     onnx.helper.set_model_props(model, metadata.to_properties())
     with replacing(path) as temporary:
         onnx.save(model, str(temporary))
-
-
-def _check_finite(network: nn.Module, path: Path, input_shape: tuple[int, ...]) -> None:
-    """Refuse the network of a failed training: a comparison with NaN is False, so NaN would look like a negative."""
-    for name, weights in network.state_dict().items():
-        if not torch.isfinite(weights).all():
-            rule = "cannot be written: every weight must be a finite number"
-            raise ArtifactError(problem(str(path), rule, f"NaN or infinity in {name}", "train it again"))
-    noise = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        outputs = torch.cat([network(images) for images in (torch.zeros(1, *input_shape), noise)])
-    if not torch.isfinite(outputs).all():
-        rule = "cannot be written: every output must be a finite number"
-        raise ArtifactError(problem(str(path), rule, outputs.tolist(), "train it again"))
 
 
 def _open_sizes(layout: str, config: Config) -> dict[int, str]:

@@ -15,9 +15,11 @@ from whc.data.unlabelled import Unlabelled, joined
 from whc.data.windows import windows
 from whc.errors import StudyError
 from whc.factory import details, table
+from whc.factory.artifacts import NOT_TIMED_HERE, add_artifacts
 from whc.factory.distilling import NO_TEACHER, keep_teachers, students
 from whc.factory.front import Candidate, Exported, candidates, export_all, left_out, score_all
 from whc.factory.plan import (
+    ARTIFACTS,
     COMPARING,
     DISTILLING,
     SCORING,
@@ -36,7 +38,16 @@ from whc.factory.selection import choose, why_not
 from whc.factory.variants import LADDER_FOLDER, flag_test_scores, name_and_score
 from whc.latency.bench import session
 from whc.latency.timer.client import RemoteTimer
-from whc.records import LadderObserver, LadderTable, LatencySession, LeftOut, StudyRecord, TrialRecord, VariantRow
+from whc.records import (
+    LadderObserver,
+    LadderTable,
+    LatencySession,
+    LeftOut,
+    StudyRecord,
+    TrialRecord,
+    TriedArtifact,
+    VariantRow,
+)
 from whc.tasks import Task
 from whc.trials.config import TrialConfig
 from whc.trials.learning import image_sizes
@@ -128,7 +139,8 @@ class _Work:
         task = TrialConfig.model_validate(opened.front[0].config).task_for(self.corpus.labels)
         exported, rejected = self._export()
         rejected += [left_out(trial, recipe.refit.beyond) for trial in opened.front if trial not in opened.candidates]
-        timed = measured or self._time(exported)
+        self.countdown.begin(TIMING)
+        timed = measured or self._time([candidate.artifact for candidate in exported], "candidate")
         self.countdown.begin(SCORING)
         judged, untimed = candidates(exported, score_all(exported, self.corpus), timed, str(self.request.latency_from))
         reference = opened.reference([candidate.latency.ms for candidate in judged])
@@ -140,7 +152,7 @@ class _Work:
                 f"{opened.folder}: no candidate passed the recipe's gates, got {_reasons(rejected)}; "
                 "search on, or change the recipe"
             )
-        rows = self._score(task, variants, scratch)
+        rows = self._add_artifacts(self._score(task, variants, scratch), variants, scratch)
         chosen = {row.name: variant for row, variant in zip(rows, variants, strict=True)}
         details.write(chosen, self.corpus, recipe.thumbnails, scratch, self.on_step)
         floor = self._floor(task, "test") if self.corpus.has_test else None
@@ -207,17 +219,15 @@ class _Work:
         untaught = [(student.trial, NO_TEACHER) for student in taught if not student.teacher]
         return [replace(training, note=notes[training.trial.trial_id]) for training in distilled], failed + untaught
 
-    def _time(self, exported: Sequence[Exported]) -> LatencySession:
+    def _time(self, paths: Sequence[Path], what: str) -> LatencySession:
         """The session that an earlier build kept, or a new one."""
         opened = self.opened
-        paths = [candidate.artifact for candidate in exported]
         depends_on = opened.timing_depends_on([records.sha256(path) for path in paths])
         earlier = opened.finished.session(depends_on)
         if earlier and not self.request.retime:
             self.on_step(f"latencies of {moment(earlier.timed_at)} are reused")
             return earlier
-        self.countdown.begin(TIMING)
-        self.on_step(f"timing {quantity(len(exported), 'candidate')}, interleaved")
+        self.on_step(f"timing {quantity(len(paths), what)}, interleaved")
         timer = opened.timer and opened.timer.telling(lambda reason: self.on_step(reason or "the timer is back"))
         if opened.study.timer and not timer:
             self.on_step(f"on this machine: only --time-on does so on {opened.study.host}, as the search did")
@@ -226,6 +236,26 @@ class _Work:
         if not timed.failed:  # the reason may have been the machine's
             opened.finished.keep_session(depends_on, timed)
         return timed
+
+    def _add_artifacts(self, rows: list[VariantRow], variants: Sequence[Candidate], scratch: Path) -> list[VariantRow]:
+        """The rows with the recipe's other kinds of file, which are timed where the candidates were."""
+        opened = self.opened
+        if not opened.recipe.artifacts:
+            return rows
+        if self.request.latency_from:
+            tried = [TriedArtifact(kind=kind.name, verdict=NOT_TIMED_HERE) for kind in opened.recipe.artifacts]
+            return [row.model_copy(update={"artifacts": tried}) for row in rows]
+        self.countdown.begin(ARTIFACTS)
+        return add_artifacts(
+            rows,
+            variants,
+            opened.recipe,
+            self.corpus,
+            scratch,
+            opened.finished,
+            lambda paths: self._time(paths, "file"),
+            self.on_step,
+        )
 
     def _floor(self, task: Task, split: str) -> float:
         """The score of the best constant answer on a split."""

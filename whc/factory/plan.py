@@ -45,9 +45,9 @@ from whc.trials.config import TrialConfig
 from whc.words import quantity
 
 TRAINING, DISTILLING, COMPARING = "training again", "distilling", "export and parity"
-TIMING, SCORING = "timing", "scores and drawings"
+TIMING, SCORING, ARTIFACTS = "timing", "scores and drawings", "artifacts"
 # Seconds on two cores, for estimates only.
-WORKERS_START_S, COMPARISON_S, TIMING_START_S, LOAD_S, DRAWING_S = 5.0, 1.5, 1.5, 0.02, 0.5
+WORKERS_START_S, COMPARISON_S, TIMING_START_S, LOAD_S, DRAWING_S, ARTIFACT_S = 5.0, 1.5, 1.5, 0.02, 0.5, 15.0
 TEACHER_COST = 2.0  # of a training with a teacher, where 1 is that without
 
 
@@ -147,10 +147,11 @@ def open_study(folder: Path, request: BuildRequest, timer: RemoteTimer | None = 
 
     Raises:
         StudyError: no trial has finished, or a record is damaged.
-        UsageError: the recipe has errors.
+        UsageError: the recipe has errors, or what makes one of its artifacts is not installed.
     """
     study = StudyRecord.load(folder)
     recipe = read(shipped("factory", request.recipe or study.recipe))
+    recipe.check_installed()
     trials = list(records.trial_records(folder))
     fronts = candidate_fronts(trials, recipe.refit)
     if not fronts:
@@ -249,6 +250,7 @@ def plan_of(opened: StudyToBuild, request: BuildRequest, pictures: Unlabelled | 
             COMPARING: COMPARISON_S * sum(candidate.to_compare for candidate in planned),
             TIMING: _timing_s(recipe.timing, len(planned)) if is_timed else 0.0,
             SCORING: DRAWING_S * drawn + 1,
+            ARTIFACTS: _artifacts_s(recipe, drawn) if request.latency_from is None else 0.0,
         },
     )
 
@@ -304,6 +306,11 @@ def _timing_s(protocol: Protocol, candidates: int) -> float:
     loads = rounds / ROUNDS_PER_LOAD
     # Before each block one pass fills the caches, and clocks are read.
     return TIMING_START_S + min(protocol.max_s, files * (loads * LOAD_S + rounds * 1.5 * protocol.block_ms / 1000))
+
+
+def _artifacts_s(recipe: Recipe, variants: int) -> float:
+    kinds = len(recipe.artifacts)
+    return kinds * variants * ARTIFACT_S + _timing_s(recipe.timing, variants * (kinds + 1)) if kinds else 0.0
 
 
 class Countdown:

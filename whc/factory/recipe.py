@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
+from whc import plugins
 from whc.config import Settings, load_yaml, validate
 from whc.errors import problem
 from whc.export.parity import ParityLimits
 from whc.latency.timing import Protocol
+from whc.plugins import Choice, ChoiceOf
 
 MAX_PREFIX = 40
 Prefix = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=MAX_PREFIX)]
@@ -55,6 +57,9 @@ class Recipe(Settings):
     paired resamples of the validation groups. Every variant must beat the best constant answer by `min_over_floor`.
     `refit` says how candidates are trained again, `distil` how the fastest learn from the best (None: they do not),
     `parity` holds the limits of that gate, `timing` the length of the final timing.
+    `artifacts` are other kinds of file to make of each variant. One is kept if its validation score, on its runtime, is
+    at most `max_loss` lower in a share `confidence` of the paired resamples, and it is faster than the ONNX file, with
+    intervals that are apart, or at least 40 % smaller.
     `thumbnails` is how many of its worst mistakes the study's page shows of each variant; with 0 the page holds no
     picture of the data.
     """
@@ -66,6 +71,8 @@ class Recipe(Settings):
     min_over_floor: float = Field(
         0.05, ge=0, lt=1, validation_alias=AliasChoices("min_over_floor", "min_over_constant")
     )
+    artifacts: list[Annotated[Choice, ChoiceOf("export")]] = []
+    max_loss: float = Field(0.01, ge=0, lt=1)
     thumbnails: int = Field(12, ge=0, le=12)
     refit: Refit = Refit()
     distil: Distil | None = None
@@ -78,6 +85,19 @@ class Recipe(Settings):
             rule = "must be left out where nothing is trained again"
             raise ValueError(problem("distil", rule, "refit.seeds of 0", "train with one seed or more"))
         return self
+
+    @field_validator("artifacts")
+    @classmethod
+    def _beside_onnx(cls, artifacts: list[Choice]) -> list[Choice]:
+        kinds = [choice.name for choice in artifacts]
+        if "onnx" in kinds or len(set(kinds)) < len(kinds):
+            raise ValueError(f"must name each kind once, and not onnx, which is always made, got {', '.join(kinds)}")
+        return artifacts
+
+    def check_installed(self) -> None:
+        """Raise UsageError, with the command that helps, unless all artifacts can be made here."""
+        for artifact in self.artifacts:
+            plugins.load("export", artifact.name).check_installed()
 
 
 def read(path: Path) -> Recipe:

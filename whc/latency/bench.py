@@ -17,6 +17,7 @@ from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.latency.watch import EMPTY_NAME, TWIN_NAME, collect, ram_bytes
 from whc.plugins import Choice
 from whc.records import FailedFile, Latency, LatencySession, TimedFile, now, sha256
+from whc.runtimes import DEFAULT_RUNTIMES, suffix_of, suited
 
 QUIET_PERCENTILE = 10  # of the reference network's blocks: other work slows many of them, but seldom all
 
@@ -56,7 +57,8 @@ def bench(
 
     Args:
         files: name -> artifact.
-        runtime: runtime plug-in with its parameters; a timer runs the files on its own.
+        runtime: runtime plug-in with its parameters; a timer runs the files on its own. A file that it does not read
+            runs on the usual one of its kind.
         protocol: how long to measure.
         reference_ms: the reference network's milliseconds on that host when idle; by default those of this
             session's quiet moments.
@@ -71,7 +73,10 @@ def bench(
     twin = timings.pop(TWIN_NAME)
     idle_ms = reference_ms or _quiet_ms(series)
     noisy = twin_disagrees(twin)
-    latencies = {name: _latency(timing, idle_ms, place, noisy) for name, timing in timings.items()}
+    latencies = {
+        name: _latency(timing, idle_ms, place, _runtime_of(files.get(name), runtime, timer), noisy)
+        for name, timing in timings.items()
+    }
     return BenchResult(latencies, failed, twin.ratio, series)
 
 
@@ -160,7 +165,14 @@ def _hash(path: Path) -> str:
         return ""
 
 
-def _latency(timing: Timing, idle_ms: float, place: TimingPlace, noisy: bool) -> Latency:
+def _runtime_of(path: Path | None, runtime: Choice, timer: Timer | None) -> str:
+    """Name of the runtime on which a file is timed; without a path, of the session's own."""
+    if path is None or timer is None:
+        return suited(path, runtime).name if path else runtime.name
+    return timer.place.runtime if suffix_of(path) == ".onnx" else DEFAULT_RUNTIMES[suffix_of(path)]
+
+
+def _latency(timing: Timing, idle_ms: float, place: TimingPlace, runtime: str, noisy: bool) -> Latency:
     return Latency(
         ms=timing.ratio.value * idle_ms,
         low_ms=timing.ratio.low * idle_ms,
@@ -174,7 +186,7 @@ def _latency(timing: Timing, idle_ms: float, place: TimingPlace, noisy: bool) ->
         ratio_low=timing.ratio.low,
         ratio_high=timing.ratio.high,
         noisy=noisy or is_disturbed(timing),
-        runtime=place.runtime,
+        runtime=runtime,
         threads=place.threads,
         host=place.host,
     )

@@ -26,6 +26,7 @@ from whc.latency.cores import pin
 from whc.latency.timing import REFERENCE_NAME, ForwardPass, NetworkLoader, Protocol, time_networks
 from whc.plugins import Choice, ChoiceOf
 from whc.records import write_atomic
+from whc.runtimes import suited
 
 HEARTBEAT_FILE = "heartbeat"
 NO_FILE_YET = -1
@@ -65,10 +66,13 @@ class ChildResult(Settings):
 def forward_pass(path: Path, runtime: Choice, seed: int | None = 0, batch: int = 1) -> ForwardPass:
     """One forward pass of a file on a fixed random input; on a black input where there is no seed.
 
+    A file that the runtime does not read, such as the reference network, runs on the usual runtime of its kind.
+
     Raises:
         ArtifactError: the file cannot be loaded, or its input has no fixed size.
     """
-    session = plugins.load("runtimes", runtime.name).load(path, runtime.config)
+    choice = suited(path, runtime)
+    session = plugins.load("runtimes", choice.name).load(path, choice.config)
     shape = (batch, *session.input_shape[1:])
     images = np.zeros(shape, np.float32) if seed is None else np.random.default_rng(seed).random(shape, np.float32)
     return lambda: session.run(images)

@@ -9,6 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 INPUT_SHAPE = (1, 3, 32, 32)
+FILE_NAME = "reference.onnx"
 
 
 def write(path: Path) -> Path:

@@ -20,6 +20,7 @@ from whc.latency.child import HEARTBEAT_FILE, NO_FILE_YET, ChildJob, ChildResult
 from whc.latency.cores import idlest_cores
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.plugins import Choice
+from whc.runtimes import suited
 
 TWIN_NAME = "reference twin"
 EMPTY_NAME = "empty"
@@ -41,7 +42,7 @@ def collect(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> t
     failed: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="whc-timing-") as scratch:
         folder = Path(scratch)
-        reference_file = reference.write(folder / "reference.onnx")
+        reference_file = reference.write(folder / reference.FILE_NAME)
         all_files = {REFERENCE_NAME: reference_file, TWIN_NAME: reference_file, **files}
         while True:
             remaining = {name: path for name, path in all_files.items() if name not in failed}
@@ -115,10 +116,8 @@ def run_child(job: ChildJob, folder: Path, advice: str = "look for an endless lo
         rule = f"must load, and run for a moment, within {heartbeat[2] / 1000:g} s"
         reason = f"{job.files[name]}: {rule}, got no answer; {advice}"
     else:
-        cause = _cause(process.returncode, error_output)
-        reason = (
-            f"{job.files[name]}: must run on {job.runtime.name}, got {cause}; mend the file, or try another runtime"
-        )
+        runtime, cause = suited(job.files[name], job.runtime).name, _cause(process.returncode, error_output)
+        reason = f"{job.files[name]}: must run on {runtime}, got {cause}; mend the file, or try another runtime"
     return ChildResult(failed={name: reason})
 
 

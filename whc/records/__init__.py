@@ -5,7 +5,7 @@ Search and factory never call each other or the registry; they share only these 
 
 from whc.records.details import LadderDetails, ShownMistake, VariantDetails
 from whc.records.files import MEND_RECORD, RECORD_SCHEMA, load, locked, save
-from whc.records.ladder import TABLE_SCHEMA, Champion, LadderTable, LeftOut, Part, VariantRow
+from whc.records.ladder import TABLE_SCHEMA, Champion, LadderTable, LeftOut, Part, TriedArtifact, VariantRow
 from whc.records.latency import FailedFile, Footprint, IdleReference, Latency, LatencySession, TimedFile, now
 from whc.records.metadata import CropRule, ModelMetadata, code_version
 from whc.records.metric import NO_TEST_SPLIT, Metric
@@ -52,6 +52,7 @@ __all__ = [
     "TimedFile",
     "TimerRecord",
     "TrialRecord",
+    "TriedArtifact",
     "VariantDetails",
     "VariantRow",
     "code_version",

@@ -13,7 +13,8 @@ from whc.records import first_schema
 from whc.records.files import Record
 from whc.records.metric import Metric
 
-TABLE_SCHEMA = 5  # 2: test scores may be null; 3: any metric; 4: hashes, frames of validation rows; 5: memory, calls
+# 2: test scores may be null; 3: any metric; 4: hashes, frames of validation rows; 5: memory, calls, artifacts
+TABLE_SCHEMA = 5
 
 
 class Part(Record):
@@ -23,6 +24,40 @@ class Part(Record):
     low: float
     high: float
     shown: str
+
+
+class TriedArtifact(Record):
+    """Another file of a variant: kept if `file`, relative to the study's folder, is not empty.
+
+    `kind` names its exporter. `verdict` says in words why it was kept or dropped. What was not measured before it was
+    dropped is None. `val_score` is that of the file on its runtime, `latency_ratio` relative to the reference network,
+    `ratio_to_onnx` to the variant's ONNX file in the same session, with its 95 % interval.
+    """
+
+    kind: str
+    file: str = Field("", pattern=r"^(\w[\w.-]*(/\w[\w.-]*)*)?$")
+    sha256: str = ""
+    verdict: str
+    runtime: str = ""
+    size_bytes: int | None = None
+    val_score: float | None = None
+    latency_ms: float | None = None
+    latency_ratio: float | None = None
+    ratio_to_onnx: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file without its folder."""
+        return self.file.rpartition("/")[2]
+
+    @property
+    def ratio_shown(self) -> str:
+        """Text for people: latency relative to the ONNX file; empty where it was not timed."""
+        if self.ratio_to_onnx is None:
+            return ""
+        return f"{self.ratio_to_onnx:.2f} ({self.ratio_low:.2f} to {self.ratio_high:.2f})"
 
 
 class VariantRow(Record):
@@ -35,7 +70,7 @@ class VariantRow(Record):
     reference network and comparable between sessions and studies (None in old tables). `call_ms` is what a call of an
     empty network takes of the latency, `ram_bytes` the peak memory of a process that runs the file, beyond that of one
     which runs an empty network (both None in old tables, and where they were not measured). `sha256` is the hash of the
-    ONNX file (empty in old tables).
+    ONNX file (empty in old tables). `artifacts` are the other kinds of file that the recipe asks for.
     """
 
     name: str
@@ -61,6 +96,7 @@ class VariantRow(Record):
     config: dict[str, Any]
     trial_id: str
     notes: list[str] = []
+    artifacts: list[TriedArtifact] = []
 
     @property
     def ratio_shown(self) -> str:

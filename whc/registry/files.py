@@ -104,8 +104,9 @@ class SharedFiles:
         with tempfile.TemporaryDirectory(prefix="whc-version-") as scratch:
             fill(Path(scratch))
             if version and self._is_whole(version):
-                for path in (Path(scratch) / name for name in (CARD_FILE, ROW_FILE, PAGE_FILE)):
-                    if path.is_file():
+                present = self._names(version) - {CARD_FILE, ROW_FILE, PAGE_FILE}
+                for path in Path(scratch).iterdir():
+                    if path.is_file() and path.name not in present:
                         self._client.log_artifact(run.info.run_id, str(path))
             else:
                 self._client.log_artifacts(run.info.run_id, scratch)

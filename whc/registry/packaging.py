@@ -73,7 +73,7 @@ def _save(onnx: Path, files: Path, model: Path) -> None:
             artifacts={BUNDLE: str(files)},
             signature=_signature(table),
             input_example=example,
-            pip_requirements=bundle.requirements(),
+            pip_requirements=bundle.requirements(onnx),
         )
     _forget_places(model)
 

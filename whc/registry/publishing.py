@@ -30,6 +30,7 @@ class Entry:
     metric: ScoreMetric
     onnx: Path
     page: Path
+    artifacts: tuple[Path, ...]
     card: str
     tags: dict[str, str]
 
@@ -38,6 +39,7 @@ class Entry:
         write_atomic(folder / CARD_FILE, self.card)
         write_atomic(folder / ROW_FILE, self.row.model_dump_json(indent=1) + "\n")
         files = {self.onnx: f"{self.row.name}.onnx", self.page: PAGE_FILE}
+        files |= {path: path.name for path in self.artifacts}
         for path, name in files.items():
             if path.is_file():
                 temporary = folder / f".{name}.tmp"
@@ -58,9 +60,11 @@ def entry(row: VariantRow, table: LadderTable, folder: Path) -> Entry:
         ArtifactError: its file is not one of whc's models.
     """
     onnx, metric = folder / row.onnx, table.metric
-    if not onnx.is_file():
-        next_step = f"build the table again with `whc factory build-table --study {table.study}`"
-        raise RegistryError(problem(row.name, "its ONNX file must exist", str(onnx), next_step))
+    artifacts = tuple(folder / tried.file for tried in row.artifacts if tried.file)
+    for path in (onnx, *artifacts):
+        if not path.is_file():
+            next_step = f"build the table again with `whc factory build-table --study {table.study}`"
+            raise RegistryError(problem(row.name, "each of its files must exist", str(path), next_step))
     tags = {
         metric.key: metric.number(row.score),
         f"val_{metric.key}": metric.number(row.val_score),
@@ -77,7 +81,7 @@ def entry(row: VariantRow, table: LadderTable, folder: Path) -> Entry:
         "code_version": table.code_version,
         HASH_TAG: sha256(onnx),
     }
-    return Entry(row, metric, onnx, folder / PAGE_FILE, model_card(row, table, onnx), tags)
+    return Entry(row, metric, onnx, folder / PAGE_FILE, artifacts, model_card(row, table, onnx), tags)
 
 
 def labels_tag(table: LadderTable) -> str:

@@ -1,14 +1,15 @@
 """Runtimes: one file each. A runtime loads an artifact and runs it; none of them imports torch.
 
-A file defines `Config`, `load(path, config) -> Session`, and `ON_GPU`: whether a first pass may take minutes, because
-an engine is built or kernels are loaded for a device. It imports its library within `load`, so that a configuration can
-be read where the runtime is missing; `load` then raises RuntimeUnavailable.
+A file defines `Config`, `load(path, config) -> Session`, `SUFFIX`: that of the files it reads, and `ON_GPU`: whether a
+first pass may take minutes, because an engine is built or kernels are loaded for a device. It imports its library
+within `load`, so that a configuration can be read where the runtime is missing; `load` then raises RuntimeUnavailable.
 """
 
 from __future__ import annotations
 
 import importlib
 import shutil
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +25,7 @@ from whc.plugins import load as load_plugin
 from whc.records import ModelMetadata
 
 ONNXRUNTIME_PACKAGES = ("onnxruntime", "onnxruntime-gpu")  # for CPUs, and for NVIDIA GPUs too
+DEFAULT_RUNTIMES = {".onnx": "onnxruntime_cpu", ".tflite": "litert"}  # by the suffix of the files that they read
 
 
 class Session(Protocol):
@@ -36,6 +38,10 @@ class Session(Protocol):
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input, batch size 1; raises ArtifactError when it is open, or larger than any picture."""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the file has metadata of whc."""
 
     def metadata(self) -> ModelMetadata:
         """The metadata in the file; raises ArtifactError when whc did not write the file."""
@@ -55,6 +61,39 @@ def choose(name: str, threads: int = 1) -> Choice:
         return ChoiceOf("runtimes").parse({name: {"threads": threads} if "threads" in fields else {}})
     except ValueError as error:
         raise UsageError(f"runtime: {error}") from error
+
+
+def choose_for(paths: Sequence[Path], name: str | None = None, threads: int = 1) -> Choice:
+    """The runtime of that name, or the usual one for the first of some files.
+
+    Raises:
+        UsageError: no such runtime, or it reads none of the files.
+    """
+    choice = choose(name or DEFAULT_RUNTIMES[suffix_of(paths[0])], threads)
+    if all(suffix_of(path) != reads(choice) for path in paths):
+        usual = DEFAULT_RUNTIMES[suffix_of(paths[0])]
+        rule = f"runtime {choice.name}: must be given a {reads(choice)} file"
+        raise UsageError(f"{rule}, got {paths[0]}; leave --runtime out ({usual} runs it)")
+    return choice
+
+
+def suited(path: Path, choice: Choice) -> Choice:
+    """A runtime, if it reads this file, or else the usual one for it, with as many threads."""
+    if suffix_of(path) == reads(choice):
+        return choice
+    return choose(DEFAULT_RUNTIMES[suffix_of(path)], getattr(choice.config, "threads", 1))
+
+
+def suffix_of(path: Path) -> str:
+    """The kind of a file, a key of DEFAULT_RUNTIMES; a file without one of these suffixes is taken to be ONNX."""
+    suffix = path.suffix.lower()
+    return suffix if suffix in DEFAULT_RUNTIMES else ".onnx"
+
+
+def reads(choice: Choice) -> str:
+    """Suffix of the files that a runtime reads."""
+    suffix: str = load_plugin("runtimes", choice.name).SUFFIX
+    return suffix
 
 
 def library(runtime: str, module: str, extras: str = "") -> Any:

@@ -9,8 +9,8 @@ from pydantic import Field
 from whc.plugins import PluginConfig
 from whc.runtimes import Session, onnxruntime_library
 
+SUFFIX = ".onnx"
 ON_GPU = False
-PROVIDER_NAME = "CPUExecutionProvider"
 
 
 class Config(PluginConfig):
@@ -29,4 +29,4 @@ def load(path: Path, config: Config) -> Session:
     onnxruntime_library("onnxruntime_cpu")
     from whc.runtimes import onnxruntime_session
 
-    return onnxruntime_session.load(path, "onnxruntime_cpu", PROVIDER_NAME, {}, config.threads)
+    return onnxruntime_session.load_on_cpu(path, config.threads)

@@ -12,6 +12,7 @@ from whc.plugins import PluginConfig
 from whc.runtimes import Session, onnxruntime_library
 
 RUNTIME_NAME = "onnxruntime_cuda"
+SUFFIX = ".onnx"
 ON_GPU = True
 PROVIDER_NAME = "CUDAExecutionProvider"
 # The two packages install the same module, so that an extra cannot replace one by the other.

@@ -9,7 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from whc.runtimes import onnxruntime_session
-from whc.runtimes.onnx_file import UNUSABLE_ERRORS, unusable_file
+from whc.runtimes.model_file import UNUSABLE_ERRORS, unusable_file
 from whc.runtimes.onnxruntime_session import LIBRARY_ERRORS, LIBRARY_NAME, OrtSession
 
 RECORDING_PASSES = 3

@@ -14,9 +14,17 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from whc.errors import RuntimeUnavailable, problem
-from whc.runtimes.onnx_file import UNUSABLE_ERRORS, OnnxFile, OnnxSession, check_inputs, check_present, unusable_file
+from whc.runtimes.model_file import (
+    UNUSABLE_ERRORS,
+    FileSession,
+    ModelFile,
+    check_inputs,
+    check_present,
+    unusable_file,
+)
 
 LIBRARY_NAME = "ONNX Runtime"
+CPU_PROVIDER_NAME = "CPUExecutionProvider"
 Shape = tuple[int, ...]
 MAX_BOUND_NUMBERS = 2**20  # copying more takes longer than the rest of the call
 LIBRARY_ERRORS = (
@@ -40,7 +48,7 @@ class _BoundBuffers:
     A call of an empty network takes 0.6 of the time that it takes otherwise.
     """
 
-    def __init__(self, session: ort.InferenceSession, file: OnnxFile, shapes: tuple[Shape, Shape]) -> None:
+    def __init__(self, session: ort.InferenceSession, file: ModelFile, shapes: tuple[Shape, Shape]) -> None:
         self._session, self._binding, self._in_use = session, session.io_binding(), Lock()
         self._images, self._output = (np.empty(shape, np.float32) for shape in shapes)
         # As addresses: they stay valid as long as this object holds the arrays.
@@ -62,13 +70,15 @@ class _BoundBuffers:
             self._in_use.release()
 
 
-class OrtSession(OnnxSession):
+class OrtSession(FileSession):
     """A file in ONNX Runtime; a single input goes through buffers, `bound` to its shape and that of its output."""
 
     LIBRARY_NAME: ClassVar[str] = LIBRARY_NAME
     LIBRARY_ERRORS: ClassVar[tuple[type[Exception], ...]] = LIBRARY_ERRORS
 
-    def __init__(self, file: OnnxFile, session: ort.InferenceSession, bound: tuple[Shape, Shape] | None = None) -> None:
+    def __init__(
+        self, file: ModelFile, session: ort.InferenceSession, bound: tuple[Shape, Shape] | None = None
+    ) -> None:
         super().__init__(file, largest_batch=1 if file.batch == 1 else None)
         self.session = session
         self._buffers = _BoundBuffers(session, file, bound) if bound else None
@@ -95,6 +105,11 @@ class OrtSession(OnnxSession):
         except UNUSABLE_ERRORS + LIBRARY_ERRORS as error:
             raise unusable_file(self.path, LIBRARY_NAME, error) from error
         return [np.asarray(output, np.float32) for output in found]
+
+
+def load_on_cpu(path: Path, threads: int) -> OrtSession:
+    """Load an ONNX file on the CPU; raises as `load`."""
+    return load(path, "onnxruntime_cpu", CPU_PROVIDER_NAME, {}, threads)
 
 
 def load(path: Path, runtime: str, provider: str, options: dict[str, str], threads: int) -> OrtSession:
@@ -129,8 +144,8 @@ def load(path: Path, runtime: str, provider: str, options: dict[str, str], threa
         advice = "check the device's driver and libraries"
         raise RuntimeUnavailable(problem(f"runtime {runtime}", f"must run on {provider}", providers, advice))
     check_inputs(path, types, "tensor(float)")
-    file = OnnxFile(path, inputs[0].name, tuple(inputs[0].shape), outputs[0].name, properties)
-    is_bound = provider == "CPUExecutionProvider" and outputs[0].type == "tensor(float)"
+    file = ModelFile(path, inputs[0].name, tuple(inputs[0].shape), outputs[0].name, properties)
+    is_bound = provider == CPU_PROVIDER_NAME and outputs[0].type == "tensor(float)"
     return OrtSession(file, session, _single(inputs[0].shape, outputs[0].shape) if is_bound else None)
 
 

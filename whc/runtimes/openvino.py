@@ -12,8 +12,10 @@ from pydantic import Field
 
 from whc.plugins import PluginConfig
 from whc.runtimes import library
-from whc.runtimes.onnx_file import UNUSABLE_ERRORS, OnnxFile, OnnxSession, read, unusable_file
+from whc.runtimes.model_file import UNUSABLE_ERRORS, FileSession, ModelFile, unusable_file
+from whc.runtimes.onnx_file import read
 
+SUFFIX = ".onnx"
 ON_GPU = False
 
 
@@ -23,11 +25,11 @@ class Config(PluginConfig):
     threads: int = Field(1, ge=1, le=256)
 
 
-class _OpenVinoSession(OnnxSession):
+class _OpenVinoSession(FileSession):
     LIBRARY_NAME: ClassVar[str] = "OpenVINO"
     LIBRARY_ERRORS: ClassVar[tuple[type[Exception], ...]] = (RuntimeError,)
 
-    def __init__(self, file: OnnxFile, openvino: Any, request: Any) -> None:
+    def __init__(self, file: ModelFile, openvino: Any, request: Any) -> None:
         super().__init__(file, largest_batch=1 if file.batch == 1 else None)
         self._openvino = openvino
         self._request = request

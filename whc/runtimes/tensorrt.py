@@ -23,9 +23,11 @@ from whc.plugins import PluginConfig
 from whc.records import replacing
 from whc.runtimes import library
 from whc.runtimes.cuda import Gpu
-from whc.runtimes.onnx_file import OnnxFile, OnnxSession, read, unusable_file
+from whc.runtimes.model_file import FileSession, ModelFile, unusable_file
+from whc.runtimes.onnx_file import read
 
 RUNTIME_NAME = "tensorrt"
+SUFFIX = ".onnx"
 ON_GPU = True
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -44,11 +46,11 @@ class Config(PluginConfig):
     cache: Path | None = None
 
 
-class _TensorRTSession(OnnxSession):
+class _TensorRTSession(FileSession):
     LIBRARY_NAME: ClassVar[str] = "TensorRT"
     LIBRARY_ERRORS: ClassVar[tuple[type[Exception], ...]] = ()  # it reports failures by its results
 
-    def __init__(self, file: OnnxFile, engine: Any, gpu: Gpu, largest_batch: int) -> None:
+    def __init__(self, file: ModelFile, engine: Any, gpu: Gpu, largest_batch: int) -> None:
         super().__init__(file, largest_batch)
         self._gpu = gpu
         self._context = engine.create_execution_context()
@@ -97,7 +99,7 @@ def load(path: Path, config: Config) -> _TensorRTSession:
     return _TensorRTSession(file, engine, gpu, largest_batch)
 
 
-def _build(trt: Any, logger: Any, file: OnnxFile, model: Any, largest_batch: int) -> bytes:
+def _build(trt: Any, logger: Any, file: ModelFile, model: Any, largest_batch: int) -> bytes:
     """The engine of a model, for batches from 1 (or its fixed size) to `largest_batch`, tuned for the smallest."""
     builder = trt.Builder(logger)
     # Strongly typed: precisions are those of the model. TensorRT 11 removed the flag for fp16.

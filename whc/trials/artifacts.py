@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from whc.data.windows import windows
 from whc.errors import ArtifactError, UsageError, problem
 from whc.export.parity import Parity, ParityLimits, compare
 from whc.models.assemble import build, shapes
-from whc.plugins import Choice
+from whc.plugins import Choice, ChoiceOf
 from whc.records import ModelMetadata
 from whc.tasks import Outputs, Task
 from whc.training import loop
@@ -28,9 +27,6 @@ from whc.training.batches import Batches
 from whc.training.checkpoint import Checkpoint
 from whc.training.memory import FLOAT_BYTES, training_bytes
 from whc.trials.config import TrialConfig
-
-if TYPE_CHECKING:
-    from whc.export import onnx as exporter
 
 
 def device() -> torch.device:
@@ -122,19 +118,27 @@ def export(
     network: nn.Module,
     origin: Checkpoint,
     path: Path,
-    options: exporter.Config | None = None,
+    artifact: Choice | None = None,
+    calibration: NDArray[np.float32] | None = None,
 ) -> None:
-    """Write a network as ONNX with all its metadata.
+    """Write a network as a file with all its metadata.
+
+    Args:
+        config: describes the network.
+        network: the network.
+        origin: where its weights came from.
+        path: the file.
+        artifact: the exporter with its parameters, by default `onnx`.
+        calibration: inputs (K, ...) of the network, for exporters that need them.
 
     Raises:
-        UsageError: this network does not allow the `options` (by default the exporter's own).
-        ArtifactError: the exporter does not support the `options`.
+        UsageError: this network does not allow the parameters, or the exporter is not installed.
+        ArtifactError: the exporter does not support the parameters, or an operator of the network.
     """
-    from whc.export import onnx as exporter  # its import takes a second, and training must not wait
-
-    shape = config.model.input_shape
-    task = config.task_for(origin.labels)
-    exporter.export(network, task, path, describe(config, origin), shape, options or exporter.Config())
+    chosen = artifact or ChoiceOf("export").parse("onnx")
+    exporter = plugins.load("export", chosen.name)  # its import takes a second, and training must not wait
+    task, shape = config.task_for(origin.labels), config.model.input_shape
+    exporter.export(network, task, path, describe(config, origin), shape, chosen.config, calibration)
 
 
 def describe(config: TrialConfig, origin: Checkpoint) -> ModelMetadata:

@@ -19,6 +19,8 @@ from whc.trials.artifacts import describe, device, restore
 class TorchSession:
     """A `whc.runtimes.Session` of a network."""
 
+    is_ours = True
+
     def __init__(self, path: Path, network: nn.Module, metadata: ModelMetadata, shape: tuple[int, ...]) -> None:
         self.path = path
         self.input_shape = (1, *shape)

@@ -37,20 +37,20 @@ def command(
     data: Path | None,
     split: str | None,
     runs: Path,
-    runtime: str,
+    runtime: str | None,
     threads: int,
     wait_s: float,
     as_json: bool,
 ) -> None:
     """Compare the ladders A and B: the same rows, one timing session, paired by person or clip.
 
-    Each is a study (its name or folder), the prefix of a registered ladder, an .onnx file, or a folder of them. A file
-    without whc's metadata is taken to have the input and output of the other side. Rows whose picture or person one of
-    the two was trained on are left out.
+    Each is a study (its name or folder), the prefix of a registered ladder, an .onnx or .tflite file, or a folder of
+    .onnx files. A file without whc's metadata is taken to have the input and output of the other side. Rows whose
+    picture or person one of the two was trained on are left out.
     """
     from whc.factory.comparison import compare
     from whc.latency.timing import Protocol
-    from whc.runtimes import choose
+    from whc.runtimes import choose_for
 
     sides = {"A": _side(a, runs), "B": _side(b, runs)}
 
@@ -58,7 +58,8 @@ def command(
         return _options.scored_model(path, runtime, threads, wait_s, like.metadata if like else None)
 
     with _options.steps() as on_step:
-        result = compare(sides, load, data, split, choose(runtime, threads), Protocol(), on_step)
+        files = [path for side in sides.values() for path in side.files.values()]
+        result = compare(sides, load, data, split, choose_for(files, runtime, threads), Protocol(), on_step)
     _options.emit(result.model_dump(mode="json"), as_json, _shown(result))
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from whc.demo.detectors import Form, Settings
 from whc.latency import first_pass
-from whc.runtimes import choose, onnxruntime_cpu, onnxruntime_library
+from whc.runtimes import choose, onnxruntime_library
 
 RUNTIME_NAME = "onnxruntime_cpu"
 Run = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
@@ -25,5 +25,4 @@ def load(form: Form, settings: Settings) -> Run:
     from whc.runtimes import onnxruntime_session
 
     first_pass.check(form.path, choose(RUNTIME_NAME, settings.threads), settings.wait_s)
-    provider = onnxruntime_cpu.PROVIDER_NAME
-    return onnxruntime_session.load(form.path, RUNTIME_NAME, provider, {}, settings.threads).all_outputs
+    return onnxruntime_session.load_on_cpu(form.path, settings.threads).all_outputs

@@ -11,7 +11,7 @@ from pydantic import Field
 from whc.data.preprocess import Image
 from whc.demo.detectors import Boxes, Detector, Form, Settings, best_boxes
 from whc.plugins import PluginConfig
-from whc.runtimes.onnx_file import unusable_file
+from whc.runtimes.model_file import unusable_file
 
 NEEDS_FILE = True
 FORM = "YuNet"

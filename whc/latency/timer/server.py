@@ -44,6 +44,7 @@ from whc.latency.timer.messages import (
 from whc.latency.watch import collect
 from whc.plugins import Choice
 
+LITERT_MARK = b"TFL3"  # after the first four bytes of a .tflite file
 MAX_STORE_BYTES = 4 * MAX_FILE_BYTES
 MAX_JOB_BYTES = 2**20
 UPLOAD_TIMEOUT_S = 300.0
@@ -127,7 +128,10 @@ class FileStore:
     def copy(self, digest: str, folder: Path) -> Path:
         """Copy a file into another folder, where it stays when it is deleted here."""
         os.utime(self._folder / digest)
-        return Path(shutil.copyfile(self._folder / digest, folder / f"{digest}.onnx"))
+        source = self._folder / digest
+        with source.open("rb") as file:
+            suffix = ".tflite" if file.read(8)[4:] == LITERT_MARK else ".onnx"
+        return Path(shutil.copyfile(source, folder / f"{digest}{suffix}"))
 
     async def keep(self, chunks: AsyncIterator[bytes]) -> str:
         """Store a file; returns its digest."""

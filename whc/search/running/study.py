@@ -8,13 +8,14 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from whc import records
 from whc.config import Settings, shipped, validate
 from whc.errors import StudyError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf
 from whc.records import FileNames, SamplerName, StudyRecord
+from whc.runtimes import reads
 from whc.search.sampling.scheduler import Halving
 from whc.search.space import include, space
 from whc.trials.run import Limits
@@ -54,6 +55,13 @@ class SearchFile(Settings):
     seed: int = Field(0, ge=0, lt=2**31)
     storage: str | None = None
     space: dict[str, Any]
+
+    @field_validator("runtime")
+    @classmethod
+    def _runs_trials(cls, runtime: Choice) -> Choice:
+        if reads(runtime) != ".onnx":
+            raise ValueError(f"must run the .onnx files of trials, got {runtime.name}; choose onnxruntime_cpu")
+        return runtime
 
 
 def read(path: Path) -> tuple[SearchFile, space.Section]:

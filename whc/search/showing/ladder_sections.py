@@ -78,7 +78,7 @@ def _row(row: VariantRow, table: LadderTable) -> list[str | Cell]:
 
 
 def variants(table: LadderTable, details: LadderDetails | None, folder: Path) -> list[Section]:
-    """A section with each variant closely, and one with the candidates that were left out."""
+    """Sections with each variant closely, its other kinds of file, and the candidates that were left out."""
     known = details.variants if details else {}
     folds: list[Part] = [
         Fold(_title(row, table), _variant(row, known.get(row.name), table, folder), is_open=number == 0)
@@ -86,6 +86,8 @@ def variants(table: LadderTable, details: LadderDetails | None, folder: Path) ->
     ]
     intro: Part = Text("Diagnostics, mistakes and curves are of the validation split, which chose the variants.")
     sections = [Section("Variants", [intro, *folds])]
+    if any(row.artifacts for row in table.variants):
+        sections.append(_artifacts(table))
     if table.left_out:
         sections.append(_left_out(table))
     return sections
@@ -158,6 +160,34 @@ def _origin(row: VariantRow, details: VariantDetails | None, table: LadderTable,
         "timed on": table.host,
         "parity": row.notes[0] if row.notes else "unknown",
     }
+
+
+def _artifacts(table: LadderTable) -> Section:
+    metric = table.metric
+    columns = [
+        Column("variant"),
+        Column("kind"),
+        Column(f"validation {metric.name}", is_number=True),
+        Column("KB", is_number=True),
+        Column("x latency of the ONNX file (95 %)", is_number=True),
+        Column("verdict"),
+        Column("file"),
+    ]
+    rows: list[list[str | Cell]] = [
+        [
+            row.name,
+            tried.kind,
+            "" if tried.val_score is None else metric.number(tried.val_score),
+            f"{tried.size_bytes / 1000:.1f}" if tried.size_bytes else "",
+            tried.ratio_shown,
+            tried.verdict,
+            tried.file,
+        ]
+        for row in table.variants
+        for tried in row.artifacts
+    ]
+    words = "Each was scored on validation through its own runtime, and timed against the ONNX file in one session."
+    return Section("Other kinds of file", [Table(columns, rows), Text(words)])
 
 
 def _left_out(table: LadderTable) -> Section:
