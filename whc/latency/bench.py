@@ -17,7 +17,7 @@ from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.latency.watch import EMPTY_NAME, TWIN_NAME, collect, ram_bytes
 from whc.plugins import Choice
 from whc.records import FailedFile, Latency, LatencySession, TimedFile, now, sha256
-from whc.runtimes import DEFAULT_RUNTIMES, suffix_of, suited
+from whc.runtimes import DEFAULT_RUNTIMES, reads, suffix_of
 
 QUIET_PERCENTILE = 10  # of the reference network's blocks: other work slows many of them, but seldom all
 
@@ -74,7 +74,7 @@ def bench(
     idle_ms = reference_ms or _quiet_ms(series)
     noisy = twin_disagrees(twin)
     latencies = {
-        name: _latency(timing, idle_ms, place, _runtime_of(files.get(name), runtime, timer), noisy)
+        name: _latency(timing, idle_ms, place, _runtime_of(files.get(name), place.runtime), noisy)
         for name, timing in timings.items()
     }
     return BenchResult(latencies, failed, twin.ratio, series)
@@ -165,11 +165,11 @@ def _hash(path: Path) -> str:
         return ""
 
 
-def _runtime_of(path: Path | None, runtime: Choice, timer: Timer | None) -> str:
-    """Name of the runtime on which a file is timed; without a path, of the session's own."""
-    if path is None or timer is None:
-        return suited(path, runtime).name if path else runtime.name
-    return timer.place.runtime if suffix_of(path) == ".onnx" else DEFAULT_RUNTIMES[suffix_of(path)]
+def _runtime_of(path: Path | None, session_runtime: str) -> str:
+    """Name of the runtime on which a session times a file; without a path, the session's own."""
+    if path is None or reads(session_runtime) == suffix_of(path):
+        return session_runtime
+    return DEFAULT_RUNTIMES[suffix_of(path)]
 
 
 def _latency(timing: Timing, idle_ms: float, place: TimingPlace, runtime: str, noisy: bool) -> Latency:

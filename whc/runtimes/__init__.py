@@ -70,16 +70,16 @@ def choose_for(paths: Sequence[Path], name: str | None = None, threads: int = 1)
         UsageError: no such runtime, or it reads none of the files.
     """
     choice = choose(name or DEFAULT_RUNTIMES[suffix_of(paths[0])], threads)
-    if all(suffix_of(path) != reads(choice) for path in paths):
+    if all(suffix_of(path) != reads(choice.name) for path in paths):
         usual = DEFAULT_RUNTIMES[suffix_of(paths[0])]
-        rule = f"runtime {choice.name}: must be given a {reads(choice)} file"
+        rule = f"runtime {choice.name}: must be given a {reads(choice.name)} file"
         raise UsageError(f"{rule}, got {paths[0]}; leave --runtime out ({usual} runs it)")
     return choice
 
 
 def suited(path: Path, choice: Choice) -> Choice:
     """A runtime, if it reads this file, or else the usual one for it, with as many threads."""
-    if suffix_of(path) == reads(choice):
+    if suffix_of(path) == reads(choice.name):
         return choice
     return choose(DEFAULT_RUNTIMES[suffix_of(path)], getattr(choice.config, "threads", 1))
 
@@ -90,9 +90,9 @@ def suffix_of(path: Path) -> str:
     return suffix if suffix in DEFAULT_RUNTIMES else ".onnx"
 
 
-def reads(choice: Choice) -> str:
+def reads(name: str) -> str:
     """Suffix of the files that a runtime reads."""
-    suffix: str = load_plugin("runtimes", choice.name).SUFFIX
+    suffix: str = load_plugin("runtimes", name).SUFFIX
     return suffix
 
 

@@ -59,7 +59,7 @@ class SearchFile(Settings):
     @field_validator("runtime")
     @classmethod
     def _runs_trials(cls, runtime: Choice) -> Choice:
-        if reads(runtime) != ".onnx":
+        if reads(runtime.name) != ".onnx":
             raise ValueError(f"must run the .onnx files of trials, got {runtime.name}; choose onnxruntime_cpu")
         return runtime
 
