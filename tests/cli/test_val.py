@@ -116,7 +116,7 @@ def test_data_without_answers(home: Path, whc_command: Callable[..., Any]) -> No
     model, data = make(home, "classification", unlabelled=True)
     ended = whc_command("val", "--model", model, "--data", data)
     assert ended.code == 1
-    assert "must have true answers" in ended.err
+    assert "must have true answers for a model that " in ended.err
 
 
 def test_details_are_short_numbers() -> None:

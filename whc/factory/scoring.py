@@ -125,7 +125,7 @@ def read_rows(paths: Sequence[Path], models: Sequence[Model], split: str | None)
     chosen = _rows_of(table, name, source)
     truth = task.read_truth(chosen, source)
     if truth is None:
-        rule = f"must have true answers for {task.words.purpose}"
+        rule = f"must have true answers for a model that {task.words.purpose}"
         raise DataError(f"{source}: {rule}, got none; build the data with labels")
     numbers = chosen.index.to_numpy(np.int64)
     images, readable = _decoded(table, numbers, {_shape(model.metadata) for model in models})
