@@ -78,3 +78,18 @@ def test_a_recipe_without_thumbnails_shows_no_picture(study: Path, tmp_path: Pat
     assert not any(shown.mistakes for shown in details.variants.values())
     assert "holds pictures" not in page
     assert page.count("<img") == len(details.variants)  # diagnostics alone
+
+
+def test_diagnostics_are_drawn_once(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built(study, tmp_path)
+    pictures = {path: path.read_bytes() for path in (study / "ladder").glob("*.webp")}
+    assert pictures
+    with monkeypatch.context() as patch:
+        patch.setattr("whc.training.diagnostics.draw", None)
+        built(study, tmp_path)
+    assert {path: path.read_bytes() for path in (study / "ladder").glob("*.webp")} == pictures
+    kept = list((study / "finished").glob("*.webp"))
+    assert len(kept) == len(pictures)
+    kept[0].write_bytes(kept[0].read_bytes()[:100])  # damaged
+    built(study, tmp_path)
+    assert {path: path.read_bytes() for path in (study / "ladder").glob("*.webp")} == pictures

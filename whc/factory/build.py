@@ -154,7 +154,7 @@ class _Work:
             )
         rows = self._add_artifacts(self._score(task, variants, scratch), variants, scratch)
         chosen = {row.name: variant for row, variant in zip(rows, variants, strict=True)}
-        details.write(chosen, self.corpus, recipe.thumbnails, scratch, self.on_step)
+        details.write(chosen, self.corpus, recipe.thumbnails, scratch, opened.finished, self.on_step)
         floor = self._floor(task, "test") if self.corpus.has_test else None
         return LadderTable(
             study=opened.study.study,

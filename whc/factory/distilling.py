@@ -58,7 +58,7 @@ def _student(
     renamed = trial.model_copy(update={"trial_id": f"{trial.trial_id}-distilled"})
     if teacher is None or teacher.trial.trial_id == trial.trial_id:
         return Student(renamed, None)
-    place = finished.checkpoint(_depends_on(teacher, pictures)).absolute()
+    place = finished.file(_depends_on(teacher, pictures), teacher.folder / CHECKPOINT_FILE).absolute()
     changes = {"teacher": str(place), "teacher_heads": None}
     taught = config.model_copy(update={"training": config.training.model_copy(update=changes)})
     changed = renamed.model_copy(update={"config": taught.resolved(), "config_hash": taught.hash})
@@ -71,7 +71,7 @@ def keep_teachers(taught: Sequence[Student], finished: FinishedResults, pictures
     """Put the checkpoints of the teachers where the students' configurations name them."""
     for student in taught:
         if student.teacher:
-            finished.keep_checkpoint(_depends_on(student.teacher, pictures), student.teacher.folder / CHECKPOINT_FILE)
+            finished.keep_file(_depends_on(student.teacher, pictures), student.teacher.folder / CHECKPOINT_FILE)
 
 
 def _depends_on(teacher: Fitted, pictures: Unlabelled | None) -> dict[str, str]:

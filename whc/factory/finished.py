@@ -56,13 +56,13 @@ class FinishedResults:
         """Keep a timing session in the place of an earlier one."""
         records.save(session, self._path(depends_on, ".json"))
 
-    def checkpoint(self, depends_on: Mapping[str, Any]) -> Path:
-        """The place of a checkpoint."""
-        return self._path(depends_on, ".pt")
+    def file(self, depends_on: Mapping[str, Any], source: Path) -> Path:
+        """The place of a copy of `source`, such as a checkpoint."""
+        return self._path(depends_on, source.suffix)
 
-    def keep_checkpoint(self, depends_on: Mapping[str, Any], source: Path) -> None:
-        """Keep a copy of a checkpoint."""
-        with replacing(self.checkpoint(depends_on)) as temporary:
+    def keep_file(self, depends_on: Mapping[str, Any], source: Path) -> None:
+        """Keep a copy of a file."""
+        with replacing(self.file(depends_on, source)) as temporary:
             shutil.copyfile(source, temporary)
 
     def forget_unused(self) -> None:
