@@ -99,6 +99,15 @@ def test_latency_is_not_judged_elsewhere(check_ladder: Callable[..., Checked], l
     assert checked.notes[0].startswith("latencies are not judged: they were measured on another machine")
 
 
+def test_latency_of_another_runtime_is_not_judged(check_ladder: Callable[..., Checked], ladder: Ladder) -> None:
+    """As of a ladder that a timer on this machine has timed."""
+    rows = [row.model_copy(update={"runtime": "openvino"}) for row in ladder[0].variants]
+    change_table(ladder, variants=rows)
+    checked = check_ladder(hand_m=3.0)
+    assert found(checked) == []
+    assert checked.notes == ["latencies are not judged: they are of openvino, the study's runtime is onnxruntime_cpu"]
+
+
 def test_latency_is_not_judged_on_a_noisy_machine(check_ladder: Callable[..., Checked]) -> None:
     checked = check_ladder(noisy=True, hand_m=3.0)
     assert found(checked) == []

@@ -78,7 +78,8 @@ def command(
 
 
 def _serve(runtime: Choice, wait_s: float, host: str, port: int, token_file: Path | None) -> None:
-    from whc.latency.timer.server import is_loopback, serve
+    from whc.latency.timer.address import is_loopback
+    from whc.latency.timer.server import serve
     from whc.latency.timer.token import new_token
 
     given = _options.timer_token(token_file)

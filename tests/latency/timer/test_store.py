@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from whc.latency.timer.server import FileStore, is_loopback
+from whc.latency.timer.address import is_loopback
+from whc.latency.timer.server import FileStore
 
 
 async def chunks(*content: bytes) -> AsyncIterator[bytes]:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from whc.config import validate
 from whc.errors import ArtifactError, RuntimeUnavailable, UsageError, WhcError, problem
 from whc.latency.timer import TimingPlace
+from whc.latency.timer.address import is_loopback
 from whc.latency.timer.messages import (
     FILES_PATH,
     JOBS_PATH,
@@ -52,6 +53,11 @@ class RemoteTimer:
     token: str = field(repr=False)
     place: TimingPlace
     on_wait: Callable[[str], None] = field(default=_say_nothing, repr=False, compare=False)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches it."""
+        return is_loopback(urlsplit(f"//{self.address}").hostname or "")
 
     def telling(self, on_wait: Callable[[str], None]) -> Self:
         """The same timer; it calls `on_wait` with the reason when it begins to wait, and with "" when that is over."""

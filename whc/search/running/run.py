@@ -23,7 +23,6 @@ from whc.latency.bench import bench
 from whc.latency.timer import place_of
 from whc.latency.timer.client import RemoteTimer
 from whc.latency.timing import REFERENCE_NAME, Protocol
-from whc.plugins import Choice
 from whc.records import SearchObserver, StudyRecord, TimerRecord, TrialRecord
 from whc.search.running.driver import Driver
 from whc.search.running.study import SearchFile, begin, check_same
@@ -113,8 +112,8 @@ def search(
         _held(folder),
         cluster.joined(request.address) if request.address else nullcontext(None) as cores,
     ):
-        if cores and not request.timer:
-            request = replace(request, timer=cluster_timer.find(_runtime(request, folder)))
+        if cores:
+            request = replace(request, timer=_timer_on_cluster(request, folder))
         study, tree, corpus = _prepare(request, folder, console, on_decoding)
         study = study.model_copy(update={"workers": cores or study.workers})
         if corpus.unreadable:
@@ -158,8 +157,20 @@ def _recorded(timer: RemoteTimer | ClusterTimer) -> TimerRecord:
     return TimerRecord(address=timer.address if isinstance(timer, RemoteTimer) else "", runtime=timer.place.settings)
 
 
-def _runtime(request: Request, folder: Path) -> Choice:
-    return request.settings.runtime if request.settings else StudyRecord.load(folder).chosen_runtime
+def _timer_on_cluster(request: Request, folder: Path) -> RemoteTimer | ClusterTimer | None:
+    """The timer that was asked for, else that of the cluster.
+
+    Raises:
+        UsageError: only one of its nodes reaches the timer.
+    """
+    timer = request.timer
+    if timer is None:
+        runtime = request.settings.runtime if request.settings else StudyRecord.load(folder).chosen_runtime
+        return cluster_timer.find(runtime)
+    if isinstance(timer, RemoteTimer) and timer.is_local and cluster.several_nodes():
+        rule, next_step = "must be an address that every node reaches", "start the timer with --host ADDRESS"
+        raise UsageError(problem("--time-on", rule, timer.address, next_step))
+    return timer
 
 
 def _check_storage(study: StudyRecord) -> None:
