@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 import pytest
 
-from whc import records
+from whc import plugins, records
 from whc.errors import ArtifactError
 from whc.latency import bench as module
+from whc.latency import reference
 from whc.latency.bench import bench, session
 from whc.latency.child import forward_pass
 from whc.latency.host import host
@@ -23,6 +24,7 @@ from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.latency.watch import EMPTY_NAME, TWIN_NAME, ram_bytes
 from whc.plugins import ChoiceOf
 from whc.records import Latency, LatencySession
+from whc.runtimes import suited
 
 Bad = Callable[[str], Path]
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
@@ -87,7 +89,7 @@ def blocks(
 
     def collect(*_: object) -> tuple[Series, dict[str, str]]:
         levels = {REFERENCE_NAME: 1.0, TWIN_NAME: twin, "0": 2.0, "1": 3.0}
-        levels |= {} if empty is None else {EMPTY_NAME: empty}
+        levels |= {} if empty is None else {f"{EMPTY_NAME}.onnx": empty}
         times = {name: level * np.exp(rng.normal(0, spread, (10, 10))) for name, level in levels.items()}
         return Series(times, {**dict.fromkeys(levels, 0.0), "1": interrupted}), {}
 
@@ -134,6 +136,19 @@ def test_what_a_call_costs(
     blocks(monkeypatch, 0.01, 1.0)
     (file,) = session([Path("a.onnx")], RUNTIME, Protocol()).files
     assert (file.call_ms, file.own_ms, file.is_mostly_call, file.ram_bytes) == (None, None, False, None)
+
+
+def test_each_kind_of_file_has_an_empty_one(good: Path, tmp_path: Path, write_litert: Callable[..., Path]) -> None:
+    empty = reference.write_empty(tmp_path / "empty.tflite")
+    images = np.arange(8, dtype=np.float32)[None]
+    runtime = suited(empty, RUNTIME)
+    loaded = plugins.load("runtimes", runtime.name).load(empty, runtime.config)
+    np.testing.assert_array_equal(loaded.run(images), images)
+    onnx_file, litert_file = session([good, write_litert(tmp_path / "net.tflite", {}, (6, 4))], RUNTIME, QUICK).files
+    assert onnx_file.call_ms is not None
+    assert litert_file.call_ms is not None
+    assert onnx_file.call_ms != litert_file.call_ms
+    assert litert_file.ram_bytes is not None
 
 
 def test_memory_follows_what_a_network_needs(tmp_path: Path) -> None:

@@ -154,6 +154,7 @@ def _judge(
     ours, theirs = timed.latency, onnx.latency
     tried = tried.model_copy(
         update={
+            "ram_bytes": timed.ram_bytes,
             "latency_ms": ours.ms,
             "latency_ratio": ours.ratio,
             "ratio_to_onnx": ours.ratio / theirs.ratio,

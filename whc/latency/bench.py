@@ -88,7 +88,7 @@ def session(
     timer: Timer | None = None,
     wait_s: float | None = None,
 ) -> LatencySession:
-    """Time files and compare each with the first that could be timed; an empty network is timed beside them.
+    """Time files and compare each with the first that could be timed; empty networks are timed beside them.
 
     With `wait_s`, each file is first run once by itself, as it may come from anybody. A file whose first pass fails or
     does not end within `wait_s` is not timed. The other arguments and the errors are those of `bench`.
@@ -103,17 +103,18 @@ def session(
         raise ArtifactError("\n".join(unfit.values()))
     fit = {name: path for name, path in files.items() if name not in unfit}
     with tempfile.TemporaryDirectory(prefix="whc-empty-") as scratch:
-        empty = reference.write_empty(Path(scratch) / "empty.onnx")
-        measured = bench({**fit, EMPTY_NAME: empty}, runtime, protocol, reference_ms, timer)
+        names = {suffix: f"{EMPTY_NAME}{suffix}" for suffix in sorted({suffix_of(path) for path in fit.values()})}
+        empty = {name: reference.write_empty(Path(scratch) / name) for name in names.values()}
+        measured = bench({**fit, **empty}, runtime, protocol, reference_ms, timer)
     measured.failed.update(unfit)
-    call = measured.latencies.pop(EMPTY_NAME, None)
+    calls = {suffix: measured.latencies.pop(name, None) for suffix, name in names.items()}
     timed, failed = [], []
     first_timed = next((name for name in files if name in measured.latencies), "")
     for name, path in files.items():
         if name in measured.failed:
             failed.append(FailedFile(path=str(path), sha256=_hash(path), reason=measured.failed[name]))
             continue
-        ratio = measured.series.ratio(name, first_timed)
+        ratio, call = measured.series.ratio(name, first_timed), calls[suffix_of(path)]
         timed.append(
             TimedFile(
                 path=str(path),

@@ -20,7 +20,7 @@ from whc.latency.child import HEARTBEAT_FILE, NO_FILE_YET, ChildJob, ChildResult
 from whc.latency.cores import idlest_cores
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.plugins import Choice
-from whc.runtimes import suited
+from whc.runtimes import suffix_of, suited
 
 TWIN_NAME = "reference twin"
 EMPTY_NAME = "empty"
@@ -65,7 +65,7 @@ def ram_bytes(path: Path, runtime: Choice) -> int | None:
         Bytes of main memory; None where the file cannot be run, or the system does not say.
     """
     with tempfile.TemporaryDirectory(prefix="whc-memory-") as scratch:
-        empty = reference.write_empty(Path(scratch) / "empty.onnx")
+        empty = reference.write_empty(Path(scratch) / f"{EMPTY_NAME}{suffix_of(path)}")
         peaks = run_child(_job({EMPTY_NAME: empty, "file": path}, runtime, Protocol()), Path(scratch)).peaks
     return peaks["file"] - peaks[EMPTY_NAME] if all(peaks.get(name) for name in (EMPTY_NAME, "file")) else None
 

@@ -26,12 +26,18 @@ class Part(Record):
     shown: str
 
 
+def ram_shown(ram_bytes: int | None) -> str:
+    """Text for people: megabytes of memory beyond those of an empty network."""
+    return "unknown" if ram_bytes is None else f"{ram_bytes / 1e6:.1f}"
+
+
 class TriedArtifact(Record):
     """Another file of a variant: kept if `file`, relative to the study's folder, is not empty.
 
     `kind` names its exporter. `verdict` says in words why it was kept or dropped. What was not measured before it was
-    dropped is None. `val_score` is that of the file on its runtime, `latency_ratio` relative to the reference network,
-    `ratio_to_onnx` to the variant's ONNX file in the same session, with its 95 % interval.
+    dropped is None. `ram_bytes` is as that of a variant. `val_score` is that of the file on its runtime,
+    `latency_ratio` relative to the reference network, `ratio_to_onnx` to the variant's ONNX file in the same session,
+    with its 95 % interval.
     """
 
     kind: str
@@ -40,6 +46,7 @@ class TriedArtifact(Record):
     verdict: str
     runtime: str = ""
     size_bytes: int | None = None
+    ram_bytes: int | None = None
     val_score: float | None = None
     latency_ms: float | None = None
     latency_ratio: float | None = None
@@ -51,6 +58,11 @@ class TriedArtifact(Record):
     def file_name(self) -> str:
         """Name of the file without its folder."""
         return self.file.rpartition("/")[2]
+
+    @property
+    def ram_shown(self) -> str:
+        """Text for people: megabytes of memory beyond those of an empty network; empty where it was not timed."""
+        return ram_shown(self.ram_bytes) if self.ratio_to_onnx else ""
 
     @property
     def ratio_shown(self) -> str:
@@ -106,7 +118,7 @@ class VariantRow(Record):
     @property
     def ram_shown(self) -> str:
         """Text for people: megabytes of memory beyond those of an empty network."""
-        return "unknown" if self.ram_bytes is None else f"{self.ram_bytes / 1e6:.1f}"
+        return ram_shown(self.ram_bytes)
 
 
 class Champion(Record):
