@@ -167,13 +167,21 @@ def test_noise_is_told(noisy: bool, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_what_a_call_costs_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     (file,) = session(noisy=False).files
-    slow = file.model_copy(update={"path": "b.onnx", "call_ms": 0.003, "ram_bytes": 1_470_000})
+    on_litert = file.latency.model_copy(update={"runtime": "litert"})
+    other = {"path": "b.tflite", "latency": on_litert, "call_ms": 0.003, "ram_bytes": 1_470_000}
+    slow = file.model_copy(update=other)
     tiny = file.model_copy(update={"call_ms": 0.012, "ram_bytes": 800_000})
-    Console(width=120).print(bench._table(session(noisy=False).model_copy(update={"files": [tiny, slow]})))
+    Console(width=120).print(
+        bench._table(session(noisy=False).model_copy(update={"files": [tiny, slow]})), soft_wrap=True
+    )
     lines = capsys.readouterr().out.splitlines()
-    assert "A call of an empty network takes 0.0120 ms; beyond it, ms: a.onnx 0.0080, b.onnx 0.0170" in lines
+    told = " ".join(lines)
+    assert (
+        "A call of an empty network takes 0.0120 ms on onnxruntime_cpu and 0.0030 ms on litert; beyond it, ms: " in told
+    )
+    assert "ms: a.onnx 0.0080, b.tflite 0.0170" in told
     assert "Less than the call itself: a.onnx" in lines
-    assert "Memory beyond an empty network, MB: a.onnx 0.8, b.onnx 1.5" in lines
+    assert "Memory beyond an empty network, MB: a.onnx 0.8, b.tflite 1.5" in lines
 
 
 def test_the_device_needs_nothing_that_only_training_has(home: Path) -> None:

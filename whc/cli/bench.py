@@ -139,9 +139,10 @@ def _parts(result: LatencySession, names: Sequence[str]) -> Iterator[str]:
     """Lines on what a call costs, and on memory, where they were measured."""
     files = list(zip(result.files, map(_options.printable, names), strict=True))
     own = [f"{name} {file.own_ms:.4f}" for file, name in files if file.own_ms is not None]
+    calls = {file.latency.runtime: file.call_ms for file, _ in files if file.call_ms is not None}
     if own:
-        call_ms = next(file.call_ms for file in result.files if file.call_ms is not None)
-        yield f"A call of an empty network takes {call_ms:.4f} ms; beyond it, ms: {', '.join(own)}"
+        shown = " and ".join(f"{call_ms:.4f} ms on {runtime}" for runtime, call_ms in calls.items())
+        yield f"A call of an empty network takes {shown}; beyond it, ms: {', '.join(own)}"
     less = [name for file, name in files if file.is_mostly_call]
     if less:
         yield f"Less than the call itself: {', '.join(less)}"
