@@ -32,6 +32,12 @@ def test_a_file_is_kept_under_its_hash(tmp_path: Path) -> None:
     assert len(list((tmp_path / "files").iterdir())) == 1
 
 
+@pytest.mark.parametrize(("content", "suffix"), [(b"\x1c\0\0\0TFL3 more", ".tflite"), (b"\x08\x0aTFL3", ".onnx")])
+def test_a_file_says_itself_of_what_kind_it_is(tmp_path: Path, content: bytes, suffix: str) -> None:
+    store = FileStore(tmp_path / "files")
+    assert store.copy(keep(store, content), tmp_path).suffix == suffix
+
+
 def test_the_one_not_used_for_longest_goes_first(tmp_path: Path) -> None:
     store = FileStore(tmp_path / "files", max_bytes=10)
     digests = [keep(store, letter * 5) for letter in (b"a", b"b")]
