@@ -79,7 +79,9 @@ def _run(command: list[str]) -> None:
         lines = (ended.stderr.strip() or ended.stdout.strip()).splitlines()
         errors = [line for line in lines if line.startswith("ERROR")] or lines or [_ending(ended.returncode)]
         rule = f"must install into {folder()}"
-        raise UsageError(f"{_WHERE}: {rule}, got {errors[-1]}; mend that and run `{SETUP_COMMAND}` again")
+        raise UsageError(
+            f"{_WHERE}: {rule}, got {errors[-1].removeprefix('ERROR: ')}; mend that and run `{SETUP_COMMAND}` again"
+        )
 
 
 def _fault() -> str | None:
@@ -139,6 +141,7 @@ def convert(
         warnings.simplefilter("ignore")  # of PyTorch's own layers, which a caller cannot mend
         program = torch.export.export(task.finished(folded_network).eval(), (torch.zeros(1, *input_shape),))
     _check_operators(program, path)
+    _drop_detached(program)
     with tempfile.TemporaryDirectory(prefix="whc-litert-") as scratch:
         place = Path(scratch)
         torch.export.save(program, place / "network.pt2")
@@ -159,6 +162,15 @@ def _check_operators(program: torch.export.ExportedProgram, path: Path) -> None:
     for node in program.graph.nodes:
         if node.op == "call_function" and getattr(node.target, "namespace", "aten") not in _KNOWN_NAMESPACES:
             raise ArtifactError(_lacking(path, str(node.target)))
+
+
+def _drop_detached(program: torch.export.ExportedProgram) -> None:
+    """Remove what matters to gradients alone: the converter cannot trace it again."""
+    for node in list(program.graph.nodes):
+        if node.target is torch.ops.aten.detach_.default:
+            node.replace_all_uses_with(node.args[0])
+            program.graph.erase_node(node)
+    program.graph_module.recompile()
 
 
 def _refusal(path: Path, file: Path, ended: subprocess.CompletedProcess[str]) -> str:
