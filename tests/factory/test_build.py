@@ -488,7 +488,7 @@ class Device:
 
     tell: Callable[[str], None] = lambda _: None
 
-    place = TimingPlace(host="Abacus 3000", runtime="abacus", threads=2, settings={"abacus": {"threads": 2}})
+    place = TimingPlace(host="Abacus 3000", runtime="openvino", threads=2, settings={"openvino": {"threads": 2}})
 
     def telling(self, on_wait: Callable[[str], None]) -> Device:
         return Device(on_wait)
@@ -507,7 +507,7 @@ def test_the_order_of_the_ladder_is_that_of_the_device(study: Path, recipe: str)
     here, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
     steps: list[str] = []
     there, _ = build_table(study, BuildRequest(recipe=recipe), [], steps.append, timer=Device())  # type: ignore[arg-type]
-    assert (there.host, {row.runtime for row in there.variants}) == ("Abacus 3000", {"abacus"})
+    assert (there.host, {row.runtime for row in there.variants}) == ("Abacus 3000", {"openvino"})
     assert here.host != there.host
     sizes = [row.size_bytes for row in there.variants]
     assert sizes == sorted(sizes, reverse=True)

@@ -170,6 +170,10 @@ def test_a_file_too_large_for_a_timer_is_not_sent(
     ("answer", "reason"),
     [
         (b'{"timer_version": 2, "place": {}, "news": 1}', "must be of version 1, got 2; install the same version"),
+        (
+            b'{"timer_version": 1, "place": {"host": "", "runtime": "abacus", "threads": 1, "settings": ""}}',
+            "must time on one of litert, onnxruntime_cpu, onnxruntime_cuda, openvino, tensorrt, got 'abacus'; install",
+        ),
         (b"<html>hello</html>", "must answer as a timer of whc, got 'status 200: <html>hello</html>'; check"),
     ],
 )

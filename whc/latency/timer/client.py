@@ -29,11 +29,13 @@ from whc.latency.timer.messages import (
 )
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.latency.watch import TWIN_NAME
+from whc.plugins import names
 from whc.records import sha256
 
 CONNECT_TIMEOUT_S, SILENCE_TIMEOUT_S = 5.0, 30.0  # a timer at work gives a sign of life every two seconds
 RETRY_S = 2.0
 MAX_UPLOADS = 3  # of one file: other clients' files may take its place before the job begins
+SAME_VERSION_ADVICE = "install the same version of whc on both machines"
 START_ADVICE = "start it there with `whc bench --serve`"
 
 
@@ -147,7 +149,11 @@ def connect(address: str, token: str) -> RemoteTimer:
         is_valid = False
     if not is_valid or not re.fullmatch(r"[\w.:\[\]-]+", address, re.ASCII):
         raise UsageError(problem("--time-on", rule, address, next_step))
-    return RemoteTimer(address, token, _greeting(address, token).place)
+    place = _greeting(address, token).place
+    if place.runtime not in (known := names("runtimes")):
+        rule = f"must time on one of {', '.join(known)}"
+        raise TimerLost(problem(f"timer {address}", rule, place.runtime, SAME_VERSION_ADVICE))
+    return RemoteTimer(address, token, place)
 
 
 def _greeting(address: str, token: str) -> Greeting:
@@ -185,17 +191,16 @@ AnyMessage = TypeVar("AnyMessage", bound=BaseModel)
 
 def _read(address: str, kind: type[AnyMessage], response: requests.Response) -> AnyMessage:
     """A message of a timer; raises TimerLost where it is none, or of another version."""
-    where, same = f"timer {address}", "install the same version of whc on both machines"
     try:
         return kind.model_validate_json(response.content)
     except ValidationError as error:
         version = _version(response)
         if version is not None and version != TIMER_VERSION:
-            raise TimerLost(problem(where, f"must be of version {TIMER_VERSION}", version, same)) from error
-        got = f"status {response.status_code}: {response.text[:60]}"
-        raise TimerLost(
-            problem(where, "must answer as a timer of whc", got, f"check the address, or {same}")
-        ) from error
+            rule, got, next_step = f"must be of version {TIMER_VERSION}", version, SAME_VERSION_ADVICE
+        else:
+            rule, got = "must answer as a timer of whc", f"status {response.status_code}: {response.text[:60]}"
+            next_step = f"check the address, or {SAME_VERSION_ADVICE}"
+        raise TimerLost(problem(f"timer {address}", rule, got, next_step)) from error
 
 
 def _version(response: requests.Response) -> Any:
