@@ -215,7 +215,7 @@ def candidates(
 
 
 def _architecture(candidate: Exported) -> str:
-    """Hash of the network as it was searched; a trained one also holds thresholds, which its file does not."""
+    """Hash of the network as it was searched; a training also settles parameters of the task, which no file holds."""
     config = TrialConfig.model_validate(candidate.fitted.trial.config)
     return fingerprint({"task": config.task.dump(), "model": config.model.model_dump(mode="json", exclude={"dropout"})})
 
