@@ -10,15 +10,17 @@ import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
+from whc.cli.factory.build_table import artifact_lines
 from whc.export import converter
-from whc.records import ModelMetadata
+from whc.records import LadderTable, ModelMetadata, TriedArtifact
 from whc.training.checkpoint import Checkpoint, save
 from whc.trials.artifacts import untrained
 from whc.trials.config import TrialConfig
@@ -80,6 +82,17 @@ def test_pictures_of_one_colour_fit_nothing(home: Path, whc_command: Run) -> Non
     said = "error: split 'train': calibration must see pictures of more than one colour, got 6 of one colour each; "
     assert (ended.code, ended.out, ended.err[: len(said)]) == (1, "", said)
     assert ended.err.count("\n") == 1
+
+
+def test_the_end_of_a_build_names_what_was_kept() -> None:
+    ratios = {"ratio_to_onnx": 0.41, "ratio_low": 0.4, "ratio_high": 0.42}
+    kept = TriedArtifact(kind="litert", file="ladder/hand_m.litert.tflite", verdict="kept: faster", **ratios)
+    dropped = TriedArtifact(kind="litert_int8", verdict="dropped: it could not be timed")
+    rows = [SimpleNamespace(name="hand_m", artifacts=[kept, dropped]), SimpleNamespace(name="hand_l", artifacts=[])]
+    assert artifact_lines(cast("LadderTable", SimpleNamespace(variants=rows))) == [
+        "hand_m also as hand_m.litert.tflite: 0.41 (0.40 to 0.42) times the ONNX file's latency",
+        "1 other file dropped; table.md says why",
+    ]
 
 
 REFUSED = {

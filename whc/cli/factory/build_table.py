@@ -157,4 +157,18 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
         else []
     )
     timed = f"timed on {moment(table.timed_at)}; --retime times again"
-    return Group(shown, *untested, floor, reference, timed, *told, *remarks, *lines, out)
+    return Group(shown, *untested, floor, reference, timed, *told, *artifact_lines(table), *remarks, *lines, out)
+
+
+def artifact_lines(table: LadderTable) -> list[str]:
+    """A line on each other kind of file that was kept, and one on how many were dropped."""
+    from whc.words import quantity
+
+    tried = [(row.name, artifact) for row in table.variants for artifact in row.artifacts]
+    kept = [
+        f"{name} also as {artifact.file_name}: {artifact.ratio_shown} times the ONNX file's latency"
+        for name, artifact in tried
+        if artifact.file
+    ]
+    dropped = len(tried) - len(kept)
+    return kept + [f"{quantity(dropped, 'other file')} dropped; table.md says why"] * bool(dropped)
