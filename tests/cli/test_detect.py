@@ -88,10 +88,13 @@ def rows(path: Path) -> list[dict[str, str]]:
         (["--margin", "0.2"], "--margin: must come with --detect, got '0.2'"),
         (["--detect-class", "dog"], "--detect-class: must come with --detect, got 'dog'"),
         (["--detect", "none.onnx"], "none.onnx: must be an ONNX file, got nothing there"),
-        (["--detect", "picture.png"], "--detect: must be a registered name or an .onnx file, got 'picture.png'"),
+        (
+            ["--detect", "picture.png"],
+            "--detect: must be a registered name, or an .onnx or .tflite file, got 'picture.png'",
+        ),
         (
             ["--detect", "boxes.pt"],
-            "--detect: must be a registered name or an .onnx file, got 'boxes.pt'; run `whc exp",
+            "--detect: must be a registered name, or an .onnx or .tflite file, got 'boxes.pt'; run `whc exp",
         ),
     ],
 )

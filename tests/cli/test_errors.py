@@ -324,7 +324,12 @@ CASES: dict[str, tuple[str, int, list[tuple[str, str]]]] = {
     "demo of a checkpoint": (
         "demo --headless --model text.pt",
         2,
-        [("--model: must be a registered name or an .onnx file, got 'text.pt'", "export --checkpoint text.pt --out")],
+        [
+            (
+                "--model: must be a registered name, or an .onnx or .tflite file, got 'text.pt'",
+                "export --checkpoint text.pt --out",
+            )
+        ],
     ),
     "demo of text": ("demo --headless --model text.onnx", 1, [("text.onnx: must be an ONNX", "export it again")]),
     "demo of a foreign model": (

@@ -10,7 +10,6 @@ import torch
 
 from whc.data.dataset import Corpus
 from whc.data.windows import windows
-from whc.export.onnx import Config
 from whc.export.parity import ParityLimits
 from whc.plugins import ChoiceOf
 from whc.training.checkpoint import Checkpoint
@@ -44,18 +43,18 @@ def saved(sequence: str, corpus: Corpus) -> Checkpoint:
 @pytest.mark.parametrize(
     ("sequence", "options"),
     [
-        ("none", Config(static=True)),
-        ("frame_stack", Config(static=True)),
-        ("lstm", Config(static=True)),
-        ("lstm", Config(dynamic_sequence=True)),
-        ("cnn3d", Config(dynamic_sequence=True)),
+        ("none", {"static": True}),
+        ("frame_stack", {"static": True}),
+        ("lstm", {"static": True}),
+        ("lstm", {"dynamic_sequence": True}),
+        ("cnn3d", {"dynamic_sequence": True}),
     ],
 )
-def test_parity_and_predictions(tmp_path: Path, bright_corpus: Corpus, sequence: str, options: Config) -> None:
+def test_parity_and_predictions(tmp_path: Path, bright_corpus: Corpus, sequence: str, options: dict[str, bool]) -> None:
     origin = saved(sequence, bright_corpus)
     config, network = restore(origin, "c.pt")
     export(config, network, origin, tmp_path / "plain.onnx")
-    export(config, network, origin, tmp_path / "other.onnx", options)
+    export(config, network, origin, tmp_path / "other.onnx", ChoiceOf("export").parse({"onnx": options}))
     outcome, _ = parity(config, network, tmp_path / "other.onnx", bright_corpus, RUNTIME, ParityLimits())
     assert outcome.passed, str(outcome)
     assert outcome.rows == len(windows(bright_corpus, "val", config.model.frames).index)

@@ -47,9 +47,10 @@ def test_without_a_recipe_there_is_one_for_any_task(tmp_path: Path) -> None:
         (GOOD + "workers: 0", "workers: must be greater than or equal to 1, got 0; change the value"),
         (GOOD + "trails: 3", "trails: unknown key; did you mean 'trials'?"),
         (GOOD + "limits: {latency: 3}", "limits.latency: unknown key; did you mean 'latency_ms'?"),
+        (GOOD + "runtime: litert", "runtime: must run the .onnx files of trials, got litert; "),
         (
-            GOOD + "runtime: litert",
-            "runtime: must be one of onnxruntime_cpu, onnxruntime_cuda, openvino, tensorrt, got ",
+            GOOD + "runtime: abacus",
+            "runtime: must be one of litert, onnxruntime_cpu, onnxruntime_cuda, openvino, tensorrt, got ",
         ),
         (GOOD + "runtime: {onnxruntime_cpu: {threads: 0}}", "runtime.onnxruntime_cpu.threads: must be greater than "),
         ("name: hands\nrecipe: tiny\n", "space: required, got nothing; add it"),
