@@ -261,6 +261,40 @@ def test_the_same_study_makes_the_same_page(study: StudyRecord, trials: list[Tri
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
+def test_a_page_is_drawn_again_when_something_on_it_has_changed(
+    study: StudyRecord,
+    trials: list[TrialRecord],
+    ladder: Callable[..., LadderTable],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(report.records, "trial_records", lambda folder: iter(trials))
+    monkeypatch.setattr(report.records, "code_version", lambda: "1")
+    study.save(tmp_path)
+    page = report.draw(tmp_path)
+
+    def drawn_again() -> bool:
+        page.write_bytes(b"mark" + page.read_bytes())
+        report.draw(tmp_path)
+        return not page.read_bytes().startswith(b"mark")
+
+    assert not drawn_again()
+    ladder(tmp_path)
+    assert drawn_again()
+    (tmp_path / "ladder" / "details.json").unlink()
+    assert drawn_again()
+    trials.pop()
+    assert drawn_again()
+    study.model_copy(update={"host": "elsewhere"}).save(tmp_path)
+    assert drawn_again()
+    monkeypatch.setattr(report.records, "code_version", lambda: "2")
+    assert drawn_again()
+    assert not drawn_again()
+    monkeypatch.setattr(report.records, "code_version", lambda: "2-dirty")
+    assert drawn_again()
+    assert drawn_again()  # the version does not tell which changes the code has
+
+
 def test_a_large_study_has_a_page_of_less_than_3_mb(
     study: StudyRecord, trials: list[TrialRecord], ladder: Callable[..., LadderTable], tmp_path: Path
 ) -> None:

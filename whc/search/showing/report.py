@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +19,17 @@ PICTURES_NOTE = "This page holds pictures of the data set. Think of the people o
 
 
 def draw(folder: Path) -> Path:
-    """Draw the page of a study from what is on disk, and return its path.
+    """Draw the page of a study from what is on disk, unless that has been done, and return its path.
 
     Raises:
         StudyError: a trial's record is damaged.
         UsageError: study.yaml is damaged.
     """
-    return write(StudyRecord.load(folder), list(records.trial_records(folder)), folder)
+    study, ended = StudyRecord.load(folder), list(records.trial_records(folder))
+    page, is_released = folder / REPORT_FILE, not records.code_version().endswith("-dirty")
+    if is_released and page.is_file() and page.read_bytes().endswith(_origin(study, ended, folder).encode()):
+        return page
+    return write(study, ended, folder)
 
 
 def write(study: StudyRecord, ended: Sequence[TrialRecord], folder: Path) -> Path:
@@ -56,8 +61,19 @@ def write(study: StudyRecord, ended: Sequence[TrialRecord], folder: Path) -> Pat
         note = PICTURES_NOTE if details and details.holds_pictures else ""
     sections += search_sections.sections(study, ended)
     path = folder / REPORT_FILE
-    write_atomic(path, render(study.study, facts, sections, note))
+    write_atomic(path, render(study.study, facts, sections, note) + _origin(study, ended, folder))
     return path
+
+
+def _origin(study: StudyRecord, ended: Sequence[TrialRecord], folder: Path) -> str:
+    """A comment at the end of the page, with the hash of all that it is drawn from."""
+    digest = hashlib.sha256(f"{records.code_version()} {study.model_dump_json()}".encode())
+    for record in sorted(ended, key=lambda record: record.trial_id):
+        digest.update(record.model_dump_json().encode())
+    for path in (folder / "table.json", *sorted((folder / "ladder").glob("*"))):
+        if path.is_file():
+            digest.update(f"{path.name} {records.sha256(path)}".encode())
+    return f"\n<!-- drawn from {digest.hexdigest()} -->\n"
 
 
 def _ladder(folder: Path) -> tuple[LadderTable | None, LadderDetails | None, str]:
