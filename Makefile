@@ -11,7 +11,7 @@ EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
 help:
 	@echo "make quickstart   set up, render data, search, build the ladder (minutes; SEED=n: other clips)"
-	@echo "make litert       the converter to LiteRT, which writes .tflite files (minutes, 1 GB in the user's cache)"
+	@echo "make litert       the converter to LiteRT, which writes .tflite files (minutes, 2 GB in the user's cache)"
 	@echo "make test         set up, run the tests"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make fuzz         2,000 damaged, forged and odd inputs (make test: 150)"

@@ -44,6 +44,16 @@ NETWORKS = [
 ]
 
 
+QUICK = """
+prefix: hand
+min_gain: 0
+confidence: 0.01
+min_over_floor: 0
+refit: {seeds: 0}
+timing: {min_rounds: 10, max_rounds: 20}
+"""
+
+
 @pytest.fixture(scope="package")
 def searched(tmp_path_factory: pytest.TempPathFactory, make_study: Callable[..., StudyRecord]) -> Path:
     """A folder of runs with one study of three trained trials."""
@@ -63,6 +73,26 @@ def searched(tmp_path_factory: pytest.TempPathFactory, make_study: Callable[...,
         host=host(),
     ).save(runs / "wave-1")
     return runs
+
+
+@pytest.fixture
+def study(searched: Path, tmp_path: Path) -> Path:
+    """A copy of the searched study that a test may spoil."""
+    return Path(shutil.copytree(searched / "wave-1", tmp_path / "runs" / "wave-1"))
+
+
+@pytest.fixture(scope="session")
+def quick() -> str:
+    """A recipe that takes seconds."""
+    return QUICK
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    """The path of a recipe that takes seconds."""
+    path = tmp_path / "quick.yaml"
+    path.write_text(QUICK)
+    return str(path)
 
 
 @pytest.fixture(scope="package")

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
-import numpy as np
 import onnx
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,42 +19,25 @@ from matplotlib.axes import Axes
 from whc import records
 from whc.data.dataset import Corpus, load
 from whc.data.windows import windows
-from whc.errors import ArtifactError, DataError, StudyError, UsageError
+from whc.errors import DataError, StudyError, UsageError
 from whc.export.parity import ParityLimits
 from whc.factory import build, front, variants
 from whc.factory.build import build_table
 from whc.factory.evidence import Evidence
 from whc.factory.finished import FinishedResults
 from whc.factory.front import Exported
-from whc.factory.plan import BuildRequest, open_study
+from whc.factory.plan import BuildRequest
 from whc.factory.refit import as_searched
 from whc.factory.table import markdown, plot
 from whc.latency.bench import session
-from whc.latency.timer import TimingPlace
-from whc.latency.timing import REFERENCE_NAME, Protocol, Series
-from whc.latency.watch import TWIN_NAME
+from whc.latency.timing import Protocol
 from whc.plugins import ChoiceOf
-from whc.records import LadderTable, LatencySession, StudyRecord, TimerRecord, TrialRecord
+from whc.records import LadderTable, StudyRecord, TrialRecord
 from whc.records.results import front_trials
 from whc.runtimes import onnxruntime_cpu
 from whc.tasks import Outputs
 from whc.tasks.classification import Classification, ConfusionCounts
 from whc.trials.config import TrialConfig
-
-QUICK = """
-prefix: hand
-min_gain: 0
-confidence: 0.01
-min_over_floor: 0
-refit: {seeds: 0}
-timing: {min_rounds: 10, max_rounds: 20}
-"""
-
-
-@pytest.fixture
-def study(searched: Path, tmp_path: Path) -> Path:
-    """A copy of the searched study that a test may spoil."""
-    return Path(shutil.copytree(searched / "wave-1", tmp_path / "runs" / "wave-1"))
 
 
 @dataclass(frozen=True)
@@ -71,7 +51,7 @@ class Built:
 
 
 @pytest.fixture(scope="module")
-def built(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built(searched: Path, quick: str, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The ladder of the study, which a test only reads."""
 
     class Listener:
@@ -80,7 +60,7 @@ def built(searched: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
             return [f"{len(table.variants)} taken over"]
 
     home, steps = tmp_path_factory.mktemp("built"), list[str]()
-    (home / "quick.yaml").write_text(QUICK)
+    (home / "quick.yaml").write_text(quick)
     study = Path(shutil.copytree(searched / "wave-1", home / "runs" / "wave-1"))
     return Built(
         study, *build_table(study, BuildRequest(recipe=str(home / "quick.yaml")), [Listener()], steps.append), steps
@@ -97,13 +77,6 @@ def untested(study: Path) -> Path:
     fingerprint = load(data, [(16, 16)], Classification).fingerprint
     about.model_copy(update={"data": str(data), "data_fingerprint": fingerprint}).save(study)
     return study
-
-
-@pytest.fixture
-def recipe(tmp_path: Path) -> str:
-    path = tmp_path / "quick.yaml"
-    path.write_text(QUICK)
-    return str(path)
 
 
 def test_the_ladder_is_written_with_its_evidence(built: Built) -> None:
@@ -292,9 +265,9 @@ def test_the_front_holds_only_finished_undominated_trials(study: Path) -> None:
     )
 
 
-def test_nothing_near_the_constant_predictor_is_named(study: Path, tmp_path: Path) -> None:
+def test_nothing_near_the_constant_predictor_is_named(study: Path, quick: str, tmp_path: Path) -> None:
     strict = tmp_path / "strict.yaml"
-    strict.write_text(QUICK.replace("min_over_floor: 0\n", "min_over_floor: 0.9\n"))
+    strict.write_text(quick.replace("min_over_floor: 0\n", "min_over_floor: 0.9\n"))
     with pytest.raises(StudyError, match="not better than the constant predictor") as error:
         build_table(study, BuildRequest(recipe=str(strict)), [], lambda _: None)
     assert "by 0.9" in str(error.value)
@@ -370,9 +343,9 @@ def test_every_score_has_its_evidence(built: Built) -> None:
         assert list(variant.seeds) == ["0"]
 
 
-def test_confidence_decides_how_many_are_told_apart(built: Built, study: Path, tmp_path: Path) -> None:
+def test_confidence_decides_how_many_are_told_apart(built: Built, study: Path, quick: str, tmp_path: Path) -> None:
     sure_recipe = tmp_path / "sure.yaml"
-    sure_recipe.write_text(QUICK.replace("confidence: 0.01", "confidence: 1").replace("min_gain: 0", "min_gain: 0.3"))
+    sure_recipe.write_text(quick.replace("confidence: 0.01", "confidence: 1").replace("min_gain: 0", "min_gain: 0.3"))
     table, _ = build_table(study, BuildRequest(recipe=str(sure_recipe)), [], lambda _: None)
     assert len(table.variants) == 1 <= len(built.table.variants)
     merged = [row.reason for row in table.left_out if "not told apart" in row.reason]
@@ -410,122 +383,3 @@ def test_candidates_are_scored_on_the_same_rows(study: Path, tmp_path: Path) -> 
         assert len(windows(corpus, "val", alone).targets) >= len(longest)
         counts = judged.counts
         assert candidate.val_score == pytest.approx(2 * counts[1, 1] / (counts.sum(0) + counts.sum(1))[1])
-
-
-def test_what_cannot_be_timed_is_left_out_and_says_why(
-    study: Path, recipe: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, spoilt = build.session, []
-
-    def torn(files: list[Path], *rest: object) -> LatencySession:
-        if len(files) > 1:
-            content = files[-1].read_bytes()
-            spoilt.append(files[-1].stem)
-            files[-1].write_text("torn")
-            timed = real(files, *rest)  # type: ignore[arg-type]
-            files[-1].write_bytes(content)
-            (failed,) = timed.failed
-            same = failed.model_copy(update={"sha256": hashlib.sha256(content).hexdigest()})
-            return timed.model_copy(update={"failed": [same]})
-        return real(files, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(build, "session", torn)
-    table, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
-    for trial_id in spoilt:
-        (reason,) = [row.reason for row in table.left_out if row.trial_id == trial_id]
-        assert "must be an ONNX file that ONNX Runtime can run" in reason
-        assert all(variant.trial_id != trial_id for variant in table.variants)
-
-
-def test_a_noisy_timing_is_noted(study: Path, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = build.session
-
-    def noisy(*given: object) -> LatencySession:
-        timed = real(*given)  # type: ignore[arg-type]
-        files = [
-            file.model_copy(update={"latency": file.latency.model_copy(update={"noisy": True})}) for file in timed.files
-        ]
-        return timed.model_copy(update={"files": files, "noisy": True})
-
-    monkeypatch.setattr(build, "session", noisy)
-    table, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
-    assert table.noisy
-    assert all(variants.NOISY_MACHINE in variant.notes for variant in table.variants)
-    assert variants.NOISY_MACHINE in (study / "table.md").read_text()
-
-
-def test_latencies_from_another_device(study: Path, recipe: str, tmp_path: Path) -> None:
-    """The candidates' files, timed elsewhere, are joined by their hash."""
-    build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
-    runtime = ChoiceOf("runtimes").parse("onnxruntime_cpu")
-    files = sorted((study / "candidates").glob("*.onnx"))
-    measured = session(files, runtime, Protocol(min_rounds=5, max_rounds=5), reference_ms=5.0)
-    device_session = measured.model_copy(update={"host": "a device"})
-    records.save(device_session, tmp_path / "device.json")
-    table, _ = build_table(
-        study, BuildRequest(recipe=recipe, latency_from=tmp_path / "device.json"), [], lambda _: None
-    )
-    assert table.host == "a device"
-    assert {row.latency_ms for row in table.variants} <= {file.latency.ms for file in device_session.files}
-
-    records.save(device_session.model_copy(update={"files": []}), tmp_path / "other.json")
-    with pytest.raises(ArtifactError, match=r"other\.json: must hold latencies of this ladder's \d candidates, got"):
-        build_table(study, BuildRequest(recipe=recipe, latency_from=tmp_path / "other.json"), [], lambda _: None)
-    shipped = records.sha256(study / table.variants[0].onnx)
-    timed_files = [file for file in device_session.files if file.sha256 == shipped]
-    records.save(measured.model_copy(update={"files": timed_files, "failed": []}), tmp_path / "some.json")
-    device_table, _ = build_table(
-        study, BuildRequest(recipe=recipe, latency_from=tmp_path / "some.json"), [], lambda _: None
-    )
-    assert len(device_table.variants) == 1
-    missing = [row.reason for row in device_table.left_out if "holds no latency of" in row.reason]
-    assert len(missing) == len(files) - 1
-
-
-@dataclass(frozen=True)
-class Device:
-    """Times files by their size: the smaller, the slower; it goes away once."""
-
-    tell: Callable[[str], None] = lambda _: None
-
-    place = TimingPlace(host="Abacus 3000", runtime="openvino", threads=2, settings={"openvino": {"threads": 2}})
-
-    def telling(self, on_wait: Callable[[str], None]) -> Device:
-        return Device(on_wait)
-
-    def collect(self, files: dict[str, Path], protocol: Protocol) -> tuple[Series, dict[str, str]]:
-        self.tell("timer: must answer")
-        self.tell("")
-        rng = np.random.default_rng(0)
-        levels = {REFERENCE_NAME: 1.0, TWIN_NAME: 1.0}
-        levels |= {name: 1e5 / path.stat().st_size for name, path in files.items()}
-        times = {name: level * np.exp(rng.normal(0, 0.001, (10, 10))) for name, level in levels.items()}
-        return Series(times, dict.fromkeys(times, 0.0)), {}
-
-
-def test_the_order_of_the_ladder_is_that_of_the_device(study: Path, recipe: str) -> None:
-    here, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
-    steps: list[str] = []
-    there, _ = build_table(study, BuildRequest(recipe=recipe), [], steps.append, timer=Device())  # type: ignore[arg-type]
-    assert (there.host, {row.runtime for row in there.variants}) == ("Abacus 3000", {"openvino"})
-    assert here.host != there.host
-    sizes = [row.size_bytes for row in there.variants]
-    assert sizes == sorted(sizes, reverse=True)
-    assert [row.latency_ms for row in there.variants] == sorted(row.latency_ms for row in there.variants)
-    assert steps.index("timer: must answer") + 1 == steps.index("the timer is back")
-    # What was timed on one is not taken for the other.
-    again, _ = build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
-    assert (again.host, {row.runtime for row in again.variants}) == (here.host, {"onnxruntime_cpu"})
-
-
-def test_a_study_of_a_device_tells_when_it_is_timed_here(study: Path, recipe: str) -> None:
-    about = StudyRecord.load(study)
-    settings = Device.place.settings
-    timer = TimerRecord(address="device:8700", runtime=settings)
-    about.model_copy(update={"host": Device.place.host, "timer": timer}).save(study)
-    steps: list[str] = []
-    build_table(study, BuildRequest(recipe=recipe), [], steps.append)
-    assert "on this machine: only --time-on does so on Abacus 3000, as the search did" in steps
-    request = BuildRequest(recipe=recipe)
-    assert open_study(study, request).reference_ms is None
-    assert open_study(study, request, Device()).reference_ms == about.reference_ms  # type: ignore[arg-type]

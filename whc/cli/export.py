@@ -27,7 +27,7 @@ def _set_up_litert(ctx: click.Context, param: click.Parameter, is_asked: bool) -
     from whc.export import converter
 
     with _options.steps() as on_step:
-        on_step(f"installing the converter to LiteRT into {converter.folder()} (minutes, 1 GB)")
+        on_step(f"installing the converter to LiteRT into {converter.folder()} (minutes, 2 GB)")
         place = converter.set_up()
     click.echo(f"the converter to LiteRT is in {place}")
     ctx.exit()
@@ -51,7 +51,7 @@ def _set_up_litert(ctx: click.Context, param: click.Parameter, is_asked: bool) -
     is_eager=True,
     expose_value=False,
     callback=_set_up_litert,
-    help="Install the converter to LiteRT in the user's cache (minutes, 1 GB), and exit.",
+    help="Install the converter to LiteRT in the user's cache (minutes, 2 GB), and exit.",
 )
 @_options.settings
 @_options.tracking_uri

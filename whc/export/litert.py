@@ -1,4 +1,4 @@
-"""LiteRT files in float32, of batch 1: a Python caller of LiteRT waits half as long as one of ONNX Runtime."""
+"""LiteRT files in float32, of batch 1."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The converter from PyTorch to LiteRT, in an environment of its own.
 
-Its libraries ask for versions that contradict those of whc, and take 1 GB. `whc export --setup-litert` installs them
+Its libraries ask for versions that contradict those of whc, and take 2 GB. `whc export --setup-litert` installs them
 into the user's cache; a conversion is one run of `script.py` there. The two processes exchange files: the network as
 torch.export writes it, arrays as NumPy does, and JSON.
 """
@@ -107,7 +107,7 @@ def require() -> None:
     """Raise UsageError, with what helps, unless the converter can be used, and what it writes be run."""
     library("litert", "ai_edge_litert.interpreter")
     if fault := _fault():
-        raise UsageError(f"{_WHERE}: must be set up, got {fault}; run `{SETUP_COMMAND}` (minutes, 1 GB)")
+        raise UsageError(f"{_WHERE}: must be set up, got {fault}; run `{SETUP_COMMAND}` (minutes, 2 GB)")
 
 
 def convert(
