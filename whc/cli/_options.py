@@ -259,17 +259,27 @@ def detector(
         RegistryError: there is no such file and no such model.
     """
     from whc.demo import detectors
-    from whc.errors import UsageError, problem
 
+    check_detector(name, label, margin)
     if name is None:
-        for option, value in (("--detect-class", label), ("--margin", margin)):
-            if value is not None:
-                raise UsageError(problem(option, "must come with --detect", value, "name a detector with --detect"))
         return None
     source = name if name in detectors.built_in_names() else str(exported(model_file(name), "--detect"))
     shown_name = Path(name).name if Path(name).suffix.lower() == ".onnx" else name
     settings = detectors.Settings(label, threads) if wait_s is None else detectors.Settings(label, threads, wait_s)
     return replace(detectors.load(source, settings), name=shown_name)
+
+
+def check_detector(name: str | None, label: str | None, margin: str | None) -> None:
+    """Refuse what only a detector can use where there is none.
+
+    Raises:
+        UsageError: `--detect-class` or `--margin` comes without a detector.
+    """
+    from whc.errors import UsageError, problem
+
+    for option, value in (("--detect-class", label), ("--margin", margin)):
+        if name is None and value is not None:
+            raise UsageError(problem(option, "must come with --detect", value, "name a detector with --detect"))
 
 
 def exported(path: Path, option: str) -> Path:

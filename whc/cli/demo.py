@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from whc.cli import _options
+from whc.cli import _options, _page
 
 if TYPE_CHECKING:
     from whc.demo.people import Finder
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 @_options.detect
 @_options.detect_class
 @_options.margin
-@click.option("--headless", is_flag=True, help="Open no window.")
+@click.option("--headless", is_flag=True, help="Open no window, and no browser.")
+@click.option("--web", is_flag=True, help="Serve a page that runs the model, and its whole ladder, in the browser.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), help="Port of 127.0.0.1 that the page is on.  [default: a free one]"
+)
 @_options.runtime
 @_options.threads
 @_options.wait
@@ -42,12 +46,23 @@ def command(
     save: Path | None,
     csv: Path | None,
     headless: bool,
+    web: bool,
+    port: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Run a model on a camera, a video or pictures. Ctrl-C ends it; the files that it writes are finished."""
-    from whc.demo.run import run
+    """Run a model on a camera, a video or pictures. Ctrl-C ends it; the files that it writes are finished.
 
+    With --web a page on this machine does it, in the browser: no picture leaves the browser.
+    """
+    if web:
+        _page.serve(model, port, not headless and _has_display(), as_json)
+        return
+    from whc.demo.run import run
+    from whc.errors import UsageError, problem
+
+    if port is not None:
+        raise UsageError(problem("--port", "must come with --web", port, "add --web"))
     view = _view(**options)
     summary = run(
         _options.exported(_options.model_file(model), "--model"),

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from whc.cli import _options
+from whc.cli import _options, _page
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from whc.demo.web.assemble import Page
     from whc.training.checkpoint import Checkpoint
     from whc.trials.config import TrialConfig
+
+_IN_BUNDLE = ""  # what --html says without a file
 
 
 def _set_up_litert(ctx: click.Context, param: click.Parameter, is_asked: bool) -> None:
@@ -38,6 +41,17 @@ def _set_up_litert(ctx: click.Context, param: click.Parameter, is_asked: bool) -
 @click.option("--model", shell_complete=_options.complete_model, help="Registered name, or .onnx or .tflite file.")
 @_options.file("--out", help="File to write.")
 @_options.file("--bundle", help="New folder, or .zip, to write: the file with a program that runs it without whc.")
+@click.option(
+    "--html",
+    is_flag=False,
+    flag_value=_IN_BUNDLE,
+    metavar="[FILE]",
+    help="Page to write that runs the model, and its whole ladder, in any browser: one file of about 6 MB, most of it "
+    "the runtime. Without FILE: run.html in the bundle, for its model alone.",
+)
+@_options.detect
+@_options.detect_class
+@_options.margin
 @_options.artifact
 @_options.file("--data", help="Parquet file (or folder of shards): its training split fits the integers of int8 files.")
 @click.option("--static", is_flag=True, default=None, help="Fix every size, the batch to 1 (onnx).")
@@ -61,23 +75,25 @@ def command(
     model: str | None,
     out: Path | None,
     bundle: Path | None,
+    html: str | None,
     assignments: tuple[str, ...],
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write a checkpoint or a registered model as one file, or as a bundle that runs anywhere.
+    """Write a checkpoint or a registered model as one file, as a bundle that runs anywhere, or as a page.
 
     The file carries its own labels and input description: .onnx for most runtimes, .tflite for LiteRT, which is the
     fastest on a CPU. A bundle holds it with run.py, which needs numpy, OpenCV and the file's runtime alone, and runs
-    the model on a camera, a video or pictures.
+    the model on a camera, a video or pictures. A page needs a browser alone, also without a network; --detect gives it
+    the detector that finds what the model sees.
     """
     from whc.errors import UsageError, problem
 
     if bool(checkpoint) == bool(model):
         got = "both" if checkpoint else "neither"
         raise UsageError(problem("whc export", "must be given either --checkpoint or --model", got, "give one"))
-    if not out and not bundle:
-        raise UsageError(problem("whc export", "must be given --out or --bundle", "neither", "name what to write"))
+    detection = {name: options.pop(name) for name in ("detect", "detect_class", "margin")}
+    _check_targets(out, bundle, html, detection["detect"])
     chosen = {name: value for name, value in options.items() if value is not None}
     if model and (chosen or assignments):
         got = ", ".join([*chosen, *(["set"] if assignments else [])])
@@ -87,19 +103,49 @@ def command(
             exported = _export(checkpoint, out, Path(scratch), chosen, _options.assigned(assignments))
         else:
             exported = _copied(str(model), out)
+        page = (
+            None
+            if html is None
+            else _page.page(str(exported if checkpoint or html == _IN_BUNDLE else model), **detection)
+        )
         if bundle:
             from whc.demo.model import load
             from whc.export.bundle import write
 
             load(exported)  # whose errors come before a bundle is written
-            write(exported, bundle)
-        written = {exported.suffix.lower()[1:]: out, "bundle": bundle}
+            write(exported, bundle, page.whole() if page and html == _IN_BUNDLE else None)
+        if page and html:
+            _write_page(Path(html), page)
+        written = {exported.suffix.lower()[1:]: out, "bundle": bundle, "html": Path(html) if html else None}
         sizes = {name: _size_bytes(path) for name, path in written.items() if path}
     told: dict[str, Any] = {name: str(path) for name, path in written.items() if path}
     if out:
         told["size_bytes"] = _size_bytes(out)
     lines = [f"{written[name]}: {size / 1000:.1f} KB" for name, size in sizes.items()]
+    if html:
+        lines[-1] += ", most of it onnxruntime-web, which runs the model in the browser"
     _options.emit(told, as_json, "\n".join(lines))
+
+
+def _check_targets(out: Path | None, bundle: Path | None, html: str | None, detect: str | None) -> None:
+    from whc.errors import UsageError, problem
+
+    if not out and not bundle and not html:
+        if html == _IN_BUNDLE:
+            raise UsageError("--html: must be given a file, or come with --bundle, got neither; name a file")
+        rule, next_step = "must be given --out, --bundle or --html", "name what to write"
+        raise UsageError(problem("whc export", rule, "none of them", next_step))
+    if detect and html is None:
+        raise UsageError(problem("--detect", "must come with --html", detect, "leave it out, or write a page"))
+    if html and (Path(html).suffix.lower() not in (".html", ".htm") or Path(html).is_dir()):
+        raise UsageError(problem("--html", "must be a file that ends in .html", html, "name it model.html"))
+
+
+def _write_page(path: Path, page: Page) -> None:
+    from whc.records import replacing
+
+    with replacing(path) as temporary:
+        temporary.write_text(page.whole(), "utf-8")
 
 
 def _export(

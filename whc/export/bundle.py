@@ -6,6 +6,7 @@
     bundle.json         what the model takes and gives, and the hash of its file
     sample/             a rendered picture, or as many as one input of the model has
     whc_runner/         the modules of whc that the program imports
+    run.html            where it is asked for: a page that runs the model in a browser
 
 The modules are copied as they are, but for their imports, which become relative: a process may so load several bundles
 beside whc.
@@ -58,12 +59,13 @@ except ImportError as error:
 '''
 
 
-def write(file: Path, target: Path) -> None:
+def write(file: Path, target: Path, page: str | None = None) -> None:
     """Write the bundle of an exported file.
 
     Args:
         file: a file exported by whc.
         target: a new folder, or a file that ends in .zip, which is replaced.
+        page: HTML of a page that runs the file.
 
     Raises:
         ArtifactError: whc did not export the file, or this version does not know its task.
@@ -75,6 +77,8 @@ def write(file: Path, target: Path) -> None:
     try:
         with _replacing_folder(target) as folder:
             _fill(folder, file, description)
+            if page:
+                (folder / "run.html").write_text(page, "utf-8")
     except OSError as error:
         reason = error.strerror or str(error)
         raise UsageError(

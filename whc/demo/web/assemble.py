@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from string import Template
 from typing import Any
 
@@ -43,7 +43,7 @@ class PageModel:
 
 @dataclass(frozen=True)
 class PageDetector:
-    """What finds the crops that the models see: its file, the only class to find, and the crops' margin (None: theirs)."""
+    """What finds the crops that the models see: its file, the only class to find, the crops' margin (None: theirs)."""
 
     file: Path
     label: str | None = None
@@ -109,7 +109,10 @@ def assemble(
     }
     if detector:
         description = detector_description(str(detector.file), Settings(detector.label))
-        setup["detector"], parts[_DETECTOR_PART] = {"part": _DETECTOR_PART, "description": description}, detector.file.read_bytes()
+        setup["detector"], parts[_DETECTOR_PART] = (
+            {"part": _DETECTOR_PART, "description": description},
+            detector.file.read_bytes(),
+        )
     return Page(setup, parts)
 
 
@@ -175,20 +178,22 @@ def _json(value: object) -> str:
 
 
 def _modules() -> dict[str, str]:
-    """Every module by its name, as an address that holds it: a file on disk may import no other file.
-
-    What a module imports by a relative path it gets by name.
-    """
-    modules = {}
-    for path in sorted(_FOLDER.glob("engine/**/*.js")) + sorted(_FOLDER.glob("page/*.js")):
-        place = path.relative_to(_FOLDER).parent.as_posix()
-        source = _RELATIVE.sub(lambda found, place=place: found["before"] + _name(place, found["path"]), path.read_text("utf-8"))
-        modules[_name("", path.relative_to(_FOLDER).as_posix())] = f"data:text/javascript;base64,{_base64(source.encode())}"
-    return modules
+    """Every module by its name, as an address that holds it: a page on disk may import no other file."""
+    paths = sorted([*_FOLDER.glob("engine/**/*.js"), *_FOLDER.glob("page/*.js")])
+    return {
+        f"{_PACKAGE}/{path.relative_to(_FOLDER).as_posix()}": f"data:text/javascript;base64,{_base64(_module(path))}"
+        for path in paths
+    }
 
 
-def _name(place: str, path: str) -> str:
-    return f"{_PACKAGE}/{posixpath.normpath(posixpath.join(place, path))}"
+def _module(path: Path) -> bytes:
+    """A module that imports others by name: an address that holds a module has no others beside it."""
+    place = PurePosixPath(_PACKAGE, path.relative_to(_FOLDER).parent.as_posix())
+
+    def named(found: re.Match[str]) -> str:
+        return found["before"] + posixpath.normpath(place / found["path"])
+
+    return _RELATIVE.sub(named, path.read_text("utf-8")).encode()
 
 
 def _base64(content: bytes) -> str:

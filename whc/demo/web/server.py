@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 from collections.abc import Callable
@@ -9,11 +10,11 @@ from contextlib import suppress
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from whc.demo.web.assemble import Page, policy
 from whc.errors import UsageError, problem
@@ -68,7 +69,7 @@ def _listening(port: int) -> socket.socket:
         return socket.create_server((HOST, port))
     except OSError as error:
         next_step = "close what listens there, or choose another with --port"
-        raise UsageError(problem("--port", f"must be free ({error.strerror})", port, next_step)) from error
+        raise UsageError(problem("--port", f"must be free ({os.strerror(error.errno or 0)})", port, next_step)) from error
 
 
 def application(page: Page, token: str, port: int) -> ASGIApp:
@@ -109,9 +110,7 @@ class _LocalGuard:
 
 
 def _with_headers(send: Send) -> Send:
-    from starlette.datastructures import MutableHeaders
-
-    async def complete(message: object) -> None:
+    async def complete(message: Message) -> None:
         if message["type"] == "http.response.start":
             MutableHeaders(scope=message).update(_HEADERS)
         await send(message)
