@@ -7,11 +7,12 @@ SEED ?= 0
 # Which ONNX Runtime: `make setup EXTRA=cpu` overrides what the machine says.
 EXTRA ?= $(shell nvidia-smi >/dev/null 2>&1 && echo gpu || echo cpu)
 
-.PHONY: help setup litert lint test quickstart pictures bench fuzz ui clean
+.PHONY: help setup litert web lint test quickstart pictures bench fuzz ui clean
 
 help:
 	@echo "make quickstart   set up, render data, search, build the ladder (minutes; SEED=n: other clips)"
 	@echo "make litert       the converter to LiteRT, which writes .tflite files (minutes, 2 GB in the user's cache)"
+	@echo "make web          the runtime of models in a browser, packed by npm (14 MB; for the demo's page)"
 	@echo "make test         set up, run the tests"
 	@echo "make lint         ruff, mypy, import-linter"
 	@echo "make fuzz         2,000 damaged, forged and odd inputs (make test: 150)"
@@ -34,6 +35,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 litert: setup
 	$(WHC) export --setup-litert
+
+web: setup
+	$(BIN)/python -m whc.demo.web.runtime_files
 
 lint: setup
 	$(BIN)/ruff check .

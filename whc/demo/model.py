@@ -84,11 +84,26 @@ def checked(session: Session, metadata: ModelMetadata | None = None) -> LoadedMo
         ArtifactError: whc did not export the file, or its network and metadata disagree.
     """
     metadata = metadata or session.metadata()
-    task = _task(metadata, session.path)
-    _check(metadata, task, session.input_shape, session.path)
+    task = task_of(metadata, session.input_shape, session.path)
     model = LoadedModel(session, metadata, task)
     model.decide(np.zeros((metadata.frames, metadata.height, metadata.width, 3), np.uint8))
     return model
+
+
+def task_of(metadata: ModelMetadata, input_shape: tuple[int, ...], path: Path) -> Task:
+    """The task of a file, whose metadata fit its network.
+
+    Args:
+        metadata: what the file is.
+        input_shape: of the network, for one window.
+        path: names the file in messages.
+
+    Raises:
+        ArtifactError: this version does not support the metadata, or they do not fit the network.
+    """
+    task = _task(metadata, path)
+    _check(metadata, task, input_shape, path)
+    return task
 
 
 def _task(metadata: ModelMetadata, path: Path) -> Task:

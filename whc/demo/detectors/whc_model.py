@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from whc.demo.detectors import Boxes, Detector, Form, Settings, best_boxes
 from whc.demo.model import LoadedModel
 from whc.errors import UsageError, problem
 from whc.plugins import PluginConfig
+from whc.records import ModelMetadata
+from whc.tasks import Task
 
 NEEDS_FILE = True
 FORM = "a detection model of whc"
@@ -37,16 +40,24 @@ def load(form: Form | None, config: Config, settings: Settings) -> Detector:
     del config
     assert form is not None  # noqa: S101 (NEEDS_FILE)
     model = models.load(form.path, threads=settings.threads, wait_s=settings.wait_s)
-    place, task, labels = f"--detect: {model.path}", model.task, list(model.task.labels)
-    if task.head_gives != "boxes" or model.metadata.frames > 1:
-        next_step = "give it as --model, and a detector as --detect"
-        raise UsageError(problem(place, "must find boxes in single pictures", f"task {model.metadata.task}", next_step))
-    if settings.label is not None and settings.label not in labels:
-        next_step = f"choose one of {', '.join(labels)}"
-        raise UsageError(problem("--detect-class", f"must be a class of {model.path}", settings.label, next_step))
-    what = settings.label or (labels[0] if len(labels) == 1 else "object")
-    number = None if settings.label is None else labels.index(settings.label)
+    what = what_it_finds(model.task, model.metadata, model.path, settings.label)
+    number = None if settings.label is None else model.task.labels.index(settings.label)
     return Detector(str(model.path), what, partial(_find, model, number))
+
+
+def what_it_finds(task: Task, metadata: ModelMetadata, path: Path, label: str | None) -> str:
+    """What a model finds, in a word: the class `label`, or of all classes.
+
+    Raises:
+        UsageError: its task is not to find boxes in single pictures, or it has no class of the name.
+    """
+    if task.head_gives != "boxes" or metadata.frames > 1:
+        rule, next_step = "must find boxes in single pictures", "give it as --model, and a detector as --detect"
+        raise UsageError(problem(f"--detect: {path}", rule, f"task {metadata.task}", next_step))
+    if label is not None and label not in task.labels:
+        next_step = f"choose one of {', '.join(task.labels)}"
+        raise UsageError(problem("--detect-class", f"must be a class of {path}", label, next_step))
+    return label or (task.labels[0] if len(task.labels) == 1 else "object")
 
 
 def _find(model: LoadedModel, number: int | None, picture: Image) -> Boxes:
