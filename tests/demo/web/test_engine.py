@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from whc.data.preprocess import INTERPOLATION_METHODS, LAYOUTS, Image, resize, to_input
+from whc.data.preprocess import INTERPOLATION_METHODS, LAYOUTS, resize, to_input
 from whc.demo import model as models
 from whc.demo.predict import predict
 from whc.demo.web.descriptions import model_description

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from whc.demo.web.assemble import Page, policy
-from whc.errors import UsageError, problem
+from whc.errors import UsageError
 
 HOST = "127.0.0.1"
 MAX_CONNECTIONS = 64
@@ -68,8 +68,8 @@ def _listening(port: int) -> socket.socket:
     try:
         return socket.create_server((HOST, port))
     except OSError as error:
-        next_step = "close what listens there, or choose another with --port"
-        raise UsageError(problem("--port", f"must be free ({os.strerror(error.errno or 0)})", port, next_step)) from error
+        reason, next_step = os.strerror(error.errno or 0), "close what listens there, or choose another"
+        raise UsageError(f"--port: must be free, got {port} ({reason}); {next_step}") from error
 
 
 def application(page: Page, token: str, port: int) -> ASGIApp:

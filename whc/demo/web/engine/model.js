@@ -68,7 +68,9 @@ export async function openModel(ort, bytes, description) {
 
 /** Load a network; an error has one line, and names it. */
 export async function openSession(ort, bytes, name) {
-  return oneLineErrors(name, () => ort.InferenceSession.create(new Uint8Array(bytes), { executionProviders: ["wasm"] }));
+  // Errors alone: a detector of others may give a hundred warnings, which nobody can mend.
+  const options = { executionProviders: ["wasm"], logSeverityLevel: 3 };
+  return oneLineErrors(name, () => ort.InferenceSession.create(new Uint8Array(bytes), options));
 }
 
 /** What a call of the runtime gives, or an error of one line that names the network. */

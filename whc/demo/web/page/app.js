@@ -8,7 +8,7 @@ import { fillReadings, LadderTable, Speaker } from "./panels.js";
 import { openCamera, openClip, openFile, SourceError } from "./sources.js";
 import { Pace, Speeds } from "./speed.js";
 
-const PANEL_MS = 100; // between updates of words and numbers, which could not be read faster
+const PANEL_MS = 200; // between updates of numbers, which could not be read faster
 
 const find = (id) => document.getElementById(id);
 const setup = JSON.parse(find("setup").textContent);
@@ -162,11 +162,12 @@ async function see(frame, source) {
   for (const [number, { modelMs }] of results) speeds.add(number, modelMs);
   speeds.add("detector", Math.max(...[...results.values()].map(({ detectorMs }) => detectorMs)));
   history.add(frame.seconds, result.sightings);
+  showWords(results, result, source);
   const now = performance.now();
   pace.add(now, now - began);
   if (now - state.panelAt >= PANEL_MS || source.isStill) {
     state.panelAt = now;
-    showPanels(results, result, source);
+    showSpeeds(source);
   }
 }
 
@@ -184,7 +185,7 @@ function stream(number, source) {
   return state.streams.get(number);
 }
 
-function showPanels(results, result, source) {
+function showWords(results, result, source) {
   const { title, warning } = result;
   const sightings = [...result.sightings].sort((a, b) => a.identity - b.identity);
   notice(warning && `${warning[0].toUpperCase()}${warning.slice(1)}: \`whc demo --detect\` finds crops.`);
@@ -196,11 +197,15 @@ function showPanels(results, result, source) {
   find("history").hidden = source.isStill || (!bar && find("history").hidden);
   if (bar) find("chart-caption").textContent = `${bar.name} over the last ten seconds`;
   if (!find("history").hidden) history.draw();
+  ladder?.say(results);
+}
+
+function showSpeeds(source) {
   find("model-ms").textContent = speeds.shown(state.chosen);
   find("detector-ms").textContent = speeds.shown("detector");
   find("frame-ms").textContent = duration(pace.frameMs);
   find("frame-rate").textContent = source.isStill ? "one picture" : `${pace.perSecond.toFixed(0)} fps`;
-  ladder?.show(results, state.chosen, speeds);
+  ladder?.time(speeds);
   const points = setup.models.map(({ name, score }, number) => {
     return { name, score, ms: speeds.mean(number), isChosen: number === state.chosen };
   });

@@ -107,9 +107,12 @@ export class LadderTable {
     return row;
   }
 
-  show(results, chosen, speeds) {
+  time(speeds) {
+    this.#rows.forEach((row, number) => { row.ms.textContent = speeds.shown(number); });
+  }
+
+  say(results) {
     this.#rows.forEach((row, number) => {
-      row.ms.textContent = speeds.shown(number);
       const sightings = results.get(number)?.sightings ?? [];
       const first = sightings.reduce((a, b) => (a && a.identity <= b.identity ? a : b), null);
       const others = sightings.length > 1 ? ` +${sightings.length - 1}` : "";

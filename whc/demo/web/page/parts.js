@@ -27,6 +27,5 @@ export async function loadRuntime(names) {
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = { mjs: glue };
   ort.env.wasm.wasmBinary = wasm;
-  ort.env.logLevel = "error";
   return ort;
 }

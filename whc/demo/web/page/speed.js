@@ -4,7 +4,7 @@ import { duration } from "./chart.js";
 
 const PASSES = 60;
 
-/** The last values of a number, and their mean. */
+/** The last values of a number, and the mean of their middle half: a pause of the browser is no part of a pass. */
 class Latest {
   #values = [];
 
@@ -14,7 +14,10 @@ class Latest {
   }
 
   get mean() {
-    return this.#values.length ? this.#values.reduce((sum, value) => sum + value, 0) / this.#values.length : null;
+    const sorted = this.#values.toSorted((a, b) => a - b);
+    const margin = Math.floor(sorted.length / 4);
+    const middle = sorted.slice(margin, sorted.length - margin);
+    return middle.length ? middle.reduce((sum, value) => sum + value, 0) / middle.length : null;
   }
 }
 
