@@ -24,10 +24,15 @@ let ladder = null;
 
 const together = () => state.models.length > 1 && find("together").checked;
 
-function notice(words) {
-  find("notice").textContent = words;
-  find("notice").hidden = !words;
+/** Show a note, or hide it; one that stays is not read out again. */
+function note(id, words) {
+  const place = find(id);
+  if (place.textContent === words) return;
+  place.textContent = words;
+  place.hidden = !words;
 }
+
+const notice = (words) => note("notice", words);
 
 async function start() {
   find("about").textContent = setup.about;
@@ -175,7 +180,7 @@ function resize(width, height) {
   picture.width = width;
   picture.height = height;
   picture.style.width = `min(100%, ${((width / height) * 74).toFixed(1)}vh)`; // small ones are enlarged
-  find("source-name").textContent = `${state.source.name}, ${width} × ${height}`;
+  find("source-name").textContent = `${state.source.name}, ${width} x ${height}`;
 }
 
 function stream(number, source) {
@@ -188,7 +193,7 @@ function stream(number, source) {
 function showWords(results, result, source) {
   const { title, warning } = result;
   const sightings = [...result.sightings].sort((a, b) => a.identity - b.identity);
-  notice(warning && `${warning[0].toUpperCase()}${warning.slice(1)}: \`whc demo --detect\` finds crops.`);
+  note("warning", warning && `${warning[0].toUpperCase()}${warning.slice(1)}: \`whc demo --detect\` finds crops.`);
   fillReadings(find("readings"), sightings, title);
   const spoken = sightings.map(tag).join(", ") || title.title;
   speaker.say(spoken);

@@ -1,0 +1,322 @@
+"""The page of the demo in a real browser, driven through its debugging pipe: from disk, and from its server."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from whc.demo.web.assemble import PageDetector, PageModel, assemble
+from whc.demo.web.runtime_files import runtime_files
+from whc.errors import UsageError
+from whc.records import Metric
+
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+SIZE = (120, 160)
+F1 = Metric(key="f1", name="F1")
+READING = "document.getElementById('readings').innerText"
+NOTICE = "document.getElementById('notice').textContent"
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+LIMIT_S = 120.0
+"""Seconds until a page must have done what is asked: the machine may be busy."""
+
+
+class Tab:
+    """One page of a running browser."""
+
+    def __init__(self, writer: int, reader: int) -> None:
+        self._writer, self._reader = writer, reader
+        self._number, self._buffer, self._session = 0, b"", ""
+        self.events: list[dict[str, Any]] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **params: Any) -> dict[str, Any]:
+        """The answer to a command of the DevTools protocol."""
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": params}
+        message |= {"sessionId": self._session} if self._session else {}
+        os.write(self._writer, json.dumps(message).encode() + b"\0")
+        deadline = time.monotonic() + LIMIT_S
+        while True:
+            answer = self._read(deadline)
+            if answer.get("id") == self._number:
+                assert "error" not in answer, answer["error"]
+                result: dict[str, Any] = answer["result"]
+                return result
+            self.events.append(answer)
+
+    def _read(self, deadline: float) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            ready, _, _ = select.select([self._reader], [], [], max(0.0, deadline - time.monotonic()))
+            assert ready, f"the browser did not answer within {LIMIT_S} s"
+            chunk = os.read(self._reader, 2**20)
+            assert chunk, "the browser has ended"
+            self._buffer += chunk
+        message, _, self._buffer = self._buffer.partition(b"\0")
+        parsed: dict[str, Any] = json.loads(message)
+        return parsed
+
+    def open(self, url: str) -> None:
+        """Open an address."""
+        self.call("Page.navigate", url=url)
+        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+
+    def value(self, expression: str) -> Any:
+        """The value of a JavaScript expression, awaited, as JSON gives it."""
+        options = {"awaitPromise": True, "returnByValue": True, "userGesture": True}
+        answer = self.call("Runtime.evaluate", expression=expression, **options)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def wait(self, expression: str, limit_s: float = LIMIT_S) -> Any:
+        """The value of an expression as soon as it is true."""
+        deadline = time.monotonic() + limit_s
+        while not (value := self.value(expression)):
+            assert time.monotonic() < deadline, f"{expression}: {self.complaints()}"
+            time.sleep(0.1)
+        return value
+
+    def complaints(self) -> list[str]:
+        """What the browser logged and threw."""
+        self.value("0")  # all earlier events come before this answer
+        texts = []
+        for event in self.events:
+            params = event.get("params", {})
+            match event.get("method"):
+                case "Runtime.exceptionThrown":
+                    details = params["exceptionDetails"]
+                    texts.append(str(details.get("exception", {}).get("description", details["text"])))
+                case "Log.entryAdded":
+                    texts.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
+                case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning"):
+                    texts.append(" ".join(str(item.get("value", item)) for item in params["args"]))
+        return texts
+
+
+@contextmanager
+def running(profile: Path, *options: str) -> Iterator[Tab]:
+    """A browser with a new profile in a folder, without a window."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip(f"needs a browser ({', '.join(PROGRAMS)})")
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    command = [program, "--headless=new", "--no-sandbox", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
+    command += ["--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio", *options]
+    # The browser reads from descriptor 3 and writes to 4.
+    script = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
+    browser = subprocess.Popen(
+        ["bash", "-c", script, "bash", *command],
+        pass_fds=(theirs_in, theirs_out),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(theirs_in)
+    os.close(theirs_out)
+    try:
+        yield Tab(ours_out, ours_in)
+    finally:
+        browser.terminate()
+        try:
+            browser.wait(20)
+        except subprocess.TimeoutExpired:
+            browser.kill()
+            browser.wait()
+        os.close(ours_out)
+        os.close(ours_in)
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """A browser whose camera shows bright frames."""
+    folder = tmp_path_factory.mktemp("browser")
+    bright = cv2.imencode(".jpg", np.full((*SIZE, 3), 230, np.uint8))[1].tobytes()
+    (folder / "camera.mjpeg").write_bytes(bright * 10)
+    with running(folder / "profile", *CAMERA, f"--use-file-for-fake-video-capture={folder / 'camera.mjpeg'}") as tab:
+        yield tab
+
+
+@pytest.fixture(autouse=True)
+def _runtime() -> None:
+    try:
+        runtime_files()
+    except UsageError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def page(tmp_path: Path, brightness_model: Callable[..., Path]) -> Path:
+    """A page on disk with a ladder of two variants, of which the second one always says `bright`."""
+    medium = brightness_model().rename(tmp_path / "whc_m.onnx")
+    large = brightness_model(task_config={"threshold": 0.01})
+    models = [PageModel("whc_m", medium, 0.81), PageModel("whc_l", large, 0.92)]
+    (tmp_path / "page.html").write_text(assemble(models, "whc_m", F1).whole(), "utf-8")
+    return tmp_path / "page.html"
+
+
+def start(tab: Tab, address: str) -> None:
+    tab.events.clear()
+    tab.open(address)
+    tab.wait(f"document.getElementById('model-ms').textContent.endsWith('ms') || {NOTICE}")
+
+
+def click(tab: Tab, name: str) -> None:
+    tab.value(f"document.getElementById({name!r}).click()")
+
+
+def choose_file(tab: Tab, path: Path) -> None:
+    root = tab.call("DOM.getDocument")["root"]["nodeId"]
+    node = tab.call("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+    tab.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
+
+def test_a_page_on_disk_shows_what_every_variant_says(tab: Tab, page: Path) -> None:
+    start(tab, page.as_uri())
+    click(tab, "camera")
+    tab.wait(f"{READING}.includes('bright 0.9')")
+    rows = tab.value("[...document.querySelectorAll('#variants tr')].map((row) => row.innerText)")
+    assert [row.split()[:2] for row in rows] == [["whc_m", "0.810"], ["whc_l", "0.920"]]
+    assert tab.value("document.querySelectorAll('#variants .says span')[1].textContent") == "bright"
+    tab.wait("document.querySelector('#plot svg')?.getAttribute('aria-label').includes('whc_l')")
+    tab.wait("document.getElementById('frame-rate').textContent.endsWith(' fps')")
+    assert "160 x 120" in tab.value("document.getElementById('source-name').textContent")
+    assert tab.value("document.getElementById('spoken').textContent") == "bright"
+    assert tab.complaints() == []
+    asked = [
+        event["params"]["request"]["url"] for event in tab.events if event["method"] == "Network.requestWillBeSent"
+    ]
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob"}
+
+
+def test_the_variant_is_chosen_by_keyboard(tab: Tab, page: Path) -> None:
+    start(tab, page.as_uri())
+    tab.value("document.querySelector('input[name=variant]:checked').focus()")
+    for kind in ("keyDown", "keyUp"):
+        tab.call("Input.dispatchKeyEvent", type=kind, key="ArrowDown", code="ArrowDown", windowsVirtualKeyCode=40)
+    assert tab.value("document.getElementById('chosen-name').textContent") == "whc_l"
+    tab.wait(f"{READING}.startsWith('bright')")
+    click(tab, "together")
+    tab.wait("document.body.classList.contains('apart')")
+    tab.wait(f"{READING}.startsWith('bright')")
+
+
+def test_pictures_and_what_is_none(tab: Tab, page: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "dark.png"), np.full((30, 40, 3), 25, np.uint8))
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    (tmp_path / "broken.webm").write_bytes(b"no video")
+    start(tab, page.as_uri())
+    choose_file(tab, tmp_path / "dark.png")
+    tab.wait(f"{READING}.startsWith('dark') && {READING}.includes('bright 0.10')")
+    assert "dark.png, 40 x 30" in tab.value("document.getElementById('source-name').textContent")
+    for name, words in (
+        ("empty.png", "empty.png is empty"),
+        ("broken.jpg", "broken.jpg is no picture that this browser can read"),
+        ("broken.webm", "broken.webm cannot be played by this browser"),
+    ):
+        choose_file(tab, tmp_path / name)
+        tab.wait(f"{NOTICE}.includes({words!r})")
+    tab.wait(f"{READING}.startsWith('dark')")  # what was there before goes on
+
+
+def test_a_video_goes_on_from_its_start(tab: Tab, page: Path, tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "clip.webm"), cv2.VideoWriter.fourcc(*"VP80"), 20, (64, 48))
+    for level in [20] * 10 + [240] * 10:
+        writer.write(np.full((48, 64, 3), level, np.uint8))
+    writer.release()
+    start(tab, page.as_uri())
+    choose_file(tab, tmp_path / "clip.webm")
+    for title in ("dark", "bright", "dark", "bright"):
+        tab.wait(f"{READING}.startsWith({title!r})")
+    click(tab, "pause")
+    assert tab.value("document.getElementById('pause').textContent") == "Go on"
+
+
+def test_windows_of_the_rendered_clip(tab: Tab, tmp_path: Path, change_model: Callable[..., Path]) -> None:
+    (tmp_path / "page.html").write_text(assemble([PageModel("change", change_model())], "change").whole(), "utf-8")
+    start(tab, (tmp_path / "page.html").as_uri())
+    tab.wait(f"{READING}.includes('moved')")
+    assert tab.value("document.getElementById('ladder').hidden")
+    assert tab.complaints() == []
+
+
+def test_a_detector(
+    tab: Tab, tmp_path: Path, brightness_model: Callable[..., Path], box_model: Callable[..., Path]
+) -> None:
+    boxes = [[0.9, 0, 0.3, 0.5, 0.3, 0.5], [0.8, 0, 0.7, 0.5, 0.3, 0.5]]
+    models = [PageModel("whc_m", brightness_model()), PageModel("whc_l", brightness_model())]
+    made = assemble(models, "whc_m", detector=PageDetector(box_model(boxes), "person"))
+    (tmp_path / "page.html").write_text(made.whole(), "utf-8")
+    start(tab, (tmp_path / "page.html").as_uri())
+    click(tab, "camera")
+    tab.wait(f"{READING}.includes('#1 bright') && {READING}.includes('#2 bright')")
+    assert not tab.value("document.getElementById('detector-speed').hidden")
+    assert tab.value("document.querySelector('.says span').textContent") == "#1 bright +1"
+    assert tab.complaints() == []
+
+
+def test_a_browser_without_simd_is_told(tab: Tab, page: Path) -> None:
+    source = "WebAssembly.validate = () => false"
+    script = tab.call("Page.addScriptToEvaluateOnNewDocument", source=source)["identifier"]
+    try:
+        start(tab, page.as_uri())
+        assert "lacks WebAssembly SIMD" in tab.value(NOTICE)
+    finally:
+        tab.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+
+
+def test_it_fits_a_phone_and_names_its_controls(tab: Tab, page: Path) -> None:
+    start(tab, page.as_uri())
+    for width in (400, 1400):
+        tab.call("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=True)
+        assert tab.value("document.documentElement.scrollWidth") <= width
+    tab.call("Emulation.clearDeviceMetricsOverride")
+    controls = [
+        node["name"]["value"]
+        for node in tab.call("Accessibility.getFullAXTree")["nodes"]
+        if node.get("role", {}).get("value") in ("button", "radio", "checkbox")
+    ]
+    assert {"Camera", "Rendered clip", "Pause", "whc_m", "whc_l", "Run all of them on each frame"} <= set(controls)
+    assert all(controls)
+
+
+def test_no_camera(page: Path, tmp_path: Path) -> None:
+    with running(tmp_path / "profile") as tab:
+        start(tab, page.as_uri())
+        click(tab, "camera")
+        tab.wait(f"{NOTICE}.toLowerCase().includes('camera')")
+        tab.wait(f"{READING}.includes('dark') || {READING}.includes('bright')")  # the clip goes on
+
+
+def test_the_command(tab: Tab, brightness_model: Callable[..., Path]) -> None:
+    command = [sys.executable, "-c", "from whc.cli import main; main()", "demo", "--web", "--headless", "--json"]
+    command += ["--model", str(brightness_model())]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout
+        address = json.loads("".join(process.stdout.readline() for _ in range(3)))["address"]
+        start(tab, address)
+        assert tab.value("crossOriginIsolated")  # for fine clocks
+        click(tab, "camera")
+        tab.wait(f"{READING}.includes('bright 0.9')")
+        assert tab.complaints() == []
+    finally:
+        process.terminate()
+        process.wait(60)
+        process.stdout.close()
