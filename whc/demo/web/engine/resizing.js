@@ -129,44 +129,55 @@ function averageBlocks(picture, height, width, down, across) {
   return result;
 }
 
-/** Means of areas that cut through pixels, summed as float32 in OpenCV's order: rows first, then their sums. */
+/** Means of areas that cut through pixels, summed as float32 in OpenCV's order: along each row, then rows. */
 function averageAreas(picture, height, width, down, across) {
   const result = emptyPicture(height, width);
   const columns = areaShares(picture.width, width, across);
   const rows = areaShares(picture.height, height, down);
   const row = new Float32Array(width * 3);
   const sums = new Float32Array(width * 3);
-  for (let i = 0; i < rows.from.length; i++) {
-    row.fill(0);
-    addRow(picture, rows.from[i], columns, row);
-    const share = rows.shares[i];
-    if (i === 0 || rows.to[i] !== rows.to[i - 1]) sums.fill(0);
-    for (let j = 0; j < sums.length; j++) sums[j] += Math.fround(share * row[j]);
-    if (i + 1 === rows.from.length || rows.to[i + 1] !== rows.to[i]) result.data.set(sums, rows.to[i] * width * 3);
+  let ready = -1; // the old row that `row` has
+  for (let y = 0; y < height; y++) {
+    sums.fill(0);
+    for (let i = rows.starts[y]; i < rows.starts[y + 1]; i++) {
+      if (rows.places[i] !== ready) averageRow(picture, rows.places[i], columns, row);
+      ready = rows.places[i];
+      const share = rows.shares[i];
+      for (let j = 0; j < sums.length; j++) sums[j] += Math.fround(share * row[j]);
+    }
+    result.data.set(sums, y * width * 3);
   }
   return result;
 }
 
-function addRow(picture, y, columns, row) {
-  const { data, width, step } = picture;
-  for (let i = 0; i < columns.from.length; i++) {
-    const from = (y * width + columns.from[i]) * step;
-    const to = columns.to[i] * 3;
-    const share = columns.shares[i];
-    row[to] += Math.fround(data[from] * share);
-    row[to + 1] += Math.fround(data[from + 1] * share);
-    row[to + 2] += Math.fround(data[from + 2] * share);
+function averageRow({ data, width, step }, y, { starts, places, shares }, row) {
+  for (let x = 0, to = 0; x < starts.length - 1; x++) {
+    let red = 0;
+    let green = 0;
+    let blue = 0;
+    let from = (y * width + places[starts[x]]) * step;
+    for (let i = starts[x]; i < starts[x + 1]; i++, from += step) {
+      const share = shares[i];
+      red = Math.fround(red + Math.fround(data[from] * share));
+      green = Math.fround(green + Math.fround(data[from + 1] * share));
+      blue = Math.fround(blue + Math.fround(data[from + 2] * share));
+    }
+    row[to++] = red;
+    row[to++] = green;
+    row[to++] = blue;
   }
 }
 
-/** Which old pixels lie in which new one, and the share of the new one that each covers. */
+/**
+ * Which old pixels lie in each new one, and which share of it each covers.
+ *
+ * @returns {{starts: Int32Array, places: Int32Array, shares: Float32Array}} Those of new pixel i are from starts[i] to
+ *   starts[i + 1]; their places follow each other.
+ */
 function areaShares(size, newSize, scale) {
-  const from = [];
-  const to = [];
-  const shares = [];
-  const add = (place, newPlace, share) => {
-    from.push(place);
-    to.push(newPlace);
+  const [starts, places, shares] = [[0], [], []];
+  const add = (place, share) => {
+    places.push(place);
     shares.push(share);
   };
   for (let i = 0; i < newSize; i++) {
@@ -175,9 +186,10 @@ function areaShares(size, newSize, scale) {
     const extent = Math.min(scale, size - start);
     const lastWhole = Math.min(Math.floor(stop), size - 1);
     const firstWhole = Math.min(Math.ceil(start), lastWhole);
-    if (firstWhole - start > MIN_SHARE) add(firstWhole - 1, i, (firstWhole - start) / extent);
-    for (let place = firstWhole; place < lastWhole; place++) add(place, i, 1 / extent);
-    if (stop - lastWhole > MIN_SHARE) add(lastWhole, i, Math.min(stop - lastWhole, 1, extent) / extent);
+    if (firstWhole - start > MIN_SHARE) add(firstWhole - 1, (firstWhole - start) / extent);
+    for (let place = firstWhole; place < lastWhole; place++) add(place, 1 / extent);
+    if (stop - lastWhole > MIN_SHARE) add(lastWhole, Math.min(stop - lastWhole, 1, extent) / extent);
+    starts.push(places.length);
   }
-  return { from: Int32Array.from(from), to: Int32Array.from(to), shares: Float32Array.from(shares) };
+  return { starts: Int32Array.from(starts), places: Int32Array.from(places), shares: Float32Array.from(shares) };
 }
