@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import onnx
 import pytest
 import torch
 
+from whc.demo.web import runtime_files
+from whc.errors import UsageError
 from whc.training.checkpoint import CHECKPOINT_SCHEMA, Checkpoint, save
 from whc.trials.artifacts import untrained
 from whc.trials.config import TrialConfig
@@ -105,7 +108,10 @@ def test_a_bundle_of_a_checkpoint_and_of_its_file(home: Path, whc_command: Run) 
     [
         ("--out m.onnx", "must be given either --checkpoint or --model, got 'neither'"),
         ("--checkpoint c.pt --model m.onnx --out n.onnx", "must be given either --checkpoint or --model, got 'both'"),
-        ("--checkpoint c.pt", "must be given --out or --bundle, got 'neither'"),
+        ("--checkpoint c.pt", "must be given --out, --bundle or --html, got 'none of them'"),
+        ("--checkpoint c.pt --html", "--html: must be given a file, or come with --bundle, got neither"),
+        ("--checkpoint c.pt --html page.txt", "--html: must be a file that ends in .html, got 'page.txt'"),
+        ("--checkpoint c.pt --out m.onnx --detect face", "--detect: must come with --html, got 'face'"),
         ("--model m.onnx --bundle b --opset 20", "--model: must be given alone, as the file is fixed, got 'opset'"),
         ("--model m.onnx --bundle b --static", "--model: must be given alone, as the file is fixed, got 'static'"),
     ],
@@ -150,6 +156,34 @@ def test_a_graph_that_cannot_be_simplified_is_told_and_kept(home: Path) -> None:
     ended = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120, cwd=home)
     assert ended.stderr == "m.onnx: onnxsim could not simplify the graph (no such luck); the plain graph is kept\n"
     assert json.loads(ended.stdout)["size_bytes"] == (home / "m.onnx").stat().st_size
+
+
+def test_a_page(home: Path, whc_command: Run) -> None:
+    try:
+        runtime_files.runtime_files()
+    except UsageError as error:
+        pytest.skip(str(error))
+    save(checkpoint(), home / "c.pt")
+    ended = whc_command("export", "--checkpoint", "c.pt", "--html", "page.html")
+    assert ended.code == 0, ended.err
+    size = (home / "page.html").stat().st_size
+    expected = f"page.html: {size / 1000:.1f} KB, most of it onnxruntime-web, which runs the model in the browser\n"
+    assert ended.out == expected
+    assert size < 8e6
+    ended = whc_command("export", "--checkpoint", "c.pt", "--bundle", "bundle", "--html")
+    assert ended.code == 0, ended.err
+    assert '"name": "c"' in (home / "bundle" / "run.html").read_text("utf-8")
+
+
+def test_without_its_runtime_there_is_no_page(home: Path, whc_command: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime_files, "runtime_files", partial(runtime_files.runtime_files, home))
+    save(checkpoint(), home / "c.pt")
+    for arguments in ("export --checkpoint c.pt --html page.html", "demo --model m.onnx --web"):
+        ended = whc_command(*arguments.split())
+        assert (ended.code, ended.out) == (2, "")
+        (line,) = ended.err.splitlines()
+        assert line.endswith("; run `make web`")
+    assert [file.name for file in home.iterdir()] == ["c.pt"]
 
 
 REFUSED: dict[str, tuple[str, str, str]] = {

@@ -56,7 +56,9 @@ def main(folder: Path, arguments: Sequence[str]) -> int:
 
 def _parser(folder: Path) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "run.py", description="Run the model of this bundle: a table of its answers, or a video with them."
+        "run.py",
+        description="Run the model of this bundle: a table of its answers, or a video with them.",
+        epilog="`whc export --model FILE --bundle FOLDER --html` adds run.html, a page that runs it in a browser.",
     )
     add = parser.add_argument
     source_help = "camera's number, video, picture or folder of pictures (default: the sample)"

@@ -158,9 +158,9 @@ def _rendered_clip() -> tuple[dict[str, Any], bytes]:
 def _html(setup: Mapping[str, Any], parts: Mapping[str, bytes], nonce: str, rules: str) -> str:
     """The page as HTML, with these files in it."""
     template = Template((_FOLDER / "page" / "index.html").read_text("utf-8"))
-    packed = (
-        f'<script type="application/octet-stream" id="part-{name}">{_base64(gzip.compress(content, _GZIP_LEVEL))}</script>'
-        for name, content in parts.items()
+    packed = {name: _base64(gzip.compress(content, _GZIP_LEVEL)) for name, content in parts.items()}
+    elements = (
+        f'<script type="application/octet-stream" id="part-{name}">{text}</script>' for name, text in packed.items()
     )
     return template.substitute(
         policy=rules,
@@ -169,7 +169,7 @@ def _html(setup: Mapping[str, Any], parts: Mapping[str, bytes], nonce: str, rule
         style=(_FOLDER / "page" / "page.css").read_text("utf-8"),
         imports=_json({"imports": _modules()}),
         setup=_json(setup),
-        parts="\n".join(packed),
+        parts="\n".join(elements),
     )
 
 
