@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from whc.cli import _page
 from whc.demo.web.runtime_files import runtime_files
 from whc.errors import UsageError
 
@@ -43,3 +44,15 @@ def test_a_port_without_a_page(whc_command: Command) -> None:
     ended = whc_command("demo", "--model", "m.onnx", "--port", "8000")
     assert ended.code == 2
     assert "--port: must come with --web, got 8000" in ended.err
+
+
+def test_scores_are_of_one_split() -> None:
+    tested = {"task": "classification", "f1": "0.9042", "val_f1": "0.8540"}
+    untested = tested | {"f1": "no test split", "val_f1": "0.9000"}
+    metric, scores = _page._scores({"whc_s": tested, "whc_m": tested})
+    assert metric
+    assert (metric.name, scores) == ("F1", {"whc_s": 0.9042, "whc_m": 0.9042})
+    metric, scores = _page._scores({"whc_s": tested, "whc_m": untested})
+    assert metric
+    assert (metric.name, scores) == ("F1 on val", {"whc_s": 0.854, "whc_m": 0.9})
+    assert _page._scores({"whc_s": tested | {"task": "unheard"}}) == (None, {})

@@ -48,6 +48,19 @@ def test_a_registered_variant_is_found_with_the_same_bytes(registry: Registry, l
             assert registry.resolve(name).read_bytes() == (folder / row.onnx).read_bytes()
 
 
+def test_the_ladder_of_a_champion(registry: Registry, ladder: Ladder) -> None:
+    registry.ladder_built(*ladder("sml", "first"))
+    registry.ladder_built(*ladder("sl", "second", 9.0))
+    registry.ladder_built(*ladder("m", "other", 20.0, prefix="other"))
+    for name in ("whc_l", "whc_l@champion", "whc_l/2"):
+        variants = registry.ladder(name)
+        assert [(champion.name, champion.version) for champion, _ in variants] == [("whc_s", "2"), ("whc_l", "2")]
+        assert [tags["f1"] for _, tags in variants] == ["0.8000", "0.8100"]
+        assert variants[1][0].path == registry.resolve("whc_l")
+    assert registry.ladder("whc_l/1") == []
+    assert registry.ladder("whc_m/1") == []  # champion of no ladder since the second one
+
+
 def test_the_file_is_used_in_place(registry: Registry, ladder: Ladder, location: Location) -> None:
     registry.ladder_built(*ladder("m"))
     assert location.artifacts in registry.resolve("whc_m").parents

@@ -95,19 +95,21 @@ def _runnable(path: Path, option: str) -> Path:
 def _ladder(model: str, chosen: Path) -> tuple[list[PageModel], Metric | None]:
     """The variants, fastest first, with their scores where they are known."""
     from whc.demo.web.assemble import PageModel
+    from whc.errors import RegistryUnavailable
     from whc.registry.models import Registry
 
     alone = [PageModel(chosen.stem, chosen)]
     if Path(model) == chosen:
         return alone, None
-    registry = Registry(_options.location())
-    champions = registry.champions(chosen.stem.rpartition("_")[0])
-    paths = {champion.name: champion.path for champion in champions if champion.path}
-    if paths.get(chosen.stem) != chosen:  # another version than the champion
+    try:
+        ladder = Registry(_options.location()).ladder(model)
+    except RegistryUnavailable:  # the chosen file itself is here
+        ladder = []
+    usable = {champion.name: (champion.path, tags) for champion, tags in ladder if champion.path}
+    if chosen.stem not in usable:
         return alone, None
-    tags = {name: registry.described(name).tags for name in paths}
-    metric, scores = _scores(tags)
-    return [PageModel(name, path, scores.get(name)) for name, path in paths.items()], metric
+    metric, scores = _scores({name: tags for name, (_, tags) in usable.items()})
+    return [PageModel(name, path, scores.get(name)) for name, (path, _) in usable.items()], metric
 
 
 def _scores(tags: Mapping[str, Mapping[str, str]]) -> tuple[Metric | None, dict[str, float]]:

@@ -111,6 +111,21 @@ class Registry:
         with as_registry_errors(self._location):
             return self._champions(store.connect(self._location), prefix)
 
+    def ladder(self, name: str) -> list[tuple[Champion, dict[str, str]]]:
+        """The champions beside the one that a name means, and their tags, fastest first; empty if it means none.
+
+        Raises:
+            RegistryError: there is no such model, alias or version.
+        """
+        with as_registry_errors(self._location):
+            client = store.connect(self._location)
+            chosen = lookup.find(client, name)
+            champions = lookup.champions(client, chosen.name.rpartition("_")[0])
+            if chosen.name not in champions or str(champions[chosen.name].version) != str(chosen.version):
+                return []
+            versions = sorted(champions.values(), key=_latency_ms)
+            return [(self._champion(client, version), dict(version.tags)) for version in versions]
+
     def listed(self) -> list[Registered]:
         """Every champion, ladder by ladder, fastest first; none where there is no registry."""
         if not self._location.exists():
