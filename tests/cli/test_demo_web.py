@@ -26,7 +26,7 @@ def _runtime() -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("--save v.webm", "--save: must be left out with --web, got PosixPath('v.webm')"),
+        ("--save v.webm", "--save: must be left out with --web, got 'v.webm'"),
         ("--runtime litert", "--runtime: must be left out with --web, got 'litert'"),
         ("--source 0", "--source: must be left out with --web, got '0'"),
         ("--margin 0.1", "--margin: must come with --detect, got '0.1'"),

@@ -13,12 +13,17 @@ from click.core import ParameterSource
 from whc.cli import _options
 
 if TYPE_CHECKING:
+    from whc.demo.model import LoadedModel
+    from whc.demo.people import Finder
+    from whc.demo.regions import Region
     from whc.demo.web.assemble import Page, PageDetector, PageModel
+    from whc.demo.web.server import Site
     from whc.records import Metric
 
 
 # What `whc demo --web` takes; the page itself chooses all else.
-_OPTIONS = {"model", "detect", "detect_class", "margin", "headless", "web", "port", "as_json"}
+_PAGE_OPTIONS = frozenset({"model", "detect", "detect_class", "margin", "headless", "web", "port", "as_json"})
+_LIVE_OPTIONS = _PAGE_OPTIONS | {"server", "source", "region", "runtime", "threads", "wait_s"}
 
 
 def serve(model: str, port: int | None, is_opened: bool, as_json: bool) -> None:
@@ -35,13 +40,41 @@ def serve(model: str, port: int | None, is_opened: bool, as_json: bool) -> None:
         ArtifactError: as `page`.
         RegistryError: as `page`.
     """
-    import webbrowser
-
-    from whc.demo.web.server import serve as serve_page
+    from whc.demo.web.server import page_site
 
     context = click.get_current_context()
-    _check_options(context)
+    _check_options(context, _PAGE_OPTIONS, "--web")
     made = page(model, *(context.params[name] for name in ("detect", "detect_class", "margin")))
+    _serve(page_site(made), port, is_opened, as_json)
+
+
+def serve_live(
+    model: LoadedModel, source: str | None, view: Region | Finder, port: int | None, is_opened: bool, as_json: bool
+) -> None:
+    """Serve a source of this machine, with what a model says of it, until Ctrl-C.
+
+    Args:
+        model: the model to run.
+        source: as the demo takes it.
+        view: the part of each frame that the model sees, or what finds the crops.
+        port: as `serve`.
+        is_opened: as `serve`.
+        as_json: as `serve`.
+
+    Raises:
+        UsageError: an option has no meaning for a page, the port is taken, or the model does not suit the detector.
+    """
+    from whc.demo.web.live import Broadcast, frames_of
+    from whc.demo.web.server import live_site
+
+    _check_options(click.get_current_context(), _LIVE_OPTIONS, "--server")
+    _serve(live_site(Broadcast(frames_of(model, source, view)), model.path.stem), port, is_opened, as_json)
+
+
+def _serve(site: Site, port: int | None, is_opened: bool, as_json: bool) -> None:
+    import webbrowser
+
+    from whc.demo.web.server import serve
 
     def announce(address: str) -> None:
         # Flushed, as a program that started this waits for the line.
@@ -50,19 +83,18 @@ def serve(model: str, port: int | None, is_opened: bool, as_json: bool) -> None:
         if is_opened:
             webbrowser.open(address)
 
-    serve_page(made, port or 0, announce)
+    serve(site, port or 0, announce)
 
 
-def _check_options(context: click.Context) -> None:
+def _check_options(context: click.Context, allowed: frozenset[str], where: str) -> None:
     from whc.errors import UsageError, problem
 
     for param in context.command.get_params(context):
         name = param.name or ""
         is_given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if is_given and name in context.params.keys() - _OPTIONS:
-            raise UsageError(
-                problem(param.opts[0], "must be left out with --web", context.params[name], "leave it out")
-            )
+        if is_given and name in context.params.keys() - allowed:
+            rule = f"must be left out with {where}"
+            raise UsageError(problem(param.opts[0], rule, str(context.params[name]), "leave it out"))
 
 
 def page(model: str, detect: str | None, detect_class: str | None, margin: str | None) -> Page:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @_options.margin
 @click.option("--headless", is_flag=True, help="Open no window, and no browser.")
 @click.option("--web", is_flag=True, help="Serve a page that runs the model, and its whole ladder, in the browser.")
+@click.option("--server", is_flag=True, help="With --web: run the model here, on --source, and show the frames there.")
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="Port of 127.0.0.1 that the page is on.  [default: a free one]"
 )
@@ -47,6 +48,7 @@ def command(
     csv: Path | None,
     headless: bool,
     web: bool,
+    server: bool,
     port: int | None,
     as_json: bool,
     **options: Any,
@@ -55,25 +57,30 @@ def command(
 
     With --web a page on this machine does it, in the browser: no picture leaves the browser.
     """
+    is_shown = not headless and _has_display()
+    if web and not server:
+        _page.serve(model, port, is_shown, as_json)
+        return
+    _check_page_options(web, server, port)
+    view, path = _view(**options), _options.exported(_options.model_file(model), "--model")
+    running = {name: options[name] for name in ("runtime", "threads", "wait_s")}
     if web:
-        _page.serve(model, port, not headless and _has_display(), as_json)
+        from whc.demo.model import load
+
+        _page.serve_live(load(path, **running), source, view, port, is_shown, as_json)
         return
     from whc.demo.run import run
+
+    summary = run(path, source, save=save, csv=csv, display=is_shown, region=view, **running)
+    _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
+
+
+def _check_page_options(web: bool, server: bool, port: int | None) -> None:
     from whc.errors import UsageError, problem
 
-    if port is not None:
-        raise UsageError(problem("--port", "must come with --web", port, "add --web"))
-    view = _view(**options)
-    summary = run(
-        _options.exported(_options.model_file(model), "--model"),
-        source,
-        save=save,
-        csv=csv,
-        display=not headless and _has_display(),
-        region=view,
-        **{name: options[name] for name in ("runtime", "threads", "wait_s")},
-    )
-    _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
+    for option, value in (("--server", server or None), ("--port", port)):
+        if value is not None and not web:
+            raise UsageError(problem(option, "must come with --web", value, "add --web"))
 
 
 def _view(region: str | None, margin: str | None, **options: Any) -> Region | Finder:

@@ -72,7 +72,7 @@ def run(
         if display:
             title = f"whc: {printable(model.name)}"
             writes.append(stack.enter_context(outputs.screen(title, is_paced=not stream.is_live)))
-        tally.follow(_results(loaded, stream, view, canvas), writes)
+        tally.follow(results(loaded, stream, view, canvas), writes)
         return summarize(tally, stream, loaded, look, save, csv)
 
 
@@ -83,7 +83,8 @@ def _is_same_file(first_path: Path, second_path: Path) -> bool:
         return False
 
 
-def _results(model: LoadedModel, stream: Source, view: Region | Look, canvas: overlay.Size) -> Iterator[Result]:
+def results(model: LoadedModel, stream: Source, view: Region | Look, canvas: overlay.Size) -> Iterator[Result]:
+    """The frames of a stream, with what a model says of a region of them, or of all that a detector finds."""
     if isinstance(view, Look):
         return drawn(model, stream, people.watch_people(model, view, stream.fps), canvas, view.detector.what)
     watch = watch_region(model, view, stream.fps)

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from whc.demo.web import server
-from whc.demo.web.assemble import Page
 from whc.errors import UsageError
 
 SETUP = {"title": "a </title> of <b>", "models": []}
@@ -25,9 +24,10 @@ class Served:
 
     def __init__(self) -> None:
         program = (
-            "from whc.demo.web.assemble import Page; from whc.demo.web.server import serve; import json, sys; "
+            "import json, sys; from whc.demo.web.assemble import Page; "
+            "from whc.demo.web.server import page_site, serve; "
             "page = Page(json.loads(sys.argv[1]), {'model-0': b'one', 'clip': b'two'}); "
-            "serve(page, 0, lambda address: print(address, flush=True))"
+            "serve(page_site(page), 0, lambda address: print(address, flush=True))"
         )
         self.process = subprocess.Popen(
             [sys.executable, "-c", program, json.dumps(SETUP)], stdout=subprocess.PIPE, text=True
@@ -119,7 +119,7 @@ def test_a_taken_port() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(UsageError, match=f"--port: must be free, got {port} .*; close what listens there"):
-            server.serve(Page(SETUP, {}), port, print)
+            server.serve({}, port, print)
 
 
 def test_only_this_machine(served: Served) -> None:

@@ -65,15 +65,21 @@ class Page:
     def whole(self) -> str:
         """The page with its files, which a browser opens from disk."""
         nonce = secrets.token_urlsafe(16)
-        return _html(self.setup, self.parts, nonce, policy(nonce, connect="'none'"))
+        return _html(self.setup, self.parts, nonce, policy(nonce, is_served=False))
 
 
-def policy(nonce: str, connect: str = "'self'") -> str:
+def policy(nonce: str, is_served: bool = True) -> str:
     """The Content-Security-Policy of a page: its own scripts and styles, and nothing from elsewhere."""
+    connect, images = ("'self'", "'self' data: blob:") if is_served else ("'none'", "data: blob:")
     return (
         f"default-src 'none'; script-src 'nonce-{nonce}' 'wasm-unsafe-eval'; style-src 'nonce-{nonce}'; "
-        f"connect-src {connect}; img-src data: blob:; media-src blob:; base-uri 'none'; form-action 'none'"
+        f"connect-src {connect}; img-src {images}; media-src blob:; base-uri 'none'; form-action 'none'"
     )
+
+
+def live_page(title: str, nonce: str) -> str:
+    """The page of a source of this machine, whose frames are drawn here."""
+    return _filled("live.html", policy=policy(nonce), nonce=nonce, title=html.escape(title))
 
 
 def assemble(
@@ -157,20 +163,26 @@ def _rendered_clip() -> tuple[dict[str, Any], bytes]:
 
 def _html(setup: Mapping[str, Any], parts: Mapping[str, bytes], nonce: str, rules: str) -> str:
     """The page as HTML, with these files in it."""
-    template = Template((_FOLDER / "page" / "index.html").read_text("utf-8"))
     packed = {name: _base64(gzip.compress(content, _GZIP_LEVEL)) for name, content in parts.items()}
     elements = (
         f'<script type="application/octet-stream" id="part-{name}">{text}</script>' for name, text in packed.items()
     )
-    return template.substitute(
+    return _filled(
+        "index.html",
         policy=rules,
         nonce=nonce,
         title=html.escape(setup["title"]),
-        style=(_FOLDER / "page" / "page.css").read_text("utf-8"),
         imports=_json({"imports": _modules()}),
         setup=_json(setup),
         parts="\n".join(elements),
     )
+
+
+def _filled(name: str, **values: str) -> str:
+    """A template of the page's folder, with the style that all have."""
+    folder = _FOLDER / "page"
+    style = (folder / "page.css").read_text("utf-8")
+    return Template((folder / name).read_text("utf-8")).substitute(style=style, **values)
 
 
 def _json(value: object) -> str:

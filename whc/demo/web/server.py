@@ -1,25 +1,28 @@
-"""Serves the page of the demo to this machine alone."""
+"""Serves the pages of the demo to this machine alone."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from whc.demo.web.assemble import Page, policy
+from whc.demo.web.assemble import Page, live_page, policy
+from whc.demo.web.live import Broadcast
 from whc.errors import UsageError
 
 HOST = "127.0.0.1"
+_BOUNDARY = "whc-frame"
 MAX_CONNECTIONS = 64
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -32,11 +35,16 @@ _HEADERS = {
 }
 
 
-def serve(page: Page, port: int, announce: Callable[[str], None]) -> None:
+Endpoint = Callable[[Request], Awaitable[Response]]
+Site = Mapping[str, Endpoint]
+"""What answers each path, below a token that nobody can guess; the page itself is the empty path."""
+
+
+def serve(site: Site, port: int, announce: Callable[[str], None]) -> None:
     """Serve a page on this machine until Ctrl-C or SIGTERM.
 
     Args:
-        page: the page with its files.
+        site: the page and what it loads.
         port: port to listen on; 0 is a free one.
         announce: called with the page's address, which nobody can guess, when browsers can connect.
 
@@ -49,7 +57,7 @@ def serve(page: Page, port: int, announce: Callable[[str], None]) -> None:
         port = listener.getsockname()[1]
         announce(f"http://{HOST}:{port}/{token}/")
         config = uvicorn.Config(
-            application(page, token, port),
+            application(site, token, port),
             loop="asyncio",
             http="h11",
             ws="none",
@@ -72,14 +80,18 @@ def _listening(port: int) -> socket.socket:
         raise UsageError(f"--port: must be free, got {port} ({reason}); {next_step}") from error
 
 
-def application(page: Page, token: str, port: int) -> ASGIApp:
-    """The page below a path that is its token, and the files of the page; nothing else."""
+def application(site: Site, token: str, port: int) -> ASGIApp:
+    """A site below the path that is its token, and nothing else."""
+    routes = [Route(f"/{token}/{path}", endpoint) for path, endpoint in site.items()]
+    return _LocalGuard(Starlette(routes=routes), port)
+
+
+def page_site(page: Page) -> Site:
+    """A page that runs models in the browser, and the files that it loads."""
 
     async def show(request: Request) -> Response:
         del request
-        nonce = secrets.token_urlsafe(16)
-        rules = f"{policy(nonce)}; frame-ancestors 'none'"
-        return HTMLResponse(page.served(nonce), headers={"Content-Security-Policy": rules})
+        return _html(page.served)
 
     async def send_part(request: Request) -> Response:
         content = page.parts.get(request.path_params["name"])
@@ -87,8 +99,42 @@ def application(page: Page, token: str, port: int) -> ASGIApp:
             return PlainTextResponse("nothing here", 404)
         return Response(content, media_type="application/octet-stream")
 
-    routes = [Route(f"/{token}/", show), Route(f"/{token}/parts/{{name}}", send_part)]
-    return _LocalGuard(Starlette(routes=routes), port)
+    return {"": show, "parts/{name}": send_part}
+
+
+def live_site(broadcast: Broadcast, title: str) -> Site:
+    """A page that shows the frames that this machine draws, and says why there are none."""
+
+    async def show(request: Request) -> Response:
+        del request
+        return _html(partial(live_page, title))
+
+    async def stream(request: Request) -> Response:
+        del request
+        return StreamingResponse(
+            _multipart(broadcast.watch()), media_type=f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
+        )
+
+    async def end(request: Request) -> Response:
+        del request
+        return PlainTextResponse(broadcast.end)
+
+    return {"": show, "frames": stream, "end": end}
+
+
+def _html(made: Callable[[str], str]) -> Response:
+    """A page, which is made with a nonce of its own for each answer."""
+    nonce = secrets.token_urlsafe(16)
+    return HTMLResponse(made(nonce), headers={"Content-Security-Policy": f"{policy(nonce)}; frame-ancestors 'none'"})
+
+
+async def _multipart(jpegs: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    boundary = f"--{_BOUNDARY}\r\n".encode("ascii")
+    yield boundary
+    async for jpeg in jpegs:
+        head = f"Content-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+        # With the boundary that ends it: a browser shows a frame when it has seen that.
+        yield head.encode("ascii") + jpeg + b"\r\n" + boundary
 
 
 class _LocalGuard:

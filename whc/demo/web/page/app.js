@@ -19,7 +19,7 @@ const speaker = new Speaker(find("spoken"));
 const speeds = new Speeds();
 const pace = new Pace();
 
-const state = { models: [], detector: null, chosen: 0, source: null, streams: new Map(), isPaused: false, panelAt: 0 };
+const state = { models: [], detector: null, chosen: 0, source: null, streams: new Map(), isPaused: false, panelAt: 0, turn: 0 };
 let ladder = null;
 
 const together = () => state.models.length > 1 && find("together").checked;
@@ -158,9 +158,8 @@ async function see(frame, source) {
   pen.drawImage(frame.image, ...from, width, height, 0, 0, width, height);
   const pixels = pen.getImageData(0, 0, width, height);
   if (source.isStill) state.streams.clear();
-  const streams = together() ? state.models.keys() : [state.chosen];
   const results = new Map();
-  for (const number of streams) results.set(number, await stream(number, source).next(pixels, frame.seconds));
+  for (const number of inTurn()) results.set(number, await stream(number, source).next(pixels, frame.seconds));
   if (state.source !== source || !results.has(state.chosen)) return;
   const result = results.get(state.chosen);
   draw(find("overlay"), picture, result.sightings);
@@ -174,6 +173,14 @@ async function see(frame, source) {
     state.panelAt = now;
     showSpeeds(source);
   }
+}
+
+/** The variants that run on the next frame, another one first each time: whatever comes first takes longer. */
+function inTurn() {
+  if (!together()) return [state.chosen];
+  const numbers = [...state.models.keys()];
+  state.turn = (state.turn + 1) % numbers.length;
+  return [...numbers.slice(state.turn), ...numbers.slice(0, state.turn)];
 }
 
 function resize(width, height) {
@@ -193,7 +200,8 @@ function stream(number, source) {
 function showWords(results, result, source) {
   const { title, warning } = result;
   const sightings = [...result.sightings].sort((a, b) => a.identity - b.identity);
-  note("warning", warning && `${warning[0].toUpperCase()}${warning.slice(1)}: \`whc demo --detect\` finds crops.`);
+  note("doubt", warning && `${warning[0].toUpperCase()}${warning.slice(1)}.`);
+  find("warning").hidden = !warning;
   fillReadings(find("readings"), sightings, title);
   const spoken = sightings.map(tag).join(", ") || title.title;
   speaker.say(spoken);
@@ -211,8 +219,8 @@ function showSpeeds(source) {
   find("frame-ms").textContent = duration(pace.frameMs);
   find("frame-rate").textContent = source.isStill ? "one picture" : `${pace.perSecond.toFixed(0)} fps`;
   ladder?.time(speeds);
-  const points = setup.models.map(({ name, score }, number) => {
-    return { name, score, ms: speeds.mean(number), isChosen: number === state.chosen };
+  const points = setup.models.map(({ name, score, shown }, number) => {
+    return { name, score, shown, ms: speeds.mean(number), isChosen: number === state.chosen };
   });
   const isComparable = points.length > 1 && points.every(({ ms, score }) => ms !== null && score !== null);
   if (isComparable) plot(find("plot"), points, setup.metric);

@@ -79,11 +79,11 @@ function stroke(pen, points, style, width, dashes = []) {
 /**
  * Speed against quality: a point for each variant.
  *
- * @param points [{name, ms, score, isChosen}], fastest first; `ms` in this browser
+ * @param points [{name, ms, score, shown, isChosen}], fastest first; `ms` in this browser
  * @param metric {name, isError}: errors are drawn upside down, so that better is higher
  */
 export function plot(place, points, metric) {
-  const [width, height, left, right, top, bottom] = [380, 170, 44, 16, 14, 138];
+  const [width, height, left, right, top, bottom] = [380, 176, 44, 16, 14, 144];
   const slowest = 1.15 * Math.max(...points.map((point) => point.ms));
   const scores = points.map((point) => point.score);
   const margin = Math.max((Math.max(...scores) - Math.min(...scores)) * 0.2, 0.002 * Math.max(...scores.map(Math.abs)));
@@ -94,11 +94,12 @@ export function plot(place, points, metric) {
     return metric.isError ? top + share * (bottom - top) : bottom - share * (bottom - top);
   };
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
-  const words = points.map(({ name, ms, score }) => `${name} ${duration(ms)}, ${metric.name} ${score}`).join("; ");
+  const words = points.map(({ name, ms, shown }) => `${name} ${duration(ms)}, ${metric.name} ${shown}`).join("; ");
   drawing.setAttribute("aria-label", `Speed against quality: ${words}`);
   drawing.append(svg("path", { class: "axis", fill: "none", d: `M${left} ${top}V${bottom}H${width - right}` }));
-  for (const score of [Math.min(...scores), Math.max(...scores)]) {
-    drawing.append(svg("text", { x: left - 6, y: y(score) + 4, "text-anchor": "end" }, score.toPrecision(3)));
+  for (const { score, shown } of points) {
+    if (score !== Math.min(...scores) && score !== Math.max(...scores)) continue;
+    drawing.append(svg("text", { x: left - 6, y: y(score) + 4, "text-anchor": "end" }, shown));
   }
   drawing.append(svg("text", { x: left, y: bottom + 14, "text-anchor": "middle" }, "0"));
   drawing.append(svg("text", { x: x(slowest / 1.15), y: bottom + 14, "text-anchor": "middle" }, duration(slowest / 1.15)));
@@ -107,9 +108,7 @@ export function plot(place, points, metric) {
   for (const { name, ms, score, isChosen } of points) {
     const group = svg("g", { class: isChosen ? "chosen" : "" });
     group.append(svg("circle", { cx: x(ms), cy: y(score), r: 6 }));
-    const isRight = x(ms) > width / 2; // its name would leave the drawing
-    const anchor = { x: x(ms) + (isRight ? -10 : 10), y: y(score) + 4, "text-anchor": isRight ? "end" : "start" };
-    group.append(svg("text", anchor, name));
+    group.append(svg("text", { x: x(ms), y: y(score) - 11, "text-anchor": "middle" }, name.split("_").at(-1).toUpperCase()));
     drawing.append(group);
   }
   place.replaceChildren(drawing);
