@@ -101,13 +101,14 @@ class _Showing:
     async def newest(self) -> AsyncIterator[bytes]:
         """The newest frame each time, until the source ends."""
         seen = -1
-        while not self.is_over:
-            changed = self._changed
+        while True:
             if self._newest and self._newest[0] != seen:
                 seen, jpeg = self._newest
                 yield jpeg
+            elif self.is_over:
+                return
             else:
-                await changed.wait()
+                await self._changed.wait()
 
     async def stop(self) -> None:
         """Close the source."""
