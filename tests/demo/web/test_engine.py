@@ -29,7 +29,7 @@ from whc.demo.predict import predict
 from whc.demo.regions import WHOLE_FRAME
 from whc.demo.tracking import Tracker
 from whc.demo.viewing import watch_region
-from whc.demo.web.descriptions import detector_description, model_description
+from whc.demo.web.descriptions import detector_bytes, detector_description, model_description
 from whc.demo.window import Window
 from whc.records import CropRule, ModelMetadata
 
@@ -51,6 +51,11 @@ def bytes_of(text: str) -> NDArray[np.uint8]:
 
 def model_of(path: Path) -> dict[str, Any]:
     return {"bytes": path.read_bytes(), "description": model_description(path)}
+
+
+def detector_of(source: Path | str, label: str | None = None) -> dict[str, Any]:
+    description = detector_description(str(source), Settings(label=label))
+    return {"bytes": detector_bytes(str(source)), "description": description}
 
 
 def at_rate(pictures: Iterable[Image], fps: float) -> list[dict[str, Any]]:
@@ -334,15 +339,15 @@ def test_who_is_who(rng: np.random.Generator, in_browser: Job) -> None:
     assert 4 < tracker.count < 300
 
 
-@pytest.mark.parametrize("form", SHIPPED)
+@pytest.mark.parametrize("form", ["face", *SHIPPED])
 def test_boxes_of_a_detector(form: str, shared: Path, in_browser: Job) -> None:
-    path = shared / "models" / SHIPPED[form]
-    if not path.is_file():
-        pytest.skip(f"needs {path}")
+    source = form if form == "face" else str(shared / "models" / SHIPPED[form])
+    if form in SHIPPED and not Path(source).is_file():
+        pytest.skip(f"needs {source}")
     pictures = frames_of(shared, (0, 80), CLIPS)
     pictures += [np.ascontiguousarray(pictures[0][:, 100:260]), np.full((7, 90, 3), 120, np.uint8)]
-    detector = detectors.load(str(path))
-    seen = in_browser("found", bytes=path.read_bytes(), description=detector_description(str(path)), pictures=pictures)
+    detector = detectors.load(source)
+    seen = in_browser("found", **detector_of(source), pictures=pictures)
     assert seen["what"] == detector.what
     expected = [detector.find(image) for image in pictures]
     assert [len(boxes) for boxes in seen["boxes"]] == [len(boxes) for boxes in expected]
@@ -355,10 +360,8 @@ def test_boxes_of_a_model_of_whc(box_model: Callable[..., Path], in_browser: Job
     path = box_model([[0.9, 0, 0.3, 0.5, 0.2, 0.4], [0.6, 1, 0.7, 0.5, 0.1, 0.1], [0.1, 0, 0.5, 0.9, 0.1, 0.1]])
     image = np.zeros((40, 60, 3), np.uint8)
     for label in (None, "hand"):
-        settings = Settings(label=label)
-        detector = detectors.load(str(path), settings)
-        description = detector_description(str(path), settings)
-        seen = in_browser("found", bytes=path.read_bytes(), description=description, pictures=[image])
+        detector = detectors.load(str(path), Settings(label=label))
+        seen = in_browser("found", **detector_of(path, label), pictures=[image])
         assert seen["what"] == detector.what
         np.testing.assert_allclose(seen["boxes"][0], detector.find(image), atol=1e-6)
 
@@ -373,8 +376,7 @@ def test_people_of_a_clip(shared: Path, make_linear: Linear, in_browser: Job) ->
     frames[4] = np.zeros_like(frames[4])  # nobody is seen for a while
     model = models.load(path)
     watch = people.watch_people(model, people.look_for(model, people.Finder(detectors.load(str(file)))), 10.0)
-    detector = {"bytes": file.read_bytes(), "description": detector_description(str(file))}
-    seen = in_browser("watched", model=model_of(path), detector=detector, fps=10.0, frames=at_rate(frames, 10))
+    seen = in_browser("watched", model=model_of(path), detector=detector_of(file), fps=10.0, frames=at_rate(frames, 10))
     assert [frame["title"]["title"] for frame in seen[3:5]] == ["2 faces", "no face found"]
     for number, (image, frame) in enumerate(zip(frames, seen, strict=True)):
         expected = watch(image, number / 10)
@@ -400,9 +402,8 @@ def test_a_complete_picture_is_hardly_a_crop(crop: CropRule | None, make_linear:
 
 def test_boxes_are_not_looked_for_in_boxes(box_model: Callable[..., Path], in_browser: Job) -> None:
     path = box_model([[0.9, 0, 0.3, 0.5, 0.2, 0.4]])
-    detector = {"bytes": path.read_bytes(), "description": detector_description(str(path))}
     with pytest.raises(RuntimeError, match="boxes: must say something of each box, not find boxes itself"):
-        in_browser("watched", model=model_of(path), detector=detector, fps=None, frames=[])
+        in_browser("watched", model=model_of(path), detector=detector_of(path), fps=None, frames=[])
 
 
 def test_a_browser_with_simd(in_browser: Job) -> None:
