@@ -44,7 +44,9 @@ export class CascadeClassifier {
     this.#weights = new Float32Array(features.length * MAX_RECTANGLES);
     this.#corners = new Int32Array(features.length * MAX_RECTANGLES * CORNERS);
     this.#features.forEach((rectangles, i) =>
-      rectangles.forEach(([, , , , weight], j) => { this.#weights[i * MAX_RECTANGLES + j] = weight; }),
+      rectangles.forEach(([, , , , weight], j) => {
+        this.#weights[i * MAX_RECTANGLES + j] = weight;
+      }),
     );
   }
 
@@ -58,6 +60,7 @@ export class CascadeClassifier {
    */
   find(grey, { step, neighbours, least }) {
     const windows = [];
+    this.#place(grey.width + 1);
     for (const scale of this.#scales(grey, step, least)) this.#look(grey, scale, windows);
     return grouped(windows, neighbours);
   }
@@ -74,8 +77,7 @@ export class CascadeClassifier {
 
   #look(grey, scale, windows) {
     const [height, width] = [grey.height, grey.width].map((side) => roundHalfEven(Math.fround(side / scale)));
-    const tables = integralsOf(resizeExactly(grey, height, width));
-    this.#place(width + 1);
+    const tables = integralsOf(resizeExactly(grey, height, width), this.#stride);
     const step = scale >= FINE_SCALE ? 1 : 2;
     const side = roundHalfEven(Math.fround(this.#side * scale));
     for (let y = 0; y <= height - this.#side; y += step) {
@@ -90,12 +92,18 @@ export class CascadeClassifier {
     }
   }
 
+  /** Rows of all tables are as long as those of the largest: so the corners have their places once for a picture. */
   #place(stride) {
     if (stride === this.#stride) return;
     this.#stride = stride;
     this.#features.forEach((rectangles, i) =>
       rectangles.forEach(([x, y, width, height], j) => {
-        const places = [y * stride + x, y * stride + x + width, (y + height) * stride + x, (y + height) * stride + x + width];
+        const places = [
+          y * stride + x,
+          y * stride + x + width,
+          (y + height) * stride + x,
+          (y + height) * stride + x + width,
+        ];
         this.#corners.set(places, (i * MAX_RECTANGLES + j) * CORNERS);
       }),
     );
@@ -119,7 +127,8 @@ export class CascadeClassifier {
         const i = feature * MAX_RECTANGLES;
         let total = Math.fround(weights[i] * levelsIn(sums, at, corners, i));
         total = Math.fround(total + Math.fround(weights[i + 1] * levelsIn(sums, at, corners, i + 1)));
-        if (weights[i + 2] !== 0) total = Math.fround(total + Math.fround(weights[i + 2] * levelsIn(sums, at, corners, i + 2)));
+        if (weights[i + 2] !== 0)
+          total = Math.fround(total + Math.fround(weights[i + 2] * levelsIn(sums, at, corners, i + 2)));
         sum += values[2 * feature + (Math.fround(total * share) < thresholds[feature] ? 0 : 1)];
       }
       this.#sum = sum;
@@ -161,10 +170,15 @@ function grouped(windows, neighbours) {
   const groups = groupsOf(windows).map((members) => {
     const share = Math.fround(1 / members.length);
     const mean = (i) => roundHalfEven(Math.fround(members.reduce((sum, window) => sum + window[i], 0) * share));
-    return { count: members.length, window: [mean(0), mean(1), mean(2), Math.max(...members.map(([, , , weight]) => weight))] };
+    return {
+      count: members.length,
+      window: [mean(0), mean(1), mean(2), Math.max(...members.map(([, , , weight]) => weight))],
+    };
   });
   const large = groups.filter(({ count }) => count > neighbours);
-  return large.filter((group) => !large.some((other) => other !== group && isWithin(group, other))).map(({ window }) => window);
+  return large
+    .filter((group) => !large.some((other) => other !== group && isWithin(group, other)))
+    .map(({ window }) => window);
 }
 
 /** Windows that are similar, or linked by similar ones. */
@@ -196,7 +210,9 @@ function isSimilar([x, y, side], [otherX, otherY, otherSide]) {
 function isWithin({ count, window: [x, y, side] }, { count: otherCount, window: [otherX, otherY, otherSide] }) {
   const slack = roundHalfEven(otherSide * SIMILAR_SHARE);
   const isInside =
-    x >= otherX - slack && y >= otherY - slack &&
-    x + side <= otherX + otherSide + slack && y + side <= otherY + otherSide + slack; // prettier-ignore
+    x >= otherX - slack &&
+    y >= otherY - slack &&
+    x + side <= otherX + otherSide + slack &&
+    y + side <= otherY + otherSide + slack;
   return isInside && (otherCount > Math.max(3, count) || count < 3);
 }

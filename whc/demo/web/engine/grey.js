@@ -6,7 +6,8 @@ import { emptyPicture } from "./resizing.js";
 /** @typedef {import("./resizing.js").Picture} Picture */
 
 const [RED, GREEN, BLUE, GREY_BITS] = [9798, 19235, 3735, 15]; // BT.601 in fixed-point numbers
-const [STEPS, STEP_BITS, UNITS] = [32, 5, 1024]; // of a pixel in `moved`: of places, and of sums before they are rounded
+const [STEPS, STEP_BITS] = [32, 5]; // of a pixel, in which `moved` knows places
+const UNITS = 1024; // of a pixel, in which it adds them up
 const ONE = 256; // in the fixed-point weights of `resizeExactly`
 
 /** The brightness of a picture. */
@@ -29,13 +30,15 @@ export function mirrored({ data, width, height }) {
 }
 
 /**
- * A grey picture each of whose pixels shows the place (a x + b y + c, d x + e y + f) of another one, whose border goes on.
+ * A grey picture whose pixel (x, y) shows the place (a x + b y + c, d x + e y + f) of another one.
  *
- * Places are whole 32nds of a pixel, as in cv2.warpAffine.
+ * Places are whole 32nds of a pixel, as in cv2.warpAffine; outside the picture its border goes on.
  */
 export function moved({ data, width, height }, [a, b, c, d, e, f]) {
   const result = emptyPicture(height, width, 1);
-  const [acrossSteps, downSteps] = [a, d].map((step) => Int32Array.from({ length: width }, (_, x) => inUnits(step * x)));
+  const [acrossSteps, downSteps] = [a, d].map((step) =>
+    Int32Array.from({ length: width }, (_, x) => inUnits(step * x)),
+  );
   for (let y = 0, to = 0; y < height; y++) {
     const startX = inUnits(b * y + c) + UNITS / STEPS / 2;
     const startY = inUnits(e * y + f) + UNITS / STEPS / 2;
@@ -97,9 +100,8 @@ function exactWeights(size, newSize) {
   return { firsts, seconds, weights };
 }
 
-/** Sums of the levels and of their squares above and to the left of each pixel, in rows that are one longer. */
-export function integralsOf({ data, width, height }) {
-  const stride = width + 1;
+/** Sums of the levels, and of their squares, above and to the left of each pixel; rows are `stride` long. */
+export function integralsOf({ data, width, height }, stride) {
   const sums = new Int32Array(stride * (height + 1));
   const squares = new Float64Array(stride * (height + 1));
   for (let y = 0; y < height; y++) {

@@ -35,7 +35,9 @@ export class Model {
     const [output] = Object.values(await oneLineErrors(this.name, () => this.#session.run({ [inputName]: input })));
     const expected = [windows.length, ...this.answers.outputShape];
     if (output.dims.join() !== expected.join()) {
-      throw new Error(`${this.name}: must give numbers of shape ${expected}, got shape ${output.dims}; export it again`);
+      throw new Error(
+        `${this.name}: must give numbers of shape ${expected}, got shape ${output.dims}; export it again`,
+      );
     }
     const size = output.data.length / windows.length;
     return windows.map((_, i) => this.#checked([...output.data.subarray(i * size, (i + 1) * size)]));
@@ -68,7 +70,9 @@ export async function openModel(ort, bytes, description) {
 
 /** Load a network; an error has one line, and names it. */
 export async function openSession(ort, bytes, name) {
-  return oneLineErrors(name, () => ort.InferenceSession.create(new Uint8Array(bytes), { executionProviders: ["wasm"] }));
+  return oneLineErrors(name, () =>
+    ort.InferenceSession.create(new Uint8Array(bytes), { executionProviders: ["wasm"] }),
+  );
 }
 
 /** What a call of the runtime gives, or an error of one line that names the network. */

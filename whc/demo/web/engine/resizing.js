@@ -2,8 +2,8 @@
  * Pictures at another size, equal to cv2.resize on uint8 level by level.
  *
  * @typedef {{data: Uint8Array|Uint8ClampedArray, width: number, height: number, step: number}} Picture
- *   Rows of pixels of `step` bytes, the first of which are red, green and blue: 3 here, 4 in an ImageData. A step of 1 is
- *   a grey picture.
+ *   Rows of pixels of `step` bytes, the first of which are red, green and blue: 3 here, 4 in an ImageData. A picture
+ *   with a step of 1 is grey.
  */
 
 import { roundHalfEven } from "./numbers.js";

@@ -20,8 +20,18 @@ const [FRONTAL_TRUST, PROFILE_TRUST] = [1, 0.5];
  */
 export function faceFinder({ frontal, profile }, config) {
   const looks = [
-    { cascade: new CascadeClassifier(frontal), trust: FRONTAL_TRUST, neighbours: config.frontal_neighbours, sides: [false] },
-    { cascade: new CascadeClassifier(profile), trust: PROFILE_TRUST, neighbours: config.profile_neighbours, sides: [false, true] },
+    {
+      cascade: new CascadeClassifier(frontal),
+      trust: FRONTAL_TRUST,
+      neighbours: config.frontal_neighbours,
+      sides: [false],
+    },
+    {
+      cascade: new CascadeClassifier(profile),
+      trust: PROFILE_TRUST,
+      neighbours: config.profile_neighbours,
+      sides: [false, true],
+    },
   ];
   return async (picture) => {
     const share = Math.min(1, config.longest_side / Math.max(picture.height, picture.width));
@@ -66,7 +76,8 @@ function upright(grey, { cascade, trust, neighbours, sides }, leastShare) {
 function apart(boxes) {
   const kept = [];
   for (const box of boxes) {
-    const isIn = (better) => Math.abs(better[1] - box[1]) < better[3] / 2 && Math.abs(better[2] - box[2]) < better[4] / 2;
+    const isIn = (better) =>
+      Math.abs(better[1] - box[1]) < better[3] / 2 && Math.abs(better[2] - box[2]) < better[4] / 2;
     if (!kept.some(isIn)) kept.push(box);
   }
   return kept;
