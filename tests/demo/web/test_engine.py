@@ -16,7 +16,7 @@ import onnx
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from whc import tasks
 from whc.data.cropping import crop_edges, cut
@@ -354,6 +354,32 @@ def test_boxes_of_a_detector(form: str, shared: Path, in_browser: Job) -> None:
     assert sum(map(len, expected)) > len(CLIPS)
     for ours, theirs in zip(seen["boxes"], expected, strict=True):
         np.testing.assert_allclose(np.reshape(ours, (-1, 5)), theirs, atol=1e-4)
+
+
+def test_boxes_as_differences_from_fixed_ones(tmp_path: Path, rng: np.random.Generator, in_browser: Job) -> None:
+    count = 4420  # of UltraFace's at 320x240
+    scores = np.column_stack([np.zeros(count), rng.random(count) ** 30]).astype(np.float32)
+    outputs = {"scores": scores[None], "boxes": rng.normal(0, 1, (1, count, 4)).astype(np.float32)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+            *(helper.make_node("Add", [f"all_{name}", "nothing"], [name]) for name in outputs),
+        ],
+        "differences",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 240, 320])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape) for name, array in outputs.items()],
+        [
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+            *(numpy_helper.from_array(array, f"all_{name}") for name, array in outputs.items()),
+        ],
+    )
+    path = tmp_path / "differences.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    image = np.zeros((40, 60, 3), np.uint8)
+    expected = detectors.load(str(path)).find(image)
+    assert len(expected) > 5
+    np.testing.assert_allclose(in_browser("found", **detector_of(path), pictures=[image])["boxes"][0], expected, 1e-5)
 
 
 def test_boxes_of_a_model_of_whc(box_model: Callable[..., Path], in_browser: Job) -> None:
