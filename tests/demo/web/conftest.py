@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.server
 import json
+import os
 import queue
 import shutil
 import subprocess
@@ -103,7 +104,8 @@ def in_browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Job]:
     profile = tmp_path_factory.mktemp("profile")
     command = [program, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
     command += ["--no-proxy-server", f"http://127.0.0.1:{server.server_port}/"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    env = os.environ | {"TMPDIR": str(profile)}  # where it leaves files of its own
+    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield browser
     finally:

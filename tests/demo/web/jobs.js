@@ -17,7 +17,9 @@ const pictureOf = ({ data, height, width }) => ({ data: decoded(data), height, w
 
 function imageOf({ data, height, width }) {
   const image = new ImageData(width, height);
-  decoded(data).forEach((level, i) => { image.data[Math.floor(i / 3) * 4 + (i % 3)] = level; });
+  decoded(data).forEach((level, i) => {
+    image.data[Math.floor(i / 3) * 4 + (i % 3)] = level;
+  });
   return image;
 }
 
@@ -37,15 +39,20 @@ const JOBS = {
   }),
   resized: ({ cases }) =>
     cases.map(({ picture, height, width, interpolation }) =>
-      encoded(resize(pictureOf(picture), height, width, interpolation).data)),
+      encoded(resize(pictureOf(picture), height, width, interpolation).data),
+    ),
   input: ({ windows, layout }) => {
-    const { data, shape } = toInput(windows.map((window) => window.map(pictureOf)), layout);
+    const { data, shape } = toInput(
+      windows.map((window) => window.map(pictureOf)),
+      layout,
+    );
     return { data: [...data], shape };
   },
-  crops: ({ picture, cases }) => cases.map(({ box, rule }) => {
-    const edges = cropEdges(box, picture, rule);
-    return { edges, data: encoded(cut(pictureOf(picture), edges).data) };
-  }),
+  crops: ({ picture, cases }) =>
+    cases.map(({ box, rule }) => {
+      const edges = cropEdges(box, picture, rule);
+      return { edges, data: encoded(cut(pictureOf(picture), edges).data) };
+    }),
   taken: ({ frames, frameRate, fps, instants }) => {
     const window = new Window(frames, frameRate, fps);
     return instants.map((seconds) => {
@@ -61,7 +68,9 @@ const JOBS = {
   answered: ({ metadata, outputs }) => {
     const answers = answersOf("model", metadata);
     return outputs.map((output) => ({
-      reading: answers.reading(output), columns: answers.columns, cells: answers.cells(output),
+      reading: answers.reading(output),
+      columns: answers.columns,
+      cells: answers.cells(output),
       wrong: answers.checkOutput(output),
     }));
   },
@@ -83,7 +92,7 @@ const JOBS = {
   },
 };
 
-for (let next; (next = await (await fetch("/job")).json()); ) {
+for (let next; (next = await (await fetch("/job")).json());) {
   let answer;
   try {
     answer = { value: await JOBS[next.job](next.arguments) };

@@ -16,7 +16,7 @@ import onnx
 import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from whc import tasks
 from whc.data.cropping import crop_edges, cut
@@ -29,7 +29,7 @@ from whc.demo.predict import predict
 from whc.demo.regions import WHOLE_FRAME
 from whc.demo.tracking import Tracker
 from whc.demo.viewing import watch_region
-from whc.demo.web.descriptions import detector_description, model_description
+from whc.demo.web.descriptions import detector_bytes, detector_description, model_description
 from whc.demo.window import Window
 from whc.records import CropRule, ModelMetadata
 
@@ -51,6 +51,11 @@ def bytes_of(text: str) -> NDArray[np.uint8]:
 
 def model_of(path: Path) -> dict[str, Any]:
     return {"bytes": path.read_bytes(), "description": model_description(path)}
+
+
+def detector_of(source: Path | str, label: str | None = None) -> dict[str, Any]:
+    description = detector_description(str(source), Settings(label=label))
+    return {"bytes": detector_bytes(str(source)), "description": description}
 
 
 def at_rate(pictures: Iterable[Image], fps: float) -> list[dict[str, Any]]:
@@ -334,15 +339,15 @@ def test_who_is_who(rng: np.random.Generator, in_browser: Job) -> None:
     assert 4 < tracker.count < 300
 
 
-@pytest.mark.parametrize("form", SHIPPED)
+@pytest.mark.parametrize("form", ["face", *SHIPPED])
 def test_boxes_of_a_detector(form: str, shared: Path, in_browser: Job) -> None:
-    path = shared / "models" / SHIPPED[form]
-    if not path.is_file():
-        pytest.skip(f"needs {path}")
-    pictures = frames_of(shared, (0, 80), CLIPS)
+    source = form if form == "face" else str(shared / "models" / SHIPPED[form])
+    if form in SHIPPED and not Path(source).is_file():
+        pytest.skip(f"needs {source}")
+    pictures = frames_of(shared, (40,), CLIPS)
     pictures += [np.ascontiguousarray(pictures[0][:, 100:260]), np.full((7, 90, 3), 120, np.uint8)]
-    detector = detectors.load(str(path))
-    seen = in_browser("found", bytes=path.read_bytes(), description=detector_description(str(path)), pictures=pictures)
+    detector = detectors.load(source)
+    seen = in_browser("found", **detector_of(source), pictures=pictures)
     assert seen["what"] == detector.what
     expected = [detector.find(image) for image in pictures]
     assert [len(boxes) for boxes in seen["boxes"]] == [len(boxes) for boxes in expected]
@@ -351,14 +356,38 @@ def test_boxes_of_a_detector(form: str, shared: Path, in_browser: Job) -> None:
         np.testing.assert_allclose(np.reshape(ours, (-1, 5)), theirs, atol=1e-4)
 
 
+def test_boxes_as_differences_from_fixed_ones(tmp_path: Path, rng: np.random.Generator, in_browser: Job) -> None:
+    count = 4420  # of UltraFace's at 320x240
+    scores = np.column_stack([np.zeros(count), rng.random(count) ** 30]).astype(np.float32)
+    outputs = {"scores": scores[None], "boxes": rng.normal(0, 1, (1, count, 4)).astype(np.float32)}
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+            *(helper.make_node("Add", [f"all_{name}", "nothing"], [name]) for name in outputs),
+        ],
+        "differences",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, 240, 320])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape) for name, array in outputs.items()],
+        [
+            helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
+            *(numpy_helper.from_array(array, f"all_{name}") for name, array in outputs.items()),
+        ],
+    )
+    path = tmp_path / "differences.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    image = np.zeros((40, 60, 3), np.uint8)
+    expected = detectors.load(str(path)).find(image)
+    assert len(expected) > 5
+    np.testing.assert_allclose(in_browser("found", **detector_of(path), pictures=[image])["boxes"][0], expected, 1e-5)
+
+
 def test_boxes_of_a_model_of_whc(box_model: Callable[..., Path], in_browser: Job) -> None:
     path = box_model([[0.9, 0, 0.3, 0.5, 0.2, 0.4], [0.6, 1, 0.7, 0.5, 0.1, 0.1], [0.1, 0, 0.5, 0.9, 0.1, 0.1]])
     image = np.zeros((40, 60, 3), np.uint8)
     for label in (None, "hand"):
-        settings = Settings(label=label)
-        detector = detectors.load(str(path), settings)
-        description = detector_description(str(path), settings)
-        seen = in_browser("found", bytes=path.read_bytes(), description=description, pictures=[image])
+        detector = detectors.load(str(path), Settings(label=label))
+        seen = in_browser("found", **detector_of(path, label), pictures=[image])
         assert seen["what"] == detector.what
         np.testing.assert_allclose(seen["boxes"][0], detector.find(image), atol=1e-6)
 
@@ -373,8 +402,7 @@ def test_people_of_a_clip(shared: Path, make_linear: Linear, in_browser: Job) ->
     frames[4] = np.zeros_like(frames[4])  # nobody is seen for a while
     model = models.load(path)
     watch = people.watch_people(model, people.look_for(model, people.Finder(detectors.load(str(file)))), 10.0)
-    detector = {"bytes": file.read_bytes(), "description": detector_description(str(file))}
-    seen = in_browser("watched", model=model_of(path), detector=detector, fps=10.0, frames=at_rate(frames, 10))
+    seen = in_browser("watched", model=model_of(path), detector=detector_of(file), fps=10.0, frames=at_rate(frames, 10))
     assert [frame["title"]["title"] for frame in seen[3:5]] == ["2 faces", "no face found"]
     for number, (image, frame) in enumerate(zip(frames, seen, strict=True)):
         expected = watch(image, number / 10)
@@ -400,9 +428,8 @@ def test_a_complete_picture_is_hardly_a_crop(crop: CropRule | None, make_linear:
 
 def test_boxes_are_not_looked_for_in_boxes(box_model: Callable[..., Path], in_browser: Job) -> None:
     path = box_model([[0.9, 0, 0.3, 0.5, 0.2, 0.4]])
-    detector = {"bytes": path.read_bytes(), "description": detector_description(str(path))}
     with pytest.raises(RuntimeError, match="boxes: must say something of each box, not find boxes itself"):
-        in_browser("watched", model=model_of(path), detector=detector, fps=None, frames=[])
+        in_browser("watched", model=model_of(path), detector=detector_of(path), fps=None, frames=[])
 
 
 def test_a_browser_with_simd(in_browser: Job) -> None:

@@ -86,26 +86,24 @@ def load(source: str, settings: Settings | None = None) -> Detector:
         UsageError: the file is of no form that is read, or has no such class.
     """
     settings = settings or Settings()
-    name, form = identify(source)
-    if settings.label is not None and not (form and form.is_ours):
-        rule = "must be a class of a whc detection model"
-        raise UsageError(problem("--detect-class", rule, settings.label, f"leave it out with --detect {source}"))
+    name, form = identify(source, settings.label)
     plugin = plugins.load(KIND, name)
     detector: Detector = plugin.load(form, plugin.Config(), settings)
     return detector
 
 
-def identify(source: str) -> tuple[str, Form | None]:
-    """The plug-in for a detector given as to `load`, and the form of its file, None if it needs none.
+def identify(source: str, label: str | None = None) -> tuple[str, Form | None]:
+    """The plug-in for a detector, given as to `load`, and the form of its file, None if it needs none.
 
     Raises:
         ArtifactError: the file is missing, or is no ONNX file.
-        UsageError: the file is of no form that is read.
+        UsageError: the file is of no form that is read, or a class is given to a detector that has none.
     """
-    if source in built_in_names():
-        return source, None
-    form = _form(Path(source))
-    return _plugin_name(form), form
+    form = None if source in built_in_names() else _form(Path(source))
+    if label is not None and not (form and form.is_ours):
+        rule = "must be a class of a whc detection model"
+        raise UsageError(problem("--detect-class", rule, label, f"leave it out with --detect {source}"))
+    return _plugin_name(form) if form else source, form
 
 
 def _form(path: Path) -> Form:

@@ -22,6 +22,7 @@ from whc.plugins import PluginConfig
 
 NEEDS_FILE = False
 FORM = "OpenCV's cascades of faces"
+FRONTAL_FILE, PROFILE_FILE = "haarcascade_frontalface_default.xml", "haarcascade_profileface.xml"
 MAX_OVERLAP = 0.3
 SCALE_STEP = 1.15  # from one size of faces to the next
 WEIGHT_SCALE = 2.5  # a clear face has a weight of about 6, which becomes a score of 0.9
@@ -68,17 +69,25 @@ def load(form: Form | None, config: Config, settings: Settings) -> Detector:
         ArtifactError: this OpenCV has no such cascades.
     """
     del form, settings
-    frontal = _Cascade(_classifier("haarcascade_frontalface_default.xml"), config.frontal_neighbours, False, 1.0)
-    profile = _Cascade(_classifier("haarcascade_profileface.xml"), config.profile_neighbours, True, 0.5)
+    frontal = _Cascade(_classifier(FRONTAL_FILE), config.frontal_neighbours, False, 1.0)
+    profile = _Cascade(_classifier(PROFILE_FILE), config.profile_neighbours, True, 0.5)
     return Detector("face", "face", partial(_find, (frontal, profile), config))
 
 
-def _classifier(file: str) -> cv2.CascadeClassifier:
+def cascade_path(file: str) -> Path:
+    """Where the installed OpenCV has a cascade.
+
+    Raises:
+        ArtifactError: it has none.
+    """
     path = Path(cv2.__file__).with_name("data") / file
-    cascade = cv2.CascadeClassifier(str(path)) if path.is_file() else None
-    if cascade is None or cascade.empty():
+    if not path.is_file():
         raise ArtifactError(f"--detect face: must find OpenCV's {path}, got none; install opencv-python 4")
-    return cascade
+    return path
+
+
+def _classifier(file: str) -> cv2.CascadeClassifier:
+    return cv2.CascadeClassifier(str(cascade_path(file)))
 
 
 def _find(cascades: Sequence[_Cascade], config: Config, picture: Image) -> Boxes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from whc.data.cropping import margin_rule
 from whc.demo import detectors
 from whc.demo.detectors import Form, Settings, whc_model
 from whc.demo.model import task_of
-from whc.errors import UsageError, problem
+from whc.demo.web.cascades import face_cascades
 from whc.records import ModelMetadata
 from whc.runtimes import onnx_file
 from whc.tasks import Task
@@ -42,29 +43,36 @@ def detector_description(source: str, settings: Settings | None = None) -> dict[
     model of whc (else null).
 
     Args:
-        source: path of an ONNX file, as `whc.demo.detectors.load` takes it.
+        source: name of a detector that needs no file, or path of an ONNX file.
         settings: the user's settings.
 
     Raises:
         ArtifactError: the file is missing, or is no ONNX file.
-        UsageError: the file is of no form that is read, has no such class, or the detector has no file.
+        UsageError: the file is of no form that is read, or has no such class.
     """
     label = (settings or Settings()).label
-    kind, form = detectors.identify(source)
-    if form is None:
-        rule, next_step = "must have a file that the browser can run", "give an ONNX file, or add --server"
-        raise UsageError(problem("--detect", rule, source, next_step))
-    config = plugins.load(detectors.KIND, kind).Config()
-    what, metadata = _ours(form, label) if form.is_ours else ("face", None)
+    kind, form = detectors.identify(source, label)
+    what, metadata = _ours(form, label) if form and form.is_ours else ("face", None)
     return {
         "name": Path(source).name,
         "kind": kind,
         "what": what,
         "label": label,
-        "config": config.model_dump(mode="json"),
-        "form": {"shape": list(form.shape)},
+        "config": plugins.load(detectors.KIND, kind).Config().model_dump(mode="json"),
+        "form": {"shape": list(form.shape)} if form else None,
         "metadata": metadata,
     }
+
+
+def detector_bytes(source: str) -> bytes:
+    """What `openDetector` takes beside the description: the detector's file, or of `face` its cascades.
+
+    Raises:
+        ArtifactError: OpenCV has no cascades.
+    """
+    if source in detectors.built_in_names():
+        return json.dumps(face_cascades()).encode()
+    return Path(source).read_bytes()
 
 
 def _ours(form: Form, label: str | None) -> tuple[str, dict[str, Any]]:

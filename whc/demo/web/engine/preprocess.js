@@ -5,8 +5,6 @@ import { resizeArea, resizeBilinear, resizeNearest } from "./resizing.js";
 
 /** @typedef {import("./resizing.js").Picture} Picture */
 
-const RESIZE_MODE = "stretch";
-
 const INTERPOLATION_METHODS = {
   area: resizeArea,
   bilinear: resizeBilinear,
@@ -57,19 +55,25 @@ export function toInput(windows, layout) {
     window.forEach((picture, frame) => {
       for (let colour = 0; colour < 3; colour++) {
         const start = (number * frames * 3 + plane(frame, colour, frames)) * pixels;
-        for (let i = 0, from = colour; i < pixels; i++, from += picture.step) data[start + i] = picture.data[from] / 255;
+        for (let i = 0, from = colour; i < pixels; i++, from += picture.step)
+          data[start + i] = picture.data[from] / 255;
       }
     });
   });
   return { data, shape: [windows.length, ...shape(frames), height, width] };
 }
 
+const CHOICES = {
+  layout: Object.keys(LAYOUTS),
+  interpolation: Object.keys(INTERPOLATION_METHODS),
+  resize: ["stretch"],
+};
+
 /** Refuse metadata whose pictures this version cannot prepare, with a message of one line. */
 export function checkInput(name, metadata) {
-  const rules = { layout: LAYOUTS, interpolation: INTERPOLATION_METHODS, resize: { [RESIZE_MODE]: null } };
-  for (const [key, choices] of Object.entries(rules)) {
-    if (Object.hasOwn(choices, metadata[key])) continue;
-    const known = Object.keys(choices).join(", ");
-    throw new Error(`${name}: ${key}: must be one of ${known}, got '${metadata[key]}'; export the model again, or upgrade whc`);
+  for (const [key, choices] of Object.entries(CHOICES)) {
+    if (choices.includes(metadata[key])) continue;
+    const rule = `must be one of ${choices.join(", ")}, got '${metadata[key]}'`;
+    throw new Error(`${name}: ${key}: ${rule}; export the model again, or upgrade whc`);
   }
 }

@@ -2,7 +2,8 @@
  * Pictures at another size, equal to cv2.resize on uint8 level by level.
  *
  * @typedef {{data: Uint8Array|Uint8ClampedArray, width: number, height: number, step: number}} Picture
- *   Rows of pixels of `step` bytes, of which the first three are red, green and blue: 3 here, 4 in an ImageData.
+ *   Rows of pixels of `step` bytes, the first of which are red, green and blue: 3 here, 4 in an ImageData. A picture
+ *   with a step of 1 is grey.
  */
 
 import { roundHalfEven } from "./numbers.js";
@@ -10,30 +11,43 @@ import { roundHalfEven } from "./numbers.js";
 const COEFFICIENT = 2048; // one, in OpenCV's fixed-point weights
 const MIN_SHARE = 1e-3; // of a pixel at the edge of an area, below which OpenCV leaves it out
 
-/** An empty picture (all black). */
-export function emptyPicture(height, width) {
-  return { data: new Uint8ClampedArray(height * width * 3), width, height, step: 3 };
+/** A black picture, of three colours or grey. */
+export function emptyPicture(height, width, step = 3) {
+  return { data: new Uint8ClampedArray(height * width * step), width, height, step };
+}
+
+function coloursOf(picture) {
+  return Math.min(picture.step, 3);
 }
 
 /** Average areas to shrink a picture; bilinear where one of its sides grows. */
 export function resizeArea(picture, height, width) {
   if (picture.height < height || picture.width < width) return resizeBilinear(picture, height, width);
-  const down = scaleOf(picture.height, height);
-  const across = scaleOf(picture.width, width);
-  if (Number.isInteger(down) && Number.isInteger(across)) return averageBlocks(picture, height, width, down, across);
-  return averageAreas(picture, height, width, down, across);
+  return average(picture, height, width, scaleOf(picture.height, height), scaleOf(picture.width, width));
+}
+
+/** Average areas to shrink a picture to a share of its sides, which are rounded. */
+export function shrink(picture, share) {
+  const [height, width] = [roundHalfEven(picture.height * share), roundHalfEven(picture.width * share)];
+  return average(picture, height, width, 1 / share, 1 / share);
+}
+
+function average(picture, height, width, down, across) {
+  const isWhole = Number.isInteger(down) && Number.isInteger(across);
+  return (isWhole ? averageBlocks : averageAreas)(picture, height, width, down, across);
 }
 
 /** The nearest pixel to the left and above. */
 export function resizeNearest(picture, height, width) {
-  const result = emptyPicture(height, width);
+  const colours = coloursOf(picture);
+  const result = emptyPicture(height, width, colours);
   const rows = nearestPlaces(picture.height, height);
   const columns = nearestPlaces(picture.width, width);
   let to = 0;
   for (const y of rows) {
     for (const x of columns) {
       const from = (y * picture.width + x) * picture.step;
-      for (let channel = 0; channel < 3; channel++) result.data[to++] = picture.data[from + channel];
+      for (let colour = 0; colour < colours; colour++) result.data[to++] = picture.data[from + colour];
     }
   }
   return result;
@@ -46,7 +60,8 @@ export function resizeBilinear(picture, height, width) {
   if (down === 2 && across === 2) return averageBlocks(picture, height, width, 2, 2); // OpenCV does so too
   const columns = bilinearWeights(picture.width, width, across, true);
   const rows = bilinearWeights(picture.height, height, down, false);
-  const result = emptyPicture(height, width);
+  const colours = coloursOf(picture);
+  const result = emptyPicture(height, width, colours);
   const cache = new Map(); // of rows that are already resized
   const resizedRow = (y) => {
     if (!cache.has(y)) cache.set(y, bilinearRow(picture, y, columns));
@@ -58,8 +73,8 @@ export function resizeBilinear(picture, height, width) {
     for (const cached of cache.keys()) if (cached < first) cache.delete(cached);
     const [above, below] = [resizedRow(first), resizedRow(second)];
     const [weightAbove, weightBelow] = [rows.firstWeights[y], rows.secondWeights[y]];
-    const to = y * width * 3;
-    for (let i = 0; i < width * 3; i++) {
+    const to = y * width * colours;
+    for (let i = 0; i < width * colours; i++) {
       const sum = ((weightAbove * (above[i] >> 4)) >> 16) + ((weightBelow * (below[i] >> 4)) >> 16);
       result.data[to + i] = (sum + 2) >> 2;
     }
@@ -94,35 +109,39 @@ function bilinearWeights(size, newSize, scale, isClamped) {
 }
 
 function bilinearRow(picture, y, { places, firstWeights, secondWeights }) {
-  const row = new Int32Array(places.length * 3);
   const { data, width, step } = picture;
+  const colours = coloursOf(picture);
+  const row = new Int32Array(places.length * colours);
   for (let i = 0, to = 0; i < places.length; i++) {
     const left = (y * width + places[i]) * step;
     const right = places[i] + 1 < width ? left + step : left;
-    for (let channel = 0; channel < 3; channel++) {
-      row[to++] = data[left + channel] * firstWeights[i] + data[right + channel] * secondWeights[i];
+    for (let colour = 0; colour < colours; colour++) {
+      row[to++] = data[left + colour] * firstWeights[i] + data[right + colour] * secondWeights[i];
     }
   }
   return row;
 }
 
-/** The mean of each block of so many rows and columns. */
+/** The mean of each block of so many rows and columns; the last blocks may be cut off. */
 function averageBlocks(picture, height, width, down, across) {
-  const result = emptyPicture(height, width);
+  const colours = coloursOf(picture);
+  const result = emptyPicture(height, width, colours);
   const { data, step } = picture;
-  const share = Math.fround(1 / (down * across));
   const isSquareOfTwo = down === 2 && across === 2; // the only block whose halves OpenCV rounds up
   for (let y = 0, to = 0; y < height; y++) {
+    const rows = Math.min(down, picture.height - y * down);
     for (let x = 0; x < width; x++) {
+      const columns = Math.min(across, picture.width - x * across);
       const corner = (y * down * picture.width + x * across) * step;
-      for (let channel = 0; channel < 3; channel++) {
+      for (let colour = 0; colour < colours; colour++) {
         let sum = 0;
-        for (let row = 0; row < down; row++) {
-          let from = corner + row * picture.width * step + channel;
-          for (let column = 0; column < across; column++, from += step) sum += data[from];
+        for (let row = 0; row < rows; row++) {
+          let from = corner + row * picture.width * step + colour;
+          for (let column = 0; column < columns; column++, from += step) sum += data[from];
         }
         // A clamped array rounds as OpenCV does, halves to the even level.
-        result.data[to++] = isSquareOfTwo ? (sum + 2) >> 2 : Math.fround(sum * share);
+        const mean = Math.fround(sum * Math.fround(1 / (rows * columns)));
+        result.data[to++] = isSquareOfTwo && rows * columns === 4 ? (sum + 2) >> 2 : mean;
       }
     }
   }
@@ -131,40 +150,36 @@ function averageBlocks(picture, height, width, down, across) {
 
 /** Means of areas that cut through pixels, summed as float32 in OpenCV's order: along each row, then rows. */
 function averageAreas(picture, height, width, down, across) {
-  const result = emptyPicture(height, width);
+  const colours = coloursOf(picture);
+  const result = emptyPicture(height, width, colours);
   const columns = areaShares(picture.width, width, across);
   const rows = areaShares(picture.height, height, down);
-  const row = new Float32Array(width * 3);
-  const sums = new Float32Array(width * 3);
+  const row = new Float32Array(width * colours);
+  const sums = new Float32Array(width * colours);
   let ready = -1; // the old row that `row` has
   for (let y = 0; y < height; y++) {
     sums.fill(0);
     for (let i = rows.starts[y]; i < rows.starts[y + 1]; i++) {
-      if (rows.places[i] !== ready) averageRow(picture, rows.places[i], columns, row);
+      if (rows.places[i] !== ready) averageRow(picture, rows.places[i], columns, row, colours);
       ready = rows.places[i];
       const share = rows.shares[i];
       for (let j = 0; j < sums.length; j++) sums[j] += Math.fround(share * row[j]);
     }
-    result.data.set(sums, y * width * 3);
+    result.data.set(sums, y * width * colours);
   }
   return result;
 }
 
-function averageRow({ data, width, step }, y, { starts, places, shares }, row) {
-  for (let x = 0, to = 0; x < starts.length - 1; x++) {
-    let red = 0;
-    let green = 0;
-    let blue = 0;
-    let from = (y * width + places[starts[x]]) * step;
-    for (let i = starts[x]; i < starts[x + 1]; i++, from += step) {
-      const share = shares[i];
-      red = Math.fround(red + Math.fround(data[from] * share));
-      green = Math.fround(green + Math.fround(data[from + 1] * share));
-      blue = Math.fround(blue + Math.fround(data[from + 2] * share));
+function averageRow({ data, width, step }, y, { starts, places, shares }, row, colours) {
+  for (let colour = 0; colour < colours; colour++) {
+    for (let x = 0, to = colour; x < starts.length - 1; x++, to += colours) {
+      let sum = 0;
+      let from = (y * width + places[starts[x]]) * step + colour;
+      for (let i = starts[x]; i < starts[x + 1]; i++, from += step) {
+        sum = Math.fround(sum + Math.fround(data[from] * shares[i]));
+      }
+      row[to] = sum;
     }
-    row[to++] = red;
-    row[to++] = green;
-    row[to++] = blue;
   }
 }
 

@@ -94,7 +94,14 @@ export class Stream {
       const isFresh = await this.#whole.see(picture, seconds, passesMs);
       const sighting = this.#sighting(this.#whole, isFresh, null, null, null);
       const warning = doubt(picture, this.#model);
-      return { sightings: [sighting], title: title([sighting], what), what, modelMs: mean(passesMs), detectorMs: null, warning };
+      return {
+        sightings: [sighting],
+        title: title([sighting], what),
+        what,
+        modelMs: mean(passesMs),
+        detectorMs: null,
+        warning,
+      };
     }
     const started = performance.now();
     const boxes = await this.#detector.find(imageData);
@@ -104,7 +111,10 @@ export class Stream {
   }
 
   async #seePeople(picture, boxes, seconds, passesMs) {
-    const identities = this.#tracker.follow(boxes.map(([, ...box]) => box), seconds);
+    const identities = this.#tracker.follow(
+      boxes.map(([, ...box]) => box),
+      seconds,
+    );
     const sightings = [];
     for (const [i, [score, ...box]] of boxes.entries()) {
       const identity = identities[i];

@@ -4,7 +4,10 @@ import { bestBoxes } from "../boxes.js";
 import { emptyPicture, resizeArea } from "../resizing.js";
 
 const SIDE = 128;
-const GRIDS = [[16, 2], [8, 6]]; // cells along a side, and boxes of a cell
+const GRIDS = [
+  [16, 2],
+  [8, 6],
+]; // cells along a side, and boxes of a cell
 const NUMBERS = 16; // of a box: the box, and six points
 const MAX_OVERLAP = 0.3;
 const MAX_LOGIT = 100;
@@ -46,7 +49,9 @@ function squared(picture) {
 /** The faces of a grid: score, cx, cy, w, h in shares of the square. */
 function decode(outputs, [cells, boxesOfCell], leastScore) {
   const count = cells * cells * boxesOfCell;
-  const [logits, numbers] = [1, NUMBERS].map((last) => outputs.find(({ dims }) => dims[1] === count && dims[2] === last).data);
+  const [logits, numbers] = [1, NUMBERS].map(
+    (last) => outputs.find(({ dims }) => dims[1] === count && dims[2] === last).data,
+  );
   const faces = [];
   for (let i = 0; i < count; i++) {
     const score = 1 / (1 + Math.exp(-Math.min(Math.max(logits[i], -MAX_LOGIT), MAX_LOGIT)));

@@ -11,6 +11,7 @@
 import { openModel, openSession, oneLineErrors } from "../model.js";
 import { pictureOf } from "../preprocess.js";
 import * as blazeface from "./blazeface.js";
+import { faceFinder } from "./face.js";
 import * as ultraface from "./ultraface.js";
 import { finder } from "./whc_model.js";
 import * as yunet from "./yunet.js";
@@ -35,14 +36,18 @@ class Detector {
  * Open a detector.
  *
  * @param ort the module onnxruntime-web.
- * @param {ArrayBuffer} bytes of the detector's file.
- * @param {object} description as whc/demo/web/descriptions.py gives it.
+ * @param {ArrayBuffer} bytes and
+ * @param {object} description as whc/demo/web/descriptions.py gives them.
  */
 export async function openDetector(ort, bytes, description) {
   const { name, kind, what, label } = description;
   if (kind === "whc_model") return new Detector(name, what, finder(await openModel(ort, bytes, description), label));
+  if (kind === "face") {
+    const cascades = JSON.parse(new TextDecoder().decode(bytes));
+    return new Detector(name, what, faceFinder(cascades, description.config));
+  }
   if (!Object.hasOwn(NETWORKS, kind)) {
-    const known = [...Object.keys(NETWORKS), "whc_model"].join(", ");
+    const known = [...Object.keys(NETWORKS), "face", "whc_model"].join(", ");
     throw new Error(`${name}: must be a detector of one of the kinds ${known}, got '${kind}'; upgrade whc`);
   }
   const session = await openSession(ort, bytes, name);

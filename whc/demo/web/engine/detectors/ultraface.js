@@ -15,7 +15,9 @@ export async function load(run, { name, form, config }) {
   const [, black] = await outputsOf(new Float32Array(3 * height * width));
   const fixed = hasCorners(black) ? null : fixedBoxes(height, width);
   if (fixed && 4 * fixed.length !== black.length) {
-    throw new Error(`${name}: must have its boxes as corners, or as differences from UltraFace's; choose another detector`);
+    throw new Error(
+      `${name}: must have its boxes as corners, or as differences from UltraFace's; choose another detector`,
+    );
   }
   return async (picture) => {
     const [scores, numbers] = await outputsOf(planes(resize(picture, height, width)));

@@ -10,6 +10,9 @@ export function finder(model, label) {
   return async (picture) => {
     const [output] = await model.run([[model.prepare(picture)]]);
     const found = model.answers.foundBoxes(output).filter((box) => classId === null || box[1] === classId);
-    return bestBoxes(found.map(([score, , ...box]) => [score, ...box]), MAX_OVERLAP);
+    return bestBoxes(
+      found.map(([score, , ...box]) => [score, ...box]),
+      MAX_OVERLAP,
+    );
   };
 }

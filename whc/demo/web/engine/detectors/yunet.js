@@ -21,8 +21,12 @@ export async function load(run, { form, config }) {
     const outputs = await run(bluesFirst(resized, padded), [1, 3, ...padded]);
     const faces = STRIDES.flatMap((stride) => decode(outputs, stride, padded[1], config.least_score));
     const boxes = apart(faces).map(([score, left, top, w, h]) => [
-      score, (left + w / 2) / width, (top + h / 2) / height, w / width, h / height,
-    ]); // prettier-ignore
+      score,
+      (left + w / 2) / width,
+      (top + h / 2) / height,
+      w / width,
+      h / height,
+    ]);
     return bestBoxes(boxes, MAX_OVERLAP);
   };
 }
@@ -69,7 +73,8 @@ function apart(faces) {
   const kept = [];
   for (const face of faces.sort((a, b) => b[0] - a[0])) {
     const rectangle = face.slice(1).map(Math.trunc);
-    if (kept.every((better) => overlapInPixels(better.rectangle, rectangle) <= MAX_OVERLAP)) kept.push({ face, rectangle });
+    if (kept.every((better) => overlapInPixels(better.rectangle, rectangle) <= MAX_OVERLAP))
+      kept.push({ face, rectangle });
   }
   return kept.map(({ face }) => face);
 }

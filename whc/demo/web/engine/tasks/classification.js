@@ -39,7 +39,8 @@ export class ClassAnswers {
   reading(output) {
     const classId = this.called(output);
     const label = this.labels[classId];
-    if (!this.isBinary) return reading(label, GREEN_COLOUR, { bar: { name: label, share: output[classId], tick: null } });
+    if (!this.isBinary)
+      return reading(label, GREEN_COLOUR, { bar: { name: label, share: output[classId], tick: null } });
     const bar = { name: this.labels[POSITIVE_CLASS], share: output[0], tick: this.threshold };
     return reading(label, classId === POSITIVE_CLASS ? GREEN_COLOUR : BLUE_COLOUR, { bar });
   }

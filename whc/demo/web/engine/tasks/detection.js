@@ -53,6 +53,11 @@ function rowsOf(output) {
 function outline([, classId, cx, cy, w, h]) {
   const colour = BOX_COLOURS[Math.trunc(classId) % BOX_COLOURS.length];
   const [left, top, right, bottom] = [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2];
-  const corners = [[left, top], [right, top], [right, bottom], [left, bottom]];
+  const corners = [
+    [left, top],
+    [right, top],
+    [right, bottom],
+    [left, bottom],
+  ];
   return corners.map((end, i) => ({ start: corners.at(i - 1), end, colour }));
 }
