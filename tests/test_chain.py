@@ -53,7 +53,7 @@ def test_search_to_demo(folder: Path) -> None:
     names = [row["name"] for row in table["variants"]]
     assert names
     for row in table["variants"]:
-        assert (folder / "runs" / "chain-1" / row["onnx"]).is_file()
+        assert (folder / "runs" / "chain-1" / row["file"]).is_file()
     assert [model["name"] for model in result(folder, "models")] == names
     assert result(folder, "factory", "register")["promoted"]  # nothing is left to do
 

@@ -255,7 +255,7 @@ def consistent(study: Path) -> None:
     """Where there is a table its files are there, of the size that it says."""
     if (study / "table.json").is_file():
         for row in json.loads((study / "table.json").read_text())["variants"]:
-            assert (study / row["onnx"]).stat().st_size == row["size_bytes"]
+            assert (study / row["file"]).stat().st_size == row["size_bytes"]
 
 
 def test_two_searches_of_one_name(folder: Path) -> None:

@@ -53,7 +53,7 @@ def original_f1(path: Path, data: Path) -> float:
 def test_the_ladder_against_the_originals(shared: Path) -> None:
     data, peer = shared / "data" / "smile" / "dataset.parquet", shared / "peer"
     folder, table = ladder(data)
-    files = [folder / row.onnx for row in table.variants]
+    files = [folder / row.file for row in table.variants]
     theirs = {name: peer / "onnx" / f"{name}.onnx" for name in WANTED}
     reference_ms = StudyRecord.load(folder).reference_ms
     timed = session([*files, *theirs.values()], RUNTIME, Protocol(), reference_ms)
@@ -81,7 +81,7 @@ def test_the_ladder_against_the_originals(shared: Path) -> None:
 
 def test_a_second_timing_after_other_work(shared: Path) -> None:
     folder, table = ladder(shared / "data" / "smile" / "dataset.parquet")
-    files = [folder / row.onnx for row in table.variants]
+    files = [folder / row.file for row in table.variants]
     reference_ms = StudyRecord.load(folder).reference_ms
     ratios = []
     for turn in range(2):

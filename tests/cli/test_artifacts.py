@@ -89,7 +89,7 @@ def test_the_end_of_a_build_names_what_was_kept() -> None:
     kept = TriedArtifact(kind="litert", file="ladder/hand_m.litert.tflite", verdict="kept: faster", **ratios)
     dropped = TriedArtifact(kind="litert_int8", verdict="dropped: it could not be timed")
     rows = [SimpleNamespace(name="hand_m", artifacts=[kept, dropped]), SimpleNamespace(name="hand_l", artifacts=[])]
-    assert artifact_lines(cast("LadderTable", SimpleNamespace(variants=rows))) == [
+    assert artifact_lines(cast("LadderTable", SimpleNamespace(ladders=[SimpleNamespace(variants=rows)]))) == [
         "hand_m also as hand_m.litert.tflite: 0.41 (0.40 to 0.42) times the ONNX file's latency",
         "1 other file dropped; table.md says why",
     ]

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from whc.cli._timed_steps import timed_steps
 from whc.cli.factory.build_table import _render, _render_plan
-from whc.factory.plan import BuildPlan, PlannedCandidate
+from whc.factory.plan import BuildPlan, PlannedCandidate, PlannedLadder
 from whc.records import LadderTable, LeftOut, Metric, VariantRow
 
 F1 = Metric(key="f1", name="F1")
@@ -36,13 +36,13 @@ def test_the_constant_predictor_is_told(labels: list[str], told: str) -> None:
 def test_what_is_left_out_is_counted(left_out: int, told: str) -> None:
     some = [LeftOut(trial_id=str(i), val_score=0.5, latency_ms=0.1, reason="slow") for i in range(left_out)]
     lines = printed(left_out=some)
-    assert any(line.startswith(f"{told} left out; files: ") for line in lines)
+    assert any(line == f"{told} left out" for line in lines)
     assert not any("with 80 % confidence" in line for line in lines)  # there is no faster one to add to
 
 
 def test_scores_without_a_test_split_are_words() -> None:
     latency = {"latency_ms": 0.1, "latency_low_ms": 0.1, "latency_high_ms": 0.1, "runtime": "onnxruntime_cpu"}
-    file = {"size_bytes": 1000, "params": 1, "onnx": "ladder/whc_m.onnx", "config": {}, "trial_id": "00000"}
+    file = {"size_bytes": 1000, "params": 1, "file": "ladder/whc_m.onnx", "config": {}, "trial_id": "00000"}
     scores: dict[str, Any] = {"score": None, "score_low": None, "score_high": None, "score_changed": {}, "seeds": {}}
     row = VariantRow(name="whc_m", val_score=0.75, **scores, **latency, **file)
     lines = printed(variants=[row], test_split=False, floor=None, val_floor=0.625)
@@ -54,7 +54,7 @@ def test_scores_without_a_test_split_are_words() -> None:
 
 def test_no_number_is_cut_in_80_columns() -> None:
     latency = {"latency_ms": 0.0485, "latency_low_ms": 0.0479, "latency_high_ms": 0.049, "runtime": "onnxruntime_cpu"}
-    file = {"size_bytes": 3.05e5, "params": 1, "onnx": "ladder/m.onnx", "config": {}, "trial_id": "00000"}
+    file = {"size_bytes": 3.05e5, "params": 1, "file": "ladder/m.onnx", "config": {}, "trial_id": "00000"}
     scores: dict[str, Any] = {"score": 0.7533, "score_low": 0.611, "score_high": 0.883, "score_changed": {}}
     row = VariantRow(name="hands_of_all_people_m", val_score=0.6269, seeds={}, **scores, **latency, **file)
     lines = printed(80, variants=[row], metric=Metric(key="ap50", name="AP50"))
@@ -65,7 +65,7 @@ def test_no_number_is_cut_in_80_columns() -> None:
 
 def test_what_compares_with_other_studies_is_shown() -> None:
     latency = {"latency_ms": 0.1, "latency_low_ms": 0.1, "latency_high_ms": 0.1, "runtime": "onnxruntime_cpu"}
-    file = {"size_bytes": 1000, "params": 1, "onnx": "ladder/whc_m.onnx", "config": {}, "trial_id": "00000"}
+    file = {"size_bytes": 1000, "params": 1, "file": "ladder/whc_m.onnx", "config": {}, "trial_id": "00000"}
     scores: dict[str, Any] = {"score": 0.5, "score_low": 0.4, "score_high": 0.6, "score_changed": {}, "seeds": {}}
     rows = [
         VariantRow(name=name, val_score=0.75, latency_ratio=ratio, **scores, **latency, **file)
@@ -82,9 +82,18 @@ def test_a_plan_says_what_is_done_and_for_how_long() -> None:
         for trial_id, (all_, missing, is_new) in counts.items()
     ]
     seconds = {"training again": 95.0, "timing": 0.0, "scores": 4.0}
-    about = {"study": "hands-1", "prefix": "hands", "workers": 2, "candidates": candidates, "seconds": seconds}
+    about = {"study": "hands-1", "workers": 2, "candidates": candidates, "seconds": seconds}
     shown = io.StringIO()
-    made = BuildPlan(**about, is_timed=False, timed_at=datetime(2026, 3, 1, 17, 5, tzinfo=UTC))
+    ladders = [
+        PlannedLadder(
+            prefix="hands",
+            kind="onnx on onnxruntime_cpu",
+            is_timed=False,
+            timed_at=datetime(2026, 3, 1, 17, 5, tzinfo=UTC),
+        ),
+        PlannedLadder(prefix="hands_int8", kind="litert_int8 on litert", to_make=2, is_timed=True),
+    ]
+    made = BuildPlan(**about, ladders=ladders)
     Console(file=shown, width=80).print(_render_plan(made))
     lines = [line.rstrip() for line in shown.getvalue().splitlines()]
     assert [re.split(r"\s{2,}", line) for line in lines[3:6]] == [
@@ -93,7 +102,9 @@ def test_a_plan_says_what_is_done_and_for_how_long() -> None:
         ["00003", "2 to do", "to do"],
     ]
     assert lines[6:] == [
-        "latencies of 2026-03-01 17:05 UTC are reused",
+        "hands_*, onnx on onnxruntime_cpu: latencies of 2026-03-01 17:05 UTC are reused",
+        "hands_int8_*, litert_int8 on litert: 2 files to make, 3 candidates timed",
+        "together",
         "about 2 min on 2 workers: training again 95 s, scores 4 s",
         "nothing was written",
     ]

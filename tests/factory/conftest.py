@@ -223,7 +223,7 @@ def make_ladder(
             val = score(model, read_rows([data], [model], "val")).score
             scores: dict[str, Any] = {"score": None, "score_low": None, "score_high": None, "score_changed": {}}
             latency = {"latency_ms": ratio, "latency_low_ms": 0.99 * ratio, "latency_high_ms": 1.01 * ratio}
-            file = {"size_bytes": path.stat().st_size, "onnx": f"ladder/{name}.onnx", "sha256": records.sha256(path)}
+            file = {"size_bytes": path.stat().st_size, "file": f"ladder/{name}.onnx", "sha256": records.sha256(path)}
             origin = {"params": 1, "runtime": "onnxruntime_cpu", "config": {}, "trial_id": name, "seeds": {}}
             rows.append(
                 VariantRow(name=name, val_score=val, latency_ratio=ratio, **scores, **latency, **file, **origin)
@@ -258,7 +258,7 @@ def champions_of() -> Callable[[tuple[LadderTable, Path]], list[Champion]]:
     def give(ladder: tuple[LadderTable, Path]) -> list[Champion]:
         table, folder = ladder
         return [
-            Champion(name=row.name, version="1", study=table.study, path=folder / row.onnx) for row in table.variants
+            Champion(name=row.name, version="1", study=table.study, path=folder / row.file) for row in table.variants
         ]
 
     return give

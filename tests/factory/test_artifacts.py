@@ -13,7 +13,7 @@ import pytest
 from whc import records
 from whc.config import validate
 from whc.errors import ArtifactError, UsageError
-from whc.factory import artifacts, build
+from whc.factory import artifacts, build, other_files
 from whc.factory.build import build_table
 from whc.factory.plan import BuildRequest
 from whc.factory.recipe import Recipe
@@ -91,8 +91,8 @@ def test_one_that_is_neither_faster_nor_smaller_is_dropped(built: Build) -> None
 
 
 def test_one_that_scores_less_is_dropped(built: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = artifacts.predictions
-    monkeypatch.setattr(artifacts, "predictions", lambda *given: (1 - outputs for outputs in real(*given)))
+    real = other_files.predictions
+    monkeypatch.setattr(other_files, "predictions", lambda *given: (1 - outputs for outputs in real(*given)))
     table, study = built(ratio=0.5, max_loss=0.01)
     assert all(verdict.startswith("dropped: validation F1 0.") for verdict in verdicts(table))
     assert all("within 0.01 of the score in 0% of the resamples, not 50%" in verdict for verdict in verdicts(table))
@@ -103,7 +103,7 @@ def test_one_that_cannot_be_made_says_why(built: Build, monkeypatch: pytest.Monk
     def refuse(*given: object) -> None:
         raise ArtifactError("it has an operator that is missing")
 
-    monkeypatch.setattr(artifacts, "export", refuse)
+    monkeypatch.setattr(other_files, "export", refuse)
     table, _ = built(ratio=0.5)
     assert verdicts(table) == {"dropped: it has an operator that is missing"}
     assert "| dropped: it has an operator that is missing |" in markdown(table)
@@ -111,7 +111,7 @@ def test_one_that_cannot_be_made_says_why(built: Build, monkeypatch: pytest.Monk
 
 def test_a_second_build_makes_none_again(built: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     first, study = built(ratio=0.5)
-    monkeypatch.setattr(artifacts, "export", None)
+    monkeypatch.setattr(other_files, "export", None)
     again, _ = built(ratio=0.5)
     assert again.variants == first.variants
     assert all((study / tried.file).is_file() for row in again.variants for tried in row.artifacts)

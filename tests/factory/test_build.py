@@ -56,7 +56,7 @@ def built(searched: Path, quick: str, tmp_path_factory: pytest.TempPathFactory) 
 
     class Listener:
         def ladder_built(self, table: LadderTable, folder: Path) -> list[str]:
-            assert (folder / table.variants[0].onnx).is_file()
+            assert (folder / table.variants[0].file).is_file()
             return [f"{len(table.variants)} taken over"]
 
     home, steps = tmp_path_factory.mktemp("built"), list[str]()
@@ -92,7 +92,7 @@ def test_the_ladder_is_written_with_its_evidence(built: Built) -> None:
         assert faster.latency_ms < slower.latency_ms
         assert faster.val_score < slower.val_score
     for variant in table.variants:
-        path = study / variant.onnx
+        path = study / variant.file
         assert variant.size_bytes == path.stat().st_size
         assert variant.latency_low_ms <= variant.latency_ms <= variant.latency_high_ms
         assert variant.latency_ratio == pytest.approx(variant.latency_ms / 0.02)
@@ -132,7 +132,7 @@ def test_the_table_in_its_other_forms(built: Built) -> None:
         "size_bytes",
         "params",
     }
-    assert keys | {"runtime", "onnx", "config"} <= json.loads((study / "table.json").read_text())["variants"][0].keys()
+    assert keys | {"runtime", "file", "config"} <= json.loads((study / "table.json").read_text())["variants"][0].keys()
 
 
 def test_the_widest_legend_is_within_the_picture(built: Built, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_failed_build_keeps_the_earlier_ladder(study: Path, recipe: str) -> No
     with pytest.raises(StudyError):
         build_table(study, BuildRequest(recipe=recipe), [], lambda _: None)
     assert records.load(LadderTable, study / "table.json") == before
-    assert all((study / variant.onnx).is_file() for variant in before.variants)
+    assert all((study / variant.file).is_file() for variant in before.variants)
 
 
 def test_data_that_changed_is_refused(study: Path, recipe: str, tmp_path: Path) -> None:

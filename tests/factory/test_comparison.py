@@ -42,9 +42,9 @@ def run(
 
 
 def test_two_ladders(make_ladder: Callable[..., Ladder], run: Callable[..., Comparison]) -> None:
-    _, new = make_ladder("new", {"hand_m": (0.6, 1.0), "hand_l": (0.5, 3.0)}, NEW_PEOPLE, seed=1)
-    _, old = make_ladder("old", {"hand_s": (0.7, 2.0)}, [*OLD_PEOPLE, NEW_PEOPLE[1]])
-    result = run(ladder_side(new), ladder_side(old), hand_m=1.0, hand_l=3.0, hand_s=2.0)
+    new = make_ladder("new", {"hand_m": (0.6, 1.0), "hand_l": (0.5, 3.0)}, NEW_PEOPLE, seed=1)
+    old = make_ladder("old", {"hand_s": (0.7, 2.0)}, [*OLD_PEOPLE, NEW_PEOPLE[1]])
+    result = run(ladder_side(*new), ladder_side(*old), hand_m=1.0, hand_l=3.0, hand_s=2.0)
     # The last of the old ladder's people is of its training split, and of the new one's validation split.
     assert (result.left_out, result.rows, result.groups) == (12, 132, 11)
     assert [(model.side, model.name, model.rival) for model in result.models] == [
@@ -63,13 +63,13 @@ def test_two_ladders(make_ladder: Callable[..., Ladder], run: Callable[..., Comp
 
 def test_foreign_files(make_ladder: Callable[..., Ladder], run: Callable[..., Comparison], tmp_path: Path) -> None:
     """A file without metadata is scored as the ladder's; one that answers something else is left out with a reason."""
-    _, folder = make_ladder("new", {"hand_m": (0.6, 1.0)}, NEW_PEOPLE)
-    model = onnx.load(folder / "ladder" / "hand_m.onnx")
+    ladder = make_ladder("new", {"hand_m": (0.6, 1.0)}, NEW_PEOPLE)
+    model = onnx.load(ladder[1] / "ladder" / "hand_m.onnx")
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "theirs.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"no network")
     theirs = Side("files", {name: tmp_path / f"{name}.onnx" for name in ("theirs", "broken")})
-    result = run(ladder_side(folder), theirs, hand_m=1.0, theirs=1.0)
+    result = run(ladder_side(*ladder), theirs, hand_m=1.0, theirs=1.0)
     ours, other = result.models
     assert ours.score == other.score
     assert (ours.gain, ours.gain_low, ours.gain_high, ours.certainty) == (0, 0, 0, 0)
@@ -80,14 +80,14 @@ def test_foreign_files(make_ladder: Callable[..., Ladder], run: Callable[..., Co
 def test_a_side_without_a_model(
     make_ladder: Callable[..., Ladder], run: Callable[..., Comparison], tmp_path: Path
 ) -> None:
-    _, folder = make_ladder("new", {"hand_m": (0.6, 1.0)}, NEW_PEOPLE)
+    ladder = make_ladder("new", {"hand_m": (0.6, 1.0)}, NEW_PEOPLE)
     (tmp_path / "broken.onnx").write_bytes(b"no network")
     with pytest.raises(ArtifactError, match=r"broken\.onnx"):
-        run(ladder_side(folder), Side("files", {"broken": tmp_path / "broken.onnx"}))
+        run(ladder_side(*ladder), Side("files", {"broken": tmp_path / "broken.onnx"}))
 
 
 def test_a_ladder_without_its_files(make_ladder: Callable[..., Ladder]) -> None:
-    _, folder = make_ladder("new", {"hand_m": (0.6, 1.0)}, NEW_PEOPLE)
-    (folder / "ladder" / "hand_m.onnx").unlink()
+    ladder = make_ladder("new", {"hand_m": (0.6, 1.0)}, NEW_PEOPLE)
+    (ladder[1] / "ladder" / "hand_m.onnx").unlink()
     with pytest.raises(StudyError, match=r"must hold the file of hand_m.*whc factory build-table --study new"):
-        ladder_side(folder)
+        ladder_side(*ladder)

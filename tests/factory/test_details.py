@@ -56,7 +56,7 @@ def test_the_page_holds_the_ladder_and_its_evidence(study: Path, tmp_path: Path)
     for row in table.variants:
         shown = details.variants[row.name]
         assert shown.val_low <= row.val_score <= shown.val_high
-        assert row.sha256 == records.sha256(study / row.onnx)
+        assert row.sha256 == records.sha256(study / row.file)
         assert (study / "ladder" / shown.diagnostics).stat().st_size > 5000
         assert shown.curves[str(shown.seed)][-1].epoch == 6
         assert len(shown.mistakes) <= 12

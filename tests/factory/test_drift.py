@@ -35,7 +35,7 @@ def check_ladder(
     """Checks the ladder as if its files had these ratios to the reference network."""
 
     def run(noisy: bool = False, **ratios: float) -> Checked:
-        return check(ladder[1], load_file, timed_as(RATIOS | ratios, noisy), lambda step: None)
+        return check(ladder[1], lambda runtime: load_file, timed_as(RATIOS | ratios, noisy), lambda step: None)
 
     return run
 
@@ -117,10 +117,10 @@ def test_latency_is_not_judged_on_a_noisy_machine(check_ladder: Callable[..., Ch
 def test_latency_is_not_judged_on_a_busy_machine(
     ladder: Ladder, load_file: Callable[..., Model], timed_as: Callable[..., Callable[..., LatencySession]]
 ) -> None:
-    def busy(paths: Sequence[Path]) -> LatencySession:
+    def busy(paths: Sequence[Path], runtime: object) -> LatencySession:
         return timed_as(RATIOS | {"hand_m": 3.0})(paths).model_copy(update={"reference_ms": 1.2})
 
-    checked = check(ladder[1], load_file, busy, lambda step: None)
+    checked = check(ladder[1], lambda runtime: load_file, busy, lambda step: None)
     assert found(checked) == []
     assert "takes 1.2000 ms, 1.0000 ms when it was recorded" in checked.notes[0]
 
@@ -130,10 +130,10 @@ def test_a_drift_must_show_twice(
 ) -> None:
     slow = iter([2.2, 2.0])
 
-    def once(paths: Sequence[Path]) -> LatencySession:
+    def once(paths: Sequence[Path], runtime: object) -> LatencySession:
         return timed_as(RATIOS | {"hand_m": next(slow)})(paths)
 
-    assert found(check(ladder[1], load_file, once, lambda step: None)) == []
+    assert found(check(ladder[1], lambda runtime: load_file, once, lambda step: None)) == []
     assert next(slow, None) is None
 
 

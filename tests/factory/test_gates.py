@@ -31,7 +31,7 @@ def ask(
         ratios = {row.name: row.latency_ratio or 0.0 for table, _ in filter(None, (new, old)) for row in table.variants}
         monkeypatch.setattr(measuring, "session", timed_as(ratios))
         known = champions_of(old) if old and champions is None else champions or []
-        return Gates(tmp_path / "runs", load_file, lambda step: None)(*new, known)
+        return Gates(tmp_path / "runs", lambda runtime: load_file, lambda step: None)(*new, known)
 
     return run
 

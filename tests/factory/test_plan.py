@@ -120,13 +120,13 @@ def test_a_dry_run_tells_what_a_build_would_do(study: Path, ask: BuildRequest, t
     fresh = plan(open_study(study, ask), ask)
     assert {path: path.stat().st_mtime_ns for path in study.rglob("*")} == before
     assert [(one.trainings, one.to_train, one.to_compare) for one in fresh.candidates] == [(1, 0, True)] * 3
-    assert fresh.is_timed
+    assert [(one.prefix, one.to_make, one.is_timed) for one in fresh.ladders] == [("wave", 0, True)]
     assert fresh.seconds[TRAINING] == 0 < fresh.seconds[COMPARING]
 
     table = built(study, ask)
     same = plan(open_study(study, ask), ask)
     assert not any(one.to_train or one.to_compare for one in same.candidates)
-    assert (same.is_timed, same.timed_at) == (False, table.timed_at)
+    assert [(one.is_timed, one.timed_at) for one in same.ladders] == [(False, table.timed_at)]
     assert {name for name, seconds in same.seconds.items() if seconds} == {SCORING}
 
     longer = asked(tmp_path, "seeds: 1", "seeds: 2")
@@ -136,7 +136,7 @@ def test_a_dry_run_tells_what_a_build_would_do(study: Path, ask: BuildRequest, t
     assert [one.to_train for one in refitted.candidates] == [1] * 3
     trained_s = sum(point.seconds for trial in records.trial_records(study) for point in trial.curve)
     assert refitted.seconds[TRAINING] >= 7 / 6 * trained_s / refitted.workers
-    assert refitted.is_timed
+    assert refitted.ladders[0].is_timed
     again = asked(tmp_path, retime=True)
     assert plan(open_study(study, again), again).seconds[TIMING] > 0
 

@@ -71,7 +71,7 @@ VARIANT = VariantRow(
     size_bytes=1000,
     params=200,
     runtime="onnxruntime_cpu",
-    onnx="ladder/m.onnx",
+    file="ladder/m.onnx",
     config={"model": {"width": 8}},
     trial_id="t1",
 )
@@ -138,13 +138,13 @@ def test_round_trip(tmp_path: Path, record: records.AnyRecord) -> None:
 
 def test_the_schema_is_written_under_its_short_name(tmp_path: Path) -> None:
     save(TABLE, tmp_path / "table.json")
-    assert '"schema": 5' in (tmp_path / "table.json").read_text()
+    assert '"schema": 6' in (tmp_path / "table.json").read_text()
 
 
 def test_a_table_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    content = json.loads(TABLE.model_dump_json(by_alias=True)) | {"schema": 6}
+    content = json.loads(TABLE.model_dump_json(by_alias=True)) | {"schema": 7}
     (tmp_path / "table.json").write_text(json.dumps(content))
-    with pytest.raises(StudyError, match=r"table\.json: schema: .* less than or equal to 5, got 6; upgrade whc"):
+    with pytest.raises(StudyError, match=r"table\.json: schema: .* less than or equal to 6, got 7; upgrade whc"):
         load(LadderTable, tmp_path / "table.json")
 
 

@@ -108,7 +108,7 @@ def ladder(tmp_path: Path, make_metadata: Callable[..., ModelMetadata]) -> Calla
                     size_bytes=onnx_file.stat().st_size,
                     params=index + 1,
                     runtime="onnxruntime_cpu",
-                    onnx=f"ladder/{letter}.onnx",
+                    file=f"ladder/{letter}.onnx",
                     config={"seed": 0, "model": {"backbone": {"baseline": {"width": 8 * (index + 1)}}}},
                     trial_id=f"t{index:03}",
                     notes=["the test split orders it differently"] if letter == "l" else [],

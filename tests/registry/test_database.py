@@ -61,15 +61,15 @@ def check_whole(location: Location, built: Built, version: int = 1) -> None:
     assert {(one.name, int(one.version)) for one in versions} == {(row.name, version) for row in table.variants}
     for row in table.variants:
         held = client.get_model_version_by_alias(row.name, "champion")
-        assert held.tags["onnx_sha256"] == sha256(folder / row.onnx)
+        assert held.tags["onnx_sha256"] == sha256(folder / row.file)
         run = client.get_run(held.run_id)
         assert run.data.params["model.backbone.baseline.width"]
         assert run.data.metrics["f1"] == row.score
         listed = {one.path for one in client.list_artifacts(held.run_id)}
         assert listed == {f"{row.name}.onnx", "README.md", "row.json", *MODEL_FILES}
         packaged = packaging.bundle_folder(location.run_folder(held.run_id)) / "model.onnx"
-        assert packaged.read_bytes() == (folder / row.onnx).read_bytes()
-        assert Registry(location).resolve(row.name).read_bytes() == (folder / row.onnx).read_bytes()
+        assert packaged.read_bytes() == (folder / row.file).read_bytes()
+        assert Registry(location).resolve(row.name).read_bytes() == (folder / row.file).read_bytes()
     assert sorted(rows(location, "SELECT name, status FROM runs")) == sorted(
         (row.name, "FINISHED") for row in table.variants
     )

@@ -45,7 +45,7 @@ def test_a_registered_variant_is_found_with_the_same_bytes(registry: Registry, l
     assert len(lines) == 3
     for row in table.variants:
         for name in (row.name, f"{row.name}@champion", f"{row.name}/1"):
-            assert registry.resolve(name).read_bytes() == (folder / row.onnx).read_bytes()
+            assert registry.resolve(name).read_bytes() == (folder / row.file).read_bytes()
 
 
 def test_the_ladder_of_a_champion(registry: Registry, ladder: Ladder) -> None:
@@ -81,7 +81,7 @@ def test_a_version_carries_its_evidence(
     assert version.tags["data_fingerprint"] == table.data_fingerprint
     assert version.tags["code_version"] == "1.0"
     assert json.loads(version.tags["labels"]) == table.labels
-    assert version.tags["onnx_sha256"] == hashlib.sha256((folder / row.onnx).read_bytes()).hexdigest()
+    assert version.tags["onnx_sha256"] == hashlib.sha256((folder / row.file).read_bytes()).hexdigest()
     files = location.run_folder(version.run_id)
     assert version.source == files.as_uri()
     assert VariantRow.model_validate_json((files / "row.json").read_text()) == row

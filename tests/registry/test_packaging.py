@@ -109,7 +109,7 @@ def test_frames_are_ordered_by_timestamps_of_any_kind(
     ladder: Ladder, make_metadata: Callable[..., ModelMetadata], pictures: list[bytes], tmp_path: Path, kind: str
 ) -> None:
     table, folder = ladder("m")
-    model = onnx.load(folder / table.variants[0].onnx)
+    model = onnx.load(folder / table.variants[0].file)
     model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 6
     metadata = make_metadata(layout="frame_stack", frames=2, frame_rate=10.0)
     del model.metadata_props[:]

@@ -26,7 +26,7 @@ def test_a_refused_ladder_is_registered_but_no_champion(location: Location, ladd
     asked: list[list[tuple[str, str]]] = []
 
     def gate(table: LadderTable, folder: Path, champions: Sequence[Champion]) -> str:
-        assert (folder / table.variants[0].onnx).is_file()
+        assert (folder / table.variants[0].file).is_file()
         asked.append([(champion.name, champion.study) for champion in champions])
         return "not as good"
 

@@ -29,7 +29,7 @@ from mlflow import MlflowClient
 from whc.errors import RegistryUnavailable
 from whc.records import LadderTable, StudyRecord, TrialRecord
 from whc.registry import packaging, store, studies
-from whc.registry.files import HASH_TAG, SharedFiles
+from whc.registry.files import SharedFiles
 from whc.registry.location import Location
 from whc.registry.models import Registry
 from whc.registry.studies import StudyLog
@@ -197,7 +197,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch, table: LadderTable, folder: Path, 
 
     Not its making is tested here, but that its files arrive.
     """
-    packaging.write(folder / table.variants[0].onnx, place)
+    packaging.write(folder / table.variants[0].file, place)
     monkeypatch.setattr(packaging, "write", lambda _, target: shutil.copytree(place, target, dirs_exist_ok=True))
 
 
@@ -214,7 +214,7 @@ def check_whole(client: MlflowClient, names: set[str]) -> dict[str, list[Any]]:
             assert {"MLmodel", "README.md", "row.json", f"{name}.onnx"} <= listed
             assert run.info.status == "FINISHED"
             assert run.data.metrics["f1"]
-            assert {"f1", "latency_ms", "labels", HASH_TAG} <= version.tags.keys()
+            assert {"f1", "latency_ms", "labels", "onnx_sha256"} <= version.tags.keys()
             assert version.description
             if str(version.version) == str(numbers[name]):  # a search for versions leaves out their aliases
                 champions.add(version.tags["study"])
@@ -261,7 +261,7 @@ def test_8_processes_lose_no_version(
     assert [process.exitcode for process in processes] == [0] * PROCESSES
     for held in versions.values():
         assert sorted(int(version.version) for version in held) == list(range(1, wanted + 1))
-        assert len({version.tags[HASH_TAG] for version in held}) == wanted
+        assert len({version.tags["onnx_sha256"] for version in held}) == wanted
     champions = [client.get_model_version_by_alias(name, "champion") for name in versions]
     assert len({champion.tags["study"] for champion in champions}) == 1
 

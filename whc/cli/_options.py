@@ -456,21 +456,25 @@ def scored_model(
 
 
 def trusted(runtime: Choice) -> Load:
-    """Loads files that whc itself exported on a runtime: no process of its own tries their first pass."""
+    """Loads files that whc itself exported: no process of its own tries their first pass.
+
+    A file that the runtime does not read is loaded on the usual one for it.
+    """
 
     def load(path: Path, like: Model | None) -> LoadedModel:
         from whc import plugins
         from whc.demo import model as models
+        from whc.runtimes import suited
 
         del like
-        return models.checked(plugins.load("runtimes", runtime.name).load(path, runtime.config))
+        choice = suited(path, runtime)
+        return models.checked(plugins.load("runtimes", choice.name).load(path, choice.config))
 
     return load
 
 
-def gates(folder: Path, runs: Path, on_step: Callable[[str], None]) -> Gate:
-    """The gates that a study's ladder must pass."""
+def gates(runs: Path, on_step: Callable[[str], None]) -> Gate:
+    """The gates that a ladder must pass."""
     from whc.factory.gates import Gates
-    from whc.records import StudyRecord
 
-    return Gates(runs, trusted(StudyRecord.load(folder).chosen_runtime), on_step)
+    return Gates(runs, trusted, on_step)

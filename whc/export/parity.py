@@ -49,6 +49,14 @@ class Parity(Settings):
         )
         return self.rows > 0 and is_close and self.changed <= limits.max_changed * self.rows
 
+    @property
+    def differences(self) -> str:
+        """The differences in words, without the limits."""
+        return (
+            f"largest difference {self.max_difference:.1e}, {self.changed} flipped decisions, "
+            f"{self.metric.name} off by {self.score_difference:.4f} over {self.rows} validation inputs"
+        )
+
     def __str__(self) -> str:
         return (
             f"parity over {self.rows} validation inputs: largest difference {self.max_difference:.1e} "

@@ -5,27 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from whc import plugins, records
+from whc import records
 from whc.data.dataset import Corpus
 from whc.errors import ArtifactError
 from whc.factory.evidence import Evidence, probability_of_gain
 from whc.factory.finished import FinishedResults
 from whc.factory.front import Candidate, judged
+from whc.factory.other_files import made, suffix_of
 from whc.factory.recipe import Recipe
-from whc.factory.refit import CHECKPOINT_FILE
 from whc.factory.variants import LADDER_FOLDER
-from whc.latency.host import host
 from whc.plugins import Choice
-from whc.records import LatencySession, TimedFile, TriedArtifact, VariantRow, code_version, replacing
+from whc.records import LatencySession, TimedFile, TriedArtifact, VariantRow
 from whc.runtimes import choose_for
-from whc.training import checkpoint
-from whc.trials.artifacts import export, predictions, restore
-from whc.trials.calibration import calibration_inputs
 
 NOT_TIMED_HERE = "not made: latencies are of another device (--latency-from); `whc export --artifact` makes it"
 MAX_SIZE_SHARE = 0.6  # of the ONNX file: smaller by 40 % or more
@@ -68,19 +60,19 @@ def add_artifacts(
         time_files: times files in one session.
         on_step: called with a line at each step.
     """
-    made: list[_Made] = []
+    tried_files: list[_Made] = []
     for place, (row, candidate) in enumerate(zip(rows, variants, strict=True)):
         for artifact in recipe.artifacts:
             on_step(f"{artifact.name} of {row.name}")
-            made.append(_make(place, row, candidate, artifact, corpus, folder, finished))
-    whole = [item for item in made if not item.fault]
+            tried_files.append(_make(place, row, candidate, artifact, corpus, folder, finished))
+    whole = [item for item in tried_files if not item.fault]
     timed: dict[str, TimedFile] = {}
     if whole:
-        paths = [folder / f"{row.name}.onnx" for row in rows]
+        paths = [folder / Path(row.file).name for row in rows]
         timed = {file.path: file for file in time_files([*paths, *(item.path for item in whole)]).files}
     tried: list[list[TriedArtifact]] = [[] for _ in rows]
-    for item in made:
-        onnx = folder / f"{rows[item.variant].name}.onnx"
+    for item in tried_files:
+        onnx = folder / Path(rows[item.variant].file).name
         judgement = _judge(item, variants[item.variant], timed.get(str(item.path)), timed.get(str(onnx)), recipe)
         if not judgement.file:
             item.path.unlink(missing_ok=True)
@@ -97,42 +89,13 @@ def _make(
     folder: Path,
     finished: FinishedResults,
 ) -> _Made:
-    path = folder / f"{row.name}.{artifact.name}{plugins.load('export', artifact.name).SUFFIX}"
-    depends_on = _depends_on(candidate, artifact)
-    content = finished.arrays(depends_on)
-    if content is None:
-        try:
-            content = _file_and_outputs(candidate, artifact, corpus, path)
-        except ArtifactError as error:
-            content = {"fault": np.array(str(error))}
-        finished.keep_arrays(depends_on, content)
-    if "fault" in content:
-        return _Made(place, artifact.name, path, fault=str(content["fault"]))
-    with replacing(path) as temporary:
-        temporary.write_bytes(content["content"].tobytes())
-    evidence = judged(candidate.exported, corpus, "val", content["outputs"], candidate.evidence.rows)
+    path = folder / f"{row.name}.{artifact.name}{suffix_of(artifact)}"
+    try:
+        outputs = made(candidate.exported, artifact, choose_for([path]), corpus, path, finished)
+    except ArtifactError as error:
+        return _Made(place, artifact.name, path, fault=str(error))
+    evidence = judged(candidate.exported, corpus, "val", outputs, candidate.evidence.rows)
     return _Made(place, artifact.name, path, evidence=evidence)
-
-
-def _file_and_outputs(candidate: Candidate, artifact: Choice, corpus: Corpus, path: Path) -> dict[str, NDArray[Any]]:
-    source = candidate.exported.fitted.folder / CHECKPOINT_FILE
-    saved = checkpoint.load(source)
-    config, network = restore(saved, str(source))
-    needs_inputs = plugins.load("export", artifact.name).NEEDS_CALIBRATION
-    export(config, network, saved, path, artifact, calibration_inputs(config, corpus) if needs_inputs else None)
-    outputs = np.concatenate(list(predictions(path, corpus, "val", choose_for([path]))))
-    return {"content": np.frombuffer(path.read_bytes(), np.uint8), "outputs": outputs}
-
-
-def _depends_on(candidate: Candidate, artifact: Choice) -> dict[str, Any]:
-    record = candidate.exported.fitted.record
-    return {
-        "checkpoint": record.files.get(CHECKPOINT_FILE),
-        "data": record.data_fingerprint,
-        "artifact": artifact.dump(),
-        "host": host(),
-        "code": code_version(),
-    }
 
 
 def _judge(

@@ -18,10 +18,12 @@ from whc.factory import details, table
 from whc.factory.artifacts import NOT_TIMED_HERE, add_artifacts
 from whc.factory.distilling import NO_TEACHER, keep_teachers, students
 from whc.factory.front import Candidate, Exported, candidates, export_all, left_out, score_all
+from whc.factory.other_files import PLAIN_ONNX, for_ladder
 from whc.factory.plan import (
     ARTIFACTS,
     COMPARING,
     DISTILLING,
+    MAKING,
     SCORING,
     TIMING,
     TRAINING,
@@ -32,12 +34,13 @@ from whc.factory.plan import (
     open_study,
     plan_of,
 )
-from whc.factory.recipe import Distil
+from whc.factory.recipe import Distil, LadderKind
 from whc.factory.refit import Fitted, refit
 from whc.factory.selection import choose, why_not
 from whc.factory.variants import LADDER_FOLDER, flag_test_scores, name_and_score
 from whc.latency.bench import session
 from whc.latency.timer.client import RemoteTimer
+from whc.plugins import Choice
 from whc.records import (
     LadderObserver,
     LadderTable,
@@ -134,31 +137,80 @@ class _Work:
     countdown: Countdown
 
     def table(self, measured: LatencySession | None, scratch: Path) -> LadderTable:
-        """Choose among the candidates, and score the chosen ones; their files go to `scratch`."""
+        """Choose each ladder among the candidates, and score the chosen ones; their files go to `scratch`."""
+        opened = self.opened
+        exported, rejected = self._export()
+        rejected += [
+            left_out(trial, opened.recipe.refit.beyond) for trial in opened.front if trial not in opened.candidates
+        ]
+        self.countdown.begin(MAKING)
+        entrants = [self._entrants(kind, exported) for kind in opened.ladders]
+        self.countdown.begin(TIMING)
+        sessions = [
+            self._latencies(kind, entered, measured)
+            for kind, (entered, _) in zip(opened.ladders, entrants, strict=True)
+        ]
+        self.countdown.begin(SCORING)
+        ladders: list[LadderTable] = []
+        chosen: dict[str, Candidate] = {}
+        for kind, (entered, unfit), timed in zip(opened.ladders, entrants, sessions, strict=True):
+            ladder, variants = self._ladder(kind, entered, [*rejected, *unfit], timed, scratch)
+            ladders.append(ladder)
+            chosen |= {row.name: variant for row, variant in zip(ladder.variants, variants, strict=True)}
+        details.write(chosen, self.corpus, opened.recipe.thumbnails, scratch, opened.finished, self.on_step)
+        return ladders[0].model_copy(update={"others": ladders[1:]})
+
+    def _entrants(self, kind: LadderKind, exported: Sequence[Exported]) -> tuple[list[Exported], list[LeftOut]]:
+        """The candidates as files of a ladder's kind, run on its runtime."""
+        opened = self.opened
+        if (kind.artifact, kind.runtime) == (PLAIN_ONNX, opened.runtime):
+            return list(exported), []
+        folder = opened.folder / CANDIDATES_FOLDER
+        entrants, unfit = for_ladder(exported, kind, self.corpus, folder, opened.finished, self.on_step)
+        if not entrants:
+            raise self._nothing_left(kind, unfit)
+        return entrants, unfit
+
+    def _latencies(
+        self, kind: LadderKind, entrants: Sequence[Exported], measured: LatencySession | None
+    ) -> LatencySession:
+        """The latencies of a ladder's candidates; of those `measured` elsewhere, what the ladder's runtime gave."""
+        if measured is None:
+            return self._time([entrant.artifact for entrant in entrants], "candidate", kind.runtime)
+        if not self.opened.recipe.ladders:
+            return measured
+        files = [file for file in measured.files if file.latency.runtime == kind.runtime.name]
+        return measured.model_copy(update={"files": files})
+
+    def _ladder(
+        self,
+        kind: LadderKind,
+        entrants: Sequence[Exported],
+        rejected: list[LeftOut],
+        timed: LatencySession,
+        scratch: Path,
+    ) -> tuple[LadderTable, list[Candidate]]:
+        """One ladder, and the candidate of each of its variants."""
         opened, recipe = self.opened, self.opened.recipe
         task = TrialConfig.model_validate(opened.front[0].config).task_for(self.corpus.labels)
-        exported, rejected = self._export()
-        rejected += [left_out(trial, recipe.refit.beyond) for trial in opened.front if trial not in opened.candidates]
-        self.countdown.begin(TIMING)
-        timed = measured or self._time([candidate.artifact for candidate in exported], "candidate")
-        self.countdown.begin(SCORING)
-        judged, untimed = candidates(exported, score_all(exported, self.corpus), timed, str(self.request.latency_from))
+        source = f"{self.request.latency_from}: {kind}" if recipe.ladders else str(self.request.latency_from)
+        judged, untimed = candidates(entrants, score_all(entrants, self.corpus), timed, source)
         reference = opened.reference([candidate.latency.ms for candidate in judged])
         variants = choose(judged, recipe, reference, recipe.confidence)
         others = [candidate for candidate in judged if candidate not in variants]
         rejected += untimed + [why_not(candidate, judged, variants, recipe, reference) for candidate in others]
         if not variants:
-            raise StudyError(
-                f"{opened.folder}: no candidate passed the recipe's gates, got {_reasons(rejected)}; "
-                "search on, or change the recipe"
-            )
-        rows = self._add_artifacts(self._score(task, variants, scratch), variants, scratch)
-        chosen = {row.name: variant for row, variant in zip(rows, variants, strict=True)}
-        details.write(chosen, self.corpus, recipe.thumbnails, scratch, opened.finished, self.on_step)
+            raise self._nothing_left(kind, rejected)
+        if self.corpus.has_test:
+            self.on_step("scoring the chosen variants on the test split")
+        rows = name_and_score(variants, str(kind.prefix), task, self.corpus, kind.runtime, scratch)
+        rows = self._add_artifacts(kind, rows, variants, scratch)
         floor = self._floor(task, "test") if self.corpus.has_test else None
-        return LadderTable(
+        ladder = LadderTable(
             study=opened.study.study,
-            prefix=opened.prefix,
+            prefix=str(kind.prefix),
+            artifact=kind.artifact.name,
+            runtime=kind.runtime.dump(),
             task=variants[0].exported.config.task.name,
             labels=list(self.corpus.labels),
             metric=task.metric,
@@ -171,12 +223,20 @@ class _Work:
             test_split=self.corpus.has_test,
             floor=floor,
             val_floor=self._floor(task, "val"),
-            val_frames=max(candidate.config.model.frames for candidate in exported),
+            val_frames=max(candidate.config.model.frames for candidate in entrants),
             confidence=recipe.confidence,
             variants_at_95=len(choose(judged, recipe, reference, 0.95)),
             variants=flag_test_scores(rows, floor, task.metric),
             left_out=sorted(rejected, key=lambda row: row.latency_ms),
         )
+        return ladder, variants
+
+    def _nothing_left(self, kind: LadderKind, rejected: Sequence[LeftOut]) -> StudyError:
+        rule = "no candidate passed the recipe's gates"
+        next_step = "search on, or change the recipe"
+        if self.opened.recipe.ladders:
+            rule, next_step = f"{rule} for the ladder of {kind}", f"{next_step}, or pick ladders with --runtime"
+        return StudyError(f"{self.opened.folder}: {rule}, got {_reasons(rejected)}; {next_step}")
 
     def _export(self) -> tuple[list[Exported], list[LeftOut]]:
         """Train again, export into the study's candidates/, and compare the files with their networks."""
@@ -219,10 +279,10 @@ class _Work:
         untaught = [(student.trial, NO_TEACHER) for student in taught if not student.teacher]
         return [replace(training, note=notes[training.trial.trial_id]) for training in distilled], failed + untaught
 
-    def _time(self, paths: Sequence[Path], what: str) -> LatencySession:
+    def _time(self, paths: Sequence[Path], what: str, runtime: Choice) -> LatencySession:
         """The session that an earlier build kept, or a new one."""
         opened = self.opened
-        depends_on = opened.timing_depends_on([records.sha256(path) for path in paths])
+        depends_on = opened.timing_depends_on([records.sha256(path) for path in paths], runtime)
         earlier = opened.finished.session(depends_on)
         if earlier and not self.request.retime:
             self.on_step(f"latencies of {moment(earlier.timed_at)} are reused")
@@ -232,15 +292,18 @@ class _Work:
         if opened.study.timer and not timer:
             self.on_step(f"on this machine: only --time-on does so on {opened.study.host}, as the search did")
         # Where the search timed, latencies refer to the study's reference; elsewhere, to that host's own.
-        timed = session(paths, opened.runtime, opened.recipe.timing, opened.reference_ms, timer)
+        timed = session(paths, runtime, opened.recipe.timing, opened.reference_ms(runtime), timer)
         if not timed.failed:  # the reason may have been the machine's
             opened.finished.keep_session(depends_on, timed)
         return timed
 
-    def _add_artifacts(self, rows: list[VariantRow], variants: Sequence[Candidate], scratch: Path) -> list[VariantRow]:
-        """The rows with the recipe's other kinds of file, which are timed where the candidates were."""
+    def _add_artifacts(
+        self, kind: LadderKind, rows: list[VariantRow], variants: Sequence[Candidate], scratch: Path
+    ) -> list[VariantRow]:
+        """The rows of the first ladder of ONNX files with the recipe's other kinds of file, timed where these were."""
         opened = self.opened
-        if not opened.recipe.artifacts:
+        of_onnx = [ladder for ladder in opened.ladders if ladder.artifact.name == "onnx"]
+        if not opened.recipe.artifacts or kind not in of_onnx[:1]:
             return rows
         if self.request.latency_from:
             tried = [TriedArtifact(kind=kind.name, verdict=NOT_TIMED_HERE) for kind in opened.recipe.artifacts]
@@ -253,18 +316,13 @@ class _Work:
             self.corpus,
             scratch,
             opened.finished,
-            lambda paths: self._time(paths, "file"),
+            lambda paths: self._time(paths, "file", kind.runtime),
             self.on_step,
         )
 
     def _floor(self, task: Task, split: str) -> float:
         """The score of the best constant answer on a split."""
         return task.floor(windows(self.corpus, split, 1).targets)
-
-    def _score(self, task: Task, variants: Sequence[Candidate], scratch: Path) -> list[VariantRow]:
-        if self.corpus.has_test:
-            self.on_step("scoring the chosen variants on the test split")
-        return name_and_score(variants, self.opened.prefix, task, self.corpus, self.opened.runtime, scratch)
 
 
 def _reasons(rejected: Sequence[LeftOut]) -> str:

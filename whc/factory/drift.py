@@ -14,18 +14,19 @@ from pydantic import BaseModel, ConfigDict
 from whc import records
 from whc.errors import ArtifactError, StudyError, problem
 from whc.export.parity import ParityLimits
-from whc.factory.measuring import TABLE_FILE, Load
+from whc.factory.measuring import TABLE_FILE, Load, LoadOn, runtime_of
 from whc.factory.scoring import Model, read_rows, score
 from whc.latency.host import host
 from whc.latency.idle import MAX_IDLE_RATIO
+from whc.plugins import Choice
 from whc.records import LadderTable, LatencySession, StudyRecord, VariantRow
 from whc.words import quantity
 
 MIN_CHANGE = 0.05  # a smaller change of latency is no drift, however sure
 CONFIDENCE = 0.95  # of all variants together
 
-TimeFiles = Callable[[Sequence[Path]], LatencySession]
-"""Times files against each other, as `whc.latency.bench.session`."""
+TimeFiles = Callable[[Sequence[Path], Choice], LatencySession]
+"""Times files against each other on a runtime, as `whc.latency.bench.session`."""
 
 
 class Drift(BaseModel):
@@ -66,12 +67,12 @@ class _Interval:
         return _Interval(self.value, low, high)
 
 
-def check(folder: Path, load: Load, time_files: TimeFiles, on_step: Callable[[str], None]) -> Checked:
-    """Compare the ladder of a study with its table.
+def check(folder: Path, load_on: LoadOn, time_files: TimeFiles, on_step: Callable[[str], None]) -> Checked:
+    """Compare the ladders of a study with its table.
 
     Args:
         folder: the study's folder.
-        load: loads a model's file.
+        load_on: gives what loads files on a runtime.
         time_files: times the files.
         on_step: called with a line at each step.
 
@@ -80,7 +81,23 @@ def check(folder: Path, load: Load, time_files: TimeFiles, on_step: Callable[[st
         DataError: the data are gone or have changed.
     """
     table = records.load(LadderTable, folder / TABLE_FILE, "build it with `whc factory build-table`")
-    drifts, notes = [], []
+    checked = [_check(ladder, folder, load_on, time_files, on_step) for ladder in table.ladders]
+    return Checked(
+        study=table.study,
+        variants=sum(len(ladder.variants) for ladder in table.ladders),
+        drifts=[drift for drifts, _ in checked for drift in drifts],
+        notes=list(dict.fromkeys(note for _, notes in checked for note in notes)),
+    )
+
+
+def _check(
+    table: LadderTable, folder: Path, load_on: LoadOn, time_files: TimeFiles, on_step: Callable[[str], None]
+) -> tuple[list[Drift], list[str]]:
+    """What is no longer as recorded in one ladder, and what was not judged."""
+    drifts: list[Drift] = []
+    notes: list[str] = []
+    runtime = runtime_of(table, folder)
+    load = load_on(runtime)
     on_step("reading the files")
     models: dict[str, Model] = {}
     for row in table.variants:
@@ -89,19 +106,18 @@ def check(folder: Path, load: Load, time_files: TimeFiles, on_step: Callable[[st
     if unhashed := [row.name for row in table.variants if not row.sha256]:
         notes.append(f"hashes of {', '.join(unhashed)} are not judged: the table is of an older version without them")
     if models:
-        runtime = StudyRecord.load(folder).chosen_runtime.name
         on_step("scoring the files")
         drifts += _score_drifts(table, folder, models)
         latency_drifts, latency_notes = _latency_drifts(table, models, runtime, time_files, on_step)
         drifts, notes = drifts + latency_drifts, notes + latency_notes
-    return Checked(study=table.study, variants=len(table.variants), drifts=drifts, notes=notes)
+    return drifts, notes
 
 
 def _file_drift(
     row: VariantRow, table: LadderTable, folder: Path, load: Load, models: dict[str, Model]
 ) -> Drift | None:
     """What is wrong with a file; one that is as recorded, or has no recorded hash, joins the `models`."""
-    path = folder / row.onnx
+    path = folder / row.file
     rebuild = f"`whc factory build-table --study {table.study}` writes it again"
     if not path.is_file():
         return Drift(variant=row.name, kind="file", words=f"{path} is missing; {rebuild}")
@@ -147,26 +163,26 @@ def _score_drifts(table: LadderTable, folder: Path, models: Mapping[str, Model])
 def _latency_drifts(
     table: LadderTable,
     models: Mapping[str, Model],
-    runtime: str,
+    runtime: Choice,
     time_files: TimeFiles,
     on_step: Callable[[str], None],
 ) -> tuple[list[Drift], list[str]]:
     """Variants that became slower or faster, or changed places; and why latencies are not judged."""
     if table.host != host():
         return [], [f"latencies are not judged: they were measured on {table.host}, this is {host()}"]
-    if (theirs := {row.runtime for row in table.variants}) != {runtime}:
+    if (theirs := {row.runtime for row in table.variants}) != {runtime.name}:
         return [], [
-            f"latencies are not judged: they are of {', '.join(sorted(theirs))}, the study's runtime is {runtime}"
+            f"latencies are not judged: they are of {', '.join(sorted(theirs))}, the study's runtime is {runtime.name}"
         ]
     rows = [row for row in table.variants if row.name in models and row.latency_ratio is not None]
     if not rows:
         return [], ["latencies are not judged: the table has no ratios to the reference network"]
     on_step(f"timing {quantity(len(rows), 'file')}, interleaved")
     paths = [models[row.name].path for row in rows]
-    drifts, note = _timed_drifts(rows, models, time_files(paths))
+    drifts, note = _timed_drifts(rows, models, time_files(paths, runtime))
     if drifts:
         on_step("timing the files again, as a drift must show twice")
-        confirmed, note = _timed_drifts(rows, models, time_files(paths))
+        confirmed, note = _timed_drifts(rows, models, time_files(paths, runtime))
         seen = {(drift.variant, drift.kind) for drift in confirmed}
         drifts = [drift for drift in drifts if (drift.variant, drift.kind) in seen]
     return drifts, [note] if note else []

@@ -36,13 +36,18 @@ from whc.words import quantity
 
 @dataclass(frozen=True)
 class Exported:
-    """A candidate's final artifact, how it compares with the network it came from, and its outputs on validation."""
+    """A candidate's final artifact, how it compares with the network it came from, and its outputs on validation.
+
+    `note` says of another kind of file, or of a file on another runtime than the study's, how it compares with the ONNX
+    file that passed parity; else it is empty.
+    """
 
     fitted: Fitted
     config: TrialConfig
     artifact: Path
     parity: Parity
     val_outputs: Outputs
+    note: str = ""
 
     @property
     def trial_id(self) -> str:

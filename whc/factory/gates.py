@@ -10,7 +10,17 @@ import numpy as np
 
 from whc.errors import WhcError
 from whc.export.parity import ParityLimits
-from whc.factory.measuring import Entry, Load, Measured, Side, ladder_side, load_all, measure, training_data
+from whc.factory.measuring import (
+    Entry,
+    LoadOn,
+    Measured,
+    Side,
+    ladder_side,
+    load_all,
+    measure,
+    runtime_of,
+    training_data,
+)
 from whc.factory.scoring import LabelledRows, Model, read_rows, score
 from whc.factory.unseen import trained_on
 from whc.latency.timing import Protocol
@@ -30,8 +40,8 @@ class _Undecidable(Exception):
 class Gates:
     """The gates of ladders; a `whc.records.Gate`.
 
-    `runs` is the folder that holds the studies, `load` loads a model's file, `on_step` is called with a line at each
-    step.
+    `runs` is the folder that holds the studies, `load_on` gives what loads files on a runtime, `on_step` is called with
+    a line at each step.
 
     The gate `parity`: each new file scores on validation what its network scored. The gate `no loss`: no old variant is
     distinguishably better than the new variant to take in its place, which is the best of those that are not slower, or
@@ -40,7 +50,7 @@ class Gates:
     """
 
     runs: Path
-    load: Load
+    load_on: LoadOn
     on_step: Callable[[str], None]
 
     def __call__(self, table: LadderTable, folder: Path, champions: Sequence[Champion]) -> str:
@@ -53,10 +63,10 @@ class Gates:
         return f"not promoted, the former ladder stays: {reason}; {advice}" if reason else ""
 
     def _reason(self, table: LadderTable, folder: Path, champions: Sequence[Champion]) -> str:
-        sides = {NEW: ladder_side(folder)}
+        runtime, sides = runtime_of(table, folder), {NEW: ladder_side(table, folder)}
         if champions:
             sides[OLD] = _champion_side(champions, self.runs)
-        loaded, failed = load_all(sides, self.load)
+        loaded, failed = load_all(sides, self.load_on(runtime))
         if failed:
             raise _Undecidable("; ".join(failed.values()))
         models = [model for side in loaded.values() for model in side.values()]
@@ -70,7 +80,7 @@ class Gates:
         if not champions:
             return ""
         unseen = self._unseen(rows, sides[OLD], champions, models[0], table)
-        measured = measure(loaded, unseen, StudyRecord.load(folder).chosen_runtime, Protocol(), self._say)
+        measured = measure(loaded, unseen, runtime, Protocol(), self._say)
         _check_enough(measured)
         return _loss(measured, table.metric, {each.name: each.version for each in champions})
 

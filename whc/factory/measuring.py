@@ -10,20 +10,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from whc import records
 from whc.data import dataset
 from whc.errors import ArtifactError, StudyError, problem
 from whc.factory.evidence import scores
 from whc.factory.scoring import LabelledRows, Model, Scored, common_ends, score
 from whc.latency.bench import session
 from whc.latency.timing import Protocol
-from whc.plugins import Choice
+from whc.plugins import Choice, ChoiceOf
 from whc.records import LadderTable, LatencySession, StudyRecord, TimedFile
 from whc.tasks import Task
 from whc.words import quantity
 
 Load = Callable[[Path, "Model | None"], Model]
 """Loads a file; the second model says what a file without whc's metadata is like. Raises ArtifactError."""
+LoadOn = Callable[[Choice], Load]
+"""What loads files on a runtime."""
 
 TABLE_FILE = "table.json"
 
@@ -83,14 +84,27 @@ class Measured:
         return len(np.unique(self.rows.corpus.groups[self.ends]))
 
 
-def ladder_side(folder: Path) -> Side:
-    """The ladder of a study.
+def runtime_of(table: LadderTable, folder: Path) -> Choice:
+    """What runs the files of a ladder of the study in `folder`.
 
     Raises:
-        StudyError: it has no ladder, or lacks a file of it.
+        StudyError: there is no runtime of that name, or its parameters are wrong.
     """
-    table = records.load(LadderTable, folder / TABLE_FILE, "build it with `whc factory build-table`")
-    files = {row.name: folder / row.onnx for row in table.variants}
+    if not table.runtime:
+        return StudyRecord.load(folder).chosen_runtime
+    try:
+        return ChoiceOf("runtimes").parse(table.runtime)
+    except ValueError as error:
+        raise StudyError(f"{folder / TABLE_FILE}: runtime: {error}") from error
+
+
+def ladder_side(table: LadderTable, folder: Path) -> Side:
+    """A ladder of the study in `folder`.
+
+    Raises:
+        StudyError: the study lacks a file of it.
+    """
+    files = {row.name: folder / row.file for row in table.variants}
     for name, path in files.items():
         if not path.is_file():
             next_step = f"build the table again with `whc factory build-table --study {table.study}`"

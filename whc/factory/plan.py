@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,12 +17,13 @@ from whc import records
 from whc.config import Settings, shipped
 from whc.data import dataset, unlabelled
 from whc.data.unlabelled import Unlabelled
-from whc.errors import DataError, StudyError, problem
+from whc.errors import DataError, StudyError, UsageError, problem
 from whc.export.parity import Parity
 from whc.factory.distilling import students
 from whc.factory.finished import FINISHED_FOLDER, FinishedResults
 from whc.factory.front import has_artifact, parity_depends_on
-from whc.factory.recipe import MAX_PREFIX, Prefix, Recipe, read
+from whc.factory.other_files import PLAIN_ONNX, made_depends_on, suffix_of
+from whc.factory.recipe import MAX_PREFIX, LadderKind, Prefix, Recipe, read
 from whc.factory.refit import (
     ARTIFACT_FILE,
     CHECKPOINT_FILE,
@@ -33,6 +35,7 @@ from whc.factory.refit import (
     shortlist,
     trainings_of,
 )
+from whc.latency import reference
 from whc.latency.timer import TimingPlace, place_of
 from whc.latency.timer.client import RemoteTimer
 from whc.latency.timing import CALL_VERSION, ROUNDS_PER_LOAD, Protocol
@@ -40,11 +43,12 @@ from whc.pareto import Point
 from whc.plugins import Choice
 from whc.records import StudyRecord, TrialRecord
 from whc.records.results import point_of, reference_point
+from whc.runtimes import name_for, suited
 from whc.tasks import Task
 from whc.trials.config import TrialConfig
 from whc.words import quantity
 
-TRAINING, DISTILLING, COMPARING = "training again", "distilling", "export and parity"
+TRAINING, DISTILLING, COMPARING, MAKING = "training again", "distilling", "export and parity", "other kinds of file"
 TIMING, SCORING, ARTIFACTS = "timing", "scores and drawings", "artifacts"
 # Seconds on two cores, for estimates only.
 WORKERS_START_S, COMPARISON_S, TIMING_START_S, LOAD_S, DRAWING_S, ARTIFACT_S = 5.0, 1.5, 1.5, 0.02, 0.5, 15.0
@@ -54,13 +58,15 @@ TEACHER_COST = 2.0  # of a training with a teacher, where 1 is that without
 class BuildRequest(Settings):
     """What a user asks of a build.
 
-    `recipe` is the name or path of a recipe (None: the study's), `prefix` begins the names of variants (None: the
-    recipe's). `latency_from` is the result of `whc bench --out` for the study's candidates on another device; None to
+    `recipe` is the name or path of a recipe (None: the study's), `prefix` begins the names of the first ladder (None:
+    the recipe's). Of the recipe's ladders those on a runtime in `runtimes` are built (none named: all). `latency_from`
+    is the result of `whc bench --out` for the study's candidates on another device; None to
     time them here, with `retime` even if an earlier build has.
     """
 
     recipe: str | None = None
     prefix: Prefix | None = None
+    runtimes: tuple[str, ...] = ()
     latency_from: Path | None = None
     retime: bool = False
 
@@ -69,14 +75,14 @@ class BuildRequest(Settings):
 class StudyToBuild:
     """A study, its recipe, its trials that are over, and the candidates among them, fastest first.
 
-    `front` is the study's front, whose trials are all candidates or named as left out. `timer` times the candidates,
-    None: this machine does.
+    `ladders` are those to build, each with its prefix. `front` is the study's front, whose trials are all candidates or
+    named as left out. `timer` times the candidates, None: this machine does.
     """
 
     folder: Path
     study: StudyRecord
     recipe: Recipe
-    prefix: str
+    ladders: Sequence[LadderKind]
     trials: Sequence[TrialRecord]
     front: Sequence[TrialRecord]
     candidates: Sequence[TrialRecord]
@@ -114,31 +120,29 @@ class StudyToBuild:
         data = self.study.data_fingerprint
         return trainings_of(trials, self.study, self.folder, data, self.recipe.refit, self.runtime, self.timer)
 
-    @property
-    def reference_ms(self) -> float | None:
-        """The reference network's milliseconds: the study's where it was timed, None (measure) elsewhere."""
-        study = self.study
-        runtime = study.timer.runtime if study.timer else self.runtime.dump()
-        return study.reference_ms if self.place.identity == {"host": study.host, "runtime": runtime} else None
+    def reference_ms(self, runtime: Choice) -> float | None:
+        """The reference network's milliseconds beside files on a runtime.
 
-    @property
-    def place(self) -> TimingPlace:
-        """Where the candidates are timed."""
-        return place_of(self.runtime, self.timer)
+        They are the study's where it was timed there; elsewhere None (measure).
+        """
+        study = self.study
+        searched = study.timer.runtime if study.timer else self.runtime.dump()
+        there = place_of(suited(Path(reference.FILE_NAME), runtime), self.timer)
+        return study.reference_ms if there.identity == {"host": study.host, "runtime": searched} else None
 
     def reference(self, latencies_ms: Sequence[float]) -> Point:
         """The reference point of hypervolumes: what every variant must beat."""
         min_score = self.study.floor + self.recipe.min_over_floor
         return reference_point(min_score, self.study.limits.get("latency_ms"), latencies_ms)
 
-    def timing_depends_on(self, artifacts: Sequence[str]) -> dict[str, Any]:
+    def timing_depends_on(self, artifacts: Sequence[str], runtime: Choice) -> dict[str, Any]:
         """What a timing session depends on; `artifacts` are the hashes of the files, in their order."""
         return {
             "artifacts": list(artifacts),
             "protocol": self.recipe.timing.model_dump(),
             "call": CALL_VERSION,
-            **self.place.identity,
-            "reference_ms": self.reference_ms,
+            **place_of(runtime, self.timer).identity,
+            "reference_ms": self.reference_ms(runtime),
         }
 
 
@@ -147,23 +151,50 @@ def open_study(folder: Path, request: BuildRequest, timer: RemoteTimer | None = 
 
     Raises:
         StudyError: no trial has finished, or a record is damaged.
-        UsageError: the recipe has errors, or what makes one of its artifacts is not installed.
+        UsageError: the recipe has errors, none of its ladders is asked for, or what makes or times a file is not here.
     """
     study = StudyRecord.load(folder)
     recipe = read(shipped("factory", request.recipe or study.recipe))
-    recipe.check_installed()
+    ladders = _ladders(recipe, study, request)
+    recipe.model_copy(update={"ladders": ladders if recipe.ladders else []}).check_installed()
+    if recipe.ladders and timer:
+        _check_timer(ladders, timer.place)
     trials = list(records.trial_records(folder))
     fronts = candidate_fronts(trials, recipe.refit)
     if not fronts:
         got = f"{quantity(len(trials), 'trial')}, none finished"
         next_step = f"search on with `whc search --resume --study {study.study} --trials {study.trials + len(trials)}`"
         raise StudyError(problem(str(folder), "must hold finished trials", got, next_step))
-    prefix = request.prefix or recipe.prefix or prefix_of(study.space_name)
     opened = StudyToBuild(
-        folder, study, recipe, prefix, trials, fronts[0], (), FinishedResults(folder / FINISHED_FOLDER), timer
+        folder, study, recipe, ladders, trials, fronts[0], (), FinishedResults(folder / FINISHED_FOLDER), timer
     )
     reference = opened.reference([point_of(trial).cost for trial in fronts[0]])
     return replace(opened, candidates=shortlist(fronts, recipe.refit.candidates, reference))
+
+
+def _ladders(recipe: Recipe, study: StudyRecord, request: BuildRequest) -> list[LadderKind]:
+    """The ladders that are asked for, each with its prefix."""
+    usual = LadderKind(artifact=PLAIN_ONNX, runtime=study.chosen_runtime)
+    first, *others = recipe.ladders or [usual]
+    prefix = request.prefix or first.prefix or recipe.prefix or prefix_of(study.space_name)
+    if same := [ladder for ladder in others if ladder.prefix == prefix]:
+        rule, next_step = "must be given for the first ladder, apart from the others' prefixes", "choose with --prefix"
+        raise UsageError(problem("prefix", f"{rule} (it names {same[0]} too)", prefix, next_step))
+    ladders = [first.model_copy(update={"prefix": prefix}), *others]
+    runtimes = [ladder.runtime.name for ladder in ladders]
+    if unknown := [name for name in request.runtimes if name not in runtimes]:
+        rule = f"must be the runtime of one of the recipe's ladders ({', '.join(runtimes)})"
+        raise UsageError(problem("--runtime", rule, unknown[0], "add such a ladder to the recipe's `ladders`"))
+    return [ladder for ladder in ladders if not request.runtimes or ladder.runtime.name in request.runtimes]
+
+
+def _check_timer(ladders: Sequence[LadderKind], place: TimingPlace) -> None:
+    """Raise UsageError unless a timer runs the files of each ladder on the ladder's runtime."""
+    for ladder in ladders:
+        if (theirs := name_for(suffix_of(ladder.artifact), place.runtime)) != ladder.runtime.name:
+            rule, got = f"must time the ladder of {ladder} on that runtime", f"{theirs} on {place.host}"
+            next_step = "serve that runtime there with `whc bench --serve --runtime`, or pick ladders with --runtime"
+            raise UsageError(problem("--time-on", rule, got, next_step))
 
 
 def prefix_of(space_name: str) -> str:
@@ -189,21 +220,30 @@ class PlannedCandidate(BaseModel):
     to_compare: bool
 
 
-class BuildPlan(BaseModel):
-    """What a build will do.
+class PlannedLadder(BaseModel):
+    """A ladder: how many of its files are to be made and run on its runtime, and whether latencies are measured.
 
-    `is_timed`: whether latencies are measured; `timed_at` is when those were that are reused. `seconds` are expected by
-    stage, in order.
+    `timed_at` is when those were that are reused.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    study: str
     prefix: str
-    workers: int
-    candidates: list[PlannedCandidate]
+    kind: str
+    to_make: int = 0
     is_timed: bool
-    timed_at: datetime | None
+    timed_at: datetime | None = None
+
+
+class BuildPlan(BaseModel):
+    """What a build will do. `seconds` are expected by stage, in order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    study: str
+    workers: int
+    ladders: list[PlannedLadder]
+    candidates: list[PlannedCandidate]
     seconds: dict[str, float]
 
 
@@ -223,40 +263,77 @@ def plan_of(opened: StudyToBuild, request: BuildRequest, pictures: Unlabelled | 
     study, recipe = opened.study, opened.recipe
     refitted = opened.trainings_of(opened.candidates)
     distilled = _distilled(opened, refitted, pictures)
-    planned, artifacts = [], []
+    planned: list[PlannedCandidate] = []
+    compared: list[Compared] = []
     for trial, own in _by_trial([*refitted, *distilled], opened.candidates):
         to_train = sum(training.earlier is None for training in own)
-        artifact = None if to_train else _compared(opened, trial, own)
-        artifacts += artifact or []
+        found = None if to_train else _compared(opened, trial, own)
+        compared += found or []
         planned.append(
-            PlannedCandidate(
-                trial_id=trial.trial_id, trainings=len(own), to_train=to_train, to_compare=artifact is None
-            )
+            PlannedCandidate(trial_id=trial.trial_id, trainings=len(own), to_train=to_train, to_compare=found is None)
         )
     is_whole = not any(candidate.to_compare for candidate in planned)
-    session = opened.finished.session(opened.timing_depends_on(artifacts)) if is_whole and not request.retime else None
-    is_timed = session is None and request.latency_from is None
-    drawn = min(recipe.max_variants, len(planned))
+    ladders = [_planned(opened, kind, request, compared if is_whole else None, planned) for kind in opened.ladders]
+    drawn = len(ladders) * min(recipe.max_variants, len(planned))
+    timings = sum(ladder.is_timed for ladder in ladders)
     return BuildPlan(
         study=study.study,
-        prefix=opened.prefix,
         workers=study.workers,
+        ladders=ladders,
         candidates=planned,
-        is_timed=is_timed,
-        timed_at=session.timed_at if session and not request.latency_from else None,
         seconds={
             TRAINING: _training_s(refitted, study.workers),
             DISTILLING: TEACHER_COST * _training_s(distilled, study.workers),
             COMPARING: COMPARISON_S * sum(candidate.to_compare for candidate in planned),
-            TIMING: _timing_s(recipe.timing, len(planned)) if is_timed else 0.0,
+            MAKING: ARTIFACT_S * sum(ladder.to_make for ladder in ladders),
+            TIMING: timings * _timing_s(recipe.timing, len(planned)),
             SCORING: DRAWING_S * drawn + 1,
             ARTIFACTS: _artifacts_s(recipe, drawn) if request.latency_from is None else 0.0,
         },
     )
 
 
-def _compared(opened: StudyToBuild, trial: TrialRecord, trainings: Sequence[Training]) -> list[str] | None:
-    """The hash of a candidate's file if it passed parity, none if it failed; None if that is not known."""
+class Compared(NamedTuple):
+    """A candidate that passed parity: the record of its training, and the hash of its ONNX file."""
+
+    record: TrialRecord
+    artifact: str
+
+
+def _planned(
+    opened: StudyToBuild,
+    kind: LadderKind,
+    request: BuildRequest,
+    compared: Sequence[Compared] | None,
+    planned: Sequence[PlannedCandidate],
+) -> PlannedLadder:
+    """What a ladder still needs; `compared` are its candidates, None where that is not known yet."""
+    named: dict[str, Any] = {"prefix": kind.prefix, "kind": str(kind)}
+    is_usual = (kind.artifact, kind.runtime) == (PLAIN_ONNX, opened.runtime)
+    if compared is None:
+        to_make = 0 if is_usual else len(planned)
+        return PlannedLadder(**named, to_make=to_make, is_timed=request.latency_from is None)
+    hashes = [candidate.artifact for candidate in compared]
+    to_make = 0
+    if not is_usual:
+        found = [opened.finished.arrays(made_depends_on(each.record, kind.artifact, kind.runtime)) for each in compared]
+        to_make = sum(content is None for content in found)
+        hashes = [
+            hashlib.sha256(content["content"].tobytes()).hexdigest()
+            for content in found
+            if content and "content" in content
+        ]
+    session = None
+    if not to_make and not request.retime:
+        session = opened.finished.session(opened.timing_depends_on(hashes, kind.runtime))
+    if request.latency_from:
+        return PlannedLadder(**named, to_make=to_make, is_timed=False)
+    timed_at = session.timed_at if session else None
+    return PlannedLadder(**named, to_make=to_make, is_timed=session is None, timed_at=timed_at)
+
+
+def _compared(opened: StudyToBuild, trial: TrialRecord, trainings: Sequence[Training]) -> list[Compared] | None:
+    """A candidate if it passed parity, none if it failed; None if that is not known."""
     finished = [training.earlier for training in trainings if training.earlier]
     best = best_training(trial, finished, opened.folder) if finished else as_searched(trial, opened.folder)
     if not (has_artifact(best) and is_whole(best.record, best.folder, CHECKPOINT_FILE)):
@@ -265,7 +342,8 @@ def _compared(opened: StudyToBuild, trial: TrialRecord, trainings: Sequence[Trai
     content = opened.finished.arrays(parity_depends_on(best.record, artifact, opened.runtime, opened.recipe.parity))
     if content is None:
         return None
-    return [artifact] if Parity.model_validate_json(str(content["parity"])).passed else []
+    passed = Parity.model_validate_json(str(content["parity"])).passed
+    return [Compared(best.record, artifact)] if passed else []
 
 
 def _by_trial(

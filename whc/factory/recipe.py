@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,8 +12,10 @@ from whc import plugins
 from whc.config import Settings, load_yaml, validate
 from whc.errors import problem
 from whc.export.parity import ParityLimits
+from whc.latency import reference
 from whc.latency.timing import Protocol
 from whc.plugins import Choice, ChoiceOf
+from whc.runtimes import DEFAULT_RUNTIMES, reads
 
 MAX_PREFIX = 40
 Prefix = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=MAX_PREFIX)]
@@ -49,6 +52,25 @@ class Distil(Settings):
     data: Path | None = None
 
 
+class LadderKind(Settings):
+    """A ladder of its own: of one kind of file, `artifact`, on one `runtime`, with `prefix` before its names."""
+
+    artifact: Annotated[Choice, ChoiceOf("export")]
+    runtime: Annotated[Choice, ChoiceOf("runtimes")]
+    prefix: Prefix | None = None
+
+    @model_validator(mode="after")
+    def _can_be_read(self) -> LadderKind:
+        suffix = plugins.load("export", self.artifact.name).SUFFIX
+        if reads(self.runtime.name) != suffix:
+            rule = f"must read the {suffix} files of {self.artifact.name}"
+            raise ValueError(problem("runtime", rule, self.runtime.name, f"choose {DEFAULT_RUNTIMES[suffix]}"))
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.artifact.name} on {self.runtime.name}"
+
+
 class Recipe(Settings):
     """How a study becomes a ladder.
 
@@ -57,9 +79,11 @@ class Recipe(Settings):
     paired resamples of the validation groups. Every variant must beat the best constant answer by `min_over_floor`.
     `refit` says how candidates are trained again, `distil` how the fastest learn from the best (None: they do not),
     `parity` holds the limits of that gate, `timing` the length of the final timing.
-    `artifacts` are other kinds of file to make of each variant. One is kept if its validation score, on its runtime, is
-    at most `max_loss` lower in a share `confidence` of the paired resamples, and it is faster than the ONNX file, with
-    intervals that are apart, or at least 40 % smaller.
+    `ladders` are all ladders to build, each of its own kind of file on its own runtime, chosen and named by itself; the
+    first takes the `prefix` above if it has none. By default there is one, of ONNX files on the study's runtime.
+    `artifacts` are other kinds of file to make of each variant of the first ladder of ONNX files. One is kept if its
+    validation score, on its runtime, is at most `max_loss` lower in a share `confidence` of the paired resamples, and
+    it is faster than the ONNX file, with intervals that are apart, or at least 40 % smaller.
     `thumbnails` is how many of its worst mistakes the study's page shows of each variant; with 0 the page holds no
     picture of the data.
     """
@@ -71,6 +95,7 @@ class Recipe(Settings):
     min_over_floor: float = Field(
         0.05, ge=0, lt=1, validation_alias=AliasChoices("min_over_floor", "min_over_constant")
     )
+    ladders: list[LadderKind] = []
     artifacts: list[Annotated[Choice, ChoiceOf("export")]] = []
     max_loss: float = Field(0.01, ge=0, lt=1)
     thumbnails: int = Field(12, ge=0, le=12)
@@ -94,10 +119,42 @@ class Recipe(Settings):
             raise ValueError(f"must name each kind once, and not onnx, which is always made, got {', '.join(kinds)}")
         return artifacts
 
+    @field_validator("ladders")
+    @classmethod
+    def _are_different(cls, ladders: list[LadderKind]) -> list[LadderKind]:
+        for number, ladder in enumerate(ladders[1:], 1):
+            if ladder.prefix is None:
+                next_step = f"such as {ladder.artifact.name}"
+                raise ValueError(
+                    problem(f"{number}.prefix", "must be given for each ladder but the first", None, next_step)
+                )
+        kinds, prefixes = [str(ladder) for ladder in ladders], [ladder.prefix for ladder in ladders]
+        for values in (kinds, prefixes):
+            if len(set(values)) < len(values):
+                raise ValueError(
+                    f"must differ in kind of file or runtime, and in prefix, got {values}; change one of them"
+                )
+        return ladders
+
+    @model_validator(mode="after")
+    def _artifacts_have_a_ladder(self) -> Recipe:
+        if self.artifacts and self.ladders and all(ladder.artifact.name != "onnx" for ladder in self.ladders):
+            rule, next_step = (
+                "must have a ladder of onnx, whose variants they are made of",
+                "add one, or leave them out",
+            )
+            raise ValueError(problem("artifacts", rule, ", ".join(map(str, self.ladders)), next_step))
+        return self
+
     def check_installed(self) -> None:
-        """Raise UsageError, with the command that helps, unless all artifacts can be made here."""
-        for artifact in self.artifacts:
+        """Raise UsageError or RuntimeUnavailable, with the command that helps, unless all can be made and run here."""
+        for artifact in [*self.artifacts, *(ladder.artifact for ladder in self.ladders)]:
             plugins.load("export", artifact.name).check_installed()
+        with tempfile.TemporaryDirectory(prefix="whc-reference-") as scratch:
+            network = reference.write(Path(scratch) / reference.FILE_NAME)
+            for runtime in (ladder.runtime for ladder in self.ladders):
+                if reads(runtime.name) == network.suffix:  # the exporter of other files looks for their runtime
+                    plugins.load("runtimes", runtime.name).load(network, runtime.config)
 
 
 def read(path: Path) -> Recipe:

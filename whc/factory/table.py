@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from whc import records, tasks
 from whc.config import render, shipped
 from whc.records import NO_TEST_SPLIT, LadderTable, TrialRecord, VariantRow, replacing
 
+LADDER_COLOURS = ("#1f6fb4", "#2a8a4a", "#8a4ab0", "#b07a1f")
+TEST_COLOUR = "#c8502d"  # of the only ladder's test scores
 CSV_COLUMNS = (
     "name",
     "{metric}",
@@ -32,8 +35,9 @@ CSV_COLUMNS = (
     "size_bytes",
     "ram_bytes",
     "params",
+    "artifact",
     "runtime",
-    "onnx",
+    "file",
     "test_split",
 )
 
@@ -58,18 +62,19 @@ def written(table: LadderTable, trials: Sequence[TrialRecord], folder: Path) -> 
 
 
 def markdown(table: LadderTable) -> str:
-    """The table as Markdown, from factory/table.md.j2."""
+    """The ladders of a study as Markdown, each from factory/table.md.j2."""
     task = tasks.in_markdown(tasks.of_table(table.task, table.labels))
-    return render(shipped("factory", "table.md.j2"), table=table, metric=table.metric, task=task)
+    template = shipped("factory", "table.md.j2")
+    return "\n".join(render(template, table=ladder, metric=table.metric, task=task) for ladder in table.ladders)
 
 
 def as_csv(table: LadderTable) -> str:
-    """The table as CSV: a row for each variant, scores in the metric's unit under its key."""
+    """The ladders as CSV: a row for each variant, scores in the metric's unit under its key."""
     columns = [name.format(metric=table.metric.key) for name in CSV_COLUMNS]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_csv_row(variant, table) for variant in table.variants)
+    writer.writerows(_csv_row(variant, ladder) for ladder in table.ladders for variant in ladder.variants)
     return text.getvalue()
 
 
@@ -80,11 +85,11 @@ def _csv_row(variant: VariantRow, table: LadderTable) -> dict[str, Any]:
         ends = (variant.score_high, variant.score_low)
     scores = {f"{key}": variant.score, f"{key}_low": ends[0], f"{key}_high": ends[1], f"val_{key}": variant.val_score}
     values = {name: None if score is None else metric.value(score) for name, score in scores.items()}
-    return {**variant.model_dump(), **values, "test_split": table.test_split}
+    return {**variant.model_dump(), **values, "artifact": table.artifact, "test_split": table.test_split}
 
 
 def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
-    """Draw the study: every finished trial, and the ladder over them with its intervals and test scores.
+    """Draw the study: every finished trial, and its ladders over them with their intervals and test scores.
 
     The suffix of `path` names the format; the same table gives the same bytes.
     """
@@ -94,19 +99,8 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     latencies = [trial.latency.ms for trial in finished if trial.latency]
     values = [metric.value(trial.val_score or 0.0) for trial in finished if trial.latency]
     axes.scatter(latencies, values, s=18, color="#b8b8b8", label=f"finished trials ({len(finished)})")
-    variants = table.variants
-    x, y = [variant.latency_ms for variant in variants], [metric.value(variant.val_score) for variant in variants]
-    low = [variant.latency_ms - variant.latency_low_ms for variant in variants]
-    high = [variant.latency_high_ms - variant.latency_ms for variant in variants]
-    axes.step(x, y, where="post", color="#1f6fb4", linewidth=1)
-    label = f"ladder, validation {metric.name}"
-    axes.errorbar(x, y, xerr=[low, high], fmt="o", color="#1f6fb4", capsize=3, label=label)
-    tested = {variant.latency_ms: metric.value(variant.score) for variant in variants if variant.score is not None}
-    test = f"ladder, test {metric.name}" + ("" if table.test_split else f": {NO_TEST_SPLIT}")
-    axes.scatter(list(tested), list(tested.values()), marker="x", color="#c8502d", label=test)
-    for place, variant in zip(zip(x, y, strict=True), variants, strict=True):
-        letter = variant.name.rpartition("_")[2].upper()
-        axes.annotate(letter, place, xytext=(-3, 6), textcoords="offset points", ha="right", weight="bold")
+    for ladder, colour in zip(table.ladders, cycle(LADDER_COLOURS)):
+        _plot_ladder(ladder, colour, axes, f"ladder {ladder.kind_shown}" if table.others else "ladder")
     _plot_floor(table, axes)
     axes.margins(y=0.1)
     axes.set_xscale("log")
@@ -122,6 +116,23 @@ def plot(table: LadderTable, trials: Sequence[TrialRecord], path: Path) -> None:
     )  # inside the axes it would hide trials, in one row it would be too wide
     with rc_context({"svg.hashsalt": table.study}):
         figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+
+
+def _plot_ladder(ladder: LadderTable, colour: str, axes: Axes, named: str) -> None:
+    """A ladder's validation scores with the intervals of its latencies, and its test scores as crosses."""
+    metric, variants = ladder.metric, ladder.variants
+    x, y = [variant.latency_ms for variant in variants], [metric.value(variant.val_score) for variant in variants]
+    low = [variant.latency_ms - variant.latency_low_ms for variant in variants]
+    high = [variant.latency_high_ms - variant.latency_ms for variant in variants]
+    axes.step(x, y, where="post", color=colour, linewidth=1)
+    axes.errorbar(x, y, xerr=[low, high], fmt="o", color=colour, capsize=3, label=f"{named}, validation {metric.name}")
+    tested = {variant.latency_ms: metric.value(variant.score) for variant in variants if variant.score is not None}
+    test = f"{named}, test {metric.name}" + ("" if ladder.test_split else f": {NO_TEST_SPLIT}")
+    crosses = TEST_COLOUR if named == "ladder" else colour
+    axes.scatter(list(tested), list(tested.values()), marker="x", color=crosses, label=test)
+    for place, variant in zip(zip(x, y, strict=True), variants, strict=True):
+        letter = variant.name.rpartition("_")[2].upper()
+        axes.annotate(letter, place, xytext=(-3, 6), textcoords="offset points", ha="right", weight="bold")
 
 
 def _plot_floor(table: LadderTable, axes: Axes) -> None:

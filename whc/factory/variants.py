@@ -44,7 +44,8 @@ def _variant(
     `tests` holds the unchanged corpus under "", and the corpus with changed test pictures under the name of each
     condition. It is empty without a test split.
     """
-    final = Path(shutil.copyfile(candidate.exported.artifact, scratch / f"{name}.onnx"))
+    source = candidate.exported.artifact
+    final = Path(shutil.copyfile(source, scratch / f"{name}{source.suffix}"))
     exported = replace(candidate.exported, artifact=final)
     kind, timed, latency, fitted = exported.config.task_kind, candidate.timed, candidate.latency, exported.fitted
     evidence = {condition: _tested(exported, corpus, runtime) for condition, corpus in tests.items()}
@@ -70,12 +71,12 @@ def _variant(
         ram_bytes=timed.ram_bytes,
         params=fitted.record.params or 0,
         runtime=latency.runtime,
-        onnx=f"{LADDER_FOLDER}/{final.name}",
+        file=f"{LADDER_FOLDER}/{final.name}",
         sha256=records.sha256(final),
         config=fitted.record.config,
         trial_id=fitted.trial.trial_id,
         notes=[
-            str(exported.parity),
+            exported.note or str(exported.parity),
             *filter(None, (fitted.note, _about_call(timed), latency.noisy and NOISY_MACHINE)),
         ],
     )

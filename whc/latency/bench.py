@@ -17,7 +17,7 @@ from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.latency.watch import EMPTY_NAME, TWIN_NAME, collect, ram_bytes
 from whc.plugins import Choice
 from whc.records import FailedFile, Latency, LatencySession, TimedFile, now, sha256
-from whc.runtimes import DEFAULT_RUNTIMES, reads, suffix_of
+from whc.runtimes import name_for, suffix_of
 
 QUIET_PERCENTILE = 10  # of the reference network's blocks: other work slows many of them, but seldom all
 
@@ -168,9 +168,7 @@ def _hash(path: Path) -> str:
 
 def _runtime_of(path: Path | None, session_runtime: str) -> str:
     """Name of the runtime on which a session times a file; without a path, the session's own."""
-    if path is None or reads(session_runtime) == suffix_of(path):
-        return session_runtime
-    return DEFAULT_RUNTIMES[suffix_of(path)]
+    return session_runtime if path is None else name_for(suffix_of(path), session_runtime)
 
 
 def _latency(timing: Timing, idle_ms: float, place: TimingPlace, runtime: str, noisy: bool) -> Latency:

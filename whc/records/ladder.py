@@ -13,8 +13,9 @@ from whc.records import first_schema
 from whc.records.files import Record
 from whc.records.metric import Metric
 
-# 2: test scores may be null; 3: any metric; 4: hashes, frames of validation rows; 5: memory, calls, artifacts
-TABLE_SCHEMA = 5
+# 2: test scores may be null; 3: any metric; 4: hashes, frames of validation rows; 5: memory, calls, artifacts;
+# 6: several ladders, so that a variant's file may be of any kind
+TABLE_SCHEMA = 6
 
 
 class Part(Record):
@@ -73,7 +74,7 @@ class TriedArtifact(Record):
 
 
 class VariantRow(Record):
-    """A row of `table.json`: a named variant with its evidence. `onnx` is relative to the study's folder.
+    """A row of `table.json`: a named variant with its evidence. `file` is relative to the study's folder.
 
     `score` (0..1) is that of the test split, `score_low`..`score_high` its 95 % interval from a bootstrap by group,
     `shown` the text of all three for people. `score_changed` holds the score under each condition of the task (such as
@@ -82,7 +83,7 @@ class VariantRow(Record):
     reference network and comparable between sessions and studies (None in old tables). `call_ms` is what a call of an
     empty network takes of the latency, `ram_bytes` the peak memory of a process that runs the file, beyond that of one
     which runs an empty network (both None in old tables, and where they were not measured). `sha256` is the hash of the
-    ONNX file (empty in old tables). `artifacts` are the other kinds of file that the recipe asks for.
+    file (empty in old tables). `artifacts` are the other kinds of file that the recipe asks for.
     """
 
     name: str
@@ -103,7 +104,7 @@ class VariantRow(Record):
     ram_bytes: int | None = None
     params: int
     runtime: str
-    onnx: str = Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")
+    file: str = Field(pattern=r"^\w[\w.-]*(/\w[\w.-]*)*$")
     sha256: str = ""
     config: dict[str, Any]
     trial_id: str
@@ -141,19 +142,22 @@ class LeftOut(Record):
 
 
 class LadderTable(Record):
-    """`table.json`: the ladder of one study, fastest variant first.
+    """`table.json`: the first ladder of one study, fastest variant first; `others` are its other ladders.
 
-    `metric` is that of its scores. `host` is where latency was measured, `timed_at` when (None in old tables).
-    `aa_ratio` is the reference network against itself, 1 without noise. `noisy`: the machine was too busy for reliable
-    latencies. `test_split`: whether there is a test split. `floor` is the score of the best constant answer on test
-    (None without), `val_floor` on validation (None in old tables). Validation scores are of the rows that end a window
-    of `val_frames` frames, those of the longest candidate (None in old tables). Neighbours differ with the recipe's
-    `confidence`; `variants_at_95` counts the variants that would remain at 95 %.
+    `artifact` names the exporter of its files, `runtime` is what runs them, with its parameters (empty in old tables:
+    the study's). `metric` is that of its scores. `host` is where latency was measured, `timed_at` when (None in old
+    tables). `aa_ratio` is the reference network against itself, 1 without noise. `noisy`: the machine was too busy
+    for reliable latencies. `test_split`: whether there is a test split. `floor` is the score of the best constant
+    answer on test (None without), `val_floor` on validation (None in old tables). Validation scores are of the rows
+    that end a window of `val_frames` frames, those of the longest candidate (None in old tables). Neighbours differ
+    with the recipe's `confidence`; `variants_at_95` counts the variants that would remain at 95 %.
     """
 
     schema_version: int = Field(TABLE_SCHEMA, alias="schema", le=TABLE_SCHEMA)
     study: str
     prefix: str
+    artifact: str = "onnx"
+    runtime: str | dict[str, Any] = ""
     task: str
     labels: list[str]
     metric: Metric
@@ -171,13 +175,24 @@ class LadderTable(Record):
     variants_at_95: int
     variants: list[VariantRow]
     left_out: list[LeftOut] = []
+    others: list[LadderTable] = []
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
     @model_validator(mode="before")
     @classmethod
     def _read_earlier(cls, content: Any) -> Any:
-        return first_schema.table(content)
+        return _with_files(first_schema.table(content))
+
+    @property
+    def ladders(self) -> list[LadderTable]:
+        """All ladders of the study, this first one included."""
+        return [self, *self.others]
+
+    @property
+    def kind_shown(self) -> str:
+        """Text for people: the kind of its files and what runs them."""
+        return f"{self.artifact} on {self.variants[0].runtime}" if self.variants else self.artifact
 
     @property
     def floor_shown(self) -> tuple[float, str]:
@@ -192,3 +207,14 @@ class LadderTable(Record):
             return ""
         rows = f"the frames that end a window of {self.val_frames} frames, the same for all variants"
         return f"Validation {self.metric.name} is of {rows}; that of a seed is of all windows of its own network."
+
+
+def _with_files(content: Any) -> Any:
+    """A table.json up to schema 5, which called a variant's file `onnx`, with today's key."""
+    if not isinstance(content, dict) or not isinstance(content.get("variants"), list):
+        return content
+    rows = [
+        {"file" if key == "onnx" else key: value for key, value in row.items()} if isinstance(row, dict) else row
+        for row in content["variants"]
+    ]
+    return {**content, "variants": rows}

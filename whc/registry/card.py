@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from whc import tasks
+from whc import plugins, tasks
 from whc.config import render, shipped
 from whc.records import LadderTable, VariantRow
-from whc.runtimes import onnxruntime_cpu
+from whc.runtimes import choose_for
 
 SIZE_NAMES = {"p": "pico", "n": "nano", "t": "tiny", "s": "small", "c": "compact", "m": "medium", "l": "large"}
 
 
-def model_card(row: VariantRow, table: LadderTable, onnx: Path) -> str:
-    """Render `factory/card.md.j2` for one variant; the description of the input comes from the ONNX file.
+def model_card(row: VariantRow, table: LadderTable, exported: Path) -> str:
+    """Render `factory/card.md.j2` for one variant; the description of the input comes from its file.
 
     Raises:
-        ArtifactError: `onnx` is not one of whc's models.
+        ArtifactError: `exported` is not one of whc's models.
         UsageError: the template has an error.
     """
-    model = onnxruntime_cpu.load(onnx, onnxruntime_cpu.Config())
+    runtime = choose_for([exported])
+    model = plugins.load("runtimes", runtime.name).load(exported, runtime.config)
     return render(
         shipped("factory", "card.md.j2"),
         row=row,

@@ -20,8 +20,8 @@ from whc.paths import user_cache
 from whc.records import sha256
 from whc.registry.location import Location
 
-HASH_TAG = "onnx_sha256"
 ROW_FILE, CARD_FILE, PAGE_FILE = "row.json", "README.md", "report.html"
+_HASH_TAG = re.compile(r"(?P<suffix>[a-z]+)_sha256")
 _DIGEST = re.compile("[0-9a-f]{64}")
 ADVICE = "register the ladder again with `whc factory register`"
 
@@ -40,7 +40,7 @@ class ModelFiles(Protocol):
         """
 
     def model(self, version: ModelVersion) -> Path:
-        """The version's ONNX file on this machine, checked against its registered hash.
+        """The version's file on this machine, checked against its registered hash.
 
         Raises:
             RegistryError: it is gone, or was changed.
@@ -71,7 +71,7 @@ class OwnFiles:
         for folder in self._folders(version):
             path = folder / _model_name(version)
             if path.is_file():
-                if sha256(path) != version.tags.get(HASH_TAG):
+                if sha256(path) != version.tags.get(hash_tag(path)):
                     raise RegistryError(f"{path}: must be the file that was registered, got other bytes; {ADVICE}")
                 return path
         missing = self._folders(version)[0] / _model_name(version)
@@ -114,10 +114,11 @@ class SharedFiles:
 
     def model(self, version: ModelVersion) -> Path:
         """As `ModelFiles`."""
-        wanted, where = str(version.tags.get(HASH_TAG)), f"{version.name}/{version.version}"
+        name, where = _model_name(version), f"{version.name}/{version.version}"
+        wanted = str(version.tags.get(hash_tag(Path(name))))
         if not _DIGEST.fullmatch(wanted):
             raise RegistryError(f"{where}: must have its file's hash as a tag, got {wanted!r}; {ADVICE}")
-        path = cached(wanted, _model_name(version))
+        path = cached(wanted, name)
         if path.is_file() and sha256(path) == wanted:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,8 +159,14 @@ def files_of(location: Location, client: MlflowClient) -> ModelFiles:
     return SharedFiles(client) if location.is_shared else OwnFiles(location)
 
 
+def hash_tag(path: Path) -> str:
+    """Name of the tag with the hash of a version's own file; it tells the kind of that file too."""
+    return f"{path.suffix.removeprefix('.')}_sha256"
+
+
 def _model_name(version: ModelVersion) -> str:
-    return f"{version.name}.onnx"
+    found = [match["suffix"] for tag in version.tags if (match := _HASH_TAG.fullmatch(tag))]
+    return f"{version.name}.{found[0] if found else 'onnx'}"
 
 
 def _read(path: Path) -> dict[str, Any]:

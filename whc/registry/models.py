@@ -51,10 +51,10 @@ class Registry:
         self._location, self._gate, self._reason = location, gate, reason
 
     def ladder_built(self, table: LadderTable, folder: Path) -> list[str]:
-        """Register every variant, and promote the ladder if the gate lets it; a line to print for each.
+        """Register every variant of every ladder, and promote a ladder if the gate lets it; a line to print for each.
 
-        The last line is the gate's refusal, if there is one. A shared registry that does not answer costs nothing: a
-        warning says what registers the ladder later. Otherwise as `promote`.
+        The last lines are the gates' refusals, if there are any. A shared registry that does not answer costs nothing:
+        a warning says what registers the ladders later. Otherwise as `promote`.
         """
         try:
             self.log_search(folder)
@@ -63,7 +63,7 @@ class Registry:
             later = self._location.register_later("the ladder is not registered", table.study)
             _log.warning("%s\n%s", error, later)
             return []
-        return [*lines, refusal] if refusal else lines
+        return [*lines, *refusal.splitlines()]
 
     def log_search(self, folder: Path) -> str:
         """Log the search of a study that is locked, unless it is logged; a line that says so, or is empty.
@@ -75,18 +75,18 @@ class Registry:
             return studies.complete(self._location, store.connect_to_write(self._location), folder)
 
     def promote(self, table: LadderTable, folder: Path) -> tuple[list[str], str]:
-        """Register every variant and make it champion; a name that the ladder no longer has loses that alias.
+        """Register every variant and make it champion; a name that its ladder no longer has loses that alias.
 
-        Nothing is registered unless the whole ladder can be. The same file of the same study keeps its version. A
-        ladder is promoted as a whole or, if the gate refuses, not at all.
+        Of a ladder nothing is registered unless the whole can be. The same file of the same study keeps its version. A
+        ladder is promoted as a whole or, if the gate refuses, not at all; each of a study's ladders by itself.
 
         Args:
-            table: the ladder.
+            table: the ladders.
             folder: the study's folder, which the table's paths start at.
 
         Returns:
-            A line to print for each variant, then one for each name that lost its alias; and why it was not promoted,
-            empty if it was.
+            A line to print for each variant, and for each name that lost its alias; and why ladders were not promoted,
+            a line for each, empty if all were.
 
         Raises:
             RegistryError: a champion predicts something else, a file is missing, or the database cannot be used.
@@ -94,15 +94,26 @@ class Registry:
         """
         with as_registry_errors(self._location):
             client = store.connect_to_write(self._location)
+            decided = [self._promote(client, ladder, folder) for ladder in table.ladders]
+            if parent := store.study_run_id(client, self._experiment(client, table), store.study_id(folder)):
+                studies.describe(client, parent, table, folder)
+        lines = [line for lines, _ in decided for line in lines]
+        return lines, "\n".join(refusal for _, refusal in decided if refusal)
+
+    def _promote(self, client: MlflowClient, table: LadderTable, folder: Path) -> tuple[list[str], str]:
+        """As `promote`, for one ladder."""
+        with locked(self._location):
+            versions = self._register(client, table, folder)
+        while True:
+            # The gate takes minutes, and others may promote meanwhile: then it is asked again.
+            champions = self._champions(client, table.prefix)
+            refusal = "" if _are_champions(versions, champions) else self._gate(table, folder, champions)
             with locked(self._location):
-                versions = self._register(client, table, folder)
-            while True:
-                # The gate takes minutes, and others may promote meanwhile: then it is asked again.
-                champions = self._champions(client, table.prefix)
-                refusal = "" if _are_champions(versions, champions) else self._gate(table, folder, champions)
-                with locked(self._location):
-                    if self._champions(client, table.prefix) == champions:
-                        return self._decide(client, table, versions, refusal), refusal
+                if self._champions(client, table.prefix) == champions:
+                    return self._decide(client, table, versions, refusal), refusal
+
+    def _experiment(self, client: MlflowClient, table: LadderTable) -> str:
+        return store.experiment_id(client, table.study, self._location)
 
     def champions(self, prefix: str) -> list[Champion]:
         """The champions among `<prefix>_<letter>`, fastest first; none where there is no registry."""
@@ -164,7 +175,7 @@ class Registry:
             return Champion(path=None, fault=str(error), **fields)
 
     def resolve(self, name: str) -> Path:
-        """The ONNX file of a registered model: in place, or with a shared registry, in the user's cache.
+        """The file of a registered model: in place, or with a shared registry, in the user's cache.
 
         While a shared registry does not answer, the file that the name meant last is used.
 
@@ -198,12 +209,10 @@ class Registry:
         for champion in lookup.champions(client, table.prefix).values():
             _refuse_foreign(champion, table)
         entries = [publishing.entry(row, table, folder) for row in table.variants]
-        experiment = store.experiment_id(client, table.study, self._location)
+        experiment = self._experiment(client, table)
         parent = store.study_run_id(client, experiment, store.study_id(folder))
         files = files_of(self._location, client)
         versions = publishing.publish(client, files, entries, experiment, parent)
-        if parent:
-            studies.describe(client, parent, table, folder)
         store.close_interrupted_runs(client, experiment, parent)
         return versions
 

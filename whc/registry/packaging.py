@@ -22,7 +22,7 @@ _CODE = Path(__file__).with_name("pyfunc_model.py")
 _FLAVOR = "python_function"
 
 
-def write(onnx: Path, folder: Path) -> None:
+def write(exported: Path, folder: Path) -> None:
     """Add the MLflow model of an exported file to a folder, unless it is there already; one process at a time.
 
     MLflow sees no model before all its files are complete: the file that describes them gets its name last.
@@ -33,12 +33,12 @@ def write(onnx: Path, folder: Path) -> None:
     """
     scratch = folder / ".model"
     shutil.rmtree(scratch, ignore_errors=True)  # left by a process that was killed
-    if _is_complete(onnx, folder):
+    if _is_complete(exported, folder):
         return
     (folder / MLMODEL_FILE_NAME).unlink(missing_ok=True)
     # Not in the folder itself: MLflow reads a `%` in the paths that it saves from as the start of an escape.
     with tempfile.TemporaryDirectory(prefix="whc-model-") as place:
-        _save(onnx, Path(place) / BUNDLE, Path(place) / "model")
+        _save(exported, Path(place) / BUNDLE, Path(place) / "model")
         shutil.copytree(Path(place) / "model", scratch)
     for path in sorted(scratch.iterdir(), key=lambda path: path.name == MLMODEL_FILE_NAME):
         _replace(path, folder / path.name)
@@ -50,9 +50,9 @@ def bundle_folder(folder: Path) -> Path:
     return folder / "artifacts" / BUNDLE
 
 
-def _is_complete(onnx: Path, folder: Path) -> bool:
-    model = bundle_folder(folder) / "model.onnx"
-    return (folder / MLMODEL_FILE_NAME).is_file() and model.is_file() and sha256(model) == sha256(onnx)
+def _is_complete(exported: Path, folder: Path) -> bool:
+    model = bundle_folder(folder) / f"model{exported.suffix}"
+    return (folder / MLMODEL_FILE_NAME).is_file() and model.is_file() and sha256(model) == sha256(exported)
 
 
 def _replace(path: Path, target: Path) -> None:
@@ -61,8 +61,8 @@ def _replace(path: Path, target: Path) -> None:
     path.replace(target)
 
 
-def _save(onnx: Path, files: Path, model: Path) -> None:
-    bundle.write(onnx, files)
+def _save(exported: Path, files: Path, model: Path) -> None:
+    bundle.write(exported, files)
     table = serving.load(files)
     example = _example(files, table.is_of_sequences)
     with warnings.catch_warnings():
@@ -73,7 +73,7 @@ def _save(onnx: Path, files: Path, model: Path) -> None:
             artifacts={BUNDLE: str(files)},
             signature=_signature(table),
             input_example=example,
-            pip_requirements=bundle.requirements(onnx),
+            pip_requirements=bundle.requirements(exported),
         )
     _forget_places(model)
 

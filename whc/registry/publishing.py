@@ -19,7 +19,7 @@ from whc.records import LadderTable, VariantRow, sha256, write_atomic
 from whc.records import Metric as ScoreMetric
 from whc.registry import packaging, store
 from whc.registry.card import model_card
-from whc.registry.files import CARD_FILE, HASH_TAG, PAGE_FILE, ROW_FILE, ModelFiles
+from whc.registry.files import CARD_FILE, PAGE_FILE, ROW_FILE, ModelFiles, hash_tag
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Entry:
 
     row: VariantRow
     metric: ScoreMetric
-    onnx: Path
+    model: Path
     page: Path
     artifacts: tuple[Path, ...]
     card: str
@@ -38,18 +38,18 @@ class Entry:
         """Write the variant's files into a folder, each by renaming: they may be in use."""
         write_atomic(folder / CARD_FILE, self.card)
         write_atomic(folder / ROW_FILE, self.row.model_dump_json(indent=1) + "\n")
-        files = {self.onnx: f"{self.row.name}.onnx", self.page: PAGE_FILE}
+        files = {self.model: f"{self.row.name}{self.model.suffix}", self.page: PAGE_FILE}
         files |= {path: path.name for path in self.artifacts}
         for path, name in files.items():
             if path.is_file():
                 temporary = folder / f".{name}.tmp"
                 shutil.copyfile(path, temporary)
                 temporary.replace(folder / name)
-        packaging.write(self.onnx, folder)
+        packaging.write(self.model, folder)
 
     def is_same(self, tags: Mapping[str, str]) -> bool:
         """Whether these are the tags of the same file of the same study."""
-        return all(tags.get(key) == self.tags[key] for key in (HASH_TAG, "study"))
+        return all(tags.get(key) == self.tags[key] for key in (hash_tag(self.model), "study"))
 
 
 def entry(row: VariantRow, table: LadderTable, folder: Path) -> Entry:
@@ -59,9 +59,9 @@ def entry(row: VariantRow, table: LadderTable, folder: Path) -> Entry:
         RegistryError: its file is missing.
         ArtifactError: its file is not one of whc's models.
     """
-    onnx, metric = folder / row.onnx, table.metric
+    model, metric = folder / row.file, table.metric
     artifacts = tuple(folder / tried.file for tried in row.artifacts if tried.file)
-    for path in (onnx, *artifacts):
+    for path in (model, *artifacts):
         if not path.is_file():
             next_step = f"build the table again with `whc factory build-table --study {table.study}`"
             raise RegistryError(problem(row.name, "each of its files must exist", str(path), next_step))
@@ -79,9 +79,9 @@ def entry(row: VariantRow, table: LadderTable, folder: Path) -> Entry:
         "trial": row.trial_id,
         "data_fingerprint": table.data_fingerprint,
         "code_version": table.code_version,
-        HASH_TAG: sha256(onnx),
+        hash_tag(model): sha256(model),
     }
-    return Entry(row, metric, onnx, folder / PAGE_FILE, artifacts, model_card(row, table, onnx), tags)
+    return Entry(row, metric, model, folder / PAGE_FILE, artifacts, model_card(row, table, model), tags)
 
 
 def labels_tag(table: LadderTable) -> str:

@@ -209,8 +209,8 @@ def complete(location: Location, client: MlflowClient, folder: Path) -> str:
 
 
 def describe(client: MlflowClient, run_id: str, table: LadderTable, folder: Path) -> None:
-    """Show the ladder on the page of its study's run."""
-    client.log_metric(run_id, "variants", len(table.variants))
+    """Show the ladders on the page of their study's run."""
+    client.log_metric(run_id, "variants", sum(len(ladder.variants) for ladder in table.ladders))
     note = folder / "table.md"
     if note.is_file():
         ladder, *_ = note.read_text("utf-8").partition("\n## ")  # what was left out is in the attached file

@@ -84,6 +84,11 @@ def suited(path: Path, choice: Choice) -> Choice:
     return choose(DEFAULT_RUNTIMES[suffix_of(path)], getattr(choice.config, "threads", 1))
 
 
+def name_for(suffix: str, name: str) -> str:
+    """Name of what runs files of a suffix where the runtime `name` runs all those that it reads."""
+    return name if reads(name) == suffix else DEFAULT_RUNTIMES[suffix]
+
+
 def suffix_of(path: Path) -> str:
     """The kind of a file, a key of DEFAULT_RUNTIMES; a file without one of these suffixes is taken to be ONNX."""
     suffix = path.suffix.lower()

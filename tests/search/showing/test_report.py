@@ -84,7 +84,7 @@ def ladder(study: StudyRecord, trials: list[TrialRecord]) -> Callable[..., Ladde
                     size_bytes=20_000,
                     params=5_000,
                     runtime="onnxruntime_cpu",
-                    onnx=f"ladder/{name}.onnx",
+                    file=f"ladder/{name}.onnx",
                     sha256="f00d" * 16,
                     config=trial.config,
                     trial_id=trial.trial_id,

@@ -11,8 +11,9 @@ from whc.cli import _options
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.table import Table
 
-    from whc.factory.plan import BuildPlan, BuildRequest
+    from whc.factory.plan import BuildPlan, BuildRequest, PlannedLadder
     from whc.latency.timer.client import RemoteTimer
     from whc.records import LadderTable
 
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
     shell_complete=_options.complete_shipped("factory"),
     help="Recipe: a path, or the name of one in factory/.  [default: the study's]",
 )
-@click.option("--prefix", metavar="NAME", help="What the names of the variants begin with.  [default: the recipe's]")
+@click.option(
+    "--prefix", metavar="NAME", help="What the names of the (first) ladder begin with.  [default: the recipe's]"
+)
+@click.option(
+    "--runtime",
+    "runtimes",
+    metavar="NAME",
+    multiple=True,
+    help="Build only the recipe's ladders on this runtime; repeat for several.",
+)
 @click.option("--no-register", is_flag=True, help="Write the table and the files, but leave the registry as it is.")
 @_options.file("--latency-from", help="Timings of the study's candidates/ that `whc bench --out` wrote on a device.")
 @_options.time_on
@@ -77,7 +87,7 @@ def _build(
         if not no_register:
             from whc.registry.models import Registry
 
-            observers.append(Registry(_options.location(), _options.gates(folder, runs, on_step)))
+            observers.append(Registry(_options.location(), _options.gates(runs, on_step)))
         table, lines = build_table(folder, request, observers, on_step, on_left, timer)
     _options.emit(table.model_dump(mode="json", by_alias=True), as_json, _render(table, folder, lines))
 
@@ -96,9 +106,9 @@ def _render_plan(plan: BuildPlan) -> Group:
     from rich.console import Group
     from rich.table import Table
 
-    from whc.words import duration, moment, quantity
+    from whc.words import duration, quantity
 
-    title = f"{plan.study}: {quantity(len(plan.candidates), 'candidate')} for {plan.prefix}_*"
+    title = f"{plan.study}: {quantity(len(plan.candidates), 'candidate')}"
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for heading in ("trial", "training again", "export and parity"):
         shown.add_column(heading, no_wrap=True)
@@ -107,27 +117,51 @@ def _render_plan(plan: BuildPlan) -> Group:
         trainings = [f"{candidate.to_train} to do"] * bool(candidate.to_train) + [f"{reused} reused"] * bool(reused)
         parity = "to do" if candidate.to_compare else "reused"
         shown.add_row(candidate.trial_id, ", ".join(trainings) or "none: the recipe has 0 seeds", parity)
-    if plan.is_timed:
-        timing = f"{quantity(len(plan.candidates), 'candidate')} timed together"
-    elif plan.timed_at:
-        timing = f"latencies of {moment(plan.timed_at)} are reused"
-    else:
-        timing = "latencies are those of --latency-from"
+    timings = [_planned_timing(ladder, len(plan.candidates)) for ladder in plan.ladders]
     stages = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in plan.seconds.items() if seconds)
     total = f"about {duration(sum(plan.seconds.values()))} on {quantity(plan.workers, 'worker')}: {stages}"
-    return Group(shown, timing, total, "nothing was written")
+    return Group(shown, *timings, total, "nothing was written")
+
+
+def _planned_timing(ladder: PlannedLadder, candidates: int) -> str:
+    from whc.words import moment, quantity
+
+    making = f"{quantity(ladder.to_make, 'file')} to make, " if ladder.to_make else ""
+    if ladder.is_timed:
+        timing = f"{quantity(candidates, 'candidate')} timed together"
+    elif ladder.timed_at:
+        timing = f"latencies of {moment(ladder.timed_at)} are reused"
+    else:
+        timing = "latencies are those of --latency-from"
+    return f"{ladder.prefix}_*, {ladder.kind}: {making}{timing}"
 
 
 def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
-    from rich import box
     from rich.console import Group
-    from rich.table import Table
 
     from whc import tasks
+
+    metric = table.metric
+    out = f"files: {folder / 'table.md'}, table.csv, table.json, front.png, front.svg"
+    score, split = table.floor_shown
+    constant = tasks.of_table(table.task, table.labels).words.floor
+    floor = f"{constant} scores {metric.shown(score)}" + ("" if table.test_split else f" on {split}")
+    untested = [] if table.test_split else [metric.untested]
+    reference = "x ref: times the reference network, which compares with other sessions and studies"
+    shown = [part for ladder in table.ladders for part in _render_ladder(ladder, bool(table.others))]
+    return Group(*shown, *untested, floor, reference, *artifact_lines(table), *lines, out)
+
+
+def _render_ladder(table: LadderTable, is_named: bool) -> list[Table | str]:
+    """A ladder, and what must be said of it alone."""
+    from rich import box
+    from rich.table import Table
+
     from whc.words import moment, quantity
 
     metric = table.metric
-    title = f"{table.study}: {quantity(len(table.variants), 'variant')}"
+    kind = f", {table.kind_shown}" if is_named else ""
+    title = f"{table.study}: {quantity(len(table.variants), 'variant')}{kind}"
     # Without edges, so that it fits 80 columns; a long name has several lines, so that no number is cut.
     narrow: dict[str, Any] = {"pad_edge": False, "show_edge": False, "collapse_padding": True}
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, **narrow)
@@ -143,28 +177,19 @@ def _render(table: LadderTable, folder: Path, lines: list[str]) -> Group:
             row.name, test, metric.number(row.val_score), latency, row.ratio_shown, f"{row.size_bytes / 1000:.1f}"
         )
     remarks = [f"{row.name}: {note}" for row in table.variants for note in row.notes[1:]]
-    left_out = f"{quantity(len(table.left_out), 'candidate')} left out"
-    out = f"{left_out}; files: {folder / 'table.md'}, table.csv, table.json, front.png, front.svg"
-    score, split = table.floor_shown
-    constant = tasks.of_table(table.task, table.labels).words.floor
-    floor = f"{constant} scores {metric.shown(score)}" + ("" if table.test_split else f" on {split}")
-    untested = [] if table.test_split else [metric.untested]
-    reference = "x ref: times the reference network, which compares with other sessions and studies"
-    at_95 = f"at 95 % {table.variants_at_95} would be left"
-    told = (
-        [f"each adds to the faster one with {100 * table.confidence:.0f} % confidence; {at_95}"]
-        if len(table.variants) > 1
-        else []
-    )
     timed = f"timed on {moment(table.timed_at)}; --retime times again"
-    return Group(shown, *untested, floor, reference, timed, *told, *artifact_lines(table), *remarks, *lines, out)
+    at_95 = f"at 95 % {table.variants_at_95} would be left"
+    told = [f"each adds to the faster one with {100 * table.confidence:.0f} % confidence; {at_95}"]
+    left_out = f"{quantity(len(table.left_out), 'candidate')} left out"
+    return [shown, timed, *(told if len(table.variants) > 1 else []), *remarks, left_out]
 
 
 def artifact_lines(table: LadderTable) -> list[str]:
     """A line on each other kind of file that was kept, and one on how many were dropped."""
     from whc.words import quantity
 
-    tried = [(row.name, artifact) for row in table.variants for artifact in row.artifacts]
+    rows = [row for ladder in table.ladders for row in ladder.variants]
+    tried = [(row.name, artifact) for row in rows for artifact in row.artifacts]
     kept = [
         f"{name} also as {artifact.file_name}: {artifact.ratio_shown} times the ONNX file's latency"
         for name, artifact in tried

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @_options.runs
 @_options.as_json
 def command(study: str | None, runs: Path, as_json: bool) -> None:
-    """Score and time the ladder of a study again, and report what is no longer as its table says (exit code 1).
+    """Score and time the ladders of a study again, and report what is no longer as its table says (exit code 1).
 
     Judged are each file's hash, labels and score; its latency as a ratio to the reference network, with 95 % confidence
     for all variants together and a change of more than 5 %; and the order of neighbours. On another host latencies are
@@ -32,15 +32,13 @@ def command(study: str | None, runs: Path, as_json: bool) -> None:
     from whc.factory.drift import check
     from whc.latency.bench import session
     from whc.latency.timing import Protocol
-    from whc.records import StudyRecord, existing_study
+    from whc.records import existing_study
 
     folder = existing_study(runs, study)
-    runtime = StudyRecord.load(folder).chosen_runtime
     # Narrower intervals than the table's own, so that these decide little.
     protocol = Protocol(min_rounds=200, max_rounds=1200, half_width=0.015)
     with _options.steps() as on_step:
-        time_files = partial(session, runtime=runtime, protocol=protocol)
-        checked = check(folder, _options.trusted(runtime), time_files, on_step)
+        checked = check(folder, _options.trusted, partial(session, protocol=protocol), on_step)
     _options.emit(checked.model_dump(mode="json"), as_json, _shown(checked))
     if checked.drifts:
         raise StudyError("\n".join(_lines(checked)))

@@ -65,13 +65,15 @@ def command(
 
 def _side(text: str, runs: Path) -> Side:
     """The files that an argument names."""
+    from whc import records
     from whc.errors import RegistryError, UsageError, problem
     from whc.factory.measuring import TABLE_FILE, Side, ladder_side
+    from whc.records import LadderTable
 
     path = Path(text)
     for folder in (path, runs / text):
         if (folder / TABLE_FILE).is_file():
-            return ladder_side(folder)
+            return ladder_side(records.load(LadderTable, folder / TABLE_FILE), folder)
     if path.is_file():
         return Side(text, {path.stem: path})
     if inside := sorted(path.glob("*.onnx")):

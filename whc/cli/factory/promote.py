@@ -17,7 +17,7 @@ from whc.cli import _options
 @_options.tracking_uri
 @_options.as_json
 def command(study: str | None, force: bool, reason: str | None, runs: Path, as_json: bool) -> None:
-    """Make the ladder of a study the champions of its prefix, as a whole or not at all.
+    """Make each ladder of a study the champions of its prefix, as a whole or not at all.
 
     Two gates decide. Parity: each file scores on validation what its network scored. No loss: no champion is
     distinguishably better than the new variant to take in its place, on rows that it was not trained on, timed in one
@@ -35,9 +35,9 @@ def command(study: str | None, force: bool, reason: str | None, runs: Path, as_j
     folder = existing_study(runs, study)
     table = records.load(LadderTable, folder / TABLE_FILE, "build it with `whc factory build-table`")
     with _options.steps() as on_step:
-        gates = {} if force else {"gate": _options.gates(folder, runs, on_step)}
+        gates = {} if force else {"gate": _options.gates(runs, on_step)}
         lines, refusal = Registry(_options.location(), reason=reason or "", **gates).promote(table, folder)
     result = {"study": table.study, "promoted": not refusal, "lines": lines, "refusal": refusal}
     _options.emit(result, as_json, "\n".join(lines))
     if refusal:
-        raise RegistryError(f"{table.study}: {refusal}")
+        raise RegistryError("\n".join(f"{table.study}: {line}" for line in refusal.splitlines()))

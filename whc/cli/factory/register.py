@@ -27,7 +27,7 @@ def command(study: str | None, runs: Path, as_json: bool) -> None:
 
     folder = existing_study(runs, study)
     with records.locked(folder), _options.steps() as on_step:
-        registry = Registry(_options.location(), _options.gates(folder, runs, on_step))
+        registry = Registry(_options.location(), _options.gates(runs, on_step))
         on_step("logging the search")
         logged = registry.log_search(folder)
         lines: list[str] = []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import cycle
 
 from whc.pages import CurvePanel, Part, Section, Text
 from whc.pages.figures import (
     CANDIDATE_COLOUR,
-    LADDER_COLOUR,
+    LADDER_COLOURS,
     STOPPED_COLOUR,
     TRIAL_COLOUR,
     Dot,
@@ -36,7 +37,8 @@ def front(
         return Section("Front", [Text("No trial has been trained, so there is nothing to compare.", is_missing=True)])
     best = front_trials(finished)
     others = [record for record in finished if record not in best]
-    ladder = _ladder_dots(table, details) if table else []
+    ladders = _ladders(table, details) if table else []
+    ladder = [dot for each in ladders for dot in each.dots]
     left_out = _left_out_dots(table) if table else []
     named = f"validation {metric.name}"
     groups = [
@@ -44,7 +46,7 @@ def front(
         Dots("finished", _dots(metric, others), TRIAL_COLOUR, "circle-open"),
         Dots("front of the search", _dots(metric, best), TRIAL_COLOUR, "circle", is_line=not ladder),
         Dots("left out", left_out, CANDIDATE_COLOUR, "diamond-open"),
-        Dots("ladder", ladder, LADDER_COLOUR, "circle", 10, is_line=True),
+        *ladders,
     ]
     y_title = f"{named}, {metric.unit}" if metric.unit else named
     fitted = [*_dots(metric, best), *left_out, *ladder] or _dots(metric, stopped)
@@ -118,8 +120,19 @@ def _left_out_dots(table: LadderTable) -> list[Dot]:
     ]
 
 
-def _ladder_dots(table: LadderTable, details: LadderDetails | None) -> list[Dot]:
-    return [_ladder_dot(table.metric, row, details) for row in table.variants]
+def _ladders(table: LadderTable, details: LadderDetails | None) -> list[Dots]:
+    """The variants of each ladder."""
+    return [
+        Dots(
+            f"ladder {ladder.kind_shown}" if table.others else "ladder",
+            [_ladder_dot(table.metric, row, details) for row in ladder.variants],
+            colour,
+            "circle",
+            10,
+            is_line=True,
+        )
+        for ladder, colour in zip(table.ladders, cycle(LADDER_COLOURS))
+    ]
 
 
 def _ladder_dot(metric: Metric, row: VariantRow, details: LadderDetails | None) -> Dot:
@@ -148,7 +161,7 @@ def _curves(
         for trial in trials
         if trial.curve
     }
-    for row in table.variants if table else ():
+    for row in [row for ladder in table.ladders for row in ladder.variants] if table else ():
         detail = details.variants.get(row.name) if details else None
         curve = detail.curves.get(str(detail.seed)) if detail else None
         if curve:

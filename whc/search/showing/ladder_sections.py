@@ -16,7 +16,50 @@ from whc.words import moment, quantity
 DETAILS_FOLDER = "ladder"
 
 
-def ladder(table: LadderTable, folder: Path) -> list[Part]:
+def ladders(table: LadderTable, folder: Path) -> list[Section]:
+    """A section with the table of each ladder; of several, first one with all variants side by side."""
+    files: Part = Text(f"The same as files in {folder.name}/: table.md, table.csv, table.json, front.png, front.svg.")
+    if not table.others:
+        return [Section("Ladder", [*_ladder(table), files])]
+    each = [Section(f"Ladder {ladder.prefix}: {ladder.kind_shown}", _ladder(ladder)) for ladder in table.ladders]
+    return [Section("Ladders side by side", [*_side_by_side(table), files]), *each]
+
+
+def _side_by_side(table: LadderTable) -> list[Part]:
+    """All variants of all ladders, the fastest first."""
+    metric = table.metric
+    columns = [
+        Column("variant"),
+        Column("file and runtime"),
+        Column(f"validation {metric.name}", is_number=True),
+        Column(f"test {metric.name}", is_number=True),
+        Column("latency ms", is_number=True),
+        Column("x reference", is_number=True),
+        Column("KB", is_number=True),
+        Column("trial"),
+    ]
+    pairs = [(row, ladder) for ladder in table.ladders for row in ladder.variants]
+    rows: list[list[str | Cell]] = [
+        [
+            row.name,
+            ladder.kind_shown,
+            metric.number(row.val_score),
+            metric.number(row.score),
+            f"{row.latency_ms:.4f}",
+            row.ratio_shown,
+            f"{row.size_bytes / 1000:.1f}",
+            row.trial_id,
+        ]
+        for row, ladder in sorted(pairs, key=lambda pair: pair[0].latency_ratio or pair[0].latency_ms)
+    ]
+    words = (
+        "Each ladder was chosen by itself, by the validation score and the latency of these very files on its runtime. "
+        "Compare latencies by x reference, the ratio to the reference network, which each session timed too."
+    )
+    return [Table(columns, rows), Text(words)]
+
+
+def _ladder(table: LadderTable) -> list[Part]:
     """The table of the variants, with what must be known to read it."""
     metric = table.metric
     unit = f", {metric.unit}" if metric.unit else ""
@@ -53,10 +96,8 @@ def ladder(table: LadderTable, folder: Path) -> list[Part]:
         *([gains] if len(table.variants) > 1 else []),
         *remarks,
     ]
-    names = "table.md, table.csv, table.json, front.png, front.svg"
     rows = [_row(row, table) for row in table.variants]
-    texts: list[Part] = [Text(line) for line in words]
-    return [Table(columns, rows), *texts, Text(f"The same as files in {folder.name}/: {names}.")]
+    return [Table(columns, rows), *[Text(line) for line in words]]
 
 
 def _row(row: VariantRow, table: LadderTable) -> list[str | Cell]:
@@ -77,19 +118,23 @@ def _row(row: VariantRow, table: LadderTable) -> list[str | Cell]:
     ]
 
 
-def variants(table: LadderTable, details: LadderDetails | None, folder: Path) -> list[Section]:
-    """Sections with each variant closely, its other kinds of file, and the candidates that were left out."""
+def variants(table: LadderTable, details: LadderDetails | None, folder: Path, is_named: bool = False) -> list[Section]:
+    """Sections with each variant closely, its other kinds of file, and the candidates that were left out.
+
+    With `is_named` their headings say of which ladder.
+    """
+    of_ladder = f" of {table.prefix}" if is_named else ""
     known = details.variants if details else {}
     folds: list[Part] = [
         Fold(_title(row, table), _variant(row, known.get(row.name), table, folder), is_open=number == 0)
         for number, row in enumerate(table.variants)
     ]
     intro: Part = Text("Diagnostics, mistakes and curves are of the validation split, which chose the variants.")
-    sections = [Section("Variants", [intro, *folds])]
+    sections = [Section(f"Variants{of_ladder}", [intro, *folds])]
     if any(row.artifacts for row in table.variants):
         sections.append(_artifacts(table))
     if table.left_out:
-        sections.append(_left_out(table))
+        sections.append(Section(f"Left out{of_ladder} because", [_left_out(table)]))
     return sections
 
 
@@ -147,12 +192,12 @@ def _evidence(details: VariantDetails, folder: Path, table: LadderTable) -> list
 
 def _origin(row: VariantRow, details: VariantDetails | None, table: LadderTable, folder: Path) -> dict[str, str | Link]:
     """Where the file is, and where its bytes come from."""
-    is_there = (folder / row.onnx).is_file()
-    brought_back = f"{row.onnx} is gone; `whc factory build-table --study {table.study}` makes it again"
+    is_there = (folder / row.file).is_file()
+    brought_back = f"{row.file} is gone; `whc factory build-table --study {table.study}` makes it again"
     seed = f", seed {details.seed}" if details else ""
     hashed = {"sha256": row.sha256} if row.sha256 else {}
     return {
-        "file": Link(row.onnx, row.onnx) if is_there else brought_back,
+        "file": Link(row.file, row.file) if is_there else brought_back,
         **hashed,
         "run": f"study {table.study}, trial {row.trial_id}{seed}",
         "data": table.data_fingerprint,
@@ -192,7 +237,7 @@ def _artifacts(table: LadderTable) -> Section:
     return Section("Other kinds of file", [Table(columns, rows), Text(words)])
 
 
-def _left_out(table: LadderTable) -> Section:
+def _left_out(table: LadderTable) -> Part:
     metric = table.metric
     columns = [
         Column("trial"),
@@ -201,4 +246,4 @@ def _left_out(table: LadderTable) -> Section:
         Column("because"),
     ]
     rows = [[row.trial_id, metric.number(row.val_score), f"{row.latency_ms:.4f}", row.reason] for row in table.left_out]
-    return Section("Left out because", [Table(columns, rows, trial_ids=[row.trial_id for row in table.left_out])])
+    return Table(columns, rows, trial_ids=[row.trial_id for row in table.left_out])

@@ -49,15 +49,17 @@ def write(study: StudyRecord, ended: Sequence[TrialRecord], folder: Path) -> Pat
         "limits": ", ".join(f"{name} {limit:g}" for name, limit in study.limits.items()) or "none",
         "constant predictor": f"{study.metric.shown(study.floor)} on validation",
     }
-    sections, note = [], ""
+    sections: list[Section] = []
+    note = ""
     table, details, fault = _ladder(folder)
-    ladder = ladder_sections.ladder(table, folder) if table else []
-    ladder += [Text(fault, is_missing=True)] if fault else []
-    if ladder:
-        sections.append(Section("Ladder", ladder))
+    sections += ladder_sections.ladders(table, folder) if table else []
+    if fault:
+        sections += [Section("Ladder", [])] if not sections else []
+        sections[0] = Section(sections[0].title, [*sections[0].parts, Text(fault, is_missing=True)])
     sections.append(front_section.front(study, ended, table, details))
+    for ladder in table.ladders if table else ():
+        sections += ladder_sections.variants(ladder, details, folder, is_named=bool(table and table.others))
     if table:
-        sections += ladder_sections.variants(table, details, folder)
         note = PICTURES_NOTE if details and details.holds_pictures else ""
     sections += search_sections.sections(study, ended)
     path = folder / REPORT_FILE
