@@ -30,7 +30,7 @@ def _runtime() -> None:
         ("--runtime litert", "--runtime: must be left out with --web, got 'litert'"),
         ("--source 0", "--source: must be left out with --web, got '0'"),
         ("--margin 0.1", "--margin: must come with --detect, got '0.1'"),
-        ("--detect face", "--detect: must be an .onnx file to run in a browser, got 'face'"),
+        ("--detect m.tflite", "--detect: must be an .onnx file to run in a browser, got 'm.tflite'"),
         ("--model m.tflite", "--model: must be an .onnx file to run in a browser, got 'm.tflite'"),
     ],
 )

@@ -162,12 +162,9 @@ def _scores(tags: Mapping[str, Mapping[str, str]]) -> tuple[Metric | None, dict[
 def _detector(name: str | None, label: str | None, margin: str | None) -> PageDetector | None:
     from whc.demo import detectors
     from whc.demo.web.assemble import PageDetector
-    from whc.errors import UsageError, problem
 
     _options.check_detector(name, label, margin)
-    if name is None:
-        return None
-    if name in detectors.built_in_names():
-        rule, next_step = "must be an .onnx file to run in a browser", "give the file of a detector"
-        raise UsageError(problem("--detect", rule, name, next_step))
-    return PageDetector(_runnable(_options.exported(_options.model_file(name), "--detect"), "--detect"), label, margin)
+    if name is None or name in detectors.built_in_names():
+        return PageDetector(name, label, margin) if name else None
+    path = _runnable(_options.exported(_options.model_file(name), "--detect"), "--detect")
+    return PageDetector(str(path), label, margin)

@@ -261,7 +261,7 @@ def test_a_detector(
 ) -> None:
     boxes = [[0.9, 0, 0.3, 0.5, 0.3, 0.5], [0.8, 0, 0.7, 0.5, 0.3, 0.5]]
     models = [PageModel("whc_m", brightness_model()), PageModel("whc_l", brightness_model())]
-    made = assemble(models, "whc_m", detector=PageDetector(box_model(boxes), "person"))
+    made = assemble(models, "whc_m", detector=PageDetector(str(box_model(boxes)), "person"))
     (tmp_path / "page.html").write_text(made.whole(), "utf-8")
     start(tab, (tmp_path / "page.html").as_uri())
     click(tab, "camera")

@@ -20,7 +20,7 @@ import numpy as np
 
 from whc.demo.detectors import Settings
 from whc.demo.sources import open_source
-from whc.demo.web.descriptions import detector_description, model_description
+from whc.demo.web.descriptions import detector_bytes, detector_description, model_description
 from whc.demo.web.runtime_files import runtime_files
 from whc.records import Metric
 
@@ -44,9 +44,13 @@ class PageModel:
 
 @dataclass(frozen=True)
 class PageDetector:
-    """What finds the crops that the models see: its file, the only class to find, the crops' margin (None: theirs)."""
+    """What finds the crops that the models see.
 
-    file: Path
+    `source` is the path of its ONNX file, or its name; `label` the only class to find, None for all; `margin` that of
+    the crops, None for what the models learnt.
+    """
+
+    source: str
     label: str | None = None
     margin: str | None = None
 
@@ -115,11 +119,9 @@ def assemble(
         "clip": {"part": _CLIP_PART, **clip},
     }
     if detector:
-        description = detector_description(str(detector.file), Settings(detector.label))
-        setup["detector"], parts[_DETECTOR_PART] = (
-            {"part": _DETECTOR_PART, "description": description},
-            detector.file.read_bytes(),
-        )
+        description = detector_description(detector.source, Settings(detector.label))
+        setup["detector"] = {"part": _DETECTOR_PART, "description": description}
+        parts[_DETECTOR_PART] = detector_bytes(detector.source)
     return Page(setup, parts)
 
 
