@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from whc.demo.detectors import Settings
-from whc.demo.web.descriptions import detector_description, model_description
+from whc.demo.web.descriptions import detector_bytes, detector_description, model_description
 from whc.errors import ArtifactError, UsageError
 from whc.records import CropRule
 
@@ -41,6 +41,15 @@ def test_a_detector_of_whc(box_model: Build) -> None:
     assert (described["kind"], described["what"], described["label"]) == ("whc_model", "hand", "hand")
     assert described["metadata"]["task"] == "detection"
     json.dumps(described, allow_nan=False)
+
+
+def test_the_detector_without_a_file() -> None:
+    described = detector_description("face")
+    assert (described["kind"], described["what"], described["form"]) == ("face", "face", None)
+    cascades = json.loads(detector_bytes("face"))
+    assert {name: cascade["side"] for name, cascade in cascades.items()} == {"frontal": 24, "profile": 20}
+    with pytest.raises(UsageError, match="--detect-class: must be a class of a whc detection model"):
+        detector_description("face", Settings(label="eye"))
 
 
 def test_what_cannot_run_there(brightness_model: Build, tmp_path: Path) -> None:
