@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from whc.demo.detectors import Settings
+from whc import plugins
+from whc.demo.detectors import KIND, Settings
 from whc.demo.web.descriptions import detector_bytes, detector_description, model_description
+from whc.demo.web.runtime_files import RUNTIME_FOLDER
 from whc.errors import ArtifactError, UsageError
 from whc.records import CropRule
 
@@ -60,6 +62,12 @@ def test_what_cannot_run_there(brightness_model: Build, tmp_path: Path) -> None:
         model_description(tmp_path / "model.tflite")
     with pytest.raises(ArtifactError, match="got nothing there"):
         model_description(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(("kind", "folder"), [("tasks", "tasks"), (KIND, "detectors")])
+def test_the_engine_has_each_plugin(kind: str, folder: str) -> None:
+    modules = {path.stem for path in RUNTIME_FOLDER.with_name("engine").joinpath(folder).glob("*.js")}
+    assert set(plugins.names(kind)) <= modules
 
 
 def test_torch_is_not_needed(brightness_model: Build) -> None:
