@@ -56,11 +56,15 @@ export class History {
       stroke(pen, [[left, y(share)], [width, y(share)]], shade("--line"), 1);
     }
     if (this.#tick !== null) stroke(pen, [[left, y(this.#tick)], [width, y(this.#tick)]], shade("--muted"), 1, [4, 4]);
+    const named = []; // where names stand, so that none covers another
     for (const [identity, points] of this.#curves) {
       const places = points.map(([seconds, share]) => [x(seconds), y(share)]);
       stroke(pen, places, shade("--accent"), 2);
       const [atX, atY] = places.at(-1);
-      if (this.#curves.size > 1 && atX > right - 4) pen.fillText(`#${identity}`, right + 4, Math.min(Math.max(atY, 6), height - 6));
+      const nameY = Math.min(Math.max(atY, 6), height - 6);
+      if (this.#curves.size === 1 || atX < right - 4 || named.some((other) => Math.abs(other - nameY) < 11)) continue;
+      named.push(nameY);
+      pen.fillText(`#${identity}`, right + 4, nameY);
     }
   }
 }
