@@ -106,13 +106,15 @@ export function plot(place, points, metric) {
     drawing.append(svg("text", { x: left - 6, y: y(score) + 4, "text-anchor": "end" }, shown));
   }
   drawing.append(svg("text", { x: left, y: bottom + 14, "text-anchor": "middle" }, "0"));
-  drawing.append(svg("text", { x: x(slowest / 1.15), y: bottom + 14, "text-anchor": "middle" }, duration(slowest / 1.15)));
+  const last = slowest / 1.15;
+  drawing.append(svg("text", { x: x(last), y: bottom + 14, "text-anchor": "middle" }, duration(last)));
   const caption = `${metric.name}, by the time of a pass in this browser`;
   drawing.append(svg("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, caption));
   for (const { name, ms, score, isChosen } of points) {
     const group = svg("g", { class: isChosen ? "chosen" : "" });
     group.append(svg("circle", { cx: x(ms), cy: y(score), r: 6 }));
-    group.append(svg("text", { x: x(ms), y: y(score) - 11, "text-anchor": "middle" }, name.split("_").at(-1).toUpperCase()));
+    const letter = name.split("_").at(-1).toUpperCase();
+    group.append(svg("text", { x: x(ms), y: y(score) - 11, "text-anchor": "middle" }, letter));
     drawing.append(group);
   }
   place.replaceChildren(drawing);
