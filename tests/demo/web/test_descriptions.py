@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from whc.demo.detectors import Settings
-from whc.demo.web.descriptions import detector_description, model_description
+from whc import plugins
+from whc.demo.detectors import KIND, Settings
+from whc.demo.web.descriptions import detector_bytes, detector_description, model_description
+from whc.demo.web.runtime_files import RUNTIME_FOLDER
 from whc.errors import ArtifactError, UsageError
 from whc.records import CropRule
 
@@ -43,6 +45,15 @@ def test_a_detector_of_whc(box_model: Build) -> None:
     json.dumps(described, allow_nan=False)
 
 
+def test_the_detector_without_a_file() -> None:
+    described = detector_description("face")
+    assert (described["kind"], described["what"], described["form"]) == ("face", "face", None)
+    cascades = json.loads(detector_bytes("face"))
+    assert {name: cascade["side"] for name, cascade in cascades.items()} == {"frontal": 24, "profile": 20}
+    with pytest.raises(UsageError, match="--detect-class: must be a class of a whc detection model"):
+        detector_description("face", Settings(label="eye"))
+
+
 def test_what_cannot_run_there(brightness_model: Build, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--detect: .* must find boxes in single pictures"):
         detector_description(str(brightness_model()))
@@ -51,6 +62,12 @@ def test_what_cannot_run_there(brightness_model: Build, tmp_path: Path) -> None:
         model_description(tmp_path / "model.tflite")
     with pytest.raises(ArtifactError, match="got nothing there"):
         model_description(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize(("kind", "folder"), [("tasks", "tasks"), (KIND, "detectors")])
+def test_the_engine_has_each_plugin(kind: str, folder: str) -> None:
+    modules = {path.stem for path in RUNTIME_FOLDER.with_name("engine").joinpath(folder).glob("*.js")}
+    assert set(plugins.names(kind)) <= modules
 
 
 def test_torch_is_not_needed(brightness_model: Build) -> None:
