@@ -15,7 +15,7 @@ from whc.config import validate
 from whc.errors import ArtifactError, UsageError
 from whc.factory import artifacts, build, other_files
 from whc.factory.build import build_table
-from whc.factory.plan import BuildRequest
+from whc.factory.opening import BuildRequest
 from whc.factory.recipe import Recipe
 from whc.factory.table import markdown
 from whc.pages import Table

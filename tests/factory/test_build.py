@@ -26,7 +26,7 @@ from whc.factory.build import build_table
 from whc.factory.evidence import Evidence
 from whc.factory.finished import FinishedResults
 from whc.factory.front import Exported
-from whc.factory.plan import BuildRequest
+from whc.factory.opening import BuildRequest
 from whc.factory.refit import as_searched
 from whc.factory.table import markdown, plot
 from whc.latency.bench import session

@@ -14,7 +14,7 @@ from whc import records
 from whc.errors import ArtifactError
 from whc.factory import build, variants
 from whc.factory.build import build_table
-from whc.factory.plan import BuildRequest, open_study
+from whc.factory.opening import BuildRequest, open_study
 from whc.latency.bench import session
 from whc.latency.timer import TimingPlace
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series

@@ -13,7 +13,7 @@ import pytest
 from whc import records
 from whc.data.dataset import load
 from whc.factory.build import build_table
-from whc.factory.plan import BuildRequest
+from whc.factory.opening import BuildRequest
 from whc.records import LadderDetails, StudyRecord
 from whc.search.showing.report_observer import ReportObserver
 from whc.tasks.classification import Classification

@@ -15,7 +15,8 @@ from whc.data.synthetic import render
 from whc.errors import DataError, UsageError
 from whc.factory.build import build_table
 from whc.factory.distilling import NO_TEACHER
-from whc.factory.plan import DISTILLING, BuildRequest, open_study, plan
+from whc.factory.opening import BuildRequest, open_study
+from whc.factory.plan import DISTILLING, plan
 from whc.records import LadderTable, TrialRecord
 from whc.trials import dispatch
 from whc.trials.dispatch import TrialJob

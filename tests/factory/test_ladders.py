@@ -17,7 +17,8 @@ from whc.errors import ArtifactError, StudyError, UsageError, WhcError
 from whc.factory import build, other_files
 from whc.factory.build import build_table
 from whc.factory.drift import check
-from whc.factory.plan import BuildRequest, open_study, plan
+from whc.factory.opening import BuildRequest, open_study
+from whc.factory.plan import plan
 from whc.factory.recipe import Recipe
 from whc.latency.timer import TimingPlace
 from whc.records import LadderTable, LatencySession

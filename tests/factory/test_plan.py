@@ -11,7 +11,8 @@ from whc import records
 from whc.errors import DataError, StudyError
 from whc.factory import build, front
 from whc.factory.build import build_table
-from whc.factory.plan import COMPARING, SCORING, TIMING, TRAINING, BuildRequest, Countdown, open_study, plan, prefix_of
+from whc.factory.opening import BuildRequest, open_study, prefix_of
+from whc.factory.plan import COMPARING, SCORING, TIMING, TRAINING, Countdown, plan
 from whc.records import LadderTable, StudyRecord
 from whc.trials import dispatch
 

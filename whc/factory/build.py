@@ -18,27 +18,15 @@ from whc.factory import details, table
 from whc.factory.artifacts import NOT_TIMED_HERE, add_artifacts
 from whc.factory.distilling import NO_TEACHER, keep_teachers, students
 from whc.factory.front import Candidate, Exported, candidates, export_all, left_out, score_all
+from whc.factory.opening import BuildRequest, StudyToBuild, check_data, open_study
 from whc.factory.other_files import PLAIN_ONNX, for_ladder
-from whc.factory.plan import (
-    ARTIFACTS,
-    COMPARING,
-    DISTILLING,
-    MAKING,
-    SCORING,
-    TIMING,
-    TRAINING,
-    BuildRequest,
-    Countdown,
-    StudyToBuild,
-    check_data,
-    open_study,
-    plan_of,
-)
+from whc.factory.plan import ARTIFACTS, COMPARING, DISTILLING, MAKING, SCORING, TIMING, TRAINING, Countdown, plan_of
 from whc.factory.recipe import Distil, LadderKind
 from whc.factory.refit import Fitted, refit
 from whc.factory.selection import choose, why_not
 from whc.factory.variants import LADDER_FOLDER, flag_test_scores, name_and_score
 from whc.latency.bench import session
+from whc.latency.timer import place_of
 from whc.latency.timer.client import RemoteTimer
 from whc.plugins import Choice
 from whc.records import (
@@ -51,6 +39,7 @@ from whc.records import (
     TriedArtifact,
     VariantRow,
 )
+from whc.runtimes import name_for, suffix_of
 from whc.tasks import Task
 from whc.trials.config import TrialConfig
 from whc.trials.learning import image_sizes
@@ -287,7 +276,8 @@ class _Work:
         if earlier and not self.request.retime:
             self.on_step(f"latencies of {moment(earlier.timed_at)} are reused")
             return earlier
-        self.on_step(f"timing {quantity(len(paths), what)}, interleaved")
+        runs = name_for(suffix_of(paths[0]), place_of(runtime, opened.timer).runtime)
+        self.on_step(f"timing {quantity(len(paths), what)} on {runs}, interleaved")
         timer = opened.timer and opened.timer.telling(lambda reason: self.on_step(reason or "the timer is back"))
         if opened.study.timer and not timer:
             self.on_step(f"on this machine: only --time-on does so on {opened.study.host}, as the search did")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from whc.config import fingerprint
 
-RUNTIME_LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "numpy")
+RUNTIME_LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "ai-edge-litert", "numpy")
 _CPU_FOLDER = Path("/sys/devices/system/cpu")
 
 

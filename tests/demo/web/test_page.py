@@ -271,6 +271,20 @@ def test_a_detector(
     assert tab.complaints() == []
 
 
+def test_a_camera_that_vanishes(tab: Tab, page: Path) -> None:
+    start(tab, page.as_uri())
+    tab.value(
+        "{ const devices = navigator.mediaDevices, ask = devices.getUserMedia.bind(devices);"
+        " devices.getUserMedia = async (wish) => (window.cameraStream = await ask(wish)); }"
+    )
+    click(tab, "camera")
+    tab.wait(f"window.cameraStream && {READING}.includes('bright 0.9')")
+    tab.value("window.cameraStream.getVideoTracks()[0].dispatchEvent(new Event('ended'))")
+    tab.wait(f"{NOTICE}.includes('The camera has gone')")
+    click(tab, "camera")
+    tab.wait(f"!{NOTICE}")
+
+
 def test_a_browser_without_simd_is_told(tab: Tab, page: Path) -> None:
     source = "WebAssembly.validate = () => false"
     script = tab.call("Page.addScriptToEvaluateOnNewDocument", source=source)["identifier"]

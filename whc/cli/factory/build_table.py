@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from whc.factory.plan import BuildPlan, BuildRequest, PlannedLadder
+    from whc.factory.opening import BuildRequest
+    from whc.factory.plan import BuildPlan, PlannedLadder
     from whc.latency.timer.client import RemoteTimer
     from whc.records import LadderTable
 
@@ -61,7 +62,7 @@ def command(
     """
     from whc.config import validate
     from whc.errors import UsageError, problem
-    from whc.factory.plan import BuildRequest
+    from whc.factory.opening import BuildRequest
     from whc.records import existing_study
 
     request = validate(BuildRequest, asked, "build-table")
@@ -93,7 +94,8 @@ def _build(
 
 
 def _preview(folder: Path, request: BuildRequest, timer: RemoteTimer | None, as_json: bool) -> None:
-    from whc.factory.plan import open_study, plan
+    from whc.factory.opening import open_study
+    from whc.factory.plan import plan
 
     with _options.steps() as on_step:
         on_step("reading the data")

@@ -19,7 +19,17 @@ const speaker = new Speaker(find("spoken"));
 const speeds = new Speeds();
 const pace = new Pace();
 
-const state = { models: [], detector: null, chosen: 0, source: null, streams: new Map(), isPaused: false, panelAt: 0, turn: 0 };
+const state = {
+  models: [],
+  detector: null,
+  chosen: 0, // number of the variant that is drawn
+  source: null,
+  streams: new Map(), // by the variant's number
+  isPaused: false,
+  panelAt: 0, // when the numbers were updated
+  turn: 0, // which variant ran first
+  requests: 0, // for sources
+};
 let ladder = null;
 
 const together = () => state.models.length > 1 && find("together").checked;
@@ -38,7 +48,8 @@ async function start() {
   find("about").textContent = setup.about;
   if (!hasSimd()) {
     find("source-name").textContent = "";
-    notice("This browser lacks WebAssembly SIMD, which the models need: open the page in a current Chrome, Firefox, Edge or Safari.");
+    const advice = "open the page in a current Chrome, Firefox, Edge or Safari";
+    notice(`This browser lacks WebAssembly SIMD, which the models need: ${advice}.`);
     return;
   }
   const ort = await loadRuntime(setup.runtime);
@@ -52,7 +63,7 @@ async function start() {
   state.chosen = setup.models.findIndex(({ name }) => name === setup.chosen);
   wire();
   const permission = await navigator.permissions?.query({ name: "camera" }).catch(() => null);
-  await use(permission?.state === "granted" ? openCamera : rendered, permission?.state === "granted" ? "camera" : "clip");
+  await (permission?.state === "granted" ? use(openCamera, "camera") : use(rendered, "clip"));
 }
 
 /** A detector that looks once at each frame, however many variants want to know. */
@@ -84,7 +95,8 @@ function wire() {
     window.addEventListener(kind, (event) => {
       event.preventDefault();
       document.body.classList.toggle("dropping", kind === "dragover");
-      if (kind === "drop" && event.dataTransfer.files.length) use(() => openFile(event.dataTransfer.files[0]), "file-button");
+      const [file] = kind === "drop" ? event.dataTransfer.files : [];
+      if (file) use(() => openFile(file), "file-button");
     });
   }
   choose(state.chosen);
@@ -113,11 +125,16 @@ function again() {
 /** Take another source; the one before goes on where it cannot be opened. */
 async function use(open, button) {
   notice("");
+  const request = ++state.requests;
   let source;
   try {
     source = await open();
   } catch (error) {
     notice(error instanceof SourceError ? error.message : `That cannot be used: ${error.message}`);
+    return;
+  }
+  if (request !== state.requests) {
+    source.close(); // the visitor has chosen another meanwhile
     return;
   }
   state.source?.close();

@@ -56,11 +56,15 @@ export class History {
       stroke(pen, [[left, y(share)], [width, y(share)]], shade("--line"), 1);
     }
     if (this.#tick !== null) stroke(pen, [[left, y(this.#tick)], [width, y(this.#tick)]], shade("--muted"), 1, [4, 4]);
+    const named = []; // where names stand, so that none covers another
     for (const [identity, points] of this.#curves) {
       const places = points.map(([seconds, share]) => [x(seconds), y(share)]);
       stroke(pen, places, shade("--accent"), 2);
       const [atX, atY] = places.at(-1);
-      if (this.#curves.size > 1 && atX > right - 4) pen.fillText(`#${identity}`, right + 4, Math.min(Math.max(atY, 6), height - 6));
+      const nameY = Math.min(Math.max(atY, 6), height - 6);
+      if (this.#curves.size === 1 || atX < right - 4 || named.some((other) => Math.abs(other - nameY) < 11)) continue;
+      named.push(nameY);
+      pen.fillText(`#${identity}`, right + 4, nameY);
     }
   }
 }
@@ -102,13 +106,15 @@ export function plot(place, points, metric) {
     drawing.append(svg("text", { x: left - 6, y: y(score) + 4, "text-anchor": "end" }, shown));
   }
   drawing.append(svg("text", { x: left, y: bottom + 14, "text-anchor": "middle" }, "0"));
-  drawing.append(svg("text", { x: x(slowest / 1.15), y: bottom + 14, "text-anchor": "middle" }, duration(slowest / 1.15)));
+  const last = slowest / 1.15;
+  drawing.append(svg("text", { x: x(last), y: bottom + 14, "text-anchor": "middle" }, duration(last)));
   const caption = `${metric.name}, by the time of a pass in this browser`;
   drawing.append(svg("text", { x: (left + width - right) / 2, y: height - 4, "text-anchor": "middle" }, caption));
   for (const { name, ms, score, isChosen } of points) {
     const group = svg("g", { class: isChosen ? "chosen" : "" });
     group.append(svg("circle", { cx: x(ms), cy: y(score), r: 6 }));
-    group.append(svg("text", { x: x(ms), y: y(score) - 11, "text-anchor": "middle" }, name.split("_").at(-1).toUpperCase()));
+    const letter = name.split("_").at(-1).toUpperCase();
+    group.append(svg("text", { x: x(ms), y: y(score) - 11, "text-anchor": "middle" }, letter));
     drawing.append(group);
   }
   place.replaceChildren(drawing);

@@ -22,7 +22,8 @@ async function moduleAddress(name) {
 
 /** ONNX Runtime, with one thread: more would need headers that a file on disk has not. */
 export async function loadRuntime(names) {
-  const [library, glue, wasm] = await Promise.all([moduleAddress(names.library), moduleAddress(names.glue), part(names.wasm)]);
+  const files = [moduleAddress(names.library), moduleAddress(names.glue), part(names.wasm)];
+  const [library, glue, wasm] = await Promise.all(files);
   const ort = await import(library);
   ort.env.wasm.numThreads = 1;
   ort.env.wasm.wasmPaths = { mjs: glue };

@@ -11,7 +11,7 @@ const MAX_PIXELS = 50_000_000;
 export class SourceError extends Error {}
 
 const CAMERA_REFUSALS = {
-  NotAllowedError: "The browser does not let this page use the camera: allow it beside the address, then choose Camera again.",
+  NotAllowedError: "This page may not use the camera: allow it beside the address, then choose Camera again.",
   NotFoundError: "This machine has no camera: choose a picture, a video or the rendered clip.",
   NotReadableError: "The camera gives no pictures: close other programs that use it, then choose Camera again.",
 };
