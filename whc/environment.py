@@ -13,6 +13,8 @@ from pathlib import Path
 MAX_PIXELS = 100_000_000
 """Pixels of the largest picture that is decoded."""
 
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
 
 def prepare() -> None:
     """Set our limits, keep libraries from reporting to their makers, and let them run without a user or home folder."""
@@ -23,6 +25,9 @@ def prepare() -> None:
     # ONNX Runtime (1.29 and later) would send its makers the path of Python and a number of this device, keep both in
     # the home folder, and run a thread while latency is measured.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    # What runs on this machine (a camera's server, the registry) is never behind a proxy.
+    names = (os.environ.get("no_proxy"), os.environ.get("NO_PROXY"), *LOOPBACK_NAMES)
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(dict.fromkeys(name for name in names if name))
     # Where matplotlib cannot write to the home folder, it takes a temporary folder, and would warn about it.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     # In a container a user may have no entry: MLflow and Ray, which ask for user and home, would end in a traceback.
