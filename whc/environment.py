@@ -22,6 +22,8 @@ def prepare() -> None:
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)
     # FFmpeg would print several lines about an error that we raise in one line.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    # SVT-AV1, which encodes .mp4 files, would print twenty lines about itself.
+    os.environ.setdefault("SVT_LOG", "1")
     # ONNX Runtime (1.29 and later) would send its makers the path of Python and a number of this device, keep both in
     # the home folder, and run a thread while latency is measured.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"

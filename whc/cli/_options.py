@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -300,15 +301,19 @@ def exported(path: Path, option: str) -> Path:
     return path
 
 
+def _is_file(model: str) -> bool:
+    from whc.paths import is_file
+
+    return Path(model).suffix in (".onnx", ".tflite", ".pt") or is_file(Path(model))
+
+
 def model_file(model: str) -> Path:
     """The file of a model: as given, or the one registered under that name.
 
     Raises:
         RegistryError: it is neither.
     """
-    from whc.paths import is_file
-
-    if Path(model).suffix in (".onnx", ".tflite", ".pt") or is_file(Path(model)):
+    if _is_file(model):
         return Path(model)
     from whc.registry.models import Registry
 
@@ -355,6 +360,20 @@ def messages() -> Console:
     from whc.cli._console import PlainConsole
 
     return PlainConsole(stderr=True)
+
+
+def siblings(model: str) -> Callable[[], list[tuple[str, Path]]] | None:
+    """What lists the ladder of a registered name, fastest first; None for a file."""
+    if _is_file(model):
+        return None
+
+    def listed() -> list[tuple[str, Path]]:
+        from whc.registry.models import Registry
+
+        prefix = re.split("[@/]", model)[0].rpartition("_")[0]
+        return [(variant.name, variant.path) for variant in Registry(location()).champions(prefix) if variant.path]
+
+    return listed
 
 
 def emit(result: object, as_json: bool, shown: RenderableType) -> None:

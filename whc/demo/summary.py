@@ -97,6 +97,7 @@ class Tally:
         self.verdicts: list[Verdict] = []
         self.frames_of: defaultdict[int, int] = defaultdict(int)  # by identity
         self.verdicts_of: defaultdict[int, list[Verdict]] = defaultdict(list)
+        self.notes: list[str] = []
         self.stream_ended = False  # False too if the user ended the run
 
     @property
@@ -140,7 +141,7 @@ def summarize(
         if person != WHOLE_PICTURE
         for own in [tally.verdicts_of[person]]
     ]
-    notes = [*_notes_on_people(tally, look), *_notes_on_stream(tally, stream, model, save)]
+    notes = [*_notes_on_people(tally, look), *_notes_on_stream(tally, stream, model)]
     if not verdicts and (look is None or people):
         notes.insert(0, f"no decision: the model needs {model.metadata.frames} frames")
     return DemoSummary(
@@ -184,7 +185,7 @@ def _notes_on_people(tally: Tally, look: Look | None) -> list[str]:
     return [*notes, look.note] if look.note else notes
 
 
-def _notes_on_stream(tally: Tally, stream: Source, model: LoadedModel, save: Path | None) -> list[str]:
+def _notes_on_stream(tally: Tally, stream: Source, model: LoadedModel) -> list[str]:
     notes = []
     if stream.skipped:
         notes.append(f"{stream.skipped} files skipped that are no images")
@@ -201,8 +202,11 @@ def _notes_on_stream(tally: Tally, stream: Source, model: LoadedModel, save: Pat
     rate = model.metadata.frame_rate
     if rate and stream.fps and stream.fps < 0.9 * rate:
         notes.append(f"the model was trained on {rate:g} frames a second, the source has {stream.fps:g}")
-    if save and save.suffix.lower() == ".mp4":
-        notes.append(f"browsers do not play this MP4 (--save {save.with_suffix('.webm').name}: they do)")
+    if stream.dropped:
+        notes.append(f"{quantity(stream.dropped, 'frame')} dropped to keep up")
+    if stream.ended:
+        notes.append(stream.ended)
+    notes += tally.notes
     if tally.interrupted:
         notes.append("interrupted")
     return notes
