@@ -168,29 +168,6 @@ def test_empty_folder(tmp_path: Path, content: bytes | None) -> None:
     assert "must hold images" in refusal(str(tmp_path))
 
 
-def test_absent_camera() -> None:
-    assert "camera 97: must be connected" in refusal("97")
-
-
-@pytest.mark.parametrize("number", ["100", "99999999999999", "9" * 5000])
-def test_a_camera_out_of_range(number: str) -> None:
-    assert refusal(number).startswith("camera: must be a number in 0..99, got '")
-
-
-def test_camera_runs_on_the_clock(monkeypatch: pytest.MonkeyPatch, grey: Grey) -> None:
-    capture = FakeCapture([grey(50)] * 3)
-    asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *what: asked.append(what) or capture)
-    with open_source("0") as source:
-        assert (source.fps, source.count, source.is_live) == (ASSUMED_FPS, None, True)
-        seconds = [frame.seconds for frame in source]
-    assert asked == [(0, cv2.CAP_ANY)]
-    assert len(seconds) == 3
-    assert seconds == sorted(seconds)
-    assert seconds[0] < 1
-    assert capture.released
-
-
 @pytest.mark.parametrize(
     ("name", "frames", "fps"), [("asl_yes.mkv", 65, 30), ("head-pose-face-detection-male.mp4", 62, 12.5)]
 )

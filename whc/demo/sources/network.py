@@ -104,7 +104,7 @@ def opened(address: Address) -> Iterator[Source]:
         kind = response.headers.get_content_type()
         if kind.startswith("multipart/"):
             source = jpegs.source(address.name, _chunks(response, address.name), is_timed=True)
-            source.is_live = True
+            source.is_live, source.frames = True, _until_end(source, source.frames)
             yield source
             return
         if kind.startswith("image/") and kind != "image/gif":
@@ -117,18 +117,29 @@ def opened(address: Address) -> Iterator[Source]:
         yield source
 
 
+class _CloseRefusal(urllib.request.BaseHandler):
+    """Closes the refusal that asks for a password, as the handlers that answer it leave it open."""
+
+    handler_order = 100  # before these
+
+    def http_error_401(self, request: object, response: http.client.HTTPResponse, *_: object) -> None:
+        """Leave the rest to others."""
+        response.close()
+
+
 def _answer(address: Address) -> http.client.HTTPResponse:
-    passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
+    handlers: list[urllib.request.BaseHandler] = [_CloseRefusal()]
     if address.user:
+        passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
         passwords.add_password(None, address.plain, address.user, address.password)
-    handlers = (urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords))
+        handlers += (urllib.request.HTTPBasicAuthHandler(passwords), urllib.request.HTTPDigestAuthHandler(passwords))
     # Some cameras refuse a program that they do not know.
     request = urllib.request.Request(address.plain, headers={"User-Agent": "Mozilla/5.0 whc"})  # noqa: S310
     try:
         response: http.client.HTTPResponse = urllib.request.build_opener(*handlers).open(request, timeout=READ_SECONDS)
     except urllib.error.HTTPError as error:
-        with error:
-            reason = f"{error.code} {printable(str(error.reason))}"
+        error.close()
+        reason = f"{error.code} {printable(str(error.reason))}"
         raise DataError(f"{address.name}: must answer with pictures, got {reason}; {_ADVICE}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DataError(f"{address.name}: must answer, got: {_reason(error)}; {_ADVICE}") from error
@@ -151,6 +162,11 @@ def _chunks(response: http.client.HTTPResponse, name: str) -> Iterator[bytes]:
             yield chunk
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DataError(f"{name}: must go on, got: {_reason(error)}; {_ADVICE}") from error
+
+
+def _until_end(source: Source, frames: Iterator[Frame]) -> Iterator[Frame]:
+    yield from frames
+    source.ended = f"{source.name} ended"
 
 
 def _picture(response: http.client.HTTPResponse) -> Image:
