@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -250,3 +252,73 @@ def test_names_of_addresses() -> None:
     address = parse("rtsp://user:p%40ss@cam.local:8554/live/ä?key=1")
     assert address.name == "rtsp://cam.local:8554/live/%C3%A4?..."
     assert (address.host, address.port, address.user, address.password) == ("cam.local", 8554, "user", "p@ss")
+
+
+@contextmanager
+def rtsp_server(stream: bytes, pause_s: float) -> Iterator[str]:
+    """Sends a transport stream (MPEG-TS) in RTP packets over the connection that asks for it, and then nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = f"127.0.0.1:{server.getsockname()[1]}"
+        thread = threading.Thread(target=answer_rtsp, args=(server, stream, pause_s), daemon=True)
+        thread.start()
+        yield place
+        thread.join(10)
+
+
+def answer_rtsp(server: socket.socket, stream: bytes, pause_s: float) -> None:
+    description = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=video 0 RTP/AVP 33\r\na=control:track\r\n"
+    heads = {
+        "DESCRIBE": f"Content-Type: application/sdp\r\nContent-Length: {len(description)}\r\n",
+        "SETUP": "Transport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n",
+    }
+    connection = server.accept()[0]
+    while not connection.recv(1):  # the first connection only looks whether somebody listens
+        connection.close()
+        connection = server.accept()[0]
+    with connection, connection.makefile("rb") as requests:
+        method = ""
+        while method != "PLAY":
+            lines = list(iter(lambda: requests.readline().decode().strip(), ""))
+            method, _, _ = lines[0].partition(" ")
+            method = {"PTIONS": "OPTIONS"}.get(method, method)
+            number = next(line for line in lines if line.lower().startswith("cseq"))
+            reply = f"RTSP/1.0 200 OK\r\n{number}\r\nSession: 1\r\n{heads.get(method, '')}\r\n"
+            connection.sendall((reply + (description if method == "DESCRIBE" else "")).encode())
+        for number, first in enumerate(range(0, len(stream), 7 * 188)):
+            payload = stream[first : first + 7 * 188]
+            packet = b"\x80\x21" + number.to_bytes(2) + (number * 900).to_bytes(4) + bytes(4) + payload
+            connection.sendall(b"$\x00" + len(packet).to_bytes(2) + packet)
+            time.sleep(pause_s)
+
+
+@pytest.fixture
+def transport_stream(tmp_path: Path, grey: Build) -> Path:
+    """A video of 100 frames whose header does not count them."""
+    path = tmp_path / "a.ts"
+    writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MPG2"), 25, (64, 48))
+    assert writer.isOpened()
+    for number in range(100):
+        writer.write(grey(2 * number, 48, 64))
+    writer.release()
+    return path
+
+
+def test_a_file_is_not_live_though_nobody_counts_its_frames(serve: Serve, transport_stream: Path) -> None:
+    host = serve(lambda handler: send(handler, "video/mp2t", transport_stream.read_bytes()))
+    with open_source(f"http://{host}/a.ts") as source:
+        assert not source.is_live
+        frames = len(list(source))
+        assert (frames > 80, source.dropped, source.ended) == (True, 0, "")
+
+
+def test_rtsp_is_live_and_its_end_is_told(transport_stream: Path) -> None:
+    with (
+        rtsp_server(transport_stream.read_bytes(), 0.01) as place,
+        open_source(f"rtsp://me:cret@{place}/live") as source,
+    ):
+        assert (source.name, source.is_live, source.size) == (f"rtsp://{place}/live", True, (48, 64))
+        frames = list(source)
+        assert source.ended == f"rtsp://{place}/live ended"
+    assert len(frames) + source.dropped > 80
+    assert (np.diff([frame.seconds for frame in frames]) > 0).all()
+    assert frames[-1].seconds == pytest.approx(4, abs=0.5)

@@ -31,6 +31,7 @@ RTSP_PORT = 554
 _CHUNK_BYTES = 1 << 16
 _SCHEMES = ("http", "https", "rtsp", "rtsps")
 _NO_PICTURES = ("text/", "audio/", "application/json", "application/xhtml")
+_PLAYLISTS = ("mpegurl", "dash+xml")
 _ADVICE = "check the address, and that it is on"
 _FFMPEG_LIMITS = tuple(
     number
@@ -97,7 +98,7 @@ def opened(address: Address) -> Iterator[Source]:
     """
     if not address.is_http:
         _require_listener(address)
-        with _video(address) as source:
+        with _video(address, is_file=False) as source:
             yield source
         return
     with closing(_answer(address)) as response:
@@ -113,7 +114,9 @@ def opened(address: Address) -> Iterator[Source]:
         if kind.startswith(_NO_PICTURES):
             rule = "must be a picture, a video or an MJPEG stream"
             raise DataError(f"{address.name}: {rule}, got {printable(kind)}; {_ADVICE}")
-    with _video(address) as source:
+        # A playlist is a file too, but what it plays may be live.
+        is_file = response.length is not None and not kind.endswith(_PLAYLISTS)
+    with _video(address, is_file) as source:
         yield source
 
 
@@ -188,8 +191,8 @@ def _require_listener(address: Address) -> None:
 
 
 @contextmanager
-def _video(address: Address) -> Iterator[Source]:
-    """What FFmpeg reads at an address: live, unless it says how many frames there are."""
+def _video(address: Address, is_file: bool) -> Iterator[Source]:
+    """What FFmpeg reads at an address: live, unless it is a file, or says how many frames there are."""
     with capture(address.full, settings=_FFMPEG_LIMITS) as reader:
         if not reader.isOpened():
             rule = "must be a video or stream that FFmpeg can decode"
@@ -197,7 +200,7 @@ def _video(address: Address) -> Iterator[Source]:
         video = begun(reader, address.name)
         rate = live_rate(video.fps)
         source = Source(video.path, video.fps, video.size, video.count, iter(()), lambda: rate)
-        source.is_live = video.count is None
+        source.is_live = video.count is None and not is_file
         source.frames = _frames(video, source)
         yield source
 
