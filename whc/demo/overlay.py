@@ -83,6 +83,8 @@ def placement(frame: Size, canvas: Size) -> tuple[int, int, int, int]:
 def fit(picture: Image, canvas: Size) -> Image:
     """A copy of a frame (H, W, 3) on a black canvas (height, width, 3)."""
     height, width = picture.shape[:2]
+    if (height, width) == canvas:
+        return picture.copy()
     left, top, wide, tall = placement((height, width), canvas)
     drawing = np.zeros((*canvas, 3), np.uint8)
     method = cv2.INTER_CUBIC if wide > width else cv2.INTER_AREA
