@@ -57,9 +57,9 @@ def test_search_to_demo(folder: Path) -> None:
     assert [model["name"] for model in result(folder, "models")] == names
     assert result(folder, "factory", "register")["promoted"]  # nothing is left to do
 
-    summary = result(folder, "demo", "--model", names[-1], "--save", "demo.mp4", "--csv", "demo.csv", "--headless")
+    summary = result(folder, "demo", "--model", names[-1], "--save", "demo.webm", "--csv", "demo.csv", "--headless")
     assert summary["decisions"] > 50
-    video = cv2.VideoCapture(str(folder / "demo.mp4"))
+    video = cv2.VideoCapture(str(folder / "demo.webm"))
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == summary["frames"]
     rows = (folder / "demo.csv").read_text().splitlines()
     assert len(rows) == summary["frames"] + 1

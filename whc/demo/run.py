@@ -78,7 +78,7 @@ def run(
     look = view if isinstance(view, Look) else None
     with ExitStack() as stack:
         ending = stack.enter_context(ends_on_signal())
-        tally = Tally(ending)
+        tally = Tally(ending, loaded.task)
         stream = stack.enter_context(open_source(source, ending, playing.is_fast))
         canvas = overlay.canvas_size(*stream.size)
         writes: list[Write] = []
