@@ -63,7 +63,7 @@ def refusal(spec: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("spec", ["97", "/dev/null"])
+@pytest.mark.parametrize("spec", ["97", "/dev/null", "/dev/video97"])
 def test_absent_camera(spec: str) -> None:
     assert refusal(spec).startswith(f"camera {spec}: must be connected and free, got none; list cameras with")
 

@@ -21,7 +21,7 @@ MAX_DIGITS = 10
 
 def is_camera(spec: str) -> bool:
     """Whether a source is a camera's number, or a device (also by a link, as below /dev/v4l/by-id)."""
-    return spec.isdecimal() or Path(spec).is_char_device()
+    return spec.isdecimal() or spec.startswith("/dev/video") or Path(spec).is_char_device()
 
 
 @contextmanager
