@@ -64,10 +64,13 @@ def test_search_to_demo(folder: Path) -> None:
     rows = (folder / "demo.csv").read_text().splitlines()
     assert len(rows) == summary["frames"] + 1
 
-    program = "import click, sys; from whc.cli import _options; siblings = _options.siblings(sys.argv[1])\n"
-    program += (
-        "with click.Context(click.Command('demo')): print(*(name for name, path in siblings() if path.is_file()))"
-    )
+    program = """
+import click, sys
+from whc.cli import _options
+siblings = _options.siblings(sys.argv[1])
+with click.Context(click.Command("demo")):
+    print(*(name for name, file in siblings() if file.is_file()))
+"""
     command = [sys.executable, "-c", program, f"{names[-1]}@champion"]
     listed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
     assert listed.split() == names  # among which a key of the demo changes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -370,8 +369,7 @@ def siblings(model: str) -> Callable[[], list[tuple[str, Path]]] | None:
     def listed() -> list[tuple[str, Path]]:
         from whc.registry.models import Registry
 
-        prefix = re.split("[@/]", model)[0].rpartition("_")[0]
-        return [(variant.name, variant.path) for variant in Registry(location()).champions(prefix) if variant.path]
+        return [(variant.name, variant.path) for variant, _ in Registry(location()).ladder(model) if variant.path]
 
     return listed
 

@@ -74,14 +74,14 @@ def command(
     from whc.demo import model as models
 
     view, path = _view(**options), _options.exported(_options.model_file(model), "--model")
-    load = partial(models.load, **{name: options[name] for name in ("runtime", "threads", "wait_s")})
+    loading = {name: options[name] for name in ("runtime", "threads", "wait_s")}
     if web:
-        _page.serve_live(load(path), source, view, port, is_shown, as_json)
+        _page.serve_live(models.load(path, **loading), source, view, port, is_shown, as_json)
         return
     from whc.demo.run import Playing, run
 
     playing = Playing(is_shown, options["fast"], _options.siblings(model))
-    summary = run(path, source, save=save, csv=csv, playing=playing, region=view, load=load)
+    summary = run(path, source, save=save, csv=csv, playing=playing, region=view, load=partial(models.load, **loading))
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
 
 
