@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 @_options.detect_class
 @_options.margin
 @click.option("--headless", is_flag=True, help="Open no window, and no browser.")
-@click.option("--fast", is_flag=True, help="Show files as quickly as possible, not at their own speed.")
+@click.option(
+    "--fast", is_flag=True, help="Show files as quickly as possible, not at their own speed; JPEGs on stdin are files."
+)
 @click.option("--web", is_flag=True, help="Serve a page that runs the model, and its whole ladder, in the browser.")
 @click.option("--server", is_flag=True, help="With --web: run the model here, on --source, and show the frames there.")
 @click.option(
