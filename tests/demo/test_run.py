@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from whc.data.preprocess import Image, resize, to_input
+from whc.demo import model as models
 from whc.demo.regions import Region
 from whc.demo.run import DemoSummary, run
 from whc.errors import ArtifactError, DataError, UsageError
@@ -53,7 +55,7 @@ def test_folder_of_stills(brightness_model: Build, image_folder: Build, grey: Gr
     assert [row["positive"] for row in table] == ["0", "1", "0", "1"]
     assert [float(row["probability"]) for row in table] == pytest.approx([s / 255 for s in LIGHT_AND_DARK], abs=1e-6)
     assert [row["frame"] for row in table] == ["0", "1", "2", "3"]
-    assert list(table[0]) == ["frame", "seconds", "label", "probability", "positive", "latency_ms"]
+    assert list(table[0]) == ["frame", "seconds", "label", "probability", "positive", "latency_ms", "state", "event"]
     assert summary.shares == {"dark": 0.5, "bright": 0.5}
     assert "; 4 decisions, 50% bright; median latency" in summary.line()
     assert frames_of(tmp_path / "new" / "out.mp4") == (4, 10.0, (320, 320, 3))
@@ -70,7 +72,7 @@ def test_folder_of_three_classes(colour_model: Build, image_folder: Build, grey:
     assert "; 4 decisions, 75% red, 25% green; median latency" in summary.line()
     table = rows(tmp_path / "out.csv")
     each = ["prob_red", "prob_green", "prob_blue"]
-    assert list(table[0]) == ["frame", "seconds", "label", "probability", *each, "latency_ms"]
+    assert list(table[0]) == ["frame", "seconds", "label", "probability", *each, "latency_ms", "state", "event"]
     assert [row["label"] for row in table] == ["red", "red", "green", "red"]
     for row in table:
         assert sum(float(row[name]) for name in each) == pytest.approx(1, abs=1e-5)
@@ -265,7 +267,7 @@ def test_no_model(tmp_path: Path) -> None:
 
 def test_unknown_runtime(brightness_model: Build) -> None:
     with pytest.raises(UsageError, match=r"runtime: must be one of .*onnxruntime_cpu"):
-        run(brightness_model(), runtime="abacus")
+        run(brightness_model(), load=partial(models.load, runtime="abacus"))
 
 
 def test_outputs_are_removed_when_the_source_fails(brightness_model: Build, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 @click.option("--source", help="Camera number, video, picture or folder of pictures.  [default: a rendered clip]")
 @_options.file("--save", help="Video to write: .webm (VP8), or .mp4, which browsers do not play.")
 @_options.file("--csv", help="CSV file to write, a row for each frame (and person).")
+@_options.file("--jsonl", help="File to write, a JSON object a line for each frame, with states and events.")
+@click.option("--no-smoothing", is_flag=True, help="Take each answer as it comes, not smoothed over time.")
 @_options.region
 @_options.detect
 @_options.detect_class
@@ -46,6 +49,8 @@ def command(
     source: str | None,
     save: Path | None,
     csv: Path | None,
+    jsonl: Path | None,
+    no_smoothing: bool,
     headless: bool,
     web: bool,
     server: bool,
@@ -61,17 +66,18 @@ def command(
     if web and not server:
         _page.serve(model, port, is_shown, as_json)
         return
-    _check_page_options(web, server, port)
-    view, path = _view(**options), _options.exported(_options.model_file(model), "--model")
-    running = {name: options[name] for name in ("runtime", "threads", "wait_s")}
-    if web:
-        from whc.demo.model import load
-
-        _page.serve_live(load(path, **running), source, view, port, is_shown, as_json)
-        return
+    from whc.demo import model as models
+    from whc.demo.events import EventOptions
     from whc.demo.run import run
 
-    summary = run(path, source, save=save, csv=csv, display=is_shown, region=view, **running)
+    _check_page_options(web, server, port)
+    view, path = _view(**options), _options.exported(_options.model_file(model), "--model")
+    load = partial(models.load, **{name: options[name] for name in ("runtime", "threads", "wait_s")})
+    if web:
+        _page.serve_live(load(path), source, view, port, is_shown, as_json)
+        return
+    events = EventOptions(not no_smoothing, jsonl, partial(click.echo, err=as_json))
+    summary = run(path, source, save=save, csv=csv, display=is_shown, region=view, events=events, load=load)
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
 
 

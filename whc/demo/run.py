@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -12,15 +12,17 @@ from whc.demo import model as models
 from whc.demo import outputs, overlay, people
 from whc.demo.drawing import drawn
 from whc.demo.ending import ends_on_signal
+from whc.demo.events import SMOOTHED, EventOptions, States, printer
+from whc.demo.jsonl import jsonl_file
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import Result, Write
 from whc.demo.people import Finder, Look
 from whc.demo.regions import WHOLE_FRAME, Region
 from whc.demo.sources import Source, open_source
 from whc.demo.summary import DemoSummary, Tally, summarize
+from whc.demo.tracking import memory_seconds
 from whc.demo.viewing import watch_region
 from whc.errors import UsageError
-from whc.latency import first_pass
 
 
 def run(
@@ -31,9 +33,8 @@ def run(
     csv: Path | None = None,
     display: bool = False,
     region: Region | Finder = WHOLE_FRAME,
-    runtime: str | None = None,
-    threads: int = 1,
-    wait_s: float = first_pass.WAIT_S,
+    events: EventOptions = SMOOTHED,
+    load: Callable[[Path], LoadedModel] = models.load,
 ) -> DemoSummary:
     """Run a model on a source until the source ends, the window is closed, or Ctrl-C, SIGTERM or SIGHUP.
 
@@ -46,9 +47,8 @@ def run(
         csv: table to write, with a row for each frame, or for each person in each frame.
         display: whether a window shows the frames, those of files and clips at their own speed.
         region: the part of each frame that the model sees, or what finds the people whose crops it sees.
-        runtime: name of a runtime plug-in; None: the usual one for such a file.
-        threads: threads of one forward pass.
-        wait_s: time limit in seconds of the model's first pass.
+        events: what is done with states and events.
+        load: loads the model's file.
 
     Raises:
         ArtifactError: the model cannot be used.
@@ -57,7 +57,7 @@ def run(
     """
     if save and source and _is_same_file(save, Path(source)):
         raise UsageError(f"{save}: must be another file than the source, got the same; choose another path")
-    loaded = models.load(model, runtime, threads, wait_s)
+    loaded = load(model)
     view = people.look_for(loaded, region) if isinstance(region, Finder) else region
     look = view if isinstance(view, Look) else None
     with ExitStack() as stack:
@@ -69,11 +69,16 @@ def run(
             writes.append(stack.enter_context(outputs.video_file(save, canvas, stream.rate())))
         if csv:
             writes.append(stack.enter_context(outputs.csv_file(csv, loaded.task, look is not None)))
+        if events.jsonl:
+            writes.append(stack.enter_context(jsonl_file(events.jsonl, loaded.task, stream.is_live)))
+        if events.print_line:
+            writes.append(printer(events.print_line))
         if display:
             title = f"whc: {printable(model.name)}"
             writes.append(stack.enter_context(outputs.screen(title, is_paced=not stream.is_live)))
-        tally.follow(results(loaded, stream, view, canvas), writes)
-        return summarize(tally, stream, loaded, look, save, csv)
+        states = None if stream.fps is None else States(loaded.task, events.is_smoothed, memory_seconds(stream.fps))
+        tally.follow(results(loaded, stream, view, canvas, states), writes)
+        return summarize(tally, stream, loaded, look, {"save": save, "csv": csv, "jsonl": events.jsonl})
 
 
 def _is_same_file(first_path: Path, second_path: Path) -> bool:
@@ -83,11 +88,14 @@ def _is_same_file(first_path: Path, second_path: Path) -> bool:
         return False
 
 
-def results(model: LoadedModel, stream: Source, view: Region | Look, canvas: overlay.Size) -> Iterator[Result]:
+def results(
+    model: LoadedModel, stream: Source, view: Region | Look, canvas: overlay.Size, states: States | None
+) -> Iterator[Result]:
     """The frames of a stream, with what a model says of a region of them, or of all that a detector finds."""
+    draw = partial(drawn, model, stream, canvas=canvas, states=states)
     if isinstance(view, Look):
-        return drawn(model, stream, people.watch_people(model, view, stream.fps), canvas, view.detector.what)
+        return draw(people.watch_people(model, view, stream.fps), what=view.detector.what)
     watch = watch_region(model, view, stream.fps)
     if view != WHOLE_FRAME:
-        return drawn(model, stream, watch, canvas)
-    return drawn(model, stream, watch, canvas, doubt=partial(people.doubt, model=model))
+        return draw(watch)
+    return draw(watch, doubt=partial(people.doubt, model=model))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from whc.demo.ending import Ending
+from whc.demo.events import WHOLE_PICTURE, events_of
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import Result, Write
 from whc.demo.people import Look
@@ -21,7 +22,6 @@ from whc.words import quantity
 
 MAX_EXAMPLES = 5  # unreadable images, or people, that are named
 _MISSING_SHARE = 0.1  # a note tells of more missing frames; a video's header may be wrong by one or two frames
-WHOLE_PICTURE = 0  # in place of a person's identity
 
 
 class PersonSummary(BaseModel):
@@ -40,9 +40,9 @@ class DemoSummary(BaseModel):
 
     `seconds` is wall time, `fps` the frames a second in that time, with drawing and writing. `latency_ms_p50` is the
     median time of a decision (packing and forward pass), None without a decision. `shares` are the shares of the
-    decisions by answer, 0..1. `headline` names the answers in the line for people (empty: all answers that occurred).
-    `detector` found `people`, each of them `what`; it is None, and there are none, where the model saw complete frames
-    or a region. `notes` tell the user of skipped files and the like.
+    decisions by answer, 0..1, `events` counts the changes of states. `headline` names the answers in the line for
+    people (empty: all answers that occurred). `detector` found `people`, each of them `what`; it is None, and there are
+    none, where the model saw complete frames or a region. `notes` tell the user of skipped files and the like.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -56,11 +56,13 @@ class DemoSummary(BaseModel):
     fps: float
     latency_ms_p50: float | None
     shares: dict[str, float]
+    events: dict[str, int]
     detector: str | None
     what: str
     people: list[PersonSummary]
     save: str | None
     csv: str | None
+    jsonl: str | None
     interrupted: bool
     notes: list[str]
 
@@ -77,7 +79,7 @@ class DemoSummary(BaseModel):
             each = [f"{who} ({answer})" for who, answer in zip(each, answers, strict=True)]
             more = ", ..." if len(self.people) > MAX_EXAMPLES else ""
             parts.append(f"{quantity(len(self.people), self.what)}: {', '.join(each)}{more}")
-        parts += [f"wrote {path}" for path in (self.save, self.csv) if path]
+        parts += [f"wrote {path}" for path in (self.save, self.csv, self.jsonl) if path]
         return "; ".join((*parts, *self.notes))
 
     def _shown(self, shares: dict[str, float]) -> str:
@@ -97,6 +99,7 @@ class Tally:
         self.verdicts: list[Verdict] = []
         self.frames_of: defaultdict[int, int] = defaultdict(int)  # by identity
         self.verdicts_of: defaultdict[int, list[Verdict]] = defaultdict(list)
+        self.events: Counter[str] = Counter()
         self.stream_ended = False  # False too if the user ended the run
 
     @property
@@ -121,6 +124,7 @@ class Tally:
         self.empty_frames += not result.sightings
         if result.doubt:
             self.doubts.append(result.doubt)
+        self.events.update(event for _, events in events_of(result) for event in events)
         for sighting in result.sightings:
             person = sighting.found.identity if sighting.found else WHOLE_PICTURE
             self.frames_of[person] += 1
@@ -130,9 +134,9 @@ class Tally:
 
 
 def summarize(
-    tally: Tally, stream: Source, model: LoadedModel, look: Look | None, save: Path | None, csv: Path | None
+    tally: Tally, stream: Source, model: LoadedModel, look: Look | None, written: Mapping[str, Path | None]
 ) -> DemoSummary:
-    """The summary of a run that has ended."""
+    """The summary of a run that has ended; `written` are its files by their kinds."""
     verdicts = tally.verdicts
     people = [
         PersonSummary(person=person, frames=frames, decisions=len(own), shares=_shares(own, model))
@@ -140,9 +144,10 @@ def summarize(
         if person != WHOLE_PICTURE
         for own in [tally.verdicts_of[person]]
     ]
-    notes = [*_notes_on_people(tally, look), *_notes_on_stream(tally, stream, model, save)]
+    notes = [*_notes_on_people(tally, look), *_notes_on_stream(tally, stream, model, written["save"])]
     if not verdicts and (look is None or people):
         notes.insert(0, f"no decision: the model needs {model.metadata.frames} frames")
+    shown = {kind: str(path) if path else None for kind, path in written.items()}
     return DemoSummary(
         model=str(model.path),
         source=stream.name,
@@ -153,11 +158,13 @@ def summarize(
         fps=tally.frames / tally.seconds if tally.seconds else 0.0,
         latency_ms_p50=statistics.median(verdict.latency_ms for verdict in verdicts) if verdicts else None,
         shares=_shares(verdicts, model),
+        events=dict(tally.events),
         detector=look.detector.name if look else None,
         what=look.detector.what if look else "",
         people=people,
-        save=str(save) if save else None,
-        csv=str(csv) if csv else None,
+        save=shown["save"],
+        csv=shown["csv"],
+        jsonl=shown["jsonl"],
         interrupted=tally.interrupted,
         notes=notes,
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from whc.tasks.answers import Answers, Outputs
 from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Bar, Reading
+from whc.tasks.smoothing import Votes, border
 
 POSITIVE_CLASS = 1
 
@@ -79,12 +80,34 @@ class ClassAnswers(Answers):
 
     def reading(self, output: Outputs) -> Reading:
         """The called label; the bar shows the positive label of two, or the called label of more."""
-        class_id = int(self.called(output[None])[0])
+        return self.reading_in((int(self.called(output[None])[0]),), output)
+
+    def reading_in(self, state: Votes, output: Outputs) -> Reading:
+        """As `reading`; the bar shows the output, whatever the state."""
+        (class_id,) = state
         label = self.labels[class_id]
         if self.is_binary:
             colour = GREEN_COLOUR if class_id == POSITIVE_CLASS else BLUE_COLOUR
             return Reading(label, colour, Bar(self.labels[POSITIVE_CLASS], float(output), self.threshold))
         return Reading(label, GREEN_COLOUR, Bar(label, float(output[class_id])))
+
+    def votes(self, output: Outputs, hysteresis: float, earlier: Votes) -> Votes:
+        """One vote, a class."""
+        if self.is_binary:
+            return (int(output >= border(self.threshold, hysteresis, earlier[0] if earlier else None)),)
+        likeliest = int(output.argmax())
+        if earlier and output[likeliest] - output[earlier[0]] < 2 * hysteresis:
+            return earlier
+        return (likeliest,)
+
+    def state_name(self, state: Votes) -> str:
+        """The label."""
+        return self.labels[state[0]]
+
+    def ongoing(self, state: Votes) -> tuple[str, ...]:
+        """The label; of two only the positive one."""
+        (class_id,) = state
+        return () if self.is_binary and class_id != POSITIVE_CLASS else (self.labels[class_id],)
 
 
 ANSWERS = ClassAnswers
