@@ -40,7 +40,7 @@ TOLERANCE_S = 1e-6  # sums of times are rounded
 class Smoothing:
     """Parameters of the law: `short_s` and `long_s` in seconds, `hysteresis` in probability."""
 
-    short_s: float = 0.2
+    short_s: float = 0.4
     long_s: float = 0.8
     hysteresis: float = 0.1
 
@@ -73,19 +73,18 @@ class State:
     def __init__(self, smoothing: Smoothing) -> None:
         self.option: int | None = None
         self._smoothing = smoothing
-        self._spans: deque[tuple[float, float, int]] = deque()  # from, to, vote
-        self._same_since = 0.0
+        self._runs: deque[tuple[float, float, int]] = deque()  # of equal votes: from, to, which
 
     def vote(self, option: int, seconds: float) -> None:
         """Add the vote of the next frame, at its time."""
-        start = self._spans[-1][1] if self._spans else seconds
-        if not self._spans or self._spans[-1][2] != option:
-            self._same_since = start
-        self._spans.append((start, seconds, option))
+        begin = self._runs[-1][1] if self._runs else seconds
+        if self._runs and self._runs[-1][2] == option:
+            begin, _, _ = self._runs.pop()
+        self._runs.append((begin, seconds, option))
         earliest = seconds - self._smoothing.long_s
-        while self._spans[0][1] < earliest:
-            self._spans.popleft()
-        is_unanimous = seconds - self._same_since >= self._smoothing.short_s - TOLERANCE_S
-        stands_for = sum(end - max(begin, earliest) for begin, end, voted in self._spans if voted == option)
+        while self._runs[0][1] < earliest:
+            self._runs.popleft()
+        is_unanimous = seconds - begin >= self._smoothing.short_s - TOLERANCE_S
+        stands_for = sum(end - max(start, earliest) for start, end, voted in self._runs if voted == option)
         if is_unanimous and stands_for >= self._smoothing.long_s / 2 - TOLERANCE_S:
             self.option = option

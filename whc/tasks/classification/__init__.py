@@ -247,6 +247,10 @@ class Classification(ClassAnswers, Task):
         threshold = halfway if falling.dtype.type(halfway) > below[best] else float(falling[best])
         return replace(self, config=self.config.model_copy(update={"threshold": threshold}))
 
+    def true_votes(self, targets: Targets) -> NDArray[np.int64]:
+        """The class ids, (N, 1)."""
+        return np.asarray(targets, np.int64)[:, None]
+
     def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
         """Largest difference of a probability, and the rows whose called class differs."""
         difference = np.abs(ours.astype(np.float64) - theirs)

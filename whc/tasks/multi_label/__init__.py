@@ -196,6 +196,10 @@ class MultiLabel(LabelAnswers, Task):
         best = thresholds[int(np.argmax(scores))]
         return replace(self, config=self.config.model_copy(update={"threshold": best}))
 
+    def true_votes(self, targets: Targets) -> NDArray[np.int64]:
+        """The targets as they are."""
+        return np.asarray(targets, np.int64)
+
     def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
         """Largest difference of a probability, and the rows whose called labels differ."""
         difference = np.abs(ours.astype(np.float64) - theirs)
