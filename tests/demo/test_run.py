@@ -384,10 +384,12 @@ def test_a_signal_finishes_the_files(brightness_model: Build, tmp_path: Path) ->
         import itertools, sys
         from pathlib import Path
         from whc.demo import run as demo, sources
+        from whc.demo.events import EventOptions
         folder_frames = sources._numbered
         sources._numbered = lambda first, others: folder_frames(first, itertools.repeat(first, 10**6))
         model, folder, out = map(Path, sys.argv[1:])
-        summary = demo.run(model, str(folder), save=out / "out.webm", csv=out / "out.csv")
+        events = EventOptions(jsonl=out / "out.jsonl")
+        summary = demo.run(model, str(folder), save=out / "out.webm", csv=out / "out.csv", events=events)
         print(summary.model_dump_json())
     """)
     folder = tmp_path / "images"
@@ -406,6 +408,8 @@ def test_a_signal_finishes_the_files(brightness_model: Build, tmp_path: Path) ->
     summary = DemoSummary.model_validate_json(printed)
     assert summary.interrupted
     assert frames_of(tmp_path / "out.webm")[0] == len(rows(tmp_path / "out.csv")) == summary.frames
+    frames = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    assert [frame["frame"] for frame in frames] == list(range(summary.frames))
     assert not list(tmp_path.glob(".*"))
 
 

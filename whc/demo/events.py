@@ -111,7 +111,7 @@ def printer(print_line: Callable[[str], None]) -> Callable[[Result], bool]:
         for identity, events in events_of(result):
             who = f"#{identity} " if identity else ""
             for event in events:
-                print_line(f"{result.seconds:.1f} s: {who}{event}")
+                print_line(f"{result.seconds:.2f} s: {who}{event}")
         return True
 
     return write
