@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,9 +21,12 @@ from hypothesis import strategies as st
 from whc.data.preprocess import Image
 from whc.demo import bundled, overlay
 from whc.demo import model as models
+from whc.demo.detectors import Detector
 from whc.demo.drawing import UNDECIDED
 from whc.demo.events import EventOptions, States, events_of
+from whc.demo.jsonl import jsonl_file
 from whc.demo.outputs import Result
+from whc.demo.people import Finder
 from whc.demo.run import DemoSummary, run
 from whc.demo.runnable import Verdict
 from whc.demo.viewing import Found, Sighting
@@ -153,10 +157,12 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
-def watch(model: Path, source: Path, out: Path, **options: Any) -> tuple[DemoSummary, list[str]]:
+def watch(
+    model: Path, source: Path, out: Path, is_smoothed: bool = True, **options: Any
+) -> tuple[DemoSummary, list[str]]:
     printed: list[str] = []
-    events = EventOptions(jsonl=out.with_suffix(".jsonl"), print_line=printed.append, **options)
-    return run(model, str(source), csv=out, events=events), printed
+    events = EventOptions(is_smoothed, out.with_suffix(".jsonl"), printed.append)
+    return run(model, str(source), csv=out, events=events, **options), printed
 
 
 def test_a_run_smooths_and_keeps_the_raw_columns(
@@ -231,6 +237,43 @@ def test_boxes_are_lists_in_json(box_model: Build, video: Build, grey: Grey, tmp
     (person,) = lines(tmp_path / "out.jsonl")[-1]["people"]
     assert person["answer"] == {"count": 1, "boxes": [pytest.approx(boxes[0])]}
     assert (person["state"], person["events"]) == (None, [])
+
+
+def whole_picture(picture: Image) -> np.ndarray:
+    """A detector that finds one thing as large as the picture, where it is not black."""
+    return np.array([[0.9, 0.5, 0.5, 1, 1]] if picture.max() > 40 else []).reshape(-1, 5)
+
+
+def test_who_has_gone_has_a_last_row(brightness_model: Build, video: Build, grey: Grey, tmp_path: Path) -> None:
+    clip = video([grey(230)] * 10 + [grey(0)] * 15, 10.0)
+    finder = Finder(Detector("light", "light", whole_picture), "0")
+    _, printed = watch(brightness_model(), clip, tmp_path / "out.csv", region=finder)
+    assert printed == ["0.40 s: #1 bright started", "2.00 s: #1 bright ended"]
+    (row,) = [row for row in rows(tmp_path / "out.csv") if row["event"] == "bright ended"]
+    assert {name: value for name, value in row.items() if value} == {
+        "frame": "20",
+        "seconds": "2.000",
+        "person": "1",
+        "event": "bright ended",
+    }
+    frames = lines(tmp_path / "out.jsonl")
+    assert [len(frame["people"]) for frame in frames] == [1] * 10 + [0] * 10 + [1] + [0] * 4
+    (gone,) = frames[20]["people"]
+    assert {name: value for name, value in gone.items() if value is not None} == {
+        "person": 1,
+        "events": ["bright ended"],
+    }
+    assert gone.keys() == frames[0]["people"][0].keys()
+    assert frames[0]["people"][0]["box"] == [0.5, 0.5, 1, 1]
+
+
+def test_a_live_source_has_the_time_of_day(tmp_path: Path) -> None:
+    with jsonl_file(tmp_path / "out.jsonl", TWO, is_live=True) as write:
+        for moment in (2.0, 3.5):
+            write(Result(0, moment, np.zeros((1, 1, 3), np.uint8), [sighting(0.9)]))
+    first, second = (datetime.fromisoformat(frame["time"]) for frame in lines(tmp_path / "out.jsonl"))
+    assert second - first == timedelta(seconds=1.5)
+    assert abs(datetime.now().astimezone() - first) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("parameters", [{}, {"smoothing": {"short_s": 0.1, "long_s": 0.3, "hysteresis": 0.0}}])
