@@ -136,7 +136,7 @@ def test_a_ladder_carries_what_its_recipe_allows(study: Path, quick: str, tmp_pa
     (tmp_path / "own.yaml").write_text(quick + only)
     table, _ = build_table(study, BuildRequest(recipe=str(tmp_path / "own.yaml")), [], lambda step: None)
     law = {"short_s": 0.3, "long_s": 0.7, "hysteresis": 0.05}
-    files = [study / row.onnx for row in table.variants]
+    files = [study / row.file for row in table.variants]
     files += [study / tried.file for row in table.variants for tried in row.artifacts if tried.file]
     assert [carried(path) for path in files] == [law] * len(files)
     assert not any(carried(path) for path in (study / "candidates").glob("*.onnx"))

@@ -18,12 +18,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from whc import plugins
 from whc.data.dataset import Corpus
 from whc.data.windows import windows
+from whc.export.metadata import rewrite
 from whc.factory.front import Exported
 from whc.factory.recipe import SmoothingValues
-from whc.records import replacing
-from whc.runtimes import onnx_file
+from whc.runtimes import choose_for
 from whc.tasks import Outputs, Task
 from whc.tasks.smoothing import Smoothing, State, Votes
 
@@ -47,7 +48,10 @@ def carry(path: Path, exported: Exported, corpus: Corpus, values: SmoothingValue
     if clips and rate:
         frames = _reel(clips, truth, rate)
         smoothing = choose(task, exported.val_outputs[frames], truth[frames], rate, values)
-    _write(path, smoothing)
+    runtime = choose_for([path])
+    metadata = plugins.load("runtimes", runtime.name).load(path, runtime.config).metadata()
+    task_config = metadata.task_config | {"smoothing": asdict(smoothing)}
+    rewrite(path, metadata.model_copy(update={"task_config": task_config}))
 
 
 def choose(task: Task, outputs: Outputs, truth: Truth, rate: float, values: SmoothingValues) -> Smoothing:
@@ -110,15 +114,3 @@ def _reel(clips: list[NDArray[np.int64]], truth: Truth, rate: float) -> NDArray[
                 run += len(clip)
             total += run
     return np.concatenate(reel)
-
-
-def _write(path: Path, smoothing: Smoothing) -> None:
-    """Put the smoothing into the metadata of an exported file; all else stays."""
-    import onnx
-
-    file, model = onnx_file.read(path)
-    metadata = file.metadata()
-    task_config = metadata.task_config | {"smoothing": asdict(smoothing)}
-    onnx.helper.set_model_props(model, metadata.model_copy(update={"task_config": task_config}).to_properties())
-    with replacing(path) as temporary:
-        onnx.save(model, str(temporary))
