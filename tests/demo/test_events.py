@@ -204,6 +204,17 @@ def test_no_smoothing_shows_every_change(brightness_model: Build, video: Build, 
     assert all(row["state"] == row["label"] for row in rows(tmp_path / "out.csv"))
 
 
+def test_a_reader_who_has_gone_ends_the_run_with_whole_files(
+    brightness_model: Build, video: Build, grey: Grey, tmp_path: Path
+) -> None:
+    def refuse(line: str) -> None:
+        raise BrokenPipeError(line)
+
+    out = tmp_path / "out.csv"
+    run(brightness_model(), str(flickering(video, grey)), csv=out, events=EventOptions(False, None, refuse))
+    assert len(rows(out)) == 11  # up to the first event
+
+
 def test_pictures_have_no_states(brightness_model: Build, image_folder: Build, grey: Grey, tmp_path: Path) -> None:
     folder = image_folder([grey(shade) for shade in (20, 230, 20, 230)])
     summary, printed = watch(brightness_model(), folder, tmp_path / "out.csv")

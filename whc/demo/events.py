@@ -105,13 +105,16 @@ def events_of(result: Result) -> list[PersonEvents]:
 
 
 def printer(print_line: Callable[[str], None]) -> Callable[[Result], bool]:
-    """Prints each event with its time and its person, as it comes."""
+    """Prints each event with its time and its person, as it comes; a reader who has gone (`| head`) ends the run."""
 
     def write(result: Result) -> bool:
         for identity, events in events_of(result):
             who = f"#{identity} " if identity else ""
             for event in events:
-                print_line(f"{result.seconds:.2f} s: {who}{event}")
+                try:
+                    print_line(f"{result.seconds:.2f} s: {who}{event}")
+                except BrokenPipeError:
+                    return False  # so that the files are finished
         return True
 
     return write
