@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import click
 from whc.cli import _options, _page
 
 if TYPE_CHECKING:
+    from whc.demo.model import LoadedModel
     from whc.demo.people import Finder
     from whc.demo.regions import Region
 
@@ -49,8 +51,6 @@ def command(
     source: str | None,
     save: Path | None,
     csv: Path | None,
-    jsonl: Path | None,
-    no_smoothing: bool,
     headless: bool,
     web: bool,
     server: bool,
@@ -72,11 +72,12 @@ def command(
 
     _check_page_options(web, server, port)
     view, path = _view(**options), _options.exported(_options.model_file(model), "--model")
-    load = partial(models.load, **{name: options[name] for name in ("runtime", "threads", "wait_s")})
+    loading = {name: options[name] for name in ("runtime", "threads", "wait_s")}
+    load: Callable[[Path], LoadedModel] = partial(models.load, **loading)
     if web:
         _page.serve_live(load(path), source, view, port, is_shown, as_json)
         return
-    events = EventOptions(not no_smoothing, jsonl, partial(click.echo, err=as_json))
+    events = EventOptions(not options["no_smoothing"], options["jsonl"], partial(click.echo, err=as_json))
     summary = run(path, source, save=save, csv=csv, display=is_shown, region=view, events=events, load=load)
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
 
