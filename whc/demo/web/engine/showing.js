@@ -17,4 +17,5 @@ export function reading(title, colour, { bar = null, lines = [] } = {}) {
   return { title, colour, bar, lines };
 }
 
+export const UNDECIDED = "not decided yet"; // answers came, but no state
 export const WARMING_UP = reading("warming up", GREY_COLOUR);
