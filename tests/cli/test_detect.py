@@ -116,7 +116,7 @@ def test_a_detection_model_alone_runs_as_before(
     out = tmp_path / "out.csv"
     shown = result("demo", "--headless", "--source", "picture.png", "--model", "boxes.onnx", "--csv", out)
     assert (shown["frames"], shown["decisions"], shown["detector"], shown["notes"]) == (1, 1, None, [])
-    assert list(rows(out)[0]) == ["frame", "seconds", "count", "boxes", "latency_ms"]
+    assert list(rows(out)[0]) == ["frame", "seconds", "count", "boxes", "latency_ms", "state", "event"]
 
 
 def test_a_registered_detector_keeps_its_name(

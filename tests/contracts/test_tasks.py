@@ -264,3 +264,20 @@ def test_scores_read_as_numbers_and_back(name: str, task: Task) -> None:
         assert (1 - value / metric.error_scale if metric.error_scale else value) == pytest.approx(score)
     low, _, high = metric.shown_range(0.2, 0.8).partition(" to ")
     assert float(low) < float(high)
+
+
+def test_votes_are_the_answers_and_name_states(name: str, task: Task, outputs: Outputs, targets: Targets) -> None:
+    """Without hysteresis; a task that decides nothing has none."""
+    questions = task.true_votes(targets).shape[1]
+    for output in (outputs[row, ...] for row in range(ROWS)):
+        votes = task.votes(output, 0.0, task.votes(outputs[0, ...], 0.0, ()))
+        assert len(votes) == questions
+        assert task.frame_values(output).keys() == set(task.frame_columns)
+        json.dumps(task.frame_values(output), allow_nan=False)
+        if votes:
+            assert task.reading_in(votes, output) == task.reading(output)
+            assert task.state_name(votes) == task.reading(output).title
+            assert set(task.ongoing(votes)) <= set(task.labels)
+            assert task.votes(output, 0.4, votes) == votes
+        else:
+            assert (task.state_name(votes), task.ongoing(votes)) == ("", ())

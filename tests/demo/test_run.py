@@ -54,7 +54,7 @@ def test_folder_of_stills(brightness_model: Build, image_folder: Build, grey: Gr
     assert [row["positive"] for row in table] == ["0", "1", "0", "1"]
     assert [float(row["probability"]) for row in table] == pytest.approx([s / 255 for s in LIGHT_AND_DARK], abs=1e-6)
     assert [row["frame"] for row in table] == ["0", "1", "2", "3"]
-    assert list(table[0]) == ["frame", "seconds", "label", "probability", "positive", "latency_ms"]
+    assert list(table[0]) == ["frame", "seconds", "label", "probability", "positive", "latency_ms", "state", "event"]
     assert summary.shares == {"dark": 0.5, "bright": 0.5}
     assert "; 4 decisions, 50% bright; median latency" in summary.line()
     assert frames_of(tmp_path / "new" / "out.webm") == (4, 10.0, (320, 320, 3))
@@ -71,7 +71,7 @@ def test_folder_of_three_classes(colour_model: Build, image_folder: Build, grey:
     assert "; 4 decisions, 75% red, 25% green; median latency" in summary.line()
     table = rows(tmp_path / "out.csv")
     each = ["prob_red", "prob_green", "prob_blue"]
-    assert list(table[0]) == ["frame", "seconds", "label", "probability", *each, "latency_ms"]
+    assert list(table[0]) == ["frame", "seconds", "label", "probability", *each, "latency_ms", "state", "event"]
     assert [row["label"] for row in table] == ["red", "red", "green", "red"]
     for row in table:
         assert sum(float(row[name]) for name in each) == pytest.approx(1, abs=1e-5)
@@ -390,11 +390,13 @@ def test_a_signal_finishes_the_files(brightness_model: Build, tmp_path: Path) ->
         import itertools, sys
         from pathlib import Path
         from whc.demo import run as demo
+        from whc.demo.events import EventOptions
         from whc.demo.sources import files
         folder_frames = files.numbered
         files.numbered = lambda first, others: folder_frames(first, itertools.repeat(first, 10**6))
         model, folder, out = map(Path, sys.argv[1:])
-        summary = demo.run(model, str(folder), save=out / "out.webm", csv=out / "out.csv")
+        events = EventOptions(jsonl=out / "out.jsonl")
+        summary = demo.run(model, str(folder), save=out / "out.webm", csv=out / "out.csv", events=events)
         print(summary.model_dump_json())
     """)
     folder = tmp_path / "images"
@@ -413,6 +415,8 @@ def test_a_signal_finishes_the_files(brightness_model: Build, tmp_path: Path) ->
     summary = DemoSummary.model_validate_json(printed)
     assert summary.interrupted
     assert frames_of(tmp_path / "out.webm")[0] == len(rows(tmp_path / "out.csv")) == summary.frames
+    frames = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
+    assert [frame["frame"] for frame in frames] == list(range(summary.frames))
     assert not list(tmp_path.glob(".*"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import click
 from whc.cli import _options, _page
 
 if TYPE_CHECKING:
+    from whc.demo.model import LoadedModel
     from whc.demo.people import Finder
     from whc.demo.regions import Region
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 )
 @_options.file("--save", help="Video to write: .webm, or .mp4 with the package of `pip install 'whc[video]'`.")
 @_options.file("--csv", help="CSV file to write, a row for each frame (and person).")
+@_options.file("--jsonl", help="File to write, a JSON object a line for each frame, with states and events.")
+@click.option("--no-smoothing", is_flag=True, help="Take each answer as it comes, not smoothed over time.")
 @_options.region
 @_options.detect
 @_options.detect_class
@@ -72,18 +76,20 @@ def command(
     if web and not server:
         _page.serve(model, port, is_shown, as_json)
         return
-    _check_page_options(web, server, port)
     from whc.demo import model as models
-
-    view, path = _view(**options), _options.exported(_options.model_file(model), "--model")
-    loading = {name: options[name] for name in ("runtime", "threads", "wait_s")}
-    if web:
-        _page.serve_live(models.load(path, **loading), source, view, port, is_shown, as_json)
-        return
+    from whc.demo.events import EventOptions
     from whc.demo.run import Playing, run
 
+    _check_page_options(web, server, port)
+    view, path = _view(**options), _options.exported(_options.model_file(model), "--model")
+    loading = {name: options[name] for name in ("runtime", "threads", "wait_s")}
+    load: Callable[[Path], LoadedModel] = partial(models.load, **loading)
+    if web:
+        _page.serve_live(load(path), source, view, port, is_shown, as_json)
+        return
+    events = EventOptions(not options["no_smoothing"], options["jsonl"], partial(click.echo, err=as_json))
     playing = Playing(is_shown, options["fast"], _options.siblings(model))
-    summary = run(path, source, save=save, csv=csv, playing=playing, region=view, load=partial(models.load, **loading))
+    summary = run(path, source, save=save, csv=csv, playing=playing, region=view, events=events, load=load)
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
 
 

@@ -23,6 +23,7 @@ from whc.demo.answering import BATCH_WINDOWS, ClipFrame, answered
 from whc.demo.crops import FRAME_COLUMNS, Crop, Crops, frame_crops, open_files
 from whc.demo.drawing import drawn
 from whc.demo.ending import Ending, ends_on_signal
+from whc.demo.events import States
 from whc.demo.recording import video_file
 from whc.demo.regions import WHOLE_FRAME
 from whc.demo.runnable import RunnableModel
@@ -104,7 +105,8 @@ def _answers(task: str, path: Path, description: dict[str, Any]) -> Answers:
         raise ArtifactError(problem(str(path), rule, task, _ADVICE))
     kind = import_module(f"...tasks.{task}.answers", __name__).ANSWERS
     metadata = description["metadata"]
-    return cast("Answers", kind(tuple(metadata["labels"]), SimpleNamespace(**metadata["task_config"])))
+    config = json.loads(json.dumps(metadata["task_config"]), object_hook=lambda fields: SimpleNamespace(**fields))
+    return cast("Answers", kind(tuple(metadata["labels"]), config))
 
 
 def _tabulate(model: RunnableModel, source: str, out: Path | None) -> None:
@@ -153,10 +155,11 @@ def _draw(model: RunnableModel, source: str, save: Path | None, is_shown: bool) 
         stream = stack.enter_context(open_source(source, ending))
         canvas = overlay.canvas_size(*stream.size)
         writes = [stack.enter_context(video_file(save, canvas, stream.rate()))] if save else []
+        states = States(model.answers) if stream.fps else None
         if is_shown:
             album = Album(save.parent if save else Path(), model.path.stem)
             writes.append(stack.enter_context(screen(model.path.name, stream, ending, album, None)))
-        for result in drawn(model, stream, watch_region(model, WHOLE_FRAME, stream.fps), canvas):
+        for result in drawn(model, stream, watch_region(model, WHOLE_FRAME, stream.fps), canvas, states=states):
             is_wanted = [write(result) for write in writes]
             if ending.signal or not all(is_wanted):
                 return

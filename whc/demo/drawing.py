@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from whc.data.preprocess import Image
 from whc.demo import overlay
+from whc.demo.events import PersonEvents, States
 from whc.demo.outputs import Result
 from whc.demo.overlay import Caption, Mark
 from whc.demo.runnable import RunnableModel
@@ -17,6 +19,7 @@ from whc.tasks.showing import NOTHING_COLOUR, Reading
 from whc.words import quantity
 
 _SPEED_FRAMES = 30  # frames over which the drawn speed is averaged
+UNDECIDED = "not decided yet"  # answers came, but no state
 _WARNING = "complete picture seen, not a crop: try --detect"
 
 
@@ -27,6 +30,7 @@ def drawn(
     canvas: overlay.Size,
     what: str = "",
     doubt: Callable[[Image], str] = lambda picture: "",
+    states: States | None = None,
 ) -> Iterator[Result]:
     """The frames of a stream as results of a run.
 
@@ -37,22 +41,37 @@ def drawn(
         canvas: height and width of the drawings.
         what: what a detector looks for, empty without a detector.
         doubt: why the model should not be believed in a picture, empty if nothing does.
+        states: follows the decisions over time; None for pictures, each of which shows its own answer.
     """
     instants: deque[float] = deque(maxlen=_SPEED_FRAMES + 1)
     for number, (picture, seconds) in enumerate(stream):
-        sightings = watch(picture, seconds)
+        sightings, gone = watch(picture, seconds), list[PersonEvents]()
+        if states:
+            sightings, gone = states.follow(sightings, seconds)
         instants.append(time.perf_counter())
         fps = (len(instants) - 1) / (instants[-1] - instants[0]) if len(instants) > 1 else None
         reason = doubt(picture)
         marks = [_mark(model, sighting) for sighting in sightings]
         caption = Caption(_title(marks, what), fps, _WARNING if reason else "")
-        yield Result(number, seconds, overlay.draw(picture, caption, canvas, marks), sightings, reason)
+        yield Result(number, seconds, overlay.draw(picture, caption, canvas, marks), sightings, reason, gone)
 
 
 def _mark(model: RunnableModel, sighting: Sighting) -> Mark:
-    reading = None if sighting.verdict is None else model.answers.reading(sighting.verdict.output)
+    reading = _reading(model, sighting)
     title = (reading or overlay.WARMING_UP).title
     return Mark(sighting.edges, reading, f"#{sighting.found.identity} {title}" if sighting.found else "")
+
+
+def _reading(model: RunnableModel, sighting: Sighting) -> Reading | None:
+    """The state and the answer to the latest frame; None before the first."""
+    if sighting.verdict is None:
+        return None
+    output, status = sighting.verdict.output, sighting.status
+    if status and status.state:
+        return model.answers.reading_in(status.state, output)
+    reading = model.answers.reading(output)
+    is_open = status is not None and model.answers.votes(output, 0.0, ())
+    return replace(reading, title=UNDECIDED, colour=NOTHING_COLOUR) if is_open else reading
 
 
 def _title(marks: Sequence[Mark], what: str) -> Reading | None:

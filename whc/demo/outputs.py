@@ -6,22 +6,25 @@ import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 from whc.data.preprocess import Image
+from whc.demo.events import PersonEvents
 from whc.demo.viewing import Sighting
 from whc.errors import UsageError
 from whc.records.writing import replacing
 from whc.tasks.answers import Answers
 
 PERSON_COLUMNS = ("person", "box_score", "cx", "cy", "w", "h")  # the box in shares of the frame
+STATE_COLUMNS = ("state", "event")  # smoothed over time
 
 
 class Result(NamedTuple):
     """One frame of a run: its number from 0, its time in the stream in seconds, its drawing (RGB).
 
     `sightings` are what the model says of its parts: one without a detector, else one for each person. `doubt` says why
-    the model should not be believed here, empty if nothing does.
+    the model should not be believed here, empty if nothing does. `gone` are people whose states end as they have gone.
     """
 
     number: int
@@ -29,6 +32,7 @@ class Result(NamedTuple):
     drawing: Image
     sightings: Sequence[Sighting]
     doubt: str = ""
+    gone: Sequence[PersonEvents] = ()
 
 
 Write = Callable[[Result], bool]
@@ -39,9 +43,11 @@ Write = Callable[[Result], bool]
 def csv_file(path: Path, answers: Answers, has_people: bool = False) -> Iterator[Write]:
     """A table with a row for each frame, or with a row for each person in each frame.
 
-    The columns are `frame`, `seconds`, those of PERSON_COLUMNS if there are people, those of the task for frames, and
-    `latency_ms`. The task's cells are empty before the first verdict; `latency_ms` is empty if the verdict is of an
-    earlier frame. A frame in which nobody is found has one row with empty cells.
+    The columns are `frame`, `seconds`, those of PERSON_COLUMNS if there are people, those of the task for frames,
+    `latency_ms`, and STATE_COLUMNS. The task's cells are empty before the first verdict; `latency_ms` is empty if the
+    verdict is of an earlier frame. `state` is empty before the first state, `event` where nothing changes (several are
+    parted by `; `). A frame in which nobody is found has one row with empty cells; a person who has gone has a last row
+    with the event.
 
     Args:
         path: ends in .csv.
@@ -52,12 +58,14 @@ def csv_file(path: Path, answers: Answers, has_people: bool = False) -> Iterator
         UsageError: the file cannot be written.
     """
     person_columns = PERSON_COLUMNS if has_people else ()
-    header = ("frame", "seconds", *person_columns, *answers.frame_columns, "latency_ms")
+    header = ("frame", "seconds", *person_columns, *answers.frame_columns, "latency_ms", *STATE_COLUMNS)
     with table(path) as write_row:
         write_row(header)
 
         def write(result: Result) -> bool:
-            rows = [(*_person_cells(s), *_verdict_cells(s, answers)) for s in result.sightings]
+            rows = [(*_person_cells(s), *_verdict_cells(s, answers), *_status_cells(s)) for s in result.sightings]
+            empty = ("",) * (len(header) - 5)
+            rows += [(str(who), *empty, "", "; ".join(events)) for who, events in result.gone]
             for cells in rows or [("",) * (len(header) - 2)]:
                 write_row((result.number, f"{result.seconds:.3f}", *cells))
             return True
@@ -79,22 +87,37 @@ def _verdict_cells(sighting: Sighting, answers: Answers) -> tuple[str, ...]:
     return (*answers.frame_cells(verdict.output), f"{verdict.latency_ms:.3f}" if sighting.is_fresh else "")
 
 
+def _status_cells(sighting: Sighting) -> tuple[str, str]:
+    status = sighting.status
+    return (status.name, "; ".join(status.events)) if status else ("", "")
+
+
 @contextmanager
-def table(path: Path) -> Iterator[Callable[[Iterable[object]], None]]:
+def table(path: Path) -> Iterator[Callable[[Iterable[object]], object]]:
     """A CSV file; yields a function that writes a row.
 
     Raises:
         UsageError: `path` does not end in .csv, is a folder, or cannot be written.
     """
-    require_suffix(path, (".csv",))
+    with text_file(path, ".csv") as write:
+        yield csv.writer(SimpleNamespace(write=write)).writerow
+
+
+@contextmanager
+def text_file(path: Path, suffix: str) -> Iterator[Callable[[str], None]]:
+    """A file of text; yields a function that writes a part of it.
+
+    Raises:
+        UsageError: `path` does not end in `suffix`, is a folder, or cannot be written.
+    """
+    require_suffix(path, (suffix,))
     with replacing_output(path) as temporary:
         with as_usage_error(path):
             file = temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="")
-        rows = csv.writer(file)
 
-        def write(row: Iterable[object]) -> None:
+        def write(text: str) -> None:
             with as_usage_error(path):
-                rows.writerow(row)
+                file.write(text)
 
         try:
             yield write

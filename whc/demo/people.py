@@ -12,12 +12,11 @@ from whc.data.cropping import DEFAULT_MARGIN, Followed, crop_edges, cut, margin_
 from whc.data.preprocess import Image
 from whc.demo.detectors import Boxes, Detector
 from whc.demo.model import LoadedModel
-from whc.demo.tracking import MEMORY_SECONDS, Tracker
+from whc.demo.tracking import Tracker, memory_seconds
 from whc.demo.viewing import Found, Sighting, Viewer, Watch
 from whc.errors import UsageError, problem
 from whc.records import CropRule
 
-MEMORY_FRAMES = 2.5  # a slow stream is remembered for more than a frame
 MAX_ASPECT_RATIO = 1.5  # of a picture to the model's input; a wider picture is no crop
 
 
@@ -64,7 +63,7 @@ class People:
 
     def __init__(self, detector: Detector, fps: float | None) -> None:
         self._detector = detector
-        self._tracker = Tracker(max(MEMORY_SECONDS, MEMORY_FRAMES / fps if fps else 0.0))
+        self._tracker = Tracker(memory_seconds(fps))
 
     @property
     def remembered(self) -> set[int]:

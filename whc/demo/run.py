@@ -13,6 +13,8 @@ from whc.demo import model as models
 from whc.demo import outputs, overlay, people
 from whc.demo.drawing import drawn
 from whc.demo.ending import ends_on_signal
+from whc.demo.events import SMOOTHED, EventOptions, States, printer
+from whc.demo.jsonl import jsonl_file
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import Result, Write
 from whc.demo.people import Finder, Look
@@ -21,6 +23,7 @@ from whc.demo.regions import WHOLE_FRAME, Region
 from whc.demo.screen import Album, screen
 from whc.demo.sources import Source, open_source
 from whc.demo.summary import DemoSummary, Tally, summarize
+from whc.demo.tracking import memory_seconds
 from whc.demo.variants import Siblings, Variants
 from whc.demo.viewing import watch_region
 from whc.errors import UsageError
@@ -50,6 +53,7 @@ def run(
     csv: Path | None = None,
     playing: Playing = UNSEEN,
     region: Region | Finder = WHOLE_FRAME,
+    events: EventOptions = SMOOTHED,
     load: Callable[[Path], LoadedModel] = models.load,
 ) -> DemoSummary:
     """Run a model on a source until the source ends, the window is closed, or Ctrl-C, SIGTERM or SIGHUP.
@@ -63,6 +67,7 @@ def run(
         csv: table to write, with a row for each frame, or for each person in each frame.
         playing: how the source is played.
         region: the part of each frame that the model sees, or what finds the people whose crops it sees.
+        events: what is done with states and events.
         load: loads the model's file.
 
     Raises:
@@ -86,14 +91,24 @@ def run(
             writes.append(stack.enter_context(video_file(save, canvas, stream.rate())))
         if csv:
             writes.append(stack.enter_context(outputs.csv_file(csv, loaded.task, look is not None)))
+        if events.jsonl:
+            writes.append(stack.enter_context(jsonl_file(events.jsonl, loaded.task, stream.is_live)))
+        if events.print_line:
+            writes.append(printer(events.print_line))
         album = Album(save.parent if save else Path(), model.stem)
         if playing.is_shown:
             title = f"whc: {printable(model.name)}"
             window = screen(title, stream, ending, album, variants.change, playing.is_fast)
             writes.append(stack.enter_context(window))
-        tally.follow(variants.results(lambda current: results(current, stream, view, canvas)), writes)
+
+        def begin(current: LoadedModel) -> Iterator[Result]:
+            memory_s = memory_seconds(stream.fps) if stream.fps else 0.0
+            states = States(current.task, events.is_smoothed, memory_s) if stream.fps else None
+            return results(current, stream, view, canvas, states)
+
+        tally.follow(variants.results(begin), writes)
         tally.notes += _notes(album, variants)
-        return summarize(tally, stream, loaded, look, save, csv)
+        return summarize(tally, stream, loaded, look, {"save": save, "csv": csv, "jsonl": events.jsonl})
 
 
 def _notes(album: Album, variants: Variants) -> list[str]:
@@ -111,11 +126,14 @@ def _is_same_file(first_path: Path, second_path: Path) -> bool:
         return False
 
 
-def results(model: LoadedModel, stream: Source, view: Region | Look, canvas: overlay.Size) -> Iterator[Result]:
+def results(
+    model: LoadedModel, stream: Source, view: Region | Look, canvas: overlay.Size, states: States | None
+) -> Iterator[Result]:
     """The frames of a stream, with what a model says of a region of them, or of all that a detector finds."""
+    draw = partial(drawn, model, stream, canvas=canvas, states=states)
     if isinstance(view, Look):
-        return drawn(model, stream, people.watch_people(model, view, stream.fps), canvas, view.detector.what)
+        return draw(people.watch_people(model, view, stream.fps), what=view.detector.what)
     watch = watch_region(model, view, stream.fps)
     if view != WHOLE_FRAME:
-        return drawn(model, stream, watch, canvas)
-    return drawn(model, stream, watch, canvas, doubt=partial(people.doubt, model=model))
+        return draw(watch)
+    return draw(watch, doubt=partial(people.doubt, model=model))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from whc.demo.ending import Ending
+from whc.demo.events import WHOLE_PICTURE, events_of
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import Result, Write
 from whc.demo.people import Look
@@ -24,7 +25,6 @@ MAX_EXAMPLES = 5  # unreadable images, or people, that are named
 _MISSING_SHARE = 0.1  # a note tells of more missing frames; a video's header may be wrong by one or two frames
 _COUNTED_TOGETHER = 64  # decisions
 _LATENCIES = 10_000  # decisions, the latest, whose median is told
-WHOLE_PICTURE = 0  # in place of a person's identity
 
 
 class PersonSummary(BaseModel):
@@ -43,9 +43,9 @@ class DemoSummary(BaseModel):
 
     `seconds` is wall time, `fps` the frames a second in that time, with drawing and writing. `latency_ms_p50` is the
     median time of the latest decisions (packing and forward pass), None without one. `shares` are the shares of the
-    decisions by answer, 0..1. `headline` names the answers in the line for people (empty: all answers that occurred).
-    `detector` found `people`, each of them `what`; it is None, and there are none, where the model saw complete frames
-    or a region. `notes` tell the user of skipped files and the like.
+    decisions by answer, 0..1, `events` counts the changes of states. `headline` names the answers in the line for
+    people (empty: all answers that occurred). `detector` found `people`, each of them `what`; it is None, and there are
+    none, where the model saw complete frames or a region. `notes` tell the user of skipped files and the like.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -59,11 +59,13 @@ class DemoSummary(BaseModel):
     fps: float
     latency_ms_p50: float | None
     shares: dict[str, float]
+    events: dict[str, int]
     detector: str | None
     what: str
     people: list[PersonSummary]
     save: str | None
     csv: str | None
+    jsonl: str | None
     interrupted: bool
     notes: list[str]
 
@@ -80,7 +82,7 @@ class DemoSummary(BaseModel):
             each = [f"{who} ({answer})" for who, answer in zip(each, answers, strict=True)]
             more = ", ..." if len(self.people) > MAX_EXAMPLES else ""
             parts.append(f"{quantity(len(self.people), self.what)}: {', '.join(each)}{more}")
-        parts += [f"wrote {path}" for path in (self.save, self.csv) if path]
+        parts += [f"wrote {path}" for path in (self.save, self.csv, self.jsonl) if path]
         return "; ".join((*parts, *self.notes))
 
     def _shown(self, shares: dict[str, float]) -> str:
@@ -129,6 +131,7 @@ class Tally:
         self.decisions = Decisions(task)
         self.frames_of: defaultdict[int, int] = defaultdict(int)  # by identity
         self.decisions_of: defaultdict[int, Decisions] = defaultdict(partial(Decisions, task))
+        self.events: Counter[str] = Counter()
         self.notes: list[str] = []
         self.stream_ended = False  # False too if the user ended the run
 
@@ -155,6 +158,7 @@ class Tally:
         if result.doubt:
             self.doubt = self.doubt or result.doubt
             self.doubtful_frames += 1
+        self.events.update(event for _, events in events_of(result) for event in events)
         for sighting in result.sightings:
             person = sighting.found.identity if sighting.found else WHOLE_PICTURE
             self.frames_of[person] += 1
@@ -165,9 +169,9 @@ class Tally:
 
 
 def summarize(
-    tally: Tally, stream: Source, model: LoadedModel, look: Look | None, save: Path | None, csv: Path | None
+    tally: Tally, stream: Source, model: LoadedModel, look: Look | None, written: Mapping[str, Path | None]
 ) -> DemoSummary:
-    """The summary of a run that has ended."""
+    """The summary of a run that has ended; `written` are its files by their kinds."""
     decisions, latencies_ms = tally.decisions, tally.latencies_ms
     people = [
         PersonSummary(person=person, frames=frames, decisions=own.count, shares=own.shares())
@@ -178,6 +182,7 @@ def summarize(
     notes = [*_notes_on_people(tally, look), *_notes_on_stream(tally, stream, model)]
     if not decisions.count and (look is None or people):
         notes.insert(0, f"no decision: the model needs {model.metadata.frames} frames")
+    shown = {kind: str(path) if path else None for kind, path in written.items()}
     return DemoSummary(
         model=str(model.path),
         source=stream.name,
@@ -188,11 +193,13 @@ def summarize(
         fps=tally.frames / tally.seconds if tally.seconds else 0.0,
         latency_ms_p50=statistics.median(latencies_ms) if latencies_ms else None,
         shares=decisions.shares(),
+        events=dict(tally.events),
         detector=look.detector.name if look else None,
         what=look.detector.what if look else "",
         people=people,
-        save=str(save) if save else None,
-        csv=str(csv) if csv else None,
+        save=shown["save"],
+        csv=shown["csv"],
+        jsonl=shown["jsonl"],
         interrupted=tally.interrupted,
         notes=notes,
     )

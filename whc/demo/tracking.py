@@ -13,12 +13,18 @@ from numpy.typing import NDArray
 from whc.data.boxes import overlaps
 
 MEMORY_SECONDS = 1.0
+MEMORY_FRAMES = 2.5  # a slow stream is remembered for more than a frame
 LEAST_OVERLAP = 0.2
 MOVING_SECONDS = 0.2  # for which an unseen person is expected to move on
 SPEED_SHARE = 0.5  # of the newest speed in the average
 
 Boxes = NDArray[np.float64]
 """(M, 4): cx, cy, w, h in shares of the picture."""
+
+
+def memory_seconds(fps: float | None) -> float:
+    """For how long somebody who is not seen in a stream is remembered."""
+    return max(MEMORY_SECONDS, MEMORY_FRAMES / fps if fps else 0.0)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from whc.data.preprocess import Image
 from whc.demo.regions import WHOLE_FRAME, Region
 from whc.demo.runnable import RunnableModel, Verdict
 from whc.demo.window import Window
+from whc.tasks.smoothing import Votes
 
 if TYPE_CHECKING:
     from whc.data.cropping import Edges
@@ -23,17 +24,27 @@ class Found(NamedTuple):
     box: tuple[float, ...]
 
 
+class Status(NamedTuple):
+    """What the decisions of a person come to over time: the state, () before the first; its name; and its changes."""
+
+    state: Votes
+    name: str
+    events: tuple[str, ...]
+
+
 class Sighting(NamedTuple):
     """What the model says of one part of a frame.
 
     `verdict` is the latest, None before the first; `is_fresh`: it is of this frame. `edges` are those of the part that
-    the model saw, None for the complete frame; `found` is the person, None without a detector.
+    the model saw, None for the complete frame; `found` is the person, None without a detector. `status` is None for
+    pictures, which have no time.
     """
 
     verdict: Verdict | None
     is_fresh: bool
     edges: Edges | None
     found: Found | None
+    status: Status | None = None
 
 
 Watch = Callable[[Image, float], list[Sighting]]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from whc import records
 from whc.data.dataset import Corpus
 from whc.errors import ArtifactError
+from whc.factory import smoothing
 from whc.factory.evidence import Evidence, probability_of_gain
 from whc.factory.finished import FinishedResults
 from whc.factory.front import Candidate, judged
 from whc.factory.other_files import made, suffix_of
-from whc.factory.recipe import Recipe
+from whc.factory.recipe import Recipe, SmoothingValues
 from whc.factory.variants import LADDER_FOLDER
 from whc.plugins import Choice
 from whc.records import LatencySession, TimedFile, TriedArtifact, VariantRow
@@ -64,7 +65,7 @@ def add_artifacts(
     for place, (row, candidate) in enumerate(zip(rows, variants, strict=True)):
         for artifact in recipe.artifacts:
             on_step(f"{artifact.name} of {row.name}")
-            tried_files.append(_make(place, row, candidate, artifact, corpus, folder, finished))
+            tried_files.append(_make(place, row, candidate, artifact, recipe.smoothing, corpus, folder, finished))
     whole = [item for item in tried_files if not item.fault]
     timed: dict[str, TimedFile] = {}
     if whole:
@@ -85,6 +86,7 @@ def _make(
     row: VariantRow,
     candidate: Candidate,
     artifact: Choice,
+    values: SmoothingValues,
     corpus: Corpus,
     folder: Path,
     finished: FinishedResults,
@@ -94,6 +96,7 @@ def _make(
         outputs = made(candidate.exported, artifact, choose_for([path]), corpus, path, finished)
     except ArtifactError as error:
         return _Made(place, artifact.name, path, fault=str(error))
+    smoothing.carry(path, replace(candidate.exported, val_outputs=outputs), corpus, values)
     evidence = judged(candidate.exported, corpus, "val", outputs, candidate.evidence.rows)
     return _Made(place, artifact.name, path, evidence=evidence)
 

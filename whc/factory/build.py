@@ -24,7 +24,7 @@ from whc.factory.plan import ARTIFACTS, COMPARING, DISTILLING, MAKING, SCORING, 
 from whc.factory.recipe import Distil, LadderKind
 from whc.factory.refit import Fitted, refit
 from whc.factory.selection import choose, why_not
-from whc.factory.variants import LADDER_FOLDER, flag_test_scores, name_and_score
+from whc.factory.variants import LADDER_FOLDER, final_files, flag_test_scores, name_and_score
 from whc.latency.bench import session
 from whc.latency.timer import place_of
 from whc.latency.timer.client import RemoteTimer
@@ -190,9 +190,10 @@ class _Work:
         rejected += untimed + [why_not(candidate, judged, variants, recipe, reference) for candidate in others]
         if not variants:
             raise self._nothing_left(kind, rejected)
+        files = final_files(variants, str(kind.prefix), self.corpus, recipe.smoothing, scratch)
         if self.corpus.has_test:
             self.on_step("scoring the chosen variants on the test split")
-        rows = name_and_score(variants, str(kind.prefix), task, self.corpus, kind.runtime, scratch)
+        rows = name_and_score(variants, files, task, self.corpus, kind.runtime)
         rows = self._add_artifacts(kind, rows, variants, scratch)
         floor = self._floor(task, "test") if self.corpus.has_test else None
         ladder = LadderTable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -16,6 +17,7 @@ from whc.latency import reference
 from whc.latency.timing import Protocol
 from whc.plugins import Choice, ChoiceOf
 from whc.runtimes import DEFAULT_RUNTIMES, reads
+from whc.tasks.smoothing import Smoothing
 
 MAX_PREFIX = 40
 Prefix = Annotated[str, Field(pattern=r"^[a-z0-9]+(_[a-z0-9]+)*$", max_length=MAX_PREFIX)]
@@ -71,6 +73,27 @@ class LadderKind(Settings):
         return f"{self.artifact.name} on {self.runtime.name}"
 
 
+class SmoothingValues(Settings):
+    """Values of each parameter of `whc.tasks.smoothing` to try; seconds, seconds, probability."""
+
+    short_s: list[float] = Field([0.1, 0.2, 0.4], min_length=1, max_length=10)
+    long_s: list[float] = Field([0.2, 0.4, 0.8, 1.6], min_length=1, max_length=10)
+    hysteresis: list[float] = Field([0.0, 0.1, 0.2], min_length=1, max_length=10)
+
+    @property
+    def combined(self) -> list[Smoothing]:
+        """All combinations that the law allows: `long_s` is at least twice `short_s`."""
+        pairs = [(short, long) for long, short in product(self.long_s, self.short_s) if 2 * short <= long]
+        return [Smoothing(*pair, hysteresis) for pair, hysteresis in product(pairs, self.hysteresis)]
+
+    @model_validator(mode="after")
+    def _are_allowed(self) -> SmoothingValues:
+        if not self.combined:
+            rule = "must hold a value of at least twice the least short_s"
+            raise ValueError(problem("long_s", rule, self.long_s, "give a longer time"))
+        return self
+
+
 class Recipe(Settings):
     """How a study becomes a ladder.
 
@@ -84,6 +107,8 @@ class Recipe(Settings):
     `artifacts` are other kinds of file to make of each variant of the first ladder of ONNX files. One is kept if its
     validation score, on its runtime, is at most `max_loss` lower in a share `confidence` of the paired resamples, and
     it is faster than the ONNX file, with intervals that are apart, or at least 40 % smaller.
+    `smoothing` holds the values among which the validation clips choose how a variant's decisions are smoothed over
+    time; without clips of a known frame rate the file carries the default parameters.
     `thumbnails` is how many of its worst mistakes the study's page shows of each variant; with 0 the page holds no
     picture of the data.
     """
@@ -101,6 +126,7 @@ class Recipe(Settings):
     thumbnails: int = Field(12, ge=0, le=12)
     refit: Refit = Refit()
     distil: Distil | None = None
+    smoothing: SmoothingValues = SmoothingValues()
     parity: ParityLimits = ParityLimits()
     timing: Protocol = Protocol(min_rounds=100, max_rounds=600)
 

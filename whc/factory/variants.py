@@ -11,9 +11,10 @@ import numpy as np
 
 from whc import records
 from whc.data.dataset import SPLIT_NAMES, Corpus
-from whc.factory import ladder
+from whc.factory import ladder, smoothing
 from whc.factory.evidence import Evidence, interval, part_scores, scores
 from whc.factory.front import Candidate, Exported, changed, judged
+from whc.factory.recipe import SmoothingValues
 from whc.plugins import Choice
 from whc.records import NO_TEST_SPLIT, Metric, TimedFile, VariantRow
 from whc.tasks import Task
@@ -24,28 +25,35 @@ NOISY_MACHINE = "timed on a machine that was too noisy; time again with --retime
 
 
 def name_and_score(
-    variants: Sequence[Candidate], prefix: str, task: Task, corpus: Corpus, runtime: Choice, scratch: Path
+    variants: Sequence[Candidate], files: Sequence[Path], task: Task, corpus: Corpus, runtime: Choice
 ) -> list[VariantRow]:
-    """Name the chosen candidates and score them on the test split, if there is one; their files go to `scratch`."""
+    """The rows of the chosen candidates, with their final files; scored on the test split, if there is one."""
     tests: dict[str, Corpus] = {}
     if corpus.has_test:
         code = SPLIT_NAMES.index("test")
         conditions = task.conditions.items()
         tests = {"": corpus} | {name: changed(corpus, code, how, task) for name, how in conditions}
-    pairs = zip(ladder.names(len(variants), prefix), variants, strict=True)
-    return [_variant(name, variant, tests, runtime, scratch) for name, variant in pairs]
+    return [_variant(file, variant, tests, runtime) for file, variant in zip(files, variants, strict=True)]
 
 
-def _variant(
-    name: str, candidate: Candidate, tests: Mapping[str, Corpus], runtime: Choice, scratch: Path
-) -> VariantRow:
-    """Name a candidate, and score its final file on the test split, which nothing else uses.
+def final_files(
+    variants: Sequence[Candidate], prefix: str, corpus: Corpus, values: SmoothingValues, folder: Path
+) -> list[Path]:
+    """Name the chosen candidates, and write their final files into a folder."""
+    files = []
+    for name, variant in zip(ladder.names(len(variants), prefix), variants, strict=True):
+        source = variant.exported.artifact
+        files.append(Path(shutil.copyfile(source, folder / f"{name}{source.suffix}")))
+        smoothing.carry(files[-1], variant.exported, corpus, values)
+    return files
+
+
+def _variant(final: Path, candidate: Candidate, tests: Mapping[str, Corpus], runtime: Choice) -> VariantRow:
+    """Score a candidate's final file on the test split, which nothing else uses.
 
     `tests` holds the unchanged corpus under "", and the corpus with changed test pictures under the name of each
     condition. It is empty without a test split.
     """
-    source = candidate.exported.artifact
-    final = Path(shutil.copyfile(source, scratch / f"{name}{source.suffix}"))
     exported = replace(candidate.exported, artifact=final)
     kind, timed, latency, fitted = exported.config.task_kind, candidate.timed, candidate.latency, exported.fitted
     evidence = {condition: _tested(exported, corpus, runtime) for condition, corpus in tests.items()}
@@ -53,7 +61,7 @@ def _variant(
     ends = interval(scores(plain)) if plain else None
     changed_scores = {condition: changed.score for condition, changed in evidence.items()}
     return VariantRow(
-        name=name,
+        name=final.stem,
         score=plain.score if plain else None,
         score_low=ends and ends[0],
         score_high=ends and ends[1],

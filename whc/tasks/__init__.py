@@ -266,6 +266,10 @@ class Task(Answers):
         del outputs, targets
         return self
 
+    def true_votes(self, targets: Targets) -> NDArray[np.int64]:
+        """The votes that are right for targets (N, ...): (N, Q), with Q of 0 where the task decides nothing."""
+        return np.empty((len(targets), 0), np.int64)
+
     @abstractmethod
     def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
         """Compare outputs of two runtimes for B inputs: the largest difference, and whether each answer differs (B,).

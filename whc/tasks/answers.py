@@ -7,6 +7,7 @@ configurations.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whc.tasks.showing import Reading
+from whc.tasks.smoothing import Smoothing, Votes
 
 Outputs = NDArray[np.floating]
 
@@ -70,6 +72,38 @@ class Answers(ABC):
         """One output as a row of that table."""
         return self.cells(output)
 
+    def frame_values(self, output: Outputs) -> dict[str, Any]:
+        """One output as JSON values, by column of that table."""
+        cells = zip(self.frame_columns, self.frame_cells(output), strict=True)
+        return {name: cell if name in self.text_columns else json.loads(cell) for name, cell in cells}
+
     @abstractmethod
     def reading(self, output: Outputs) -> Reading:
         """One output as it is drawn on its picture."""
+
+    # Decisions over time (`whc.tasks.smoothing`); a task that measures, and decides nothing, has none.
+
+    @property
+    def smoothing(self) -> Smoothing:
+        """How decisions are smoothed; with the default parameters where the file holds none."""
+        return getattr(self.config, "smoothing", None) or Smoothing()
+
+    def votes(self, output: Outputs, hysteresis: float, earlier: Votes) -> Votes:
+        """The votes of one output, after those of the frame before (() if there was none)."""
+        del output, hysteresis, earlier
+        return ()
+
+    def state_name(self, state: Votes) -> str:
+        """A state in words."""
+        del state
+        return ""
+
+    def ongoing(self, state: Votes) -> tuple[str, ...]:
+        """The labels that hold in a state: each of their beginnings and ends is an event."""
+        del state
+        return ()
+
+    def reading_in(self, state: Votes, output: Outputs) -> Reading:
+        """As `reading`, but with the title of a state."""
+        del state
+        return self.reading(output)

@@ -5,6 +5,7 @@ import { cropEdges, cut } from "/engine/cropping.js";
 import { hasSimd, openDetector, openModel, Stream } from "/engine/engine.js";
 import { fixed, floorDivide, roundHalfEven } from "/engine/numbers.js";
 import { resize, toInput } from "/engine/preprocess.js";
+import { Smoother } from "/engine/smoothing.js";
 import { answersOf } from "/engine/tasks/index.js";
 import { Tracker } from "/engine/tracking.js";
 import { Window } from "/engine/window.js";
@@ -73,6 +74,14 @@ const JOBS = {
       cells: answers.cells(output),
       wrong: answers.checkOutput(output),
     }));
+  },
+  smoothed: ({ metadata, frames }) => {
+    const answers = answersOf("model", metadata);
+    const smoother = new Smoother(answers);
+    return frames.map(({ output, seconds }) => {
+      smoother.add(output, seconds);
+      return smoother.state;
+    });
   },
   found: async ({ bytes, description, pictures }) => {
     const detector = await openDetector(ort, decoded(bytes).buffer, description);

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from whc.demo.web.descriptions import detector_bytes, detector_description, mode
 from whc.demo.web.runtime_files import RUNTIME_FOLDER
 from whc.errors import ArtifactError, UsageError
 from whc.records import CropRule
+from whc.tasks.smoothing import Smoothing
 
 Build = Callable[..., Path]
 
@@ -24,7 +26,7 @@ def test_a_model(brightness_model: Build) -> None:
     described = model_description(brightness_model(task_config={}))
     assert described["name"] == "bright"
     assert described["metadata"]["schema"] == 2
-    assert described["metadata"]["task_config"] == {"threshold": 0.5}
+    assert described["metadata"]["task_config"] == {"threshold": 0.5, "smoothing": asdict(Smoothing())}
     assert described["metadata"]["crop"] is None
     json.dumps(described, allow_nan=False)
 

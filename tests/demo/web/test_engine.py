@@ -25,10 +25,13 @@ from whc.data.video import open_video
 from whc.demo import detectors, people
 from whc.demo import model as models
 from whc.demo.detectors import Settings
+from whc.demo.drawing import UNDECIDED
+from whc.demo.events import States
 from whc.demo.predict import predict
 from whc.demo.regions import WHOLE_FRAME
+from whc.demo.runnable import Verdict
 from whc.demo.tracking import Tracker
-from whc.demo.viewing import watch_region
+from whc.demo.viewing import Sighting, watch_region
 from whc.demo.web.descriptions import detector_bytes, detector_description, model_description
 from whc.demo.window import Window
 from whc.records import CropRule, ModelMetadata
@@ -249,6 +252,44 @@ def test_what_people_read(name: str, make_metadata: Callable[..., ModelMetadata]
         *texts, last = task.frame_cells(shaped)
         assert ours["cells"][:-1] == texts
         assert json.loads(ours["cells"][-1]) == json.loads(last) if name == "boxes" else ours["cells"][-1] == last
+
+
+LAW = {"short_s": 0.2, "long_s": 0.5, "hysteresis": 0.1}
+
+
+@pytest.mark.parametrize("name", ["two classes", "three classes", "labels"])
+def test_states(
+    name: str, make_metadata: Callable[..., ModelMetadata], rng: np.random.Generator, in_browser: Job
+) -> None:
+    """Of outputs that wander, at times that vary."""
+    changes, _ = TASKS[name]
+    metadata = make_metadata(**(changes | {"task_config": {"threshold": 0.4, "smoothing": LAW}}))
+    task, seconds = tasks.of_file(metadata), np.cumsum(rng.uniform(0.02, 0.2, 500)).tolist()
+    walk = np.cumsum(rng.normal(0, 0.4, (500, *task.output_shape)), 0) + rng.normal(0, 0.5, (500, *task.output_shape))
+    outputs = (0.5 + 0.5 * np.sin(walk)).astype(np.float32)
+    outputs = outputs / outputs.sum(1, keepdims=True) if name == "three classes" else outputs
+    expected, states = [], States(task)
+    for output, moment in zip(outputs, seconds, strict=True):
+        ((sighting,), _) = states.follow([Sighting(Verdict(np.asarray(output), 1.0), True, None, None)], moment)
+        assert sighting.status
+        expected.append(list(sighting.status.state) or None)
+    frames = [
+        {"output": np.atleast_1d(output), "seconds": moment} for output, moment in zip(outputs, seconds, strict=True)
+    ]
+    assert in_browser("smoothed", metadata=metadata.model_dump(mode="json", by_alias=True), frames=frames) == expected
+    assert len({tuple(state) for state in expected if state}) > 1
+
+
+def test_the_title_of_a_stream_is_its_state(brightness_model: Callable[..., Path], in_browser: Job) -> None:
+    path = brightness_model(task_config={"threshold": 0.5, "smoothing": LAW})
+    shades = [20] * 8 + [230] + [20] * 4 + [230] * 6
+    frames = at_rate([np.full((8, 8, 3), shade, np.uint8) for shade in shades], 10)
+    streamed, single = (
+        in_browser("watched", model=model_of(path), detector=None, fps=fps, frames=frames) for fps in (10, None)
+    )
+    assert [frame["title"]["title"] for frame in streamed] == [UNDECIDED] * 3 + ["dark"] * 12 + ["bright"] * 4
+    assert streamed[8]["title"]["bar"]["share"] == pytest.approx(230 / 255)
+    assert [frame["title"]["title"] for frame in single] == ["dark" if shade == 20 else "bright" for shade in shades]
 
 
 def numbers_of(lines: list[dict[str, Any]]) -> list[float]:

@@ -192,11 +192,11 @@ def test_a_page_on_disk_shows_what_every_variant_says(tab: Tab, page: Path) -> N
     tab.wait(f"{READING}.includes('bright 0.9')")
     rows = tab.value("[...document.querySelectorAll('#variants tr')].map((row) => row.innerText)")
     assert [row.split()[:2] for row in rows] == [["whc_m", "0.810"], ["whc_l", "0.920"]]
-    assert tab.value("document.querySelectorAll('#variants .says span')[1].textContent") == "bright"
+    tab.wait("document.querySelectorAll('#variants .says span')[1].textContent === 'bright'")
     tab.wait("document.querySelector('#plot svg')?.getAttribute('aria-label').includes('whc_l')")
     tab.wait("document.getElementById('frame-rate').textContent.endsWith(' fps')")
     assert "160 x 120" in tab.value("document.getElementById('source-name').textContent")
-    assert tab.value("document.getElementById('spoken').textContent") == "bright"
+    tab.wait("document.getElementById('spoken').textContent === 'bright'")
     assert tab.complaints() == []
     asked = [
         event["params"]["request"]["url"] for event in tab.events if event["method"] == "Network.requestWillBeSent"

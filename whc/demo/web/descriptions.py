@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -89,5 +90,7 @@ def _checked(path: Path) -> tuple[ModelMetadata, Task]:
 
 def _values(metadata: ModelMetadata, task: Task) -> dict[str, Any]:
     # A file may lack parameters that have a default.
-    complete = metadata.model_copy(update={"task_config": task.config.model_dump(mode="json")})
-    return complete.model_dump(mode="json", by_alias=True)
+    config = task.config.model_dump(mode="json")
+    if "smoothing" in type(task.config).model_fields:
+        config["smoothing"] = asdict(task.smoothing)
+    return metadata.model_dump(mode="json", by_alias=True) | {"task_config": config}

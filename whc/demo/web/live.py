@@ -11,12 +11,14 @@ from contextlib import AbstractContextManager, contextmanager
 import cv2
 
 from whc.demo import overlay, people
+from whc.demo.events import States
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import Result
 from whc.demo.people import Finder
 from whc.demo.regions import Region
 from whc.demo.run import results
 from whc.demo.sources import open_source
+from whc.demo.tracking import memory_seconds
 from whc.errors import WhcError
 
 JPEG_QUALITY = 85
@@ -40,7 +42,8 @@ def frames_of(model: LoadedModel, source: str | None, region: Region | Finder) -
     @contextmanager
     def opened() -> Iterator[Iterator[Result]]:
         with open_source(source) as stream:
-            drawings = results(model, stream, view, overlay.canvas_size(*stream.size))
+            states = States(model.task, memory_s=memory_seconds(stream.fps)) if stream.fps else None
+            drawings = results(model, stream, view, overlay.canvas_size(*stream.size), states)
             yield drawings if stream.is_live else _paced(drawings)
 
     return opened

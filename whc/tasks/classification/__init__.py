@@ -23,6 +23,7 @@ from whc.records import Metric
 from whc.tasks import Decoder, Loss, Outputs, Targets, Task, Truth
 from whc.tasks.classification.answers import POSITIVE_CLASS, ClassAnswers
 from whc.tasks.showing import Mistake, TaskWords
+from whc.tasks.smoothing import Smoothing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,9 +38,13 @@ UNKNOWN_CLASS = -1
 
 
 class Config(PluginConfig):
-    """`threshold`: least probability called positive; of three classes and more the likeliest is called instead."""
+    """`threshold`: least probability called positive; of three classes and more the likeliest is called instead.
+
+    `smoothing`: how decisions are smoothed over time; None (left out of files): the default parameters.
+    """
 
     threshold: float = Field(0.5, gt=0, lt=1)
+    smoothing: Smoothing | None = Field(None, exclude_if=lambda smoothing: smoothing is None)
 
 
 @dataclass(frozen=True)
@@ -241,6 +246,10 @@ class Classification(ClassAnswers, Task):
         # There is no float between two neighbouring floats.
         threshold = halfway if falling.dtype.type(halfway) > below[best] else float(falling[best])
         return replace(self, config=self.config.model_copy(update={"threshold": threshold}))
+
+    def true_votes(self, targets: Targets) -> NDArray[np.int64]:
+        """The class ids, (N, 1)."""
+        return np.asarray(targets, np.int64)[:, None]
 
     def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
         """Largest difference of a probability, and the rows whose called class differs."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from whc.tasks.answers import Answers, Outputs
 from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, UNSURE_SHARE, Bar, Reading, as_unsure, is_unsure
+from whc.tasks.smoothing import Votes, border
 
 POSITIVE_CLASS = 1
 
@@ -82,7 +83,11 @@ class ClassAnswers(Answers):
 
         It is not sure near the threshold, or where the likeliest of more labels leads by less than UNSURE_SHARE.
         """
-        class_id = int(self.called(output[None])[0])
+        return self.reading_in((int(self.called(output[None])[0]),), output)
+
+    def reading_in(self, state: Votes, output: Outputs) -> Reading:
+        """As `reading`; bar and doubt are of the output, whatever the state."""
+        (class_id,) = state
         label = self.labels[class_id]
         if self.is_binary:
             colour = GREEN_COLOUR if class_id == POSITIVE_CLASS else BLUE_COLOUR
@@ -91,6 +96,24 @@ class ClassAnswers(Answers):
         reading = Reading(label, GREEN_COLOUR, Bar(label, float(output[class_id])))
         second, best = np.sort(output)[-2:].tolist()
         return as_unsure(reading) if best - second < UNSURE_SHARE else reading
+
+    def votes(self, output: Outputs, hysteresis: float, earlier: Votes) -> Votes:
+        """One vote, a class."""
+        if self.is_binary:
+            return (int(output >= border(self.threshold, hysteresis, earlier[0] if earlier else None)),)
+        likeliest = int(output.argmax())
+        if earlier and output[likeliest] - output[earlier[0]] < 2 * hysteresis:
+            return earlier
+        return (likeliest,)
+
+    def state_name(self, state: Votes) -> str:
+        """The label."""
+        return self.labels[state[0]]
+
+    def ongoing(self, state: Votes) -> tuple[str, ...]:
+        """The label; of two only the positive one."""
+        (class_id,) = state
+        return () if self.is_binary and class_id != POSITIVE_CLASS else (self.labels[class_id],)
 
 
 ANSWERS = ClassAnswers

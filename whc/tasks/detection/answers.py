@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -70,6 +70,11 @@ class BoxAnswers(Answers):
         """Boxes as lists of score, class, cx, cy, w, h."""
         shown = [[round(value, 6) for value in box] for box in self.found_boxes(output).tolist()]
         return str(len(shown)), json.dumps(shown)
+
+    def frame_values(self, output: Outputs) -> dict[str, Any]:
+        """How many boxes, and each as a list of score, class, cx, cy, w, h."""
+        count, boxes = self.frame_cells(output)
+        return {"count": int(count), "boxes": json.loads(boxes)}
 
     @property
     def _what(self) -> str:

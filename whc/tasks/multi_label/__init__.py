@@ -23,6 +23,7 @@ from whc.records import Metric
 from whc.tasks import Decoder, Judgement, Loss, Outputs, Targets, Task, Truth
 from whc.tasks.multi_label.answers import NO_LABEL, LabelAnswers
 from whc.tasks.showing import Mistake, TaskWords
+from whc.tasks.smoothing import Smoothing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,9 +38,13 @@ TRIED_THRESHOLDS = np.arange(1, 100) / 100
 
 
 class Config(PluginConfig):
-    """`threshold`: least probability from which a label is called."""
+    """`threshold`: least probability from which a label is called.
+
+    `smoothing`: how decisions are smoothed over time; None (left out of files): the default parameters.
+    """
 
     threshold: float = Field(0.5, gt=0, lt=1)
+    smoothing: Smoothing | None = Field(None, exclude_if=lambda smoothing: smoothing is None)
 
 
 @dataclass(frozen=True)
@@ -190,6 +195,10 @@ class MultiLabel(LabelAnswers, Task):
         scores = [float(LabelHits(outputs >= threshold, targets > 0).score()) for threshold in thresholds]
         best = thresholds[int(np.argmax(scores))]
         return replace(self, config=self.config.model_copy(update={"threshold": best}))
+
+    def true_votes(self, targets: Targets) -> NDArray[np.int64]:
+        """The targets as they are."""
+        return np.asarray(targets, np.int64)
 
     def disagreement(self, ours: Outputs, theirs: Outputs) -> tuple[float, NDArray[np.bool_]]:
         """Largest difference of a probability, and the rows whose called labels differ."""

@@ -34,4 +34,5 @@ export function unsureIf(isNotSure, certain) {
   return isNotSure ? { ...certain, title: `not sure: ${certain.title}`, colour: UNSURE_COLOUR } : certain;
 }
 
+export const UNDECIDED = "not decided yet"; // answers came, but no state
 export const WARMING_UP = reading("warming up", NOTHING_COLOUR);

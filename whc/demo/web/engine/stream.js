@@ -3,7 +3,8 @@
 import { cropEdges, cropRule, cut } from "./cropping.js";
 import { quantity } from "./numbers.js";
 import { pictureOf } from "./preprocess.js";
-import { NOTHING_COLOUR, WARMING_UP, reading } from "./showing.js";
+import { NOTHING_COLOUR, UNDECIDED, WARMING_UP, reading } from "./showing.js";
+import { Smoother } from "./smoothing.js";
 import { MEMORY_SECONDS, Tracker } from "./tracking.js";
 import { Window } from "./window.js";
 
@@ -22,14 +23,16 @@ import { Window } from "./window.js";
 const MEMORY_FRAMES = 2.5; // a slow stream is remembered for more than a frame
 const MAX_ASPECT_RATIO = 1.5; // of a picture to the model's input; a wider picture is no crop
 
-/** The window of the frames of one person, and the latest output. */
+/** The window of the frames of one person, the latest output, and what the outputs come to over time. */
 class Viewer {
   #window;
+  #smoother = null; // none for pictures, each of which shows its own answer
   output = null;
 
   constructor(model, fps) {
     this.model = model;
     this.#window = new Window(model.metadata.frames, model.metadata.frame_rate, fps);
+    if (fps !== null && model.answers.smoothing) this.#smoother = new Smoother(model.answers);
   }
 
   /** Look at the next frame; `passesMs` takes the milliseconds of a forward pass. */
@@ -40,11 +43,16 @@ class Viewer {
     const started = performance.now();
     [this.output] = await this.model.run([this.#window.stack()]);
     passesMs.push(performance.now() - started);
+    this.#smoother?.add(this.output, seconds);
     return true;
   }
 
   get reading() {
-    return this.output && this.model.answers.reading(this.output);
+    if (this.output === null) return null;
+    const { answers } = this.model;
+    if (!this.#smoother) return answers.reading(this.output);
+    if (this.#smoother.state) return answers.readingIn(this.#smoother.state, this.output);
+    return { ...answers.reading(this.output), title: UNDECIDED, colour: NOTHING_COLOUR };
   }
 }
 

@@ -2,6 +2,7 @@
 
 import { fixed } from "../numbers.js";
 import { BLUE_COLOUR, GREEN_COLOUR, UNSURE_SHARE, isUnsure, reading, unsureIf } from "../showing.js";
+import { border } from "../smoothing.js";
 import { indexOfLargest, wrongProbability } from "./probabilities.js";
 
 const POSITIVE_CLASS = 1;
@@ -10,6 +11,7 @@ export class ClassAnswers {
   constructor(labels, config) {
     this.labels = labels;
     this.threshold = config.threshold;
+    this.smoothing = config.smoothing;
     this.leastOutput = Math.fround(config.threshold); // Python compares in float32 too
     this.isBinary = labels.length === 2;
     this.outputShape = this.isBinary ? [] : [labels.length];
@@ -36,8 +38,18 @@ export class ClassAnswers {
     return [label, ...[output[classId], ...output].map((probability) => fixed(probability, 6))];
   }
 
+  votes(output, hysteresis, [earlier]) {
+    if (this.isBinary) return [Number(output[0] >= border(this.threshold, hysteresis, earlier))];
+    const likeliest = indexOfLargest(output);
+    const lead = Math.fround(output[likeliest] - output[earlier]); // NaN at the first
+    return [lead < Math.fround(2 * hysteresis) ? earlier : likeliest];
+  }
+
   reading(output) {
-    const classId = this.called(output);
+    return this.readingIn([this.called(output)], output);
+  }
+
+  readingIn([classId], output) {
     const label = this.labels[classId];
     if (!this.isBinary) {
       const [second, best] = [...output].sort((one, other) => one - other).slice(-2);

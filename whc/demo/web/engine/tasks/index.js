@@ -16,7 +16,8 @@ const TASKS = {
  * What a model's outputs mean.
  *
  * Answers have `outputShape`, `checkOutput(output)`, `columns` and `cells(output)` of the table of a stream's frames,
- * and `reading(output)`; an output is an array of numbers.
+ * and `reading(output)`; an output is an array of numbers. Tasks that decide have `smoothing`, its parameters, too, and
+ * `votes(output, hysteresis, earlier)` and `readingIn(state, output)`.
  */
 export function answersOf(name, { task, labels, task_config: config }) {
   if (!Object.hasOwn(TASKS, task)) {

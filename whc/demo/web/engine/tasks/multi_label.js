@@ -2,6 +2,7 @@
 
 import { fixed } from "../numbers.js";
 import { GREEN_COLOUR, NOTHING_COLOUR, isUnsure, reading, unsureIf } from "../showing.js";
+import { border } from "../smoothing.js";
 import { indexOfLargest, wrongProbability } from "./probabilities.js";
 
 const NO_LABEL = "no label";
@@ -10,6 +11,7 @@ export class LabelAnswers {
   constructor(labels, config) {
     this.labels = labels;
     this.threshold = config.threshold;
+    this.smoothing = config.smoothing;
     this.leastOutput = Math.fround(config.threshold); // Python compares in float32 too
     this.outputShape = [labels.length];
   }
@@ -31,8 +33,16 @@ export class LabelAnswers {
     return [this.called(output).join(";"), ...output.map((probability) => fixed(probability, 6))];
   }
 
+  votes(output, hysteresis, earlier) {
+    return output.map((value, i) => Number(value >= border(this.threshold, hysteresis, earlier[i])));
+  }
+
   reading(output) {
-    const called = this.called(output);
+    return this.readingIn(this.votes(output, 0, []), output);
+  }
+
+  readingIn(state, output) {
+    const called = this.labels.filter((_, i) => state[i]);
     const likeliest = indexOfLargest(output);
     const bar = { name: this.labels[likeliest], share: output[likeliest], tick: this.threshold };
     const certain = reading(called.join(", ") || NO_LABEL, called.length ? GREEN_COLOUR : NOTHING_COLOUR, { bar });
