@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +54,31 @@ def test_a_drawn_face_is_found(detector: Detector, draw_face: Draw) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (7, 900), (240, 320), (900, 7)])
 def test_nothing_is_found_in_an_empty_picture_of_any_shape(detector: Detector, size: tuple[int, int]) -> None:
     assert detector.find(np.full((*size, 3), 120, np.uint8)).shape == (0, 5)
+
+
+FIND_REPEATEDLY = """
+import sys
+import numpy as np
+from whc.demo import detectors
+
+rng = np.random.default_rng(0)
+sizes = [(7, 900), (900, 7), (20, 20)]
+found = 0
+for _ in range(10):
+    find = detectors.load(sys.argv[1]).find
+    for size in sizes:
+        freed = [rng.normal(0, 50, rng.integers(10, 15000)).astype(np.float32) for _ in range(300)]
+        del freed
+        found += len(find(np.full((*size, 3), 120, np.uint8)))
+print(found)
+"""
+
+
+def test_boxes_do_not_depend_on_what_memory_held(detector_file: Callable[[str], str]) -> None:
+    command = [sys.executable, "-c", FIND_REPEATEDLY, detector_file("yunet")]
+    env = os.environ | {"MALLOC_PERTURB_": "66"}  # what glibc fills fresh memory with
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
 
 
 def test_the_picture_is_not_changed(detector: Detector, draw_face: Draw) -> None:

@@ -18,7 +18,7 @@ FORM = "YuNet"
 STRIDES = (8, 16, 32)
 OUTPUT_NAMES = frozenset(f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in STRIDES)
 MAX_OVERLAP = 0.3
-MIN_SIDE_PIXELS = 32
+MIN_SIDE_PIXELS = 64  # of 32, OpenCV's network reads memory that nobody wrote, and finds faces in it
 
 
 class Config(PluginConfig):

@@ -6,7 +6,7 @@ import { resizeArea } from "../resizing.js";
 
 const STRIDES = [8, 16, 32];
 const MAX_OVERLAP = 0.3;
-const MIN_SIDE_PIXELS = 32;
+const MIN_SIDE_PIXELS = 64;
 
 /** @type {import("./index.js").Load} */
 export async function load(run, { form, config }) {
