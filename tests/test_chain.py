@@ -57,12 +57,23 @@ def test_search_to_demo(folder: Path) -> None:
     assert [model["name"] for model in result(folder, "models")] == names
     assert result(folder, "factory", "register")["promoted"]  # nothing is left to do
 
-    summary = result(folder, "demo", "--model", names[-1], "--save", "demo.mp4", "--csv", "demo.csv", "--headless")
+    summary = result(folder, "demo", "--model", names[-1], "--save", "demo.webm", "--csv", "demo.csv", "--headless")
     assert summary["decisions"] > 50
-    video = cv2.VideoCapture(str(folder / "demo.mp4"))
+    video = cv2.VideoCapture(str(folder / "demo.webm"))
     assert int(video.get(cv2.CAP_PROP_FRAME_COUNT)) == summary["frames"]
     rows = (folder / "demo.csv").read_text().splitlines()
     assert len(rows) == summary["frames"] + 1
+
+    program = """
+import click, sys
+from whc.cli import _options
+siblings = _options.siblings(sys.argv[1])
+with click.Context(click.Command("demo")):
+    print(*(name for name, file in siblings() if file.is_file()))
+"""
+    command = [sys.executable, "-c", program, f"{names[-1]}@champion"]
+    listed = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    assert listed.split() == names  # among which a key of the demo changes
 
     unknown = whc(folder, "demo", "--model", "chain_x")
     assert unknown.returncode == 1

@@ -5,8 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from whc.demo.overlay import Caption, Mark, canvas_size, draw, fit, placement
+from whc.demo import overlay
+from whc.demo.overlay import Caption, Mark, canvas_size, draw, fit, line_height, placement, text_band
 from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Bar, Line, Reading
 
 READING = Reading("calm", BLUE_COLOUR, Bar("moved", 0.25, 0.5))
@@ -60,19 +63,70 @@ def test_draw_fills_the_canvas_and_leaves_the_frame_alone(height: int, width: in
 
 
 @pytest.mark.parametrize("shade", [0, 128, 255])
-@pytest.mark.parametrize(("height", "width"), [(48, 48), (270, 480), (1080, 1920)])
+@pytest.mark.parametrize(("height", "width"), [(48, 48), (270, 480), (1080, 1920), (2160, 3840)])
 def test_text_is_bright_on_dark_on_any_background(height: int, width: int, shade: int) -> None:
     canvas = canvas_size(height, width)
     shown = draw(np.full((height, width, 3), shade, np.uint8), CAPTION, canvas)
-    panel = shown[-canvas[0] // 10 :].max(axis=2)
+    panel = shown[-line_height(canvas) :].max(axis=2)
     assert (panel > 200).mean() > 0.01
     assert (panel < 100).mean() > 0.4
+
+
+@pytest.mark.parametrize("height", [270, 480, 1080, 2160])
+def test_capitals_are_high_enough_to_be_read(height: int) -> None:
+    """At 270 lines ten pixels, and about the same share of the picture at every size."""
+    width = height * 16 // 9
+    picture, caption = np.zeros((height, width, 3), np.uint8), Caption(Reading("H", GREEN_COLOUR), None)
+    shown = draw(picture, caption, canvas_size(height, width))
+    rows = np.flatnonzero((shown[..., 1] > 150).any(axis=1))
+    assert 10 / 270 <= (rows[-1] - rows[0] + 1) / height <= 13 / 270
+    assert rows[-1] < height - 1
+
+
+FRAMES = st.tuples(st.integers(270, 2160), st.floats(0.4, 2.8)).map(lambda size: (size[0], round(size[0] * size[1])))
+PLACES = st.lists(st.tuples(st.floats(0, 0.9), st.floats(0, 0.9)), max_size=12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(FRAMES, PLACES, st.sampled_from(["", "a", "a warning of many words " * 9]), st.integers(1, 40))
+@example((270, 480), [(0.1, 0.5)] * 12, "a warning of many words " * 9, 40)
+@example((180, 320), [(0.1, 0.5)] * 12, "a warning of many words " * 9, 40)
+@example((1000, 60), [(0.1, 0.5)] * 12, "a warning of many words " * 9, 40)
+@example((60, 1000), [(0.1, 0.5)] * 12, "a warning of many words " * 9, 40)
+def test_text_never_covers_more_than_its_share(
+    frame: tuple[int, int], places: list[tuple[float, float]], warning: str, letters: int
+) -> None:
+    height, width = frame
+    canvas = canvas_size(height, width)
+    picture = np.full((height, width, 3), 255, np.uint8)
+    corners = [(round(x * width), round(y * height)) for x, y in places]
+    marks = [Mark((x, y, x + 20, y + 20), READING, "#" * letters) for x, y in corners]
+    boxes = [replace(mark, tag="") for mark in marks]
+    left, top, wide, tall = placement(frame, canvas)
+    bare = fit(picture, canvas)
+    for mark in boxes:
+        overlay._outline(bare, mark, frame)
+    shown = draw(picture, Caption(READING, 120.0, warning), canvas, marks)
+    covered = (shown != bare).any(axis=2)[top : top + tall, left : left + wide]
+    assert covered.mean() <= overlay.COVERED_SHARE
+
+
+def test_a_tag_that_has_no_room_is_left_out_and_its_box_stays() -> None:
+    picture = np.full((270, 480, 3), 255, np.uint8)
+    places = [(40 * i, 100, 40 * i + 30, 140) for i in range(12)]
+    many, few = (
+        draw(picture, CAPTION, (270, 480), [Mark(place, READING, "#1 calm") for place in places[:count]])
+        for count in (12, 2)
+    )
+    assert (many[90, 0] == few[90, 0]).all()
+    assert (many[90, 445] == 255).all()  # no tag above the last
+    assert (many[100:140, 440:475] != 255).any()
 
 
 def bar(probability: float) -> int:
     shown = draw(np.zeros((270, 480, 3), np.uint8), Caption(with_bar(share=probability), 24.0), (270, 480))
     blue = (shown == (120, 180, 255)).all(axis=2)
-    return int(blue[-12:].sum(axis=1).max())
+    return int(blue[-14:, 80:].sum(axis=1).max())  # without the title
 
 
 def test_bar_grows_with_the_probability() -> None:
@@ -108,7 +162,7 @@ def test_without_a_threshold_there_is_a_bar_but_no_tick() -> None:
     columns = np.flatnonzero((plain != marked).any(axis=(0, 2)))
     assert len(columns) > 0
     assert columns.max() - columns.min() <= 2
-    assert columns.min() > 300  # far right of the bar's end
+    assert columns.min() > 340  # far right of the bar's end
 
 
 def test_any_label_can_be_drawn() -> None:
@@ -162,3 +216,12 @@ def test_a_label_of_any_length_is_cut() -> None:
     told, short = (Caption(Reading(name, GREEN_COLOUR, Bar(name, 0.5, 0.5)), 30) for name in ("a" * 10**6, "a" * 200))
     picture = np.zeros((180, 320, 3), np.uint8)
     np.testing.assert_array_equal(draw(picture, told, (180, 320)), draw(picture, short, (180, 320)))
+
+
+def test_a_band_below_the_picture_covers_nothing() -> None:
+    drawing = np.full((270, 480, 3), 255, np.uint8)
+    band = text_band("paused", drawing)
+    assert band.shape[1:] == (480, 3)
+    assert len(band) <= 0.1 * 270
+    assert (band > 200).any()
+    assert (drawing == 255).all()

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,15 @@ import numpy as np
 import pytest
 
 from whc.data.preprocess import Image, resize, to_input
+from whc.demo import model as models
 from whc.demo.regions import Region
-from whc.demo.run import DemoSummary, run
+from whc.demo.run import DemoSummary, Playing, run
 from whc.errors import ArtifactError, DataError, UsageError
 from whc.runtimes import onnxruntime_cpu
 
 Build = Callable[..., Path]
 Grey = Callable[..., Image]
 LIGHT_AND_DARK = (30, 200, 100, 255)
-NO_BROWSER = "browsers do not play this MP4 (--save out.webm: they do)"
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -43,11 +44,11 @@ def frames_of(path: Path) -> tuple[int, float, tuple[int, ...]]:
 def test_folder_of_stills(brightness_model: Build, image_folder: Build, grey: Grey, tmp_path: Path) -> None:
     folder = image_folder([grey(shade) for shade in LIGHT_AND_DARK])
     (folder / "readme.md").write_text("skip me")
-    summary = run(brightness_model(), str(folder), save=tmp_path / "new" / "out.mp4", csv=tmp_path / "out.csv")
+    summary = run(brightness_model(), str(folder), save=tmp_path / "new" / "out.webm", csv=tmp_path / "out.csv")
     assert (summary.frames, summary.decisions, summary.headline) == (4, 4, ["bright"])
     assert summary.latency_ms_p50 is not None
     assert summary.latency_ms_p50 > 0
-    assert summary.notes == ["1 files skipped that are no images", NO_BROWSER]
+    assert summary.notes == ["1 files skipped that are no images"]
     table = rows(tmp_path / "out.csv")
     assert [row["label"] for row in table] == ["dark", "bright", "dark", "bright"]
     assert [row["positive"] for row in table] == ["0", "1", "0", "1"]
@@ -56,7 +57,7 @@ def test_folder_of_stills(brightness_model: Build, image_folder: Build, grey: Gr
     assert list(table[0]) == ["frame", "seconds", "label", "probability", "positive", "latency_ms"]
     assert summary.shares == {"dark": 0.5, "bright": 0.5}
     assert "; 4 decisions, 50% bright; median latency" in summary.line()
-    assert frames_of(tmp_path / "new" / "out.mp4") == (4, 10.0, (320, 320, 3))
+    assert frames_of(tmp_path / "new" / "out.webm") == (4, 10.0, (320, 320, 3))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bright.onnx", "images", "new", "out.csv"]
 
 
@@ -64,7 +65,7 @@ def test_folder_of_three_classes(colour_model: Build, image_folder: Build, grey:
     pictures = [grey(40) for _ in range(4)]
     for picture, channel in zip(pictures, (0, 0, 1, 0), strict=True):
         picture[..., channel] = 240
-    summary = run(colour_model(), str(image_folder(pictures)), save=tmp_path / "out.mp4", csv=tmp_path / "out.csv")
+    summary = run(colour_model(), str(image_folder(pictures)), save=tmp_path / "out.webm", csv=tmp_path / "out.csv")
     assert summary.headline == []
     assert summary.shares == {"red": 0.75, "green": 0.25, "blue": 0}
     assert "; 4 decisions, 75% red, 25% green; median latency" in summary.line()
@@ -76,7 +77,7 @@ def test_folder_of_three_classes(colour_model: Build, image_folder: Build, grey:
         assert sum(float(row[name]) for name in each) == pytest.approx(1, abs=1e-5)
         assert float(row["probability"]) == max(float(row[name]) for name in each)
         assert row["probability"] == row[f"prob_{row['label']}"]
-    assert frames_of(tmp_path / "out.mp4")[0] == 4
+    assert frames_of(tmp_path / "out.webm")[0] == 4
 
 
 def test_threshold_decides_nothing_among_three(colour_model: Build, image_folder: Build, grey: Grey) -> None:
@@ -87,14 +88,15 @@ def test_threshold_decides_nothing_among_three(colour_model: Build, image_folder
 def test_window_holds_frames_at_the_models_rate(change_model: Build, video: Build, grey: Grey, tmp_path: Path) -> None:
     # At 30 frames a second a window of 4 at 10 a second holds frames 0, 3, 6, 9; the light goes on at frame 12.
     clip = video([grey(0 if number < 12 else 255) for number in range(30)])
-    summary = run(change_model(frames=4, frame_rate=10.0), str(clip), csv=tmp_path / "out.csv", save=tmp_path / "o.mp4")
+    files = {"csv": tmp_path / "out.csv", "save": tmp_path / "o.webm"}
+    summary = run(change_model(frames=4, frame_rate=10.0), str(clip), **files)
     table = rows(tmp_path / "out.csv")
     assert [row["frame"] for row in table if row["latency_ms"]] == ["9", "12", "15", "18", "21", "24", "27"]
     assert all(row["label"] == "" for row in table[:9])
     assert [row["frame"] for row in table if row["positive"] == "1"] == [str(number) for number in range(12, 21)]
     assert (summary.frames, summary.decisions) == (30, 7)
     assert summary.shares["moved"] == pytest.approx(3 / 7)
-    assert frames_of(tmp_path / "o.mp4")[:2] == (30, 30.0)
+    assert frames_of(tmp_path / "o.webm")[:2] == (30, 30.0)
 
 
 def test_every_frame_enters_without_a_rate(change_model: Build, video: Build, grey: Grey) -> None:
@@ -127,25 +129,25 @@ def test_probability_is_what_the_trainers_preprocessing_gives(
 
 
 def test_stream_shorter_than_the_window(change_model: Build, image_folder: Build, grey: Grey, tmp_path: Path) -> None:
-    summary = run(change_model(frames=8), str(image_folder([grey(0)] * 3)), save=tmp_path / "out.mp4")
+    summary = run(change_model(frames=8), str(image_folder([grey(0)] * 3)), save=tmp_path / "out.webm")
     assert (summary.frames, summary.decisions) == (3, 0)
     assert (summary.shares, summary.latency_ms_p50) == ({}, None)
     assert "no decision: the model needs 8 frames" in summary.line()
-    assert frames_of(tmp_path / "out.mp4")[0] == 3
+    assert frames_of(tmp_path / "out.webm")[0] == 3
 
 
 def test_folder_of_mixed_sizes_makes_one_video(
     brightness_model: Build, image_folder: Build, grey: Grey, tmp_path: Path
 ) -> None:
     folder = image_folder([grey(10, 101, 333), grey(10, 600, 20), grey(10, 48, 48)])
-    assert run(brightness_model(), str(folder), save=tmp_path / "out.mp4").frames == 3
-    assert frames_of(tmp_path / "out.mp4")[0] == 3
+    assert run(brightness_model(), str(folder), save=tmp_path / "out.webm").frames == 3
+    assert frames_of(tmp_path / "out.webm")[0] == 3
 
 
 @pytest.mark.parametrize("fps", [12.5, 24000 / 1001, 60.0])
 def test_video_keeps_its_rate(brightness_model: Build, video: Build, grey: Grey, tmp_path: Path, fps: float) -> None:
-    run(brightness_model(), str(video([grey(10)] * 5, fps)), save=tmp_path / "out.mp4")
-    count, written, _ = frames_of(tmp_path / "out.mp4")
+    run(brightness_model(), str(video([grey(10)] * 5, fps)), save=tmp_path / "out.webm")
+    count, written, _ = frames_of(tmp_path / "out.webm")
     assert (count, written) == (5, pytest.approx(fps, rel=1e-3))
 
 
@@ -265,16 +267,16 @@ def test_no_model(tmp_path: Path) -> None:
 
 def test_unknown_runtime(brightness_model: Build) -> None:
     with pytest.raises(UsageError, match=r"runtime: must be one of .*onnxruntime_cpu"):
-        run(brightness_model(), runtime="abacus")
+        run(brightness_model(), load=partial(models.load, runtime="abacus"))
 
 
 def test_outputs_are_removed_when_the_source_fails(brightness_model: Build, tmp_path: Path) -> None:
     with pytest.raises(DataError):
-        run(brightness_model(), str(tmp_path / "none.mp4"), save=tmp_path / "out.mp4", csv=tmp_path / "out.csv")
+        run(brightness_model(), str(tmp_path / "none.mp4"), save=tmp_path / "out.webm", csv=tmp_path / "out.csv")
     assert [path.name for path in tmp_path.iterdir()] == ["bright.onnx"]
 
 
-@pytest.mark.parametrize("name", ["out.avi", "out", "folder.mp4", "bright.onnx/out.mp4"])
+@pytest.mark.parametrize("name", ["out.avi", "out", "folder.mp4", "bright.onnx/out.webm"])
 def test_video_that_cannot_be_written(
     brightness_model: Build, image_folder: Build, grey: Grey, tmp_path: Path, name: str
 ) -> None:
@@ -291,8 +293,8 @@ def test_encoder_that_refuses(
 ) -> None:
     monkeypatch.setattr(cv2.VideoWriter, "isOpened", lambda _: False)
     with pytest.raises(UsageError, match="must be a video that OpenCV can encode"):
-        run(brightness_model(), str(image_folder([grey(0)])), save=tmp_path / "out.mp4")
-    assert not (tmp_path / "out.mp4").exists()
+        run(brightness_model(), str(image_folder([grey(0)])), save=tmp_path / "out.webm")
+    assert not (tmp_path / "out.webm").exists()
 
 
 def test_video_that_lost_frames_is_not_kept(
@@ -301,8 +303,8 @@ def test_video_that_lost_frames_is_not_kept(
     folder = image_folder([grey(0)] * 3)
     monkeypatch.setattr(cv2.VideoWriter, "write", lambda *_: None)
     with pytest.raises(UsageError, match="must hold 3 frames, got 0"):
-        run(brightness_model(), str(folder), save=tmp_path / "out.mp4")
-    assert not (tmp_path / "out.mp4").exists()
+        run(brightness_model(), str(folder), save=tmp_path / "out.webm")
+    assert not (tmp_path / "out.webm").exists()
 
 
 def test_source_is_never_overwritten(brightness_model: Build, video: Build, grey: Grey) -> None:
@@ -330,6 +332,7 @@ class FakeScreen:
 
     def wait(self, milliseconds: int) -> int:
         self.waits.append(milliseconds)
+        time.sleep(milliseconds / 1000)
         return self.key if len(self.shown) == 3 else -1
 
 
@@ -344,10 +347,11 @@ def test_key_ends_the_show_and_finishes_the_files(
 ) -> None:
     screen.key = key
     clip = image_folder([np.zeros((48, 48, 3), np.uint8)] * 20)
-    summary = run(brightness_model(), str(clip), save=tmp_path / "out.mp4", csv=tmp_path / "out.csv", display=True)
+    files = {"csv": tmp_path / "out.csv", "save": tmp_path / "out.webm"}
+    summary = run(brightness_model(), str(clip), **files, playing=Playing(is_shown=True))
     assert (summary.frames, len(screen.shown), screen.destroyed) == (3, 3, True)
-    assert frames_of(tmp_path / "out.mp4")[0] == len(rows(tmp_path / "out.csv")) == 3
-    assert summary.notes == [NO_BROWSER]
+    assert frames_of(tmp_path / "out.webm")[0] == len(rows(tmp_path / "out.csv")) == 3
+    assert summary.notes == []
     assert not summary.interrupted
 
 
@@ -355,14 +359,18 @@ def test_closing_the_window_ends_the_show(
     brightness_model: Build, video: Build, grey: Grey, screen: FakeScreen
 ) -> None:
     screen.visible = False
-    assert run(brightness_model(), str(video([grey(0)] * 5)), display=True).frames == 1
+    assert run(brightness_model(), str(video([grey(0)] * 5)), playing=Playing(is_shown=True)).frames == 1
 
 
 def test_files_are_shown_at_their_own_speed(
     brightness_model: Build, video: Build, grey: Grey, screen: FakeScreen
 ) -> None:
-    run(brightness_model(), str(video([grey(0)] * 4, fps=2)), display=True)
-    assert screen.waits[-1] == pytest.approx(1500, abs=400)  # the fake wait takes no time
+    clip = str(video([grey(0)] * 5, fps=10))
+    assert run(brightness_model(), clip, playing=Playing(is_shown=True)).seconds >= 0.4
+    assert sum(screen.waits) > 300
+    screen.waits.clear()
+    run(brightness_model(), clip, playing=Playing(is_shown=True, is_fast=True))
+    assert sum(screen.waits) < 100
 
 
 def test_opencv_without_windows(
@@ -373,7 +381,7 @@ def test_opencv_without_windows(
 
     monkeypatch.setattr(cv2, "namedWindow", refuse)
     with pytest.raises(UsageError, match="use --headless"):
-        run(brightness_model(), str(video([grey(0)])), display=True)
+        run(brightness_model(), str(video([grey(0)])), playing=Playing(is_shown=True))
 
 
 def test_a_signal_finishes_the_files(brightness_model: Build, tmp_path: Path) -> None:
@@ -381,9 +389,10 @@ def test_a_signal_finishes_the_files(brightness_model: Build, tmp_path: Path) ->
     program = textwrap.dedent("""
         import itertools, sys
         from pathlib import Path
-        from whc.demo import run as demo, sources
-        folder_frames = sources._numbered
-        sources._numbered = lambda first, others: folder_frames(first, itertools.repeat(first, 10**6))
+        from whc.demo import run as demo
+        from whc.demo.sources import files
+        folder_frames = files.numbered
+        files.numbered = lambda first, others: folder_frames(first, itertools.repeat(first, 10**6))
         model, folder, out = map(Path, sys.argv[1:])
         summary = demo.run(model, str(folder), save=out / "out.webm", csv=out / "out.csv")
         print(summary.model_dump_json())
@@ -421,7 +430,7 @@ def test_imports_nothing_heavy(brightness_model: Build, image_folder: Build, gre
             run(Path(sys.argv[1]), sys.argv[2], save=Path(sys.argv[3]), csv=Path(sys.argv[4]), **region)
         print([name for name in {HEAVY} if name in sys.modules])
     """)
-    files = [str(brightness_model()), str(image_folder([grey(0)])), str(tmp_path / "o.mp4"), str(tmp_path / "o.csv")]
+    files = [str(brightness_model()), str(image_folder([grey(0)])), str(tmp_path / "o.webm"), str(tmp_path / "o.csv")]
     done = subprocess.run([sys.executable, "-c", program, *files], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert done.stderr == ""
@@ -430,11 +439,11 @@ def test_imports_nothing_heavy(brightness_model: Build, image_folder: Build, gre
 def test_real_video(change_model: Build, real_videos: Path, tmp_path: Path) -> None:
     clip = real_videos / "asl_yes.mkv"
     summary = run(
-        change_model(task_config={"threshold": 0.02}), str(clip), save=tmp_path / "out.mp4", csv=tmp_path / "out.csv"
+        change_model(task_config={"threshold": 0.02}), str(clip), save=tmp_path / "out.webm", csv=tmp_path / "out.csv"
     )
-    assert (summary.frames, summary.notes) == (65, [NO_BROWSER])
+    assert (summary.frames, summary.notes) == (65, [])
     assert summary.decisions == 19  # frames 9, 12 ... 63
-    assert frames_of(tmp_path / "out.mp4") == (65, 30.0, (480, 640, 3))
+    assert frames_of(tmp_path / "out.webm") == (65, 30.0, (480, 640, 3))
     moved = [float(row["probability"]) for row in rows(tmp_path / "out.csv") if row["probability"]]
     assert max(moved) > 0.02
 

@@ -300,15 +300,19 @@ def exported(path: Path, option: str) -> Path:
     return path
 
 
+def _is_file(model: str) -> bool:
+    from whc.paths import is_file
+
+    return Path(model).suffix in (".onnx", ".tflite", ".pt") or is_file(Path(model))
+
+
 def model_file(model: str) -> Path:
     """The file of a model: as given, or the one registered under that name.
 
     Raises:
         RegistryError: it is neither.
     """
-    from whc.paths import is_file
-
-    if Path(model).suffix in (".onnx", ".tflite", ".pt") or is_file(Path(model)):
+    if _is_file(model):
         return Path(model)
     from whc.registry.models import Registry
 
@@ -355,6 +359,19 @@ def messages() -> Console:
     from whc.cli._console import PlainConsole
 
     return PlainConsole(stderr=True)
+
+
+def siblings(model: str) -> Callable[[], list[tuple[str, Path]]] | None:
+    """What lists the ladder of a registered name, fastest first; None for a file."""
+    if _is_file(model):
+        return None
+
+    def listed() -> list[tuple[str, Path]]:
+        from whc.registry.models import Registry
+
+        return [(variant.name, variant.path) for variant, _ in Registry(location()).ladder(model) if variant.path]
+
+    return listed
 
 
 def emit(result: object, as_json: bool, shown: RenderableType) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,21 @@ if TYPE_CHECKING:
     shell_complete=_options.complete_model,
     help="Registered name (whc_m, whc_m@champion, whc_m/3), or path to an .onnx or .tflite file.",
 )
-@click.option("--source", help="Camera number, video, picture or folder of pictures.  [default: a rendered clip]")
-@_options.file("--save", help="Video to write: .webm (VP8), or .mp4, which browsers do not play.")
+@click.option(
+    "--source",
+    help="Camera (0, /dev/video0), video, picture, folder of pictures, address (http, https, rtsp), or - for JPEGs on "
+    "stdin.  [default: a rendered clip]",
+)
+@_options.file("--save", help="Video to write: .webm, or .mp4 with the package of `pip install 'whc[video]'`.")
 @_options.file("--csv", help="CSV file to write, a row for each frame (and person).")
 @_options.region
 @_options.detect
 @_options.detect_class
 @_options.margin
 @click.option("--headless", is_flag=True, help="Open no window, and no browser.")
+@click.option(
+    "--fast", is_flag=True, help="Show files as quickly as possible, not at their own speed; JPEGs on stdin are files."
+)
 @click.option("--web", is_flag=True, help="Serve a page that runs the model, and its whole ladder, in the browser.")
 @click.option("--server", is_flag=True, help="With --web: run the model here, on --source, and show the frames there.")
 @click.option(
@@ -55,6 +63,9 @@ def command(
 ) -> None:
     """Run a model on a camera, a video or pictures. Ctrl-C ends it; the files that it writes are finished.
 
+    Keys in the window: space pauses, s saves the frame beside --save, m takes the next variant of the ladder, d shows
+    latency, speed, source and dropped frames, q ends.
+
     With --web a page on this machine does it, in the browser: no picture leaves the browser.
     """
     is_shown = not headless and _has_display()
@@ -62,16 +73,17 @@ def command(
         _page.serve(model, port, is_shown, as_json)
         return
     _check_page_options(web, server, port)
+    from whc.demo import model as models
+
     view, path = _view(**options), _options.exported(_options.model_file(model), "--model")
-    running = {name: options[name] for name in ("runtime", "threads", "wait_s")}
+    loading = {name: options[name] for name in ("runtime", "threads", "wait_s")}
     if web:
-        from whc.demo.model import load
-
-        _page.serve_live(load(path, **running), source, view, port, is_shown, as_json)
+        _page.serve_live(models.load(path, **loading), source, view, port, is_shown, as_json)
         return
-    from whc.demo.run import run
+    from whc.demo.run import Playing, run
 
-    summary = run(path, source, save=save, csv=csv, display=is_shown, region=view, **running)
+    playing = Playing(is_shown, options["fast"], _options.siblings(model))
+    summary = run(path, source, save=save, csv=csv, playing=playing, region=view, load=partial(models.load, **loading))
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -71,24 +71,40 @@ def open_video(path: Path | str) -> Iterator[Video]:
     with capture(os.path.abspath(path)) as reader:  # noqa: PTH100 (resolve would follow links)
         if not reader.isOpened():
             raise DataError(f"{path}: must be a video that FFmpeg can decode, got something else; convert it to MP4")
-        width, height = (int(reader.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        if width * height > MAX_PIXELS:
-            rule = f"must have frames of at most {TOO_LARGE}"
-            raise DataError(problem(str(path), rule, f"{width}x{height}", "make it smaller"))
-        first_picture = read_rgb(reader)
-        if first_picture is None:
-            raise DataError(f"{path}: must have frames that can be decoded, got none; convert or download it again")
-        count = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
-        fps = frame_rate(reader)
-        size = (first_picture.shape[0], first_picture.shape[1])
-        yield Video(str(path), fps, size, count if count > 0 else None, _decoded(reader, first_picture, fps))
+        yield begun(reader, str(path))
+
+
+def begun(reader: cv2.VideoCapture, name: str) -> Video:
+    """The video in an open reader, whose first frame is read.
+
+    Raises:
+        DataError: there is no frame that can be decoded, or it is too large.
+    """
+    width, height = (int(reader.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    if width * height > MAX_PIXELS:
+        rule = f"must have frames of at most {TOO_LARGE}"
+        raise DataError(problem(name, rule, f"{width}x{height}", "make it smaller"))
+    first_picture = read_rgb(reader)
+    if first_picture is None:
+        raise DataError(f"{name}: must have frames that can be decoded, got none; convert or download it again")
+    count = int(reader.get(cv2.CAP_PROP_FRAME_COUNT))
+    fps = frame_rate(reader)
+    size = (first_picture.shape[0], first_picture.shape[1])
+    return Video(name, fps, size, count if count > 0 else None, _decoded(reader, first_picture, fps))
 
 
 @contextmanager
-def capture(source: int | str) -> Iterator[cv2.VideoCapture]:
-    """OpenCV's reader of a camera (by number) or a file, released at the end."""
-    # Only FFmpeg for files: other backends read a name such as img_01.png as a sequence.
-    reader = cv2.VideoCapture(source, cv2.CAP_ANY if isinstance(source, int) else cv2.CAP_FFMPEG)
+def capture(
+    source: int | str, backend: int = cv2.CAP_FFMPEG, settings: Sequence[int] = ()
+) -> Iterator[cv2.VideoCapture]:
+    """OpenCV's reader of a camera, a file or an address, released at the end.
+
+    Args:
+        source: a camera's number, or a path or address.
+        backend: of OpenCV. For files FFmpeg alone: others read a name such as img_01.png as a sequence.
+        settings: properties of OpenCV with their values, in turn.
+    """
+    reader = cv2.VideoCapture(source, backend, settings)
     try:
         yield reader
     finally:

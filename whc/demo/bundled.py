@@ -22,10 +22,12 @@ from whc.demo import outputs, overlay
 from whc.demo.answering import BATCH_WINDOWS, ClipFrame, answered
 from whc.demo.crops import FRAME_COLUMNS, Crop, Crops, frame_crops, open_files
 from whc.demo.drawing import drawn
-from whc.demo.ending import ends_on_signal
+from whc.demo.ending import Ending, ends_on_signal
+from whc.demo.recording import video_file
 from whc.demo.regions import WHOLE_FRAME
 from whc.demo.runnable import RunnableModel
-from whc.demo.sources import open_source
+from whc.demo.screen import KEYS, Album, screen
+from whc.demo.sources import is_stream, open_source
 from whc.demo.viewing import watch_region
 from whc.demo.window import ClipWindows
 from whc.errors import ArtifactError, WhcError, problem
@@ -61,12 +63,15 @@ def _parser(folder: Path) -> argparse.ArgumentParser:
         epilog="`whc export --model FILE --bundle FOLDER --html` adds run.html, a page that runs it in a browser.",
     )
     add = parser.add_argument
-    source_help = "camera's number, video, picture or folder of pictures (default: the sample)"
+    source_help = (
+        "camera (0, /dev/video0), video, picture, folder of pictures, address (http, rtsp), or - for JPEGs on stdin "
+        "(default: the sample)"
+    )
     add("source", nargs="?", default=str(folder / SAMPLE_FOLDER), help=source_help)
     kinds = parser.add_mutually_exclusive_group()
     kinds.add_argument("--csv", type=Path, help="file to write the table to (default: the screen)")
-    kinds.add_argument("--show", action="store_true", help="open a window with the answers drawn; q closes it")
-    kinds.add_argument("--save", type=Path, help="video to write, .webm or .mp4, with the answers drawn")
+    kinds.add_argument("--show", action="store_true", help=f"open a window with the answers drawn. Keys: {KEYS}")
+    kinds.add_argument("--save", type=Path, help="video of it to write: .webm, or .mp4 (needs `pip install av`)")
     add("--model", type=Path, help="the model's file, where it was moved")
     return parser
 
@@ -107,7 +112,7 @@ def _tabulate(model: RunnableModel, source: str, out: Path | None) -> None:
     with ExitStack() as stack:
         ending = stack.enter_context(ends_on_signal())
         write = stack.enter_context(outputs.table(out)) if out else csv.writer(sys.stdout).writerow
-        crops, batch = stack.enter_context(_open(model, source))
+        crops, batch = stack.enter_context(_open(model, source, ending))
         write((*crops.columns, *model.answers.columns))
         metadata = model.metadata
         clips = ClipWindows(metadata.frames, metadata.frame_rate, crops.fps)
@@ -124,13 +129,13 @@ def _write_rows(write: Callable[[Iterable[object]], object], crop: Crop, rows: I
 
 
 @contextmanager
-def _open(model: RunnableModel, source: str) -> Iterator[tuple[Crops, int]]:
+def _open(model: RunnableModel, source: str, ending: Ending) -> Iterator[tuple[Crops, int]]:
     """The pictures of a source, and how many windows of them to run at once."""
-    if not source.isdecimal():
+    if not is_stream(source):
         with open_files(Path(source), model.prepare) as crops:
             yield crops, BATCH_WINDOWS
         return
-    with open_source(source) as stream:
+    with open_source(source, ending) as stream:
         yield Crops(stream.name, FRAME_COLUMNS, None, stream.fps, frame_crops(stream, model.prepare)), 1
 
 
@@ -145,11 +150,12 @@ def _frames(crops: Iterable[Crop]) -> Iterator[ClipFrame[Crop]]:
 def _draw(model: RunnableModel, source: str, save: Path | None, is_shown: bool) -> None:
     with ExitStack() as stack:
         ending = stack.enter_context(ends_on_signal())
-        stream = stack.enter_context(open_source(source))
+        stream = stack.enter_context(open_source(source, ending))
         canvas = overlay.canvas_size(*stream.size)
-        writes = [stack.enter_context(outputs.video_file(save, canvas, stream.rate()))] if save else []
+        writes = [stack.enter_context(video_file(save, canvas, stream.rate()))] if save else []
         if is_shown:
-            writes.append(stack.enter_context(outputs.screen(model.path.name, is_paced=not stream.is_live)))
+            album = Album(save.parent if save else Path(), model.path.stem)
+            writes.append(stack.enter_context(screen(model.path.name, stream, ending, album, None)))
         for result in drawn(model, stream, watch_region(model, WHOLE_FRAME, stream.fps), canvas):
             is_wanted = [write(result) for write in writes]
             if ending.signal or not all(is_wanted):

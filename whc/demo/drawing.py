@@ -13,7 +13,7 @@ from whc.demo.overlay import Caption, Mark
 from whc.demo.runnable import RunnableModel
 from whc.demo.sources import Source
 from whc.demo.viewing import Sighting, Watch
-from whc.tasks.showing import Reading
+from whc.tasks.showing import NOTHING_COLOUR, Reading
 from whc.words import quantity
 
 _SPEED_FRAMES = 30  # frames over which the drawn speed is averaged
@@ -60,5 +60,5 @@ def _title(marks: Sequence[Mark], what: str) -> Reading | None:
     if len(marks) == 1:
         return marks[0].reading
     if not marks:
-        return Reading(f"no {what} found", overlay.GREY_COLOUR)
-    return Reading(quantity(len(marks), what), overlay.GREY_COLOUR)
+        return Reading(f"no {what} found", NOTHING_COLOUR)
+    return Reading(quantity(len(marks), what), NOTHING_COLOUR)

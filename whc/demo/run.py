@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from whc.data.pictures import printable
 from whc.demo import model as models
@@ -15,12 +16,30 @@ from whc.demo.ending import ends_on_signal
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import Result, Write
 from whc.demo.people import Finder, Look
+from whc.demo.recording import video_file
 from whc.demo.regions import WHOLE_FRAME, Region
+from whc.demo.screen import Album, screen
 from whc.demo.sources import Source, open_source
 from whc.demo.summary import DemoSummary, Tally, summarize
+from whc.demo.variants import Siblings, Variants
 from whc.demo.viewing import watch_region
 from whc.errors import UsageError
-from whc.latency import first_pass
+from whc.words import quantity
+
+
+class Playing(NamedTuple):
+    """How a source is played.
+
+    `is_shown`: whether a window shows the frames, those of files and clips at their own speed. `is_fast`: whether no
+    frame waits for its time. `siblings` lists the variants among which a key changes, None for a file.
+    """
+
+    is_shown: bool = False
+    is_fast: bool = False
+    siblings: Siblings | None = None
+
+
+UNSEEN = Playing()
 
 
 def run(
@@ -29,11 +48,9 @@ def run(
     *,
     save: Path | None = None,
     csv: Path | None = None,
-    display: bool = False,
+    playing: Playing = UNSEEN,
     region: Region | Finder = WHOLE_FRAME,
-    runtime: str | None = None,
-    threads: int = 1,
-    wait_s: float = first_pass.WAIT_S,
+    load: Callable[[Path], LoadedModel] = models.load,
 ) -> DemoSummary:
     """Run a model on a source until the source ends, the window is closed, or Ctrl-C, SIGTERM or SIGHUP.
 
@@ -41,14 +58,12 @@ def run(
 
     Args:
         model: a file exported by whc.
-        source: a camera's number, a video, a picture, a folder of pictures; None for a rendered clip.
+        source: as `open_source` takes it; None for a rendered clip.
         save: WebM or MP4 to write, with each frame at its time (10 frames a second for pictures).
         csv: table to write, with a row for each frame, or for each person in each frame.
-        display: whether a window shows the frames, those of files and clips at their own speed.
+        playing: how the source is played.
         region: the part of each frame that the model sees, or what finds the people whose crops it sees.
-        runtime: name of a runtime plug-in; None: the usual one for such a file.
-        threads: threads of one forward pass.
-        wait_s: time limit in seconds of the model's first pass.
+        load: loads the model's file.
 
     Raises:
         ArtifactError: the model cannot be used.
@@ -57,23 +72,36 @@ def run(
     """
     if save and source and _is_same_file(save, Path(source)):
         raise UsageError(f"{save}: must be another file than the source, got the same; choose another path")
-    loaded = models.load(model, runtime, threads, wait_s)
+    loaded = load(model)
+    variants = Variants(loaded, load, playing.siblings)
     view = people.look_for(loaded, region) if isinstance(region, Finder) else region
     look = view if isinstance(view, Look) else None
     with ExitStack() as stack:
-        tally = Tally(stack.enter_context(ends_on_signal()))
-        stream = stack.enter_context(open_source(source))
+        ending = stack.enter_context(ends_on_signal())
+        tally = Tally(ending, loaded.task)
+        stream = stack.enter_context(open_source(source, ending, playing.is_fast))
         canvas = overlay.canvas_size(*stream.size)
         writes: list[Write] = []
         if save:
-            writes.append(stack.enter_context(outputs.video_file(save, canvas, stream.rate())))
+            writes.append(stack.enter_context(video_file(save, canvas, stream.rate())))
         if csv:
             writes.append(stack.enter_context(outputs.csv_file(csv, loaded.task, look is not None)))
-        if display:
+        album = Album(save.parent if save else Path(), model.stem)
+        if playing.is_shown:
             title = f"whc: {printable(model.name)}"
-            writes.append(stack.enter_context(outputs.screen(title, is_paced=not stream.is_live)))
-        tally.follow(results(loaded, stream, view, canvas), writes)
+            window = screen(title, stream, ending, album, variants.change, playing.is_fast)
+            writes.append(stack.enter_context(window))
+        tally.follow(variants.results(lambda current: results(current, stream, view, canvas)), writes)
+        tally.notes += _notes(album, variants)
         return summarize(tally, stream, loaded, look, save, csv)
+
+
+def _notes(album: Album, variants: Variants) -> list[str]:
+    """What was done by keys."""
+    notes = [f"saved {', '.join(map(str, album.paths))}"] if album.paths else []
+    if len(variants.frames) > 1:
+        notes.append(", ".join(f"{quantity(count, 'frame')} by {name}" for name, count in variants.frames.items()))
+    return notes
 
 
 def _is_same_file(first_path: Path, second_path: Path) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from whc.demo.ending import Ending
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import Result, Write
 from whc.demo.people import Look
-from whc.demo.runnable import Verdict
 from whc.demo.sources import Source
+from whc.tasks import Outputs, Task
 from whc.words import quantity
 
 MAX_EXAMPLES = 5  # unreadable images, or people, that are named
 _MISSING_SHARE = 0.1  # a note tells of more missing frames; a video's header may be wrong by one or two frames
+_COUNTED_TOGETHER = 64  # decisions
+_LATENCIES = 10_000  # decisions, the latest, whose median is told
 WHOLE_PICTURE = 0  # in place of a person's identity
 
 
@@ -39,7 +42,7 @@ class DemoSummary(BaseModel):
     """Summary of a run.
 
     `seconds` is wall time, `fps` the frames a second in that time, with drawing and writing. `latency_ms_p50` is the
-    median time of a decision (packing and forward pass), None without a decision. `shares` are the shares of the
+    median time of the latest decisions (packing and forward pass), None without one. `shares` are the shares of the
     decisions by answer, 0..1. `headline` names the answers in the line for people (empty: all answers that occurred).
     `detector` found `people`, each of them `what`; it is None, and there are none, where the model saw complete frames
     or a region. `notes` tell the user of skipped files and the like.
@@ -85,18 +88,48 @@ class DemoSummary(BaseModel):
         return ", ".join(f"{shares[answer]:.0%} {answer}" for answer in answers if answer in shares)
 
 
+class Decisions:
+    """Counts decisions by their answer. A run may last for days, so that no decision is kept."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._waiting: list[Outputs] = []  # counted together, which is quicker
+        self._counts: Counter[str] = Counter()
+        self.count = 0
+
+    def add(self, output: Outputs) -> None:
+        """Count a decision."""
+        self.count += 1
+        self._waiting.append(output)
+        if len(self._waiting) == _COUNTED_TOGETHER:
+            self._count()
+
+    def _count(self) -> None:
+        self._counts.update(self._task.answer_counts(np.stack(self._waiting)))
+        self._waiting.clear()
+
+    def shares(self) -> dict[str, float]:
+        """The shares of the answers, empty without a decision."""
+        if self._waiting:
+            self._count()
+        return {answer: count / self.count for answer, count in self._counts.items()}
+
+
 class Tally:
     """Passes results to the outputs and counts them."""
 
-    def __init__(self, ending: Ending) -> None:
+    def __init__(self, ending: Ending, task: Task) -> None:
         self._ending = ending
         self.frames = 0
         self.empty_frames = 0  # without a sighting
-        self.doubts: list[str] = []
+        self.doubt = ""  # the first
+        self.doubtful_frames = 0
         self.seconds = 0.0
-        self.verdicts: list[Verdict] = []
+        self.latencies_ms: deque[float] = deque(maxlen=_LATENCIES)
+        self.decisions = Decisions(task)
         self.frames_of: defaultdict[int, int] = defaultdict(int)  # by identity
-        self.verdicts_of: defaultdict[int, list[Verdict]] = defaultdict(list)
+        self.decisions_of: defaultdict[int, Decisions] = defaultdict(partial(Decisions, task))
+        self.notes: list[str] = []
         self.stream_ended = False  # False too if the user ended the run
 
     @property
@@ -120,39 +153,41 @@ class Tally:
         self.frames += 1
         self.empty_frames += not result.sightings
         if result.doubt:
-            self.doubts.append(result.doubt)
+            self.doubt = self.doubt or result.doubt
+            self.doubtful_frames += 1
         for sighting in result.sightings:
             person = sighting.found.identity if sighting.found else WHOLE_PICTURE
             self.frames_of[person] += 1
             if sighting.is_fresh and sighting.verdict:
-                self.verdicts.append(sighting.verdict)
-                self.verdicts_of[person].append(sighting.verdict)
+                self.latencies_ms.append(sighting.verdict.latency_ms)
+                self.decisions.add(sighting.verdict.output)
+                self.decisions_of[person].add(sighting.verdict.output)
 
 
 def summarize(
     tally: Tally, stream: Source, model: LoadedModel, look: Look | None, save: Path | None, csv: Path | None
 ) -> DemoSummary:
     """The summary of a run that has ended."""
-    verdicts = tally.verdicts
+    decisions, latencies_ms = tally.decisions, tally.latencies_ms
     people = [
-        PersonSummary(person=person, frames=frames, decisions=len(own), shares=_shares(own, model))
+        PersonSummary(person=person, frames=frames, decisions=own.count, shares=own.shares())
         for person, frames in tally.frames_of.items()
         if person != WHOLE_PICTURE
-        for own in [tally.verdicts_of[person]]
+        for own in [tally.decisions_of[person]]
     ]
-    notes = [*_notes_on_people(tally, look), *_notes_on_stream(tally, stream, model, save)]
-    if not verdicts and (look is None or people):
+    notes = [*_notes_on_people(tally, look), *_notes_on_stream(tally, stream, model)]
+    if not decisions.count and (look is None or people):
         notes.insert(0, f"no decision: the model needs {model.metadata.frames} frames")
     return DemoSummary(
         model=str(model.path),
         source=stream.name,
         headline=list(model.task.headline_answers),
         frames=tally.frames,
-        decisions=len(verdicts),
+        decisions=decisions.count,
         seconds=tally.seconds,
         fps=tally.frames / tally.seconds if tally.seconds else 0.0,
-        latency_ms_p50=statistics.median(verdict.latency_ms for verdict in verdicts) if verdicts else None,
-        shares=_shares(verdicts, model),
+        latency_ms_p50=statistics.median(latencies_ms) if latencies_ms else None,
+        shares=decisions.shares(),
         detector=look.detector.name if look else None,
         what=look.detector.what if look else "",
         people=people,
@@ -163,20 +198,14 @@ def summarize(
     )
 
 
-def _shares(verdicts: Sequence[Verdict], model: LoadedModel) -> dict[str, float]:
-    if not verdicts:
-        return {}
-    counts = model.task.answer_counts(np.stack([verdict.output for verdict in verdicts]))
-    return {answer: count / len(verdicts) for answer, count in counts.items()}
-
-
 def _notes_on_people(tally: Tally, look: Look | None) -> list[str]:
     if look is None:
-        if not tally.doubts:
+        if not tally.doubt:
             return []
-        often = f" ({len(tally.doubts)} of {tally.frames} frames)" if len(tally.doubts) < tally.frames else ""
+        doubtful = tally.doubtful_frames
+        often = f" ({doubtful} of {tally.frames} frames)" if doubtful < tally.frames else ""
         advice = "if it learnt crops, find them with --detect NAME (face, a registered detector, or a file)"
-        return [f"do not trust these answers{often}: {tally.doubts[0]}; {advice}"]
+        return [f"do not trust these answers{often}: {tally.doubt}; {advice}"]
     notes = []
     if tally.empty_frames:
         which = "any frame" if tally.empty_frames == tally.frames else f"{tally.empty_frames} of {tally.frames} frames"
@@ -184,7 +213,7 @@ def _notes_on_people(tally: Tally, look: Look | None) -> list[str]:
     return [*notes, look.note] if look.note else notes
 
 
-def _notes_on_stream(tally: Tally, stream: Source, model: LoadedModel, save: Path | None) -> list[str]:
+def _notes_on_stream(tally: Tally, stream: Source, model: LoadedModel) -> list[str]:
     notes = []
     if stream.skipped:
         notes.append(f"{stream.skipped} files skipped that are no images")
@@ -201,8 +230,11 @@ def _notes_on_stream(tally: Tally, stream: Source, model: LoadedModel, save: Pat
     rate = model.metadata.frame_rate
     if rate and stream.fps and stream.fps < 0.9 * rate:
         notes.append(f"the model was trained on {rate:g} frames a second, the source has {stream.fps:g}")
-    if save and save.suffix.lower() == ".mp4":
-        notes.append(f"browsers do not play this MP4 (--save {save.with_suffix('.webm').name}: they do)")
+    if stream.dropped:
+        notes.append(f"{quantity(stream.dropped, 'frame')} dropped to keep up")
+    if stream.ended:
+        notes.append(stream.ended)
+    notes += tally.notes
     if tally.interrupted:
         notes.append("interrupted")
     return notes

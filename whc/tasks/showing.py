@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Colour = tuple[int, int, int]
 
 GREEN_COLOUR: Colour = (90, 230, 120)
 BLUE_COLOUR: Colour = (120, 180, 255)
+NOTHING_COLOUR: Colour = (170, 170, 170)  # of an answer that nothing is there
+UNSURE_COLOUR: Colour = (215, 190, 140)
+UNSURE_SHARE = 0.2
+"""An answer is not sure if its probability is within this share of the way from the threshold to 0 or to 1."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,17 @@ class Reading:
     colour: Colour = BLUE_COLOUR
     bar: Bar | None = None
     lines: tuple[Line, ...] = ()
+
+
+def is_unsure(probability: float, threshold: float) -> bool:
+    """Whether a probability is too near to its threshold for an answer: at 0.5, from 0.4 to 0.6."""
+    way = threshold if probability < threshold else 1 - threshold
+    return abs(probability - threshold) < UNSURE_SHARE * way
+
+
+def as_unsure(reading: Reading) -> Reading:
+    """A reading as a state of its own: the model is not sure of it."""
+    return replace(reading, title=f"not sure: {reading.title}", colour=UNSURE_COLOUR)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from whc.tasks.detection import Config, Detection
+from whc.tasks.showing import GREEN_COLOUR, NOTHING_COLOUR, UNSURE_COLOUR, Colour
 from whc.training.augmentation import move, moves
 from whc.trials.artifacts import untrained
 from whc.trials.config import TrialConfig
@@ -97,6 +98,21 @@ def test_boxes_are_drawn_where_they_are() -> None:
     assert {(round(x, 4), round(y, 4)) for x, y in first} == {(0.4, 0.3), (0.6, 0.3), (0.6, 0.7), (0.4, 0.7)}
     assert TASK.reading(NONE).title == "no object"
     assert Detection(("person",), Config(max_boxes=3)).reading(NONE).title == "no person"
+
+
+@pytest.mark.parametrize(
+    ("score", "title", "colour"),
+    [
+        (0.9, "1 person", GREEN_COLOUR),
+        (0.55, "not sure: 1 person", UNSURE_COLOUR),
+        (0.45, "not sure: no object", UNSURE_COLOUR),
+        (0.2, "no object", NOTHING_COLOUR),
+    ],
+)
+def test_nothing_found_and_not_sure_are_told_apart(score: float, title: str, colour: Colour) -> None:
+    task = replace(TASK, config=Config(max_boxes=3, threshold=0.5))
+    reading = task.reading(outputs_of((score, 0, 0.5, 0.5, 0.2, 0.4)))
+    assert (reading.title, reading.colour) == (title, colour)
 
 
 @pytest.mark.parametrize(("place", "value"), [((0, 0), 1.2), ((1, 3), np.nan), ((0, 0), -0.1)])

@@ -115,6 +115,12 @@ def test_the_score_is_never_folded() -> None:
     assert TASK.metric.shown(0.9) == "MAE 4.50 degrees"
 
 
+@pytest.mark.parametrize(("error", "title"), [(14, "yaw 10 pitch 5 roll 0 (+-14)"), (15, None)])
+def test_a_pose_with_a_large_expected_error_is_not_sure(error: float, title: str | None) -> None:
+    reading = TASK.reading(np.array([10, 5, 0, error], np.float32))
+    assert reading.title == (title or "not sure: yaw 10 pitch 5 roll 0 (+-15)")
+
+
 def test_an_uncertainty_that_nobody_learnt_is_left_out() -> None:
     assert (TASK.outputs, BINS.outputs, PLAIN_BINS.outputs) == (7, 253, 252)
     output = PLAIN_BINS.decoded(torch.zeros(1, 252)).numpy()

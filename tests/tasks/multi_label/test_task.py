@@ -11,7 +11,7 @@ from sklearn.metrics import f1_score
 
 from whc.errors import DataError
 from whc.tasks.multi_label import Config, MultiLabel
-from whc.tasks.showing import Bar
+from whc.tasks.showing import NOTHING_COLOUR, UNSURE_COLOUR, Bar
 
 TASK = MultiLabel(("cat", "dog", "bird"), Config())
 
@@ -42,6 +42,9 @@ def test_an_answer_as_people_see_it() -> None:
     assert TASK.reading(output).title == "cat, dog"
     assert TASK.reading(output).bar == Bar("cat", 0.75, 0.5)
     assert TASK.reading(np.zeros(3, np.float32)).title == "no label"
+    assert TASK.reading(np.zeros(3, np.float32)).colour == NOTHING_COLOUR
+    unsure = TASK.reading(np.array([0.45, 0, 0], np.float32))
+    assert (unsure.title, unsure.colour) == ("not sure: no label", UNSURE_COLOUR)
     assert TASK.answer_counts(np.stack([output, 0 * output])) == {"cat": 1, "dog": 1, "bird": 0, "no label": 1}
 
 

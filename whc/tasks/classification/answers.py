@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whc.tasks.answers import Answers, Outputs
-from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Bar, Reading
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, UNSURE_SHARE, Bar, Reading, as_unsure, is_unsure
 
 POSITIVE_CLASS = 1
 
@@ -78,13 +78,19 @@ class ClassAnswers(Answers):
         return (self.labels[class_id], f"{float(output):.6f}", str(int(class_id == POSITIVE_CLASS)))
 
     def reading(self, output: Outputs) -> Reading:
-        """The called label; the bar shows the positive label of two, or the called label of more."""
+        """The called label; the bar shows the positive label of two, or the called label of more.
+
+        It is not sure near the threshold, or where the likeliest of more labels leads by less than UNSURE_SHARE.
+        """
         class_id = int(self.called(output[None])[0])
         label = self.labels[class_id]
         if self.is_binary:
             colour = GREEN_COLOUR if class_id == POSITIVE_CLASS else BLUE_COLOUR
-            return Reading(label, colour, Bar(self.labels[POSITIVE_CLASS], float(output), self.threshold))
-        return Reading(label, GREEN_COLOUR, Bar(label, float(output[class_id])))
+            reading = Reading(label, colour, Bar(self.labels[POSITIVE_CLASS], float(output), self.threshold))
+            return as_unsure(reading) if is_unsure(float(output), self.threshold) else reading
+        reading = Reading(label, GREEN_COLOUR, Bar(label, float(output[class_id])))
+        second, best = np.sort(output)[-2:].tolist()
+        return as_unsure(reading) if best - second < UNSURE_SHARE else reading
 
 
 ANSWERS = ClassAnswers

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from whc.tasks.answers import Answers, Outputs
-from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Line, Reading
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, NOTHING_COLOUR, Line, Reading, as_unsure, is_unsure
 
 BOX_COLUMNS = ("score", "label", "cx", "cy", "w", "h")
 BOX_COLOURS = (GREEN_COLOUR, BLUE_COLOUR, (255, 180, 80), (240, 120, 240), (255, 90, 90), (90, 220, 220))
@@ -76,12 +76,13 @@ class BoxAnswers(Answers):
         return self.labels[0] if len(self.labels) == 1 else "object"
 
     def reading(self, output: Outputs) -> Reading:
-        """Boxes above the threshold, and how many of each class."""
+        """Boxes above the threshold, and how many of each class; not sure if the best is near the threshold."""
         shown = self.found_boxes(output)
         counts = [(label, int((shown[:, 1] == i).sum())) for i, label in enumerate(self.labels)]
         title = ", ".join(f"{count} {label}" for label, count in counts if count) or f"no {self._what}"
         lines = [line for _, label, *box in shown.tolist() for line in _outline(box, int(label))]
-        return Reading(title, GREEN_COLOUR if len(shown) else BLUE_COLOUR, lines=tuple(lines))
+        reading = Reading(title, GREEN_COLOUR if len(shown) else NOTHING_COLOUR, lines=tuple(lines))
+        return as_unsure(reading) if is_unsure(float(output[0, 0]), self.config.threshold) else reading
 
     def found_boxes(self, output: Outputs) -> Outputs:
         """Those from the threshold on."""

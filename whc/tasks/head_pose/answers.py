@@ -9,7 +9,7 @@ import numpy as np
 
 from whc.tasks.answers import Answers, Outputs
 from whc.tasks.head_pose import angles
-from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Colour, Line, Reading
+from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Colour, Line, Reading, as_unsure
 
 ANGLE_NAMES = ("yaw", "pitch", "roll")
 AXIS_COLOURS = (
@@ -18,6 +18,7 @@ AXIS_COLOURS = (
     BLUE_COLOUR,
 )  # to the head's own left edge of the picture, down, along the nose
 AXIS_LENGTH = 0.4  # as a share of the crop
+UNSURE_DEGREES = 15.0  # a pose is not sure from this expected error on
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,12 @@ class PoseAnswers(Answers):
         return tuple(f"{value:.2f}" for value in output[: len(self.columns)].tolist())
 
     def reading(self, output: Outputs) -> Reading:
-        """The angles in words, and the head's axes from the middle of the crop."""
+        """The angles in words, and the head's axes from the middle of the crop; not sure from UNSURE_DEGREES on."""
         title = " ".join(f"{name} {value:.0f}" for name, value in zip(ANGLE_NAMES, output.tolist(), strict=False))
-        if self.config.uncertainty:
-            title += f" (+-{float(output[3]):.0f})"
-        return Reading(title, GREEN_COLOUR, lines=axis_lines(output[:3]))
+        error = float(output[3]) if self.config.uncertainty else 0.0
+        title += f" (+-{error:.0f})" if self.config.uncertainty else ""
+        reading = Reading(title, GREEN_COLOUR, lines=axis_lines(output[:3]))
+        return as_unsure(reading) if error >= UNSURE_DEGREES else reading
 
 
 def axis_lines(degrees: Outputs, colours: Sequence[Colour] = AXIS_COLOURS) -> tuple[Line, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 from whc.tasks.answers import Answers, Outputs
-from whc.tasks.showing import BLUE_COLOUR, GREEN_COLOUR, Bar, Reading
+from whc.tasks.showing import GREEN_COLOUR, NOTHING_COLOUR, Bar, Reading, as_unsure, is_unsure
 
 NO_LABEL = "no label"
 
@@ -42,10 +42,11 @@ class LabelAnswers(Answers):
         return (";".join(self._called(output)), *(f"{value:.6f}" for value in output.tolist()))
 
     def reading(self, output: Outputs) -> Reading:
-        """The called labels; the bar shows the likeliest label."""
+        """The called labels; the bar shows the likeliest label, which is not sure near the threshold."""
         called, likeliest = self._called(output), int(output.argmax())
         bar = Bar(self.labels[likeliest], float(output[likeliest]), self.threshold)
-        return Reading(", ".join(called) or NO_LABEL, GREEN_COLOUR if called else BLUE_COLOUR, bar)
+        reading = Reading(", ".join(called) or NO_LABEL, GREEN_COLOUR if called else NOTHING_COLOUR, bar)
+        return as_unsure(reading) if is_unsure(bar.share, self.threshold) else reading
 
     def _called(self, output: Outputs) -> list[str]:
         return [label for label, value in zip(self.labels, output, strict=True) if value >= self.threshold]

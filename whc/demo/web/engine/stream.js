@@ -3,7 +3,7 @@
 import { cropEdges, cropRule, cut } from "./cropping.js";
 import { quantity } from "./numbers.js";
 import { pictureOf } from "./preprocess.js";
-import { GREY_COLOUR, WARMING_UP, reading } from "./showing.js";
+import { NOTHING_COLOUR, WARMING_UP, reading } from "./showing.js";
 import { MEMORY_SECONDS, Tracker } from "./tracking.js";
 import { Window } from "./window.js";
 
@@ -139,8 +139,8 @@ export class Stream {
 /** What the headline says: the only reading, or how many people there are. */
 function title(sightings, what) {
   if (sightings.length === 1) return sightings[0].reading ?? WARMING_UP;
-  if (sightings.length === 0) return reading(`no ${what} found`, GREY_COLOUR);
-  return reading(quantity(sightings.length, what), GREY_COLOUR);
+  if (sightings.length === 0) return reading(`no ${what} found`, NOTHING_COLOUR);
+  return reading(quantity(sightings.length, what), NOTHING_COLOUR);
 }
 
 /** Why the complete picture is hardly what the model learnt; empty if nothing speaks against it. */

@@ -1,7 +1,7 @@
 /** The classes that outputs call: whc/tasks/classification/answers.py. */
 
 import { fixed } from "../numbers.js";
-import { BLUE_COLOUR, GREEN_COLOUR, reading } from "../showing.js";
+import { BLUE_COLOUR, GREEN_COLOUR, UNSURE_SHARE, isUnsure, reading, unsureIf } from "../showing.js";
 import { indexOfLargest, wrongProbability } from "./probabilities.js";
 
 const POSITIVE_CLASS = 1;
@@ -39,9 +39,13 @@ export class ClassAnswers {
   reading(output) {
     const classId = this.called(output);
     const label = this.labels[classId];
-    if (!this.isBinary)
-      return reading(label, GREEN_COLOUR, { bar: { name: label, share: output[classId], tick: null } });
+    if (!this.isBinary) {
+      const [second, best] = [...output].sort((one, other) => one - other).slice(-2);
+      const bar = { name: label, share: output[classId], tick: null };
+      return unsureIf(best - second < UNSURE_SHARE, reading(label, GREEN_COLOUR, { bar }));
+    }
     const bar = { name: this.labels[POSITIVE_CLASS], share: output[0], tick: this.threshold };
-    return reading(label, classId === POSITIVE_CLASS ? GREEN_COLOUR : BLUE_COLOUR, { bar });
+    const colour = classId === POSITIVE_CLASS ? GREEN_COLOUR : BLUE_COLOUR;
+    return unsureIf(isUnsure(output[0], this.threshold), reading(label, colour, { bar }));
   }
 }

@@ -1,7 +1,7 @@
 /** Boxes of objects, rows of score, class, cx, cy, w, h: whc/tasks/detection/answers.py. */
 
 import { roundHalfEven } from "../numbers.js";
-import { BLUE_COLOUR, GREEN_COLOUR, reading } from "../showing.js";
+import { BLUE_COLOUR, GREEN_COLOUR, NOTHING_COLOUR, isUnsure, reading, unsureIf } from "../showing.js";
 
 const NUMBERS = 6; // of a box
 const BOX_COLOURS = [GREEN_COLOUR, BLUE_COLOUR, [255, 180, 80], [240, 120, 240], [255, 90, 90], [90, 220, 220]];
@@ -11,6 +11,7 @@ export class BoxAnswers {
 
   constructor(labels, config) {
     this.labels = labels;
+    this.threshold = config.threshold;
     this.leastScore = Math.fround(config.threshold); // Python compares in float32 too
     this.outputShape = [config.max_boxes, NUMBERS];
   }
@@ -36,7 +37,8 @@ export class BoxAnswers {
     const counts = this.labels.map((label, i) => [found.filter((box) => box[1] === i).length, label]);
     const present = counts.filter(([count]) => count).map(([count, label]) => `${count} ${label}`);
     const title = present.join(", ") || `no ${this.labels.length === 1 ? this.labels[0] : "object"}`;
-    return reading(title, found.length ? GREEN_COLOUR : BLUE_COLOUR, { lines: found.flatMap(outline) });
+    const colour = found.length ? GREEN_COLOUR : NOTHING_COLOUR;
+    return unsureIf(isUnsure(output[0], this.threshold), reading(title, colour, { lines: found.flatMap(outline) }));
   }
 
   /** The boxes from the threshold on. */

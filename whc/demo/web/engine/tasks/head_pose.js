@@ -1,11 +1,12 @@
 /** Yaw, pitch and roll of a head in degrees, and their expected error: whc/tasks/head_pose/answers.py. */
 
 import { fixed } from "../numbers.js";
-import { BLUE_COLOUR, GREEN_COLOUR, reading } from "../showing.js";
+import { BLUE_COLOUR, GREEN_COLOUR, reading, unsureIf } from "../showing.js";
 
 const ANGLE_NAMES = ["yaw", "pitch", "roll"];
 const AXIS_COLOURS = [[255, 80, 80], GREEN_COLOUR, BLUE_COLOUR]; // to the side, down, along the nose
 const AXIS_LENGTH = 0.4; // as a share of the crop
+const UNSURE_DEGREES = 15; // a pose is not sure from this expected error on
 
 export class PoseAnswers {
   constructor(labels, config) {
@@ -30,7 +31,8 @@ export class PoseAnswers {
   reading(output) {
     const title = ANGLE_NAMES.map((name, i) => `${name} ${fixed(output[i], 0)}`).join(" ");
     const uncertainty = this.hasUncertainty ? ` (+-${fixed(output[3], 0)})` : "";
-    return reading(title + uncertainty, GREEN_COLOUR, { lines: axisLines(output) });
+    const certain = reading(title + uncertainty, GREEN_COLOUR, { lines: axisLines(output) });
+    return unsureIf(this.hasUncertainty && output[3] >= UNSURE_DEGREES, certain);
   }
 }
 

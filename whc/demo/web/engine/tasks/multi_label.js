@@ -1,7 +1,7 @@
 /** The labels that outputs call: whc/tasks/multi_label/answers.py. */
 
 import { fixed } from "../numbers.js";
-import { BLUE_COLOUR, GREEN_COLOUR, reading } from "../showing.js";
+import { GREEN_COLOUR, NOTHING_COLOUR, isUnsure, reading, unsureIf } from "../showing.js";
 import { indexOfLargest, wrongProbability } from "./probabilities.js";
 
 const NO_LABEL = "no label";
@@ -35,6 +35,7 @@ export class LabelAnswers {
     const called = this.called(output);
     const likeliest = indexOfLargest(output);
     const bar = { name: this.labels[likeliest], share: output[likeliest], tick: this.threshold };
-    return reading(called.join(", ") || NO_LABEL, called.length ? GREEN_COLOUR : BLUE_COLOUR, { bar });
+    const certain = reading(called.join(", ") || NO_LABEL, called.length ? GREEN_COLOUR : NOTHING_COLOUR, { bar });
+    return unsureIf(isUnsure(bar.share, this.threshold), certain);
   }
 }

@@ -123,6 +123,24 @@ def test_video_cut_short_cannot_be_opened_or_ends_early(video: Build, grey: Grey
     refusal(str(path))
 
 
+def test_a_video_that_changes_size_keeps_its_first_one(tmp_path: Path, grey: Grey) -> None:
+    encoded = [cv2.imencode(".jpg", grey(90, *size))[1].tobytes() for size in [(48, 64)] * 4 + [(96, 160)] * 4]
+    (tmp_path / "a.mjpeg").write_bytes(b"".join(encoded))
+    with open_source(str(tmp_path / "a.mjpeg")) as source:
+        frames = list(source)
+    assert [frame.picture.shape for frame in frames] == [(48, 64, 3)] * 8
+    assert frames[-1].picture.mean() == pytest.approx(90, abs=4)
+
+
+@pytest.mark.parametrize(
+    "content", ["#EXTM3U\n#EXTINF:10,\n/etc/passwd\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile /etc/passwd\n"]
+)
+@pytest.mark.parametrize("name", ["a.mp4", "a.m3u8"])
+def test_a_list_of_other_files_is_no_video(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content)
+    assert "must be a video that FFmpeg can decode" in refusal(str(tmp_path / name))
+
+
 class FakeCapture:
     """Stands in for cv2.VideoCapture (whose subclasses crash Python's garbage collector)."""
 
@@ -166,29 +184,6 @@ def test_empty_folder(tmp_path: Path, content: bytes | None) -> None:
     if content:
         (tmp_path / "a.txt").write_bytes(content)
     assert "must hold images" in refusal(str(tmp_path))
-
-
-def test_absent_camera() -> None:
-    assert "camera 97: must be connected" in refusal("97")
-
-
-@pytest.mark.parametrize("number", ["100", "99999999999999", "9" * 5000])
-def test_a_camera_out_of_range(number: str) -> None:
-    assert refusal(number).startswith("camera: must be a number in 0..99, got '")
-
-
-def test_camera_runs_on_the_clock(monkeypatch: pytest.MonkeyPatch, grey: Grey) -> None:
-    capture = FakeCapture([grey(50)] * 3)
-    asked: list[tuple[object, ...]] = []
-    monkeypatch.setattr(cv2, "VideoCapture", lambda *what: asked.append(what) or capture)
-    with open_source("0") as source:
-        assert (source.fps, source.count, source.is_live) == (ASSUMED_FPS, None, True)
-        seconds = [frame.seconds for frame in source]
-    assert asked == [(0, cv2.CAP_ANY)]
-    assert len(seconds) == 3
-    assert seconds == sorted(seconds)
-    assert seconds[0] < 1
-    assert capture.released
 
 
 @pytest.mark.parametrize(
