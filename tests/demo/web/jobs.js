@@ -101,12 +101,11 @@ const JOBS = {
   },
 };
 
-for (let next; (next = await (await fetch("/job")).json());) {
-  let answer;
+/** What a job gives, or why it gives nothing. */
+export async function runJob(job, args) {
   try {
-    answer = { value: await JOBS[next.job](next.arguments) };
+    return { value: await JOBS[job](args) };
   } catch (error) {
-    answer = { error: `${error.message}` };
+    return { error: `${error.message}` };
   }
-  await fetch("/answer", { method: "POST", body: JSON.stringify(answer) });
 }

@@ -15,19 +15,13 @@ import pytest
 
 from whc.demo.sources import open_source
 from whc.demo.web.assemble import Page, PageModel, assemble
-from whc.demo.web.runtime_files import runtime_files
-from whc.errors import ArtifactError, UsageError
+from whc.errors import ArtifactError
 from whc.records import Metric
 
 IMPORT = re.compile(r"""^(?:import|export)\b[^;]*?from\s+["']([^"']+)["']""", re.MULTILINE)
 
 
-@pytest.fixture(autouse=True)
-def _runtime() -> None:
-    try:
-        runtime_files()
-    except UsageError as error:
-        pytest.skip(str(error))
+pytestmark = pytest.mark.usefixtures("_runtime")
 
 
 class Elements(HTMLParser):

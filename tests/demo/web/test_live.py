@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -13,9 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from whc.data.preprocess import Image
 from whc.demo import model as models
+from whc.demo.ending import Ending
 from whc.demo.outputs import Result
 from whc.demo.regions import WHOLE_FRAME
 from whc.demo.web.live import Broadcast, frames_of
@@ -32,7 +35,8 @@ class Camera:
         self._frames, self._fault = frames, fault
 
     @contextmanager
-    def __call__(self) -> Iterator[Iterator[Result]]:
+    def __call__(self, ending: Ending) -> Iterator[Iterator[Result]]:
+        del ending
         if self._fault:
             raise DataError(self._fault)
         self.opened += 1
@@ -109,9 +113,23 @@ def test_pictures_come_at_their_own_time(
 ) -> None:
     folder = image_folder([grey(level) for level in (20, 120, 220)])
     begun = time.monotonic()
-    with frames_of(models.load(brightness_model()), str(folder), WHOLE_FRAME)() as drawn:
+    with frames_of(models.load(brightness_model()), str(folder), WHOLE_FRAME)(Ending()) as drawn:
         assert [result.number for result in drawn] == [0, 1, 2]
     assert time.monotonic() - begun > 0.2
+
+
+def test_a_source_that_waits_is_closed(brightness_model: Callable[..., Path]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/stream.mjpeg"
+
+        async def scenario() -> None:
+            viewer = Broadcast(frames_of(models.load(brightness_model()), address, WHOLE_FRAME)).watch()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(viewer), 0.5)
+
+        begun = time.monotonic()
+        run(scenario)
+        assert time.monotonic() - begun < LIMIT_S / 2
 
 
 def test_the_command(

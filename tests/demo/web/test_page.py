@@ -1,163 +1,32 @@
-"""The page of the demo in a real browser, driven through its debugging pipe: from disk, and from its server."""
+"""The page of the demo in a real browser: from disk, and from its server."""
 
 from __future__ import annotations
 
 import json
-import os
-import select
-import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 import pytest
 
 from whc.demo.web.assemble import PageDetector, PageModel, assemble
-from whc.demo.web.runtime_files import runtime_files
-from whc.errors import UsageError
 from whc.records import Metric
 
-CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-SIZE = (120, 160)
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+    from typing import Any, TypeAlias
+
+    Tab: TypeAlias = Any  # of conftest.py
+
+pytestmark = pytest.mark.usefixtures("_runtime")
+
 F1 = Metric(key="f1", name="F1")
 READING = "document.getElementById('readings').innerText"
 NOTICE = "document.getElementById('notice').textContent"
-
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
-LIMIT_S = 120.0
-"""Seconds until a page must have done what is asked: the machine may be busy."""
-
-
-class Tab:
-    """One page of a running browser."""
-
-    def __init__(self, writer: int, reader: int) -> None:
-        self._writer, self._reader = writer, reader
-        self._number, self._buffer, self._session = 0, b"", ""
-        self.events: list[dict[str, Any]] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def call(self, method: str, **params: Any) -> dict[str, Any]:
-        """The answer to a command of the DevTools protocol."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": params}
-        message |= {"sessionId": self._session} if self._session else {}
-        os.write(self._writer, json.dumps(message).encode() + b"\0")
-        deadline = time.monotonic() + LIMIT_S
-        while True:
-            answer = self._read(deadline)
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer["error"]
-                result: dict[str, Any] = answer["result"]
-                return result
-            self.events.append(answer)
-
-    def _read(self, deadline: float) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._reader], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"the browser did not answer within {LIMIT_S} s"
-            chunk = os.read(self._reader, 2**20)
-            assert chunk, "the browser has ended"
-            self._buffer += chunk
-        message, _, self._buffer = self._buffer.partition(b"\0")
-        parsed: dict[str, Any] = json.loads(message)
-        return parsed
-
-    def open(self, url: str) -> None:
-        """Open an address."""
-        self.call("Page.navigate", url=url)
-        self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
-
-    def value(self, expression: str) -> Any:
-        """The value of a JavaScript expression, awaited, as JSON gives it."""
-        options = {"awaitPromise": True, "returnByValue": True, "userGesture": True}
-        answer = self.call("Runtime.evaluate", expression=expression, **options)
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
-
-    def wait(self, expression: str, limit_s: float = LIMIT_S) -> Any:
-        """The value of an expression as soon as it is true."""
-        deadline = time.monotonic() + limit_s
-        while not (value := self.value(expression)):
-            assert time.monotonic() < deadline, f"{expression}: {self.complaints()}"
-            time.sleep(0.1)
-        return value
-
-    def complaints(self) -> list[str]:
-        """What the browser logged and threw."""
-        self.value("0")  # all earlier events come before this answer
-        texts = []
-        for event in self.events:
-            params = event.get("params", {})
-            match event.get("method"):
-                case "Runtime.exceptionThrown":
-                    details = params["exceptionDetails"]
-                    texts.append(str(details.get("exception", {}).get("description", details["text"])))
-                case "Log.entryAdded":
-                    texts.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
-                case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning"):
-                    texts.append(" ".join(str(item.get("value", item)) for item in params["args"]))
-        return texts
-
-
-@contextmanager
-def running(profile: Path, *options: str) -> Iterator[Tab]:
-    """A browser with a new profile in a folder, without a window."""
-    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.skip(f"needs a browser ({', '.join(PROGRAMS)})")
-    theirs_in, ours_out = os.pipe()
-    ours_in, theirs_out = os.pipe()
-    command = [program, "--headless=new", "--no-sandbox", "--remote-debugging-pipe", f"--user-data-dir={profile}"]
-    command += ["--no-first-run", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio", *options]
-    # The browser reads from descriptor 3 and writes to 4.
-    script = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
-    browser = subprocess.Popen(
-        ["bash", "-c", script, "bash", *command],
-        pass_fds=(theirs_in, theirs_out),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    os.close(theirs_in)
-    os.close(theirs_out)
-    try:
-        yield Tab(ours_out, ours_in)
-    finally:
-        browser.terminate()
-        try:
-            browser.wait(20)
-        except subprocess.TimeoutExpired:
-            browser.kill()
-            browser.wait()
-        os.close(ours_out)
-        os.close(ours_in)
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    """A browser whose camera shows bright frames."""
-    folder = tmp_path_factory.mktemp("browser")
-    bright = cv2.imencode(".jpg", np.full((*SIZE, 3), 230, np.uint8))[1].tobytes()
-    (folder / "camera.mjpeg").write_bytes(bright * 10)
-    with running(folder / "profile", *CAMERA, f"--use-file-for-fake-video-capture={folder / 'camera.mjpeg'}") as tab:
-        yield tab
-
-
-@pytest.fixture(autouse=True)
-def _runtime() -> None:
-    try:
-        runtime_files()
-    except UsageError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -310,8 +179,8 @@ def test_it_fits_a_phone_and_names_its_controls(tab: Tab, page: Path) -> None:
     assert all(controls)
 
 
-def test_no_camera(page: Path, tmp_path: Path) -> None:
-    with running(tmp_path / "profile") as tab:
+def test_no_camera(page: Path, tmp_path: Path, start_browser: Callable[..., AbstractContextManager[Tab]]) -> None:
+    with start_browser(tmp_path / "profile") as tab:
         start(tab, page.as_uri())
         click(tab, "camera")
         tab.wait(f"{NOTICE}.toLowerCase().includes('camera')")

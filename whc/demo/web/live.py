@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -11,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 import cv2
 
 from whc.demo import overlay, people
+from whc.demo.ending import Ending
 from whc.demo.events import States
 from whc.demo.model import LoadedModel
 from whc.demo.outputs import Result
@@ -22,8 +24,8 @@ from whc.demo.tracking import memory_seconds
 from whc.errors import WhcError
 
 JPEG_QUALITY = 85
-Frames = Callable[[], AbstractContextManager[Iterator[Result]]]
-"""Opens a source; closes it at the end of the block."""
+Frames = Callable[[Ending], AbstractContextManager[Iterator[Result]]]
+"""Opens a source, which an ending stops; closes it at the end of the block."""
 
 
 def frames_of(model: LoadedModel, source: str | None, region: Region | Finder) -> Frames:
@@ -40,8 +42,8 @@ def frames_of(model: LoadedModel, source: str | None, region: Region | Finder) -
     view = people.look_for(model, region) if isinstance(region, Finder) else region
 
     @contextmanager
-    def opened() -> Iterator[Iterator[Result]]:
-        with open_source(source) as stream:
+    def opened(ending: Ending) -> Iterator[Iterator[Result]]:
+        with open_source(source, ending) as stream:
             states = States(model.task, memory_s=memory_seconds(stream.fps)) if stream.fps else None
             drawings = results(model, stream, view, overlay.canvas_size(*stream.size), states)
             yield drawings if stream.is_live else _paced(drawings)
@@ -93,7 +95,7 @@ class _Showing:
         self._frames, self._loop = frames, loop
         self._newest: tuple[int, bytes] | None = None
         self._changed = asyncio.Event()
-        self._stopping = threading.Event()
+        self._ending = Ending()
         self._ended = asyncio.Event()
         self.viewers = 0
         self.is_over = False
@@ -115,18 +117,20 @@ class _Showing:
 
     async def stop(self) -> None:
         """Close the source."""
-        self._stopping.set()
+        self._ending.signal = signal.SIGTERM
         await self._ended.wait()
 
     def _draw(self) -> None:
         try:
-            with self._frames() as drawings:
+            with self._frames(self._ending) as drawings:
                 for result in drawings:
-                    if self._stopping.is_set():
+                    if self._ending.signal:
                         break
                     self._loop.call_soon_threadsafe(self._publish, result.number, _jpeg(result))
         except WhcError as error:
             self.fault = str(error)
+        except KeyboardInterrupt:
+            pass  # the last viewer left before the first frame
         finally:
             self._loop.call_soon_threadsafe(self._end)
 

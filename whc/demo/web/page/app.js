@@ -221,7 +221,7 @@ function showWords(results, result, source) {
   find("warning").hidden = !warning;
   fillReadings(find("readings"), sightings, title);
   const spoken = sightings.map(tag).join(", ") || title.title;
-  speaker.say(spoken);
+  speaker.say(spoken, source.isStill);
   find("overlay").setAttribute("aria-label", `The picture: ${spoken}`);
   const bar = sightings.find(({ reading }) => reading?.bar)?.reading.bar;
   find("history").hidden = source.isStill || (!bar && find("history").hidden);

@@ -54,15 +54,16 @@ export function fillReadings(list, sightings, headline) {
 export class Speaker {
   #place;
   #said = "";
-  #at = 0;
+  #at = -Infinity;
 
   constructor(place) {
     this.#place = place;
   }
 
-  say(words) {
+  /** `isFinal`: nothing follows that could change it. */
+  say(words, isFinal) {
     const now = performance.now();
-    if (words === this.#said || now - this.#at < QUIET_MS) return;
+    if (words === this.#said || (!isFinal && now - this.#at < QUIET_MS)) return;
     [this.#said, this.#at] = [words, now];
     this.#place.textContent = words;
   }
