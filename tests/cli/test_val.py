@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -92,6 +93,26 @@ def test_what_is_shown_and_written(home: Path, whc_command: Callable[..., Any]) 
     assert written["split"] == "val"
     for name in ("diagnostics.png", "mistakes.png"):
         assert cv2.imread(str(home / "scores" / name)) is not None
+
+
+@pytest.mark.parametrize("task", ["classification", "head_pose"])
+def test_clips_are_scored_whole_by_a_model_of_several_frames(home: Path, result: Callable[..., Any], task: str) -> None:
+    model, data = make(home, task, {"frame_stack": {"frames": 3}})
+    clips = result("val", "--model", model, "--data", data, "--split", "all")["clips"]
+    if task == "head_pose":
+        assert clips is None
+        return
+    result("predict", "--model", model, "--source", data, "--out", "p.csv")
+    predictions = pd.read_csv("p.csv")
+    means = predictions.groupby(predictions["row"] // 12)["prob_moved"].mean()
+    right = int(((means >= 0.5) == [False, True, False, True]).sum())
+    assert (clips["right"], clips["clips"]) == (right, 4)
+    share, squared = right / 4, 1.959964**2
+    half = (squared * (share * (1 - share) / 4 + squared / 64)) ** 0.5
+    expected = [(share + squared / 8 + sign * half) / (1 + squared / 4) for sign in (-1, 1)]
+    assert [clips["low"], clips["high"]] == pytest.approx(expected, abs=1e-5)
+    make(home, task)
+    assert result("val", "--model", model, "--data", data)["clips"] is None, "single frames are no clips"
 
 
 @pytest.mark.parametrize(

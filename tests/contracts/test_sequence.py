@@ -24,6 +24,12 @@ def config(name: str, **changes: object) -> ModelConfig:
     return ModelConfig.model_validate({"sequence": name, "width": 4, "depth": 2, "image_size": "16x20", **changes})
 
 
+def seeing(name: str, differences: bool) -> dict[str, object]:
+    """Changes of the configuration for a network that sees differences of frames, if it can."""
+    can_differ = "differences" in plugins.load(KIND, name).Config.model_fields
+    return {"sequence": {name: {"differences": True}}} if differences and can_differ else {}
+
+
 def test_config(name: str, check_config: Callable[[str, str], None]) -> None:
     check_config(KIND, name)
 
@@ -50,16 +56,18 @@ def test_frames_are_as_configured(name: str) -> None:
 
 @pytest.mark.parametrize("color", get_args(Color))
 @pytest.mark.parametrize("outputs", [1, 3])
-def test_logits(name: str, color: Color, outputs: int) -> None:
-    parsed = config(name, color=color)
+@pytest.mark.parametrize("differences", [False, True])
+def test_logits(name: str, color: Color, outputs: int, differences: bool) -> None:
+    parsed = config(name, color=color, **seeing(name, differences))
     logits = build(parsed, outputs).eval()(torch.rand(3, *parsed.input_shape))
     assert logits.shape == (3, outputs)
     assert logits.isfinite().all()
 
 
-def test_every_frame_counts(name: str) -> None:
+@pytest.mark.parametrize("differences", [False, True])
+def test_every_frame_counts(name: str, differences: bool) -> None:
     torch.manual_seed(0)
-    parsed = config(name)
+    parsed = config(name, **seeing(name, differences))
     network = build(parsed, 1).eval()
     frames = np.random.default_rng(0).integers(0, 256, (1, parsed.frames, *parsed.image_size, 3), np.uint8)
     plain = network(torch.from_numpy(to_input(frames, parsed.layout)))
@@ -67,6 +75,32 @@ def test_every_frame_counts(name: str) -> None:
         changed = frames.copy()
         changed[:, i] = 255 - changed[:, i]
         assert not torch.allclose(network(torch.from_numpy(to_input(changed, parsed.layout))), plain, atol=1e-6)
+
+
+@pytest.mark.parametrize("color", ["rgb", "luma"])
+def test_differences_leave_out_what_stands_still(name: str, color: Color) -> None:
+    if not seeing(name, True):
+        pytest.skip("sees one frame")
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    motion, scene = rng.integers(0, 120, (2, 4, 16, 20, 3), np.uint8), rng.integers(0, 120, (2, 1, 16, 20, 3), np.uint8)
+    for differences in (False, True):
+        parsed = config(name, color=color, **seeing(name, differences))
+        network = build(parsed, 1).eval()
+        plain, elsewhere = (
+            network(torch.from_numpy(to_input(frames, parsed.layout))) for frames in (motion, motion + scene)
+        )
+        assert torch.allclose(plain, elsewhere, atol=1e-5) == differences
+
+
+def test_differences_need_two_frames_and_are_not_written_while_off(name: str) -> None:
+    if not seeing(name, True):
+        pytest.skip("sees one frame")
+    config_type: Any = plugins.load(KIND, name).Config
+    assert config_type().model_dump(mode="json") == {"frames": 4}
+    assert config_type(differences=True).model_dump(mode="json") == {"frames": 4, "differences": True}
+    with pytest.raises(ValueError, match=r"equal to 2|be 2 or more"):
+        config_type(frames=1, differences=True)
 
 
 def test_gradients_reach_every_parameter(name: str) -> None:

@@ -39,7 +39,9 @@ def check(network: nn.Module, shape: tuple[int, ...]) -> nn.Module:
     return folded
 
 
-@pytest.mark.parametrize("sequence", ["none", {"frame_stack": {"frames": 3}}])
+@pytest.mark.parametrize(
+    "sequence", ["none", {"frame_stack": {"frames": 3}}, {"frame_stack": {"frames": 3, "differences": True}}]
+)
 @pytest.mark.parametrize("color", ["rgb", "luma"])
 @pytest.mark.parametrize("head", ["avg", "avgmax_mlp", "linear"])
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import onnx
@@ -184,14 +184,16 @@ def sizes(path: Path) -> list[list[int | str]]:
     ]
 
 
-def moving(sequence: str, **changes: object) -> ModelConfig:
-    small = {"width": 4, "depth": 2, "image_size": "16x12", "sequence": {sequence: {"frames": 3}}}
+def moving(sequence: str, differences: bool = False, **changes: object) -> ModelConfig:
+    parameters = {"frames": 3, "differences": differences}
+    small = {"width": 4, "depth": 2, "image_size": "16x12", "sequence": {sequence: parameters}}
     return ModelConfig.model_validate({**small, **changes})
 
 
+@pytest.mark.parametrize("differences", [False, True])
 @pytest.mark.parametrize("sequence", ["frame_stack", "lstm", "cnn3d"])
-def test_a_static_file_has_no_open_size(tmp_path: Path, export: Export, sequence: str) -> None:
-    config = moving(sequence, color="luma")
+def test_a_static_file_has_no_open_size(tmp_path: Path, export: Export, sequence: str, differences: bool) -> None:
+    config = moving(sequence, differences, color="luma")
     path = tmp_path / "model.onnx"
     network = export(path, exporter.Config(static=True), config)
     assert sizes(path) == [[1, *config.input_shape], [1]]
@@ -211,10 +213,12 @@ def test_a_static_file_has_no_open_size(tmp_path: Path, export: Export, sequence
         ("lstm", {"backbone": "inverted_se", "color": "luma"}),
         ("cnn3d", {}),
         ("cnn3d", {"color": "lab"}),
+        ("lstm", {"differences": True, "color": "luma"}),
+        ("cnn3d", {"differences": True}),
     ],
 )
 def test_a_dynamic_sequence_takes_any_number_of_frames(
-    tmp_path: Path, export: Export, sequence: str, changes: dict[str, str]
+    tmp_path: Path, export: Export, sequence: str, changes: dict[str, Any]
 ) -> None:
     config = moving(sequence, **changes)
     path = tmp_path / "model.onnx"
@@ -226,7 +230,8 @@ def test_a_dynamic_sequence_takes_any_number_of_frames(
     assert [node.op_type for node in onnx.load(path).graph.node].count("LSTM") == (sequence == "lstm")
     session = onnxruntime_cpu.load(path, onnxruntime_cpu.Config())
     assert session.input_shape == (1, *config.input_shape), "the metadata say how many it learnt with"
-    for batch, frames in ((1, 1), (1, 2), (1, 3), (2, 7)):
+    fewest = 2 if changes.get("differences") else 1
+    for batch, frames in ((1, fewest), (1, 3), (2, 7)):
         shape[axis] = frames
         images = torch.rand(batch, *map(int, shape))
         with torch.inference_mode():

@@ -158,6 +158,10 @@ def test_every_kind_of_network_has_a_row_in_words(built: Built) -> None:
         ({}, "baseline, avg, rgb, width 32, depth 4, 32 px |"),
         ({"head": {"mlp_mixer": {"grid": "2x2"}}, "image_size": "48x32"}, "baseline, mlp_mixer, rgb, width 32, "),
         ({"sequence": {"frame_stack": {"frames": 3}}}, "baseline, avg, rgb, width 32, depth 4, 32 px, 3 frames |"),
+        (
+            {"sequence": {"frame_stack": {"frames": 3, "differences": True}}},
+            "baseline, avg, rgb, width 32, depth 4, 32 px, 3 frames as differences |",
+        ),
         ({"sequence": {"lstm": {"frames": 5}}}, "| baseline, lstm, rgb, width 32, depth 4, 32 px, 5 frames |"),
         ({"sequence": {"3dcnn": {"frames": 6}}, "color": "lab"}, "| cnn3d, lab, width 32, 32 px, 6 frames |"),
     ]

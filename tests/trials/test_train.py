@@ -133,6 +133,17 @@ def test_likely_reasons(training: dict[str, Any], rare: bool, told: str, bright_
         assert train._floor_remark(config, corpus, val_score, 0.6).partition("; likely because ")[2].startswith(told)
 
 
+@pytest.mark.parametrize("name", ["frame_stack", "lstm", "cnn3d"])
+def test_a_network_that_sees_scenes_is_told_of_differences(name: str, bright_corpus: Corpus) -> None:
+    def reasons(**sequence: object) -> str:
+        config = TrialConfig.model_validate({"model": {"sequence": {name: sequence}}})
+        return train._floor_remark(config, bright_corpus, 0.6, 0.6)
+
+    advice = f"the scene can be learnt by heart, in place of the motion (--set model.sequence.{name}.differences=true)"
+    assert advice in reasons()
+    assert "differences" not in reasons(differences=True)
+
+
 def test_without_a_test_split_nothing_is_scored_on_test(
     tmp_path: Path, config: TrialConfig, bright_corpus: Corpus
 ) -> None:

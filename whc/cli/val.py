@@ -34,7 +34,7 @@ def command(model: str, data: Path, split: str | None, out: Path | None, as_json
     """Score a model on labelled data: metric with interval, floor, diagnostics and the worst mistakes.
 
     The interval is at 95 %, from a bootstrap over people or clips. A model of several frames is scored on each full
-    window, at its last frame.
+    window, at its last frame; a classifier also on whole clips, by the mean of their windows' probabilities.
     """
     from whc.errors import UsageError, problem
     from whc.factory import validation
@@ -65,6 +65,7 @@ def _shown(result: Validation, out: Path | None) -> Group:
     lines = [
         f"{result.model} on {result.source}, split {result.split}: {counts}",
         f"{result.shown}; {result.floor_shown}",
+        *([f"by the mean of each clip's windows: {result.clips.shown}"] if result.clips else []),
         *(f"{name}: {part.shown}" for name, part in result.parts.items()),
         *(f"{name}: {json.dumps(_brief(value), ensure_ascii=False)}" for name, value in details.items()),
         *result.notes,

@@ -6,23 +6,25 @@ from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from whc.models import Foldable
-from whc.models.assemble import Extractor
+from whc.models.assemble import Differences, Extractor
 from whc.models.color import Luma
 
 
 def fold(network: nn.Module) -> nn.Module:
     """A copy in evaluation mode with all linear layers merged.
 
-    BatchNorm goes into the convolution before or the linear layer after it, luma into the stem, and modules that are
-    `Foldable` merge their own layers.
+    BatchNorm goes into the convolution before or the linear layer after it, luma and differences of stacked frames go
+    into the stem, and modules that are `Foldable` merge their own layers.
     """
     folded = deepcopy(network).eval()
     for module in folded.modules():
         if isinstance(module, Extractor):
+            _fold_differences(module)
             _fold_luma(module)
         if isinstance(module, Foldable):
             module.fold()
@@ -66,6 +68,23 @@ def _fold_norm_into_linear(norm: nn.BatchNorm1d, linear: nn.Linear) -> nn.Linear
     return merged
 
 
+def _fold_differences(extractor: Extractor) -> None:
+    """Differences of stacked frames before a zero-padded convolution are a convolution of the frames.
+
+    The channels of a frame get the weights of the difference that it ends, less those of the difference that it begins.
+    Computed apart, the differences took a third of a small network's time.
+    """
+    to_color, stem = extractor.color, extractor.backbone.stem[0]
+    if not isinstance(to_color, nn.Sequential) or not isinstance(to_color[-1], Differences):
+        return
+    if isinstance(stem, nn.Conv2d):
+        channels = to_color[-1].channels
+        extractor.backbone.stem[0] = _with_weights(
+            stem, pad(stem.weight, (0, 0, 0, 0, channels, 0)) - pad(stem.weight, (0, 0, 0, 0, 0, channels))
+        )
+        extractor.color = to_color[0]
+
+
 def _fold_luma(extractor: Extractor) -> None:
     """A fixed mix of three channels before a zero-padded convolution is a convolution of three channels.
 
@@ -76,17 +95,23 @@ def _fold_luma(extractor: Extractor) -> None:
     if not isinstance(extractor.color, Luma) or extractor.color.frames > 1 or not isinstance(stem, nn.Conv2d):
         return
     luma: Tensor = extractor.color.weight[:, :, 0, 0]
-    wide = nn.Conv2d(
-        3,
-        stem.out_channels,
-        (stem.kernel_size[0], stem.kernel_size[1]),
-        (stem.stride[0], stem.stride[1]),
-        (int(stem.padding[0]), int(stem.padding[1])),
-        bias=stem.bias is not None,
+    # (out, 1, k, k) x (1, 3, 1, 1)
+    extractor.backbone.stem[0] = _with_weights(stem, stem.weight * luma[..., None, None])
+    extractor.color = nn.Identity()
+
+
+def _with_weights(conv: nn.Conv2d, weight: Tensor) -> nn.Conv2d:
+    """A copy of a convolution for as many channels as its new weights (out, channels, k, k) have."""
+    copy = nn.Conv2d(
+        weight.shape[1],
+        conv.out_channels,
+        (conv.kernel_size[0], conv.kernel_size[1]),
+        (conv.stride[0], conv.stride[1]),
+        (int(conv.padding[0]), int(conv.padding[1])),
+        bias=conv.bias is not None,
     ).eval()
     with torch.no_grad():
-        wide.weight.copy_(stem.weight * luma[..., None, None])  # (out, 1, k, k) x (1, 3, 1, 1)
-        if stem.bias is not None and wide.bias is not None:
-            wide.bias.copy_(stem.bias)
-    extractor.backbone.stem[0] = wide
-    extractor.color = nn.Identity()
+        copy.weight.copy_(weight)
+        if conv.bias is not None and copy.bias is not None:
+            copy.bias.copy_(conv.bias)
+    return copy

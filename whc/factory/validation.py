@@ -8,6 +8,8 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from whc.factory.evidence import interval, part_scores, scores
@@ -31,11 +33,31 @@ class WrongRow(BaseModel):
     words: str
 
 
+class ClipAccuracy(BaseModel):
+    """How many clips a model calls right by the mean of their windows' outputs.
+
+    `low` and `high` are the 95 % interval of the share of right clips, in 0..1 (Wilson 1927).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    right: int
+    clips: int
+    low: float
+    high: float
+
+    @property
+    def shown(self) -> str:
+        """As people read it."""
+        return f"{self.right} of {quantity(self.clips, 'clip')} right ({self.low:.0%} to {self.high:.0%})"
+
+
 class Validation(BaseModel):
     """The result of a model on labelled rows.
 
     `score` is in 0..1 with its 95 % interval from a bootstrap over `groups` people or clips; `shown` is their text for
     people. `floor` is the score of the best constant answer on the same rows. `parts` and `details` are the task's.
+    `clips` is None for a model of single frames, and where clips have no single answer.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -52,6 +74,7 @@ class Validation(BaseModel):
     shown: str
     floor: float
     floor_shown: str
+    clips: ClipAccuracy | None
     parts: dict[str, Part]
     details: dict[str, Any]
     mistakes: list[WrongRow]
@@ -82,12 +105,23 @@ def validate(model: Model, rows: LabelledRows, name: str) -> tuple[Validation, S
         shown=f"{metric.shown(scored.score)} ({metric.shown_range(low, high)})",
         floor=floor,
         floor_shown=f"{task.words.floor} scores {metric.shown(floor)}",
+        clips=_clip_accuracy(scored, rows.corpus.clips[scored.ends]) if model.metadata.frames > 1 else None,
         parts=part_scores(evidence, metric),
         details=task.details(scored.outputs, scored.targets),
         mistakes=[_wrong_row(mistake, scored, rows) for mistake in _worst(scored)],
         notes=_notes(model, rows),
     )
     return result, scored
+
+
+def _clip_accuracy(scored: Scored, clips: NDArray[np.int64]) -> ClipAccuracy | None:
+    from scipy.stats import binomtest
+
+    right = scored.task.clips_right(scored.outputs, scored.targets, clips)
+    if not len(right):
+        return None
+    interval = binomtest(int(right.sum()), len(right)).proportion_ci(method="wilson")
+    return ClipAccuracy(right=right.sum(), clips=len(right), low=interval.low, high=interval.high)
 
 
 def _worst(scored: Scored) -> Sequence[Mistake]:

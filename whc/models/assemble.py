@@ -98,6 +98,17 @@ class ModelConfig(Settings):
         return tuple(module.input_shape(self.sequence.config, self.image_size))
 
 
+class Differences(nn.Module):
+    """Each frame minus the one before, of T frames with C `channels` each: (N, T*C, H, W) to (N, (T-1)*C, H, W)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images[:, self.channels :] - images[:, : -self.channels]
+
+
 class Extractor(nn.Module):
     """Colour conversion and backbone: (N, T*3, H, W) to a feature map (N, channels, h, w)."""
 
@@ -137,23 +148,28 @@ class NetworkParts:
     config: ModelConfig
     outputs: int
 
-    def extractor(self, frames: int) -> tuple[nn.Module, Backbone, Size]:
+    def extractor(self, frames: int, differences: bool = False) -> tuple[nn.Module, Backbone, Size]:
         """Colour conversion and backbone over `frames` frames stacked as channels, and their feature map's size.
+
+        With `differences` the backbone sees each frame minus the one before, after the conversion.
 
         Raises:
             ValueError: the image is too small for the backbone.
         """
         to_color, channels = conversion(self.config.color, frames)
+        if differences:
+            channels_of_frame = channels // frames
+            to_color, channels = nn.Sequential(to_color, Differences(channels_of_frame)), channels - channels_of_frame
         return to_color, _backbone(self.config, channels, self.config.width), _feature_size(self.config, channels)
 
-    def still_network(self, frames: int) -> StillNetwork:
-        """The still-image network over `frames` frames stacked as channels.
+    def still_network(self, frames: int, differences: bool = False) -> StillNetwork:
+        """The still-image network over `frames` frames stacked as channels, or over their differences.
 
         Raises:
             ValueError: the image is too small for the backbone, or the head does not fit the feature map.
         """
         head = self.config.head
-        to_color, backbone, size = self.extractor(frames)
+        to_color, backbone, size = self.extractor(frames, differences)
         plugin = plugins.load(HEAD_CHOICE.kind, head.name)
         head_module = plugin.build(head.config, backbone.out_channels, size, self.config.dropout, self.outputs)
         return StillNetwork(to_color, backbone, head_module)

@@ -244,6 +244,17 @@ class Task(Answers):
     def judge(self, outputs: Outputs, targets: Targets) -> Judgement:
         """Compare M outputs with M targets."""
 
+    def clips_right(self, outputs: Outputs, targets: Targets, clips: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether the mean output of each clip is its true answer (K,); empty where a clip has no single answer.
+
+        Args:
+            outputs: (M, ...).
+            targets: (M, ...).
+            clips: (M,) number of each row's clip.
+        """
+        del outputs, targets, clips
+        return np.empty(0, bool)
+
     def parts(self, outputs: Outputs, targets: Targets) -> Mapping[str, Judgement]:
         """The parts of the score by name, each with a score of its own."""
         del outputs, targets

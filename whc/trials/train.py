@@ -20,6 +20,7 @@ from whc.data.dataset import Corpus
 from whc.data.preprocess import INTERPOLATION, Image
 from whc.data.windows import windows
 from whc.errors import ArtifactError, UsageError, problem
+from whc.models.sequence import FramesConfig
 from whc.tasks import Outputs, Task
 from whc.training import checkpoint, diagnostics
 from whc.training.checkpoint import Checkpoint
@@ -292,6 +293,10 @@ def _floor_remark(config: TrialConfig, corpus: Corpus, val_score: float, val_flo
     if 0 < counts[rarest] < RARE_SHARE * counts.sum() and training.resampling == "none":
         share = f"{counts[rarest] / counts.sum():.1%} of the training rows are {names[rarest]!r}"
         reasons.append(f"only {share} (--set training.resampling=balanced)")
+    sequence = config.model.sequence
+    if isinstance(sequence.config, FramesConfig) and not sequence.config.differences:
+        setting = f"model.sequence.{sequence.name}.differences=true"
+        reasons.append(f"the scene can be learnt by heart, in place of the motion (--set {setting})")
     reasons.append("the labels do not go with the pictures (whc data info FILE)")
     side = "below" if metric.is_error else "above"
     number, floor = metric.number(val_score), metric.number(val_floor)

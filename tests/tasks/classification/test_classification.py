@@ -169,6 +169,15 @@ def test_no_threshold_beats_the_best(rows: list[tuple[float, int]]) -> None:
     assert score(values, class_ids, best) >= max(score(values, class_ids, other) for other in others) - 1e-12
 
 
+def test_a_clip_is_right_by_the_mean_of_its_rows() -> None:
+    clips = np.array([7, 4, 7, 4, 7, 9, 9])
+    outputs, targets = np.array([0.4, 0.1, 0.4, 0.3, 0.9, 0.8, 0.8]), np.array([1, 1, 1, 1, 1, 0, 1])
+    right = TWO.clips_right(outputs, targets, clips)
+    assert right.tolist() == [False, True], "clip 9 has no single answer"
+    several = np.array([[0.5, 0.4, 0.1], [0.1, 0.4, 0.5]])
+    assert THREE.clips_right(several, np.array([1, 1]), np.array([0, 0])).tolist() == [True]
+
+
 def test_the_best_threshold_lies_halfway() -> None:
     values, class_ids = np.array([0.1, 0.9, 0.2, 0.7], np.float32), np.array([0, 1, 0, 1])
     tuned = TWO.tuned(values, class_ids)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from whc.models.color import conversion
-from whc.plugins import PluginConfig
+from whc.models.sequence import FramesConfig
 
 if TYPE_CHECKING:
     from whc.models.assemble import NetworkParts
@@ -17,10 +16,8 @@ INPUT_LAYOUT = "cnn3d"
 UNUSED = ("backbone", "head", "depth", "dropout")
 
 
-class Config(PluginConfig):
-    """`frames`: consecutive frames in one input."""
-
-    frames: int = Field(4, ge=1, le=64)
+class Config(FramesConfig):
+    """`frames`: consecutive frames in one input. `differences`: it sees each frame minus the one before."""
 
 
 def frames(config: Config) -> int:
@@ -42,10 +39,11 @@ def _block(channels: int, out_channels: int) -> nn.Sequential:
 class _Cnn3d(nn.Module):
     """(N, 3, T, H, W) to logits (N, outputs): three blocks of widths b, 2b and 4b, mean over time and space."""
 
-    def __init__(self, parts: NetworkParts) -> None:
+    def __init__(self, parts: NetworkParts, differences: bool) -> None:
         super().__init__()
         width = parts.config.width
         self.color, channels = conversion(parts.config.color, 1)
+        self.differences = differences
         self.stem = _block(channels, width)
         self.block1 = _block(width, 2 * width)
         self.block2 = _block(2 * width, 4 * width)
@@ -55,6 +53,8 @@ class _Cnn3d(nn.Module):
         if not isinstance(self.color, nn.Identity):
             # A colour conversion works pixel by pixel, so the frames can be stacked to one tall picture.
             images = self.color(images.flatten(2, 3)).unflatten(2, images.shape[2:4])
+        if self.differences:
+            images = images[:, :, 1:] - images[:, :, :-1]
         features = self.block2(self.block1(self.stem(images)))
         logits: Tensor = self.fc(features.mean((2, 3, 4)))
         return logits
@@ -62,5 +62,4 @@ class _Cnn3d(nn.Module):
 
 def build(config: Config, parts: NetworkParts) -> nn.Module:
     """Its own backbone, of `width`, and its own head; any colour space."""
-    del config
-    return _Cnn3d(parts)
+    return _Cnn3d(parts, config.differences)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from torch import nn
 
-from whc.plugins import PluginConfig
+from whc.models.sequence import FramesConfig
 
 if TYPE_CHECKING:
     from whc.models.assemble import NetworkParts
@@ -16,8 +16,8 @@ INPUT_LAYOUT = "frame_stack"
 UNUSED = ()
 
 
-class Config(PluginConfig):
-    """`frames`: consecutive frames in one input."""
+class Config(FramesConfig):
+    """`frames`: consecutive frames in one input. `differences`: it sees each frame minus the one before."""
 
     frames: int = Field(4, ge=2, le=64)
 
@@ -34,4 +34,4 @@ def input_shape(config: Config, size: tuple[int, int]) -> tuple[int, ...]:
 
 def build(config: Config, parts: NetworkParts) -> nn.Module:
     """The still-image network with a wider first convolution."""
-    return parts.still_network(frames=config.frames)
+    return parts.still_network(config.frames, config.differences)

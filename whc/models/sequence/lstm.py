@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field
 from torch import Tensor, nn
 
 from whc.models.assemble import Extractor, NetworkParts
-from whc.plugins import PluginConfig
+from whc.models.sequence import FramesConfig
 
 INPUT_LAYOUT = "lstm"
 UNUSED = ("head", "dropout")
 
 
-class Config(PluginConfig):
-    """`frames`: consecutive frames in one input."""
-
-    frames: int = Field(4, ge=1, le=64)
+class Config(FramesConfig):
+    """`frames`: consecutive frames in one input. `differences`: it sees each frame minus the one before."""
 
 
 def frames(config: Config) -> int:
@@ -31,21 +28,24 @@ def input_shape(config: Config, size: tuple[int, int]) -> tuple[int, ...]:
 class _FrameLstm(Extractor):
     """(N, T, 3, H, W) to logits (N, outputs): mean of each frame's feature map, one LSTM layer, its last step."""
 
-    def __init__(self, parts: NetworkParts) -> None:
+    def __init__(self, parts: NetworkParts, differences: bool) -> None:
         to_color, backbone, _ = parts.extractor(frames=1)
         super().__init__(to_color, backbone)
+        self.differences = differences
         hidden = max(64, backbone.out_channels)
         self.lstm = nn.LSTM(backbone.out_channels, hidden, batch_first=True)
         self.fc = nn.Linear(hidden, parts.outputs)
 
     def forward(self, images: Tensor) -> Tensor:
-        features = super().forward(images.flatten(0, 1)).mean((2, 3))
-        _, (last, _) = self.lstm(features.view(-1, images.shape[1], features.shape[1]))
+        pictures = self.color(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        if self.differences:
+            pictures = pictures[:, 1:] - pictures[:, :-1]
+        features = self.backbone(pictures.flatten(0, 1)).mean((2, 3))
+        _, (last, _) = self.lstm(features.view(-1, pictures.shape[1], features.shape[1]))
         logits: Tensor = self.fc(last[0])
         return logits
 
 
 def build(config: Config, parts: NetworkParts) -> nn.Module:
     """Any backbone and colour space; the LSTM takes the head's place."""
-    del config
-    return _FrameLstm(parts)
+    return _FrameLstm(parts, config.differences)

@@ -15,5 +15,8 @@ def summary(config: dict[str, object]) -> str:
     # What a sequence model has no use for is absent: one that brings its own head is named in its place.
     parts = [name(model[part]) for part in ("backbone", "head" if "head" in model else "sequence") if part in model]
     depth = f" d{model['depth']}" if "depth" in model else ""
-    frames = "" if sequence == "none" else f" x{next(iter(sequence.values()))['frames']}"
+    frames = ""
+    if sequence != "none":
+        seen = next(iter(sequence.values()))
+        frames = f" x{seen['frames']}" + " differences" * seen.get("differences", False)
     return f"{'/'.join(parts)} {model['color']} w{model['width']}{depth} {model['image_size']}px{frames}"

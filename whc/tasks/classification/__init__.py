@@ -218,6 +218,16 @@ class Classification(ClassAnswers, Task):
         """F1 of the classes called."""
         return ConfusionCounts(self.called(outputs), targets, len(self.labels))
 
+    def clips_right(self, outputs: Outputs, targets: Targets, clips: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """By the mean probability of a clip's rows; clips with rows of several classes are left out."""
+        right = []
+        for clip in np.unique(clips):
+            rows = clips == clip
+            real = np.unique(targets[rows])
+            if len(real) == 1:
+                right.append(self.called(outputs[rows].mean(0, keepdims=True))[0] == real[0])
+        return np.array(right, bool)
+
     def floor(self, targets: Targets) -> float:
         """The F1 of always calling the positive class of two, the commonest of more.
 
