@@ -166,7 +166,8 @@ class _PluginName(click.types.StringParamType):
 runtime = click.option(
     "--runtime",
     type=_PluginName("runtimes"),
-    help="What runs the file.  [default: onnxruntime_cpu for .onnx, litert for .tflite]",
+    help="What runs the file; a registered model gives the file that it reads.  [default: onnxruntime_cpu for .onnx, "
+    "litert for .tflite]",
 )
 artifact = click.option(
     "--artifact", type=_PluginName("export"), help="Kind of file to write from a checkpoint.  [default: onnx]"
@@ -300,19 +301,21 @@ def exported(path: Path, option: str) -> Path:
     return path
 
 
-def model_file(model: str) -> Path:
-    """The file of a model: as given, or the one registered under that name.
+def model_file(model: str, runtime: str | None = None) -> Path:
+    """The file of a model: as given, or the one registered under that name which the runtime reads.
 
     Raises:
-        RegistryError: it is neither.
+        UsageError: there is no such runtime.
+        RegistryError: there is neither, or nothing that the runtime reads is registered under that name.
     """
     from whc.paths import is_file
 
     if Path(model).suffix in (".onnx", ".tflite", ".pt") or is_file(Path(model)):
         return Path(model)
     from whc.registry.models import Registry
+    from whc.runtimes import choose, reads
 
-    return Registry(location()).resolve(model)
+    return Registry(location()).resolve(model, reads(choose(runtime).name) if runtime else None)
 
 
 def location() -> Location:

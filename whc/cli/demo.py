@@ -62,7 +62,8 @@ def command(
         _page.serve(model, port, is_shown, as_json)
         return
     _check_page_options(web, server, port)
-    view, path = _view(**options), _options.exported(_options.model_file(model), "--model")
+    view = _view(**options)
+    path = _options.exported(_options.model_file(model, options["runtime"]), "--model")
     running = {name: options[name] for name in ("runtime", "threads", "wait_s")}
     if web:
         from whc.demo.model import load
