@@ -228,12 +228,12 @@ class TimerApp:
         failed = refused(paths, self._runtime, self._wait_s)
         answer = TimingAnswer(place=self.place)
         if len(failed) < len(paths) or not paths:
-            series, more = collect(
-                {digest: path for digest, path in paths.items() if digest not in failed}, self._runtime, job.protocol
-            )
+            fit = {digest: path for digest, path in paths.items() if digest not in failed}
+            series, more = collect(fit, self._runtime, job.protocol, job.ram_of)
             failed |= more
             times = {name: times.tolist() for name, times in series.times_ms.items()}
-            answer = answer.model_copy(update={"times_ms": times, "interrupted": series.interrupted})
+            measured = {"times_ms": times, "interrupted": series.interrupted, "ram_bytes": series.ram_bytes}
+            answer = answer.model_copy(update=measured)
         # The client knows a file by its digest; where it lies here is nobody's business.
         reasons = {digest: reason.replace(str(paths[digest]), digest) for digest, reason in failed.items()}
         return answer.model_copy(update={"failed": reasons})
