@@ -42,6 +42,7 @@ from whc.latency.timer.messages import (
 )
 from whc.latency.watch import collect
 from whc.plugins import Choice
+from whc.runtimes import reads
 
 LITERT_MARK = b"TFL3"  # after the first four bytes of a .tflite file
 MAX_STORE_BYTES = 4 * MAX_FILE_BYTES
@@ -72,7 +73,9 @@ def serve(
         tempfile.TemporaryDirectory(prefix="whc-timer-") as folder,
         _listening(*address) as listener,
     ):
-        first_pass.check(reference.write(Path(folder) / "reference.onnx"), runtime, wait_s)
+        first_pass.check(reference.write(Path(folder) / reference.FILE_NAME), runtime, wait_s)
+        # The reference network is an ONNX file, which need not be what this runtime reads.
+        first_pass.check(reference.write_empty(Path(folder) / f"empty{reads(runtime.name)}"), runtime, wait_s)
         timer = TimerApp(runtime, wait_s, Path(folder))
         host, port = listener.getsockname()[:2]
         announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", timer.place)
