@@ -1,21 +1,25 @@
-"""Does a device matter: the order of networks on a timer's runtime against that on this machine's."""
+"""Does a runtime matter: the order of networks on a timer's runtime, and of LiteRT files, against ONNX Runtime's."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import combinations
+from collections.abc import Callable, Sequence
+from itertools import chain, permutations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import spearmanr
 
+from whc import plugins
+from whc.errors import UsageError
+from whc.export import converter
 from whc.latency.bench import session
 from whc.latency.timer.client import connect
 from whc.latency.timing import Protocol
 from whc.plugins import ChoiceOf
-from whc.records import LatencySession
+from whc.records import Latency
 from whc.training.checkpoint import Checkpoint
 from whc.trials.artifacts import export, untrained
 from whc.trials.config import TrialConfig
@@ -42,34 +46,84 @@ NETWORKS: dict[str, dict[str, Any]] = {
 }
 
 
-def exported(model: dict[str, Any], path: Path) -> Path:
+LITERT_NETWORKS = {name: model for name, model in NETWORKS.items() if "sequence" not in model} | {
+    "baseline w8, 16 px": {"width": 8, "image_size": 16},
+    "baseline w16, 64 px": {"width": 16, "image_size": 64},
+    "inverted_se w24, 48 px": {"backbone": "inverted_se", "width": 24, "image_size": 48},
+    "convnext w24 d3, 24 px": {"backbone": "convnext", "width": 24, "depth": 3, "image_size": 24},
+    "efficientnet w16": {"backbone": "efficientnet", "width": 16},
+    "efficientnet w16, 64 px": {"backbone": "efficientnet", "width": 16, "image_size": 64},
+    "uhd w32 d3, 64 px": {"backbone": "uhd", "width": 32, "depth": 3, "image_size": 64},
+}
+LITERT_KINDS = ("litert", "litert_int8")
+
+
+def exported(model: dict[str, Any], folder: Path, kinds: Sequence[str] = ("onnx",)) -> list[Path]:
+    """The same network as a file of each kind."""
     config = TrialConfig.model_validate({"model": model})
     network = untrained(config, ["no", "yes"])
     with torch.no_grad():  # biases of zero would vanish from the file
         for parameter in network.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
-    export(config, network, Checkpoint(config.resolved(), {}, ["no", "yes"], None, "", "", 0, 0.0), path)
-    return path
+    saved = Checkpoint(config.resolved(), {}, ["no", "yes"], None, "", "", 0, 0.0)
+    inputs = np.random.default_rng(0).random((8, *config.model.input_shape), np.float32)
+    paths = []
+    for kind in kinds:
+        exporter = plugins.load("export", kind)
+        paths.append(folder / f"{kind}{exporter.SUFFIX}")
+        artifact = ChoiceOf("export").parse(kind)
+        export(config, network, saved, paths[-1], artifact, inputs if exporter.NEEDS_CALIBRATION else None)
+    return paths
 
 
-def apart(timed: LatencySession, faster: int, slower: int) -> bool:
-    """Whether a file is distinguishably faster than another."""
-    first, second = timed.files[faster].latency, timed.files[slower].latency
+def is_faster(first: Latency, second: Latency) -> bool:
+    """Whether it is, distinguishably."""
     return first.ratio_high < second.ratio_low
 
 
+def swapped(ours: Sequence[Latency], theirs: Sequence[Latency]) -> int:
+    """Pairs that are in another order, with intervals that are apart in both."""
+    pairs = permutations(range(len(ours)), 2)
+    return sum(is_faster(ours[a], ours[b]) and is_faster(theirs[b], theirs[a]) for a, b in pairs)
+
+
+def compared(ours: Sequence[Latency], theirs: Sequence[Latency], what: str) -> float:
+    """Spearman's rank correlation, which is printed."""
+    ratios = [[latency.ratio for latency in latencies] for latencies in (ours, theirs)]
+    correlation = float(spearmanr(*ratios).statistic)
+    pairs, others = len(ours) * (len(ours) - 1) // 2, swapped(ours, theirs)
+    print(
+        f"\nSpearman of {what} over {len(ours)} networks: {correlation:.3f}; {others} of {pairs} pairs in another order"
+    )
+    return correlation
+
+
 def test_the_order_on_another_runtime(start_timer: Callable[..., Any], tmp_path: Path) -> None:
-    files = [exported(model, tmp_path / f"{place}.onnx") for place, model in enumerate(NETWORKS.values())]
+    files = [exported(model, tmp_path / str(place))[0] for place, model in enumerate(NETWORKS.values())]
     process = start_timer("openvino")
     timer = connect(process.address, process.TOKEN)
-    here, there = session(files, RUNTIME, PROTOCOL), session(files, RUNTIME, PROTOCOL, timer=timer)
-    ratios = [[file.latency.ratio for file in timed.files] for timed in (here, there)]
-    correlation = float(spearmanr(*ratios).statistic)
-    swapped = [pair for pair in combinations(range(len(files)), 2) if apart(here, *pair) and apart(there, *pair[::-1])]
-    swapped += [pair for pair in combinations(range(len(files)), 2) if apart(there, *pair) and apart(here, *pair[::-1])]
-    print(f"\nSpearman of {here.runtime} and {there.runtime} over {len(files)} networks: {correlation:.3f}")
-    for name, ours, theirs in zip(NETWORKS, *ratios, strict=True):
-        print(f"  {name:28} {ours:7.3f} {theirs:7.3f} times the reference network")
-    print(f"  {len(swapped)} pairs in another order, with intervals that are apart in both")
-    assert swapped
+    sessions = session(files, RUNTIME, PROTOCOL), session(files, RUNTIME, PROTOCOL, timer=timer)
+    here, there = ([file.latency for file in timed.files] for timed in sessions)
+    correlation = compared(here, there, " and ".join(timed.runtime for timed in sessions))
+    for name, ours, theirs in zip(NETWORKS, here, there, strict=True):
+        print(f"  {name:28} {ours.ratio:7.3f} {theirs.ratio:7.3f} times the reference network")
+    assert swapped(here, there)
     assert 0.5 < correlation < 1
+
+
+def test_the_order_of_litert_files(tmp_path: Path) -> None:
+    """Of float32 and int8 files against the ONNX files of the same networks, all in one session."""
+    try:
+        converter.require()
+    except UsageError as error:
+        pytest.skip(str(error))
+    kinds = ("onnx", *LITERT_KINDS)
+    made = [exported(model, tmp_path / str(place), kinds) for place, model in enumerate(LITERT_NETWORKS.values())]
+    long = PROTOCOL.model_copy(update={"max_s": 900.0})
+    timed = {file.path: file.latency for file in session(list(chain(*made)), RUNTIME, long).files}
+    onnx, *others = ([timed[str(paths[place])] for paths in made] for place in range(len(kinds)))
+    for kind, theirs in zip(LITERT_KINDS, others, strict=True):
+        assert compared(onnx, theirs, f"onnx and {kind}") > 0.5
+    for name, ours, *latencies in zip(LITERT_NETWORKS, onnx, *others, strict=True):
+        shares = " ".join(f"{latency.ratio / ours.ratio:6.2f}" for latency in latencies)
+        print(f"  {name:28} {ours.ratio:7.3f} times the reference network; {', '.join(LITERT_KINDS)} {shares} of that")

@@ -44,6 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("made")
     make(home / "calm.onnx", {"model": {"width": 4, "depth": 1, "image_size": 16}}, ["calm", "moved"])
     make(home / "boxes.onnx", BOXES, ["person"])
+    (home / "boxes.tflite").touch()
     cv2.imwrite(str(home / "picture.png"), np.full((48, 64, 3), 90, np.uint8))
     return home
 
@@ -90,11 +91,15 @@ def rows(path: Path) -> list[dict[str, str]]:
         (["--detect", "none.onnx"], "none.onnx: must be an ONNX file, got nothing there"),
         (
             ["--detect", "picture.png"],
-            "--detect: must be a registered name, or an .onnx or .tflite file, got 'picture.png'",
+            "--detect: must be a registered name, or an .onnx file, got 'picture.png'",
+        ),
+        (
+            ["--detect", "boxes.tflite"],
+            "--detect: must be a registered name, or an .onnx file, got 'boxes.tflite'; give the ONNX file of the same",
         ),
         (
             ["--detect", "boxes.pt"],
-            "--detect: must be a registered name, or an .onnx or .tflite file, got 'boxes.pt'; run `whc exp",
+            "--detect: must be a registered name, or an .onnx file, got 'boxes.pt'; run `whc export --checkpoint",
         ),
     ],
 )
@@ -125,7 +130,7 @@ def test_a_registered_detector_keeps_its_name(
     """The name goes where the crops are described, not the path of the file in the registry."""
     monkeypatch.chdir(made)
     files = {"person_m@champion": made / "boxes.onnx", "calm.onnx": made / "calm.onnx"}
-    monkeypatch.setattr(_options, "model_file", files.__getitem__)
+    monkeypatch.setattr(_options, "model_file", lambda name, *_: files[name])
     options = ("--detect", "person_m@champion", "--margin", "0.3")
     shown = result("demo", "--headless", "--source", "picture.png", "--model", "calm.onnx", *options)
     assert (shown["detector"], shown["what"]) == ("person_m@champion", "person")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
@@ -83,6 +84,18 @@ def test_what_a_timer_refuses(whc_command: Run, home: Path, arguments: list[str]
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(f"error: {message}")
     assert ended.err.count("\n") == 1
+
+
+def test_a_timer_whose_runtime_is_missing(whc_command: Run, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although the reference network, an ONNX file, can be run."""
+    shadow = home / "shadow" / "ai_edge_litert"
+    shadow.mkdir(parents=True)
+    (shadow / "__init__.py").write_text("raise ModuleNotFoundError('no', name='ai_edge_litert')")
+    paths = [str(shadow.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    ended = whc_command("bench", "--serve", "--runtime", "litert", "--port", 0)
+    said = "error: runtime litert: must be installed, got no module 'ai_edge_litert'; install whc[litert]\n"
+    assert (ended.code, ended.out, ended.err) == (2, "", said)
 
 
 def test_a_timer_that_does_not_answer(whc_command: Run, monkeypatch: pytest.MonkeyPatch, closed_port: int) -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from whc import records
+from whc import plugins, records
 from whc.data import dataset
 from whc.data.dataset import Corpus, load
 from whc.data.synthetic import render
@@ -32,7 +32,7 @@ from whc.records import (
     TimedFile,
     VariantRow,
 )
-from whc.runtimes import onnxruntime_cpu
+from whc.runtimes import choose_for
 from whc.tasks.classification import Classification
 from whc.trials.config import TrialConfig
 from whc.trials.run import Assignment, Limits, run
@@ -177,7 +177,8 @@ def load_file(path: Path, like: Model | None = None) -> Model:
     from whc.demo import model as models
 
     del like
-    return models.checked(onnxruntime_cpu.load(path, onnxruntime_cpu.Config()))
+    runtime = choose_for([path])
+    return models.checked(plugins.load("runtimes", runtime.name).load(path, runtime.config))
 
 
 def timed_as(ratios: dict[str, float], noisy: bool = False) -> Callable[..., LatencySession]:

@@ -18,6 +18,7 @@ from whc.factory.build import build_table
 from whc.factory.opening import BuildRequest
 from whc.factory.recipe import Recipe
 from whc.factory.table import markdown
+from whc.latency import first_pass
 from whc.pages import Table
 from whc.records import LadderTable, LatencySession
 from whc.search.showing import ladder_sections
@@ -107,6 +108,18 @@ def test_one_that_cannot_be_made_says_why(built: Build, monkeypatch: pytest.Monk
     table, _ = built(ratio=0.5)
     assert verdicts(table) == {"dropped: it has an operator that is missing"}
     assert "| dropped: it has an operator that is missing |" in markdown(table)
+
+
+def test_one_that_crashes_its_runtime_ends_no_build(built: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is tried in a process of its own before it runs in this one."""
+
+    def crash(path: Path, *given: object) -> None:
+        raise ArtifactError("it must run on litert, got SIGABRT")
+
+    monkeypatch.setattr(first_pass, "check", crash)
+    monkeypatch.setattr(other_files, "predictions", None)
+    table, _ = built(ratio=0.5)
+    assert verdicts(table) == {"dropped: it must run on litert, got SIGABRT"}
 
 
 def test_a_second_build_makes_none_again(built: Build, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,14 +104,16 @@ class Device:
     def telling(self, on_wait: Callable[[str], None]) -> Device:
         return Device(on_wait)
 
-    def collect(self, files: dict[str, Path], protocol: Protocol) -> tuple[Series, dict[str, str]]:
+    def collect(
+        self, files: dict[str, Path], protocol: Protocol, ram_of: Collection[str] = ()
+    ) -> tuple[Series, dict[str, str]]:
         self.tell("timer: must answer")
         self.tell("")
         rng = np.random.default_rng(0)
         levels = {REFERENCE_NAME: 1.0, TWIN_NAME: 1.0}
         levels |= {name: 1e5 / path.stat().st_size for name, path in files.items()}
         times = {name: level * np.exp(rng.normal(0, 0.001, (10, 10))) for name, level in levels.items()}
-        return Series(times, dict.fromkeys(times, 0.0)), {}
+        return Series(times, dict.fromkeys(times, 0.0), {name: files[name].stat().st_size for name in ram_of}), {}
 
 
 def test_the_order_of_the_ladder_is_that_of_the_device(study: Path, recipe: str) -> None:
@@ -122,6 +124,7 @@ def test_the_order_of_the_ladder_is_that_of_the_device(study: Path, recipe: str)
     assert here.host != there.host
     sizes = [row.size_bytes for row in there.variants]
     assert sizes == sorted(sizes, reverse=True)
+    assert [row.ram_bytes for row in there.variants] == sizes
     assert [row.latency_ms for row in there.variants] == sorted(row.latency_ms for row in there.variants)
     assert steps.index("timer: must answer") + 1 == steps.index("the timer is back")
     # What was timed on one is not taken for the other.

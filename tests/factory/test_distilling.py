@@ -51,8 +51,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """Runs trainings in this process; gives their ids and how many pictures without labels each had."""
     done: list[tuple[str, int]] = []
 
-    def run_all(jobs: Sequence[TrialJob], corpus: Corpus, workers: int) -> Iterator[tuple[int, TrialRecord]]:
-        del workers
+    def run_all(jobs: Sequence[TrialJob], corpus: Corpus, *_: object) -> Iterator[tuple[int, TrialRecord]]:
         for place, job in enumerate(jobs):
             done.append((job.assignment.trial_id, int((corpus.splits == UNLABELLED).sum())))
             yield place, run(job.config, corpus, job.assignment, lambda _: None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from whc import records
 from whc.errors import StudyError
 from whc.factory.drift import Checked, check
 from whc.factory.scoring import Model
-from whc.records import LadderTable, LatencySession
+from whc.records import LadderTable, LatencySession, ModelMetadata, TriedArtifact
 
 VARIANTS = {"hand_s": (0.7, 1.0), "hand_m": (0.6, 2.0), "hand_l": (0.5, 4.0)}
 RATIOS = {name: ratio for name, (_, ratio) in VARIANTS.items()}
@@ -86,6 +87,63 @@ def test_a_missing_file_is_found(check_ladder: Callable[..., Checked], ladder: L
     checked = check_ladder()
     assert found(checked) == [("hand_s", "file")]
     assert "is missing; `whc factory build-table --study " in checked.drifts[0].words
+
+
+@pytest.fixture
+def kept(ladder: Ladder, write_litert: Callable[..., Path], make_metadata: Callable[..., ModelMetadata]) -> Path:
+    """A .tflite file that hand_m keeps, right everywhere, and faster: 0.5 times as long as the reference network."""
+    table, folder = ladder
+    path = folder / "ladder" / "hand_m.litert.tflite"
+    write_litert(path, make_metadata(labels=["dark", "bright"]).to_properties(), (8, 8))
+    figures = {"val_score": 1.0, "latency_ratio": 0.5, "ratio_to_onnx": 0.25, "ratio_low": 0.245, "ratio_high": 0.255}
+    about = {"file": "ladder/hand_m.litert.tflite", "sha256": records.sha256(path), "runtime": "litert"}
+    artifact = TriedArtifact(kind="litert", verdict="kept: faster", **about, **figures)
+    dropped = TriedArtifact(kind="onnx_int8", verdict="dropped: it could not be timed")
+    rows = [
+        row.model_copy(update={"artifacts": [dropped, artifact] if row.name == "hand_m" else []})
+        for row in table.variants
+    ]
+    change_table(ladder, variants=rows)
+    return path
+
+
+def test_other_files_that_are_kept_are_judged_too(check_ladder: Callable[..., Checked], kept: Path) -> None:
+    assert found(check_ladder(**{"hand_m.litert": 0.5})) == []
+    checked = check_ladder(**{"hand_m.litert": 0.6})
+    assert found(checked) == [(kept.name, "latency")]
+    assert "latency is 0.600 x ref, recorded was 0.500 (+20%)" in checked.drifts[0].words
+    assert checked.notes == []
+
+
+def test_a_damaged_file_is_found_by_its_hash_and_not_loaded(check_ladder: Callable[..., Checked], kept: Path) -> None:
+    content = bytearray(kept.read_bytes())
+    content[8:40] = b"\xff" * 32
+    kept.write_bytes(content)
+    assert found(check_ladder()) == [(kept.name, "hash")]
+    kept.unlink()
+    checked = check_ladder()
+    assert found(checked) == [(kept.name, "file")]
+    assert f"{kept} is missing; `whc factory build-table --study " in checked.drifts[0].words
+
+
+def test_a_score_that_changed_is_found(check_ladder: Callable[..., Checked], kept: Path, ladder: Ladder) -> None:
+    """As with another version of LiteRT."""
+    (row,) = (row for row in records.load(LadderTable, ladder[1] / "table.json").variants if row.artifacts)
+    artifacts = [row.artifacts[1].model_copy(update={"val_score": 0.9})]
+    change_table(ladder, variants=[row.model_copy(update={"artifacts": artifacts})])
+    checked = check_ladder(**{"hand_m.litert": 0.5})
+    assert found(checked) == [(kept.name, "score")]
+    assert checked.drifts[0].words.startswith("val score is F1 1.0000, recorded was F1 0.9000")
+
+
+def test_without_its_runtime_a_file_is_not_judged(
+    check_ladder: Callable[..., Checked], kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    checked = check_ladder()
+    assert found(checked) == []
+    said = f"{kept.name} is not judged: runtime litert: must be installed, got no module 'ai_edge_litert.interpreter'; "
+    assert checked.notes[0].startswith(said)
 
 
 def change_table(ladder: Ladder, **changes: Any) -> None:

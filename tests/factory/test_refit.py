@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from whc import records
 from whc.data.dataset import Corpus, load
 from whc.factory.recipe import Refit
 from whc.factory.refit import REFIT_FOLDER, Fitted, candidate_fronts, is_whole, refit, shortlist, trainings_of
+from whc.latency.timer.client import connect
 from whc.pareto import Point
 from whc.plugins import ChoiceOf
 from whc.records import StudyRecord, TrialRecord
@@ -74,6 +76,30 @@ def test_training_again(study: Path) -> None:
     steps.clear()
     again(trials, study, corpus, Refit(seeds=1, epochs=1), steps.append)
     assert "training again: 1 of 1 training to do" in steps
+
+
+def test_a_lost_timer_is_told_while_trainings_wait(study: Path, start_timer: Callable[..., Any]) -> None:
+    """The search had other latencies than this timer's, so that the architecture is timed again."""
+    about, process = StudyRecord.load(study), start_timer()
+    timer, steps = connect(process.address, process.TOKEN), list[str]()
+    process.end()
+
+    def on_step(step: str) -> None:
+        steps.append(step)
+        if "must answer" in step:
+            start_timer(port=process.port)
+
+    corpus = load(Path(about.data_shown), [(16, 16)], Classification)
+    trials = front_trials(list(records.trial_records(study)))[:1]
+    planned = trainings_of(trials, about, study, corpus.fingerprint, Refit(seeds=1, epochs=1), RUNTIME, timer)
+    fitted, failed = refit(trials, planned, study, corpus, about.workers, on_step)
+    assert not failed
+    assert fitted[0].record.latency
+    assert fitted[0].record.latency.runtime == "openvino"
+    begun, lost, back, reached = steps
+    assert lost.startswith(f"timer {timer.address}: must answer, got: Connection refused; start it there with ")
+    assert (begun, back) == ("training again: 1 of 1 training to do", "the timer is back")
+    assert reached.startswith("training again: 1 of 1, trial ")
 
 
 def test_one_that_cannot_be_trained_says_why(study: Path) -> None:

@@ -17,7 +17,7 @@ from whc.data import dataset
 from whc.data.dataset import Corpus
 from whc.data.synthetic import clip, render
 from whc.plugins import ChoiceOf
-from whc.records import StudyRecord
+from whc.records import ModelMetadata, StudyRecord
 from whc.tasks.classification import Classification
 from whc.trials.config import TrialConfig
 from whc.trials.run import Assignment, Limits, run
@@ -63,7 +63,12 @@ def _trial(corpus: Corpus, runs: Path, number: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def samples(tmp_path_factory: pytest.TempPathFactory, make_study: Callable[..., StudyRecord]) -> Path:
+def samples(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_study: Callable[..., StudyRecord],
+    make_metadata: Callable[..., ModelMetadata],
+    write_litert: Callable[..., Path],
+) -> Path:
     """A user's folder: data, a finished study of two trials, spaces and recipes, pictures, clips, models."""
     home = tmp_path_factory.mktemp("samples")
     data = render(home / "data", clips=12)
@@ -83,6 +88,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory, make_study: Callable[..., 
     (home / "recorded.parquet").write_bytes((recorded / "smile.parquet").read_bytes())
     (home / "recorded.yaml").write_text(dump_yaml({"include": "smile", "name": "recorded"}))
     (home / "model.onnx").write_bytes((trial / "model.onnx").read_bytes())
+    described = make_metadata(labels=["still", "waving"], height=8, width=8)
+    write_litert(home / "model.tflite", described.to_properties(), (8, 8), is_int8=True)
     (home / "checkpoint.pt").write_bytes((trial / "checkpoint.pt").read_bytes())
     record = records.load(records.TrialRecord, trial / "record.json")
     assert record.latency

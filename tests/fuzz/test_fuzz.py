@@ -24,6 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import flatbuffers
+import numpy as np
 import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,6 +33,8 @@ import pytest
 import yaml
 
 import whc.cli
+
+litert: Any = pytest.importorskip("ai_edge_litert.schema_py_generated", reason="needs the extra litert")
 
 INPUTS = int(os.environ.get("WHC_FUZZ_INPUTS", "150"))
 SEED = int(os.environ.get("WHC_FUZZ_SEED", "0"))
@@ -168,6 +172,38 @@ def _network(rng: random.Random, path: Path) -> None:
     path.write_bytes(model.SerializeToString())
 
 
+def _litert(rng: random.Random, path: Path) -> None:
+    """Metadata, sizes, operators or numbers of a LiteRT file changed."""
+    model: Any = litert.ModelT.InitFromObj(litert.Model.GetRootAs(path.read_bytes()))
+    graph, kind = model.subgraphs[0], rng.random()
+    if kind < 0.4:
+        buffer = model.buffers[model.metadata[0].buffer]
+        properties = _tree(rng, json.loads(bytes(buffer.data)))
+        text = rng.choice([json.dumps(properties).encode(), b"", b"{", b"\xff", b"[" * 20_000])
+        buffer.data = np.frombuffer(text, np.uint8)
+    elif kind < 0.6:
+        tensor = rng.choice(graph.tensors)
+        tensor.shape = rng.choice(
+            [[], [-1], [1, 8, 8, 3], [0, 8, 8, 3], [1, 8, 8, 7], [1, 60_000, 60_000, 3], [2**31 - 1] * 4]
+        )
+    elif kind < 0.75:
+        (code,) = model.operatorCodes
+        code.builtinCode = code.deprecatedBuiltinCode = rng.choice(
+            [litert.BuiltinOperator.ADD, litert.BuiltinOperator.CONV_2D, litert.BuiltinOperator.CUSTOM, 120]
+        )
+    elif kind < 0.9:
+        tensor = rng.choice(graph.tensors)
+        tensor.buffer = rng.choice([0, 1, 2, 3, 2**31])
+        tensor.type = rng.choice([0, 1, 4, 9, 17])
+    else:
+        places = [[], [0], [2], [7], [-1]]
+        graph.inputs, graph.outputs = rng.choice(places), rng.choice(places)
+        model.metadata[0].buffer = rng.choice([0, 2, 2**31])
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+
+
 # Which commands read it --------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +230,10 @@ KINDS = (
                                       "predict --model checkpoint.pt --source images --out o.csv"), 2),
     Kind("model.onnx", (_network, _network, _bytes), ("predict --model model.onnx --source images --out o.csv",
                                                       "demo --headless --model model.onnx --source images --csv d.csv"), 5),
+    Kind("model.tflite", (_litert, _litert, _bytes), ("predict --model model.tflite --source images --out o.csv",
+                                                      "demo --headless --model model.tflite --source images --csv d.csv",
+                                                      "val --model model.tflite --data data/dataset.parquet",
+                                                      "export --model model.tflite --bundle b"), 4),
     Kind(f"{TRIAL}/record.json", (_json, _json, _bytes), ("studies show fuzz-1", "studies", "studies show fuzz-1 --json"), 4),
     Kind("runs/fuzz-1/study.yaml", (_yaml, _yaml, _bytes), ("studies show fuzz-1", "studies --json"), 3),
     Kind(f"{TRIAL}/checkpoint.pt", (_bytes,), ("studies show fuzz-1", f"export --checkpoint {TRIAL}/checkpoint.pt --out x.onnx"), 1),

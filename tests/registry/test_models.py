@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from whc.errors import ArtifactError, RegistryError
-from whc.records import LadderTable, TriedArtifact, VariantRow
+from whc.records import LadderTable, VariantRow
 from whc.registry import store
 from whc.registry.location import Location
 from whc.registry.models import Registry
@@ -201,34 +201,6 @@ def test_registering_twice_keeps_the_versions(registry: Registry, ladder: Ladder
     version = client.get_model_version_by_alias("whc_m", "champion")
     assert version.tags["latency_ms"] == "7.5"
     assert "**7.5000 ms**" in version.description
-
-
-def test_kept_artifacts_are_registered_along(registry: Registry, ladder: Ladder, client: MlflowClient) -> None:
-    table, folder = ladder("m")
-    kept = TriedArtifact(
-        kind="litert",
-        file="ladder/whc_m.litert.tflite",
-        verdict="kept: faster",
-        runtime="litert",
-        size_bytes=7,
-        val_score=0.8,
-        ratio_to_onnx=0.4,
-        ratio_low=0.39,
-        ratio_high=0.41,
-    )
-    dropped = TriedArtifact(kind="litert_int8", verdict="dropped: neither distinguishably faster nor 40 % smaller")
-    row = table.variants[0].model_copy(update={"artifacts": [kept, dropped]})
-    table = table.model_copy(update={"variants": [row]})
-    with pytest.raises(RegistryError, match=r"^whc_m: each of its files must exist, got "):
-        registry.ladder_built(table, folder)
-    (folder / kept.file).write_bytes(b"LiteRT!")
-    registry.ladder_built(table, folder)
-    registered = registry.resolve("whc_m").parent
-    assert (registered / "whc_m.litert.tflite").read_bytes() == b"LiteRT!"
-    assert sorted(path.suffix for path in registered.glob("whc_m*")) == [".onnx", ".tflite"]
-    card = client.get_model_version_by_alias("whc_m", "champion").description
-    assert "- Also as `litert`, for the runtime litert: validation F1 0.8000, 0.40 (0.39 to 0.41) times" in card
-    assert "litert_int8" not in card
 
 
 def test_a_missing_or_foreign_file_stops_it_before_anything_changes(

@@ -7,7 +7,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 from whc.errors import ArtifactError
 from whc.latency import reference
-from whc.latency.bench import bench
+from whc.latency.bench import bench, session
 from whc.latency.host import host
 from whc.latency.timing import Protocol
 from whc.plugins import ChoiceOf
@@ -53,7 +53,9 @@ def test_a_node_times_what_trials_export() -> None:
 
 
 @pytest.mark.skipif(ALONE not in os.environ, reason="run by the test above")
-def test_in_a_process_of_its_own(nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_a_process_of_its_own(
+    nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_litert: Callable[..., Path]
+) -> None:
     import ray
     from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
@@ -70,6 +72,8 @@ def test_in_a_process_of_its_own(nodes: Cluster, tmp_path: Path, monkeypatch: py
         strategy = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
         call = ray.remote(num_cpus=1, scheduling_strategy=strategy)(trial).remote(file, timer)
         assert ray.get(call, timeout=120) == (host(), "onnxruntime_cpu", 2)
+        (small,) = session([write_litert(tmp_path / "small.tflite", {}, (6, 4))], RUNTIME, QUICK, timer=timer).files
+        assert (small.latency.runtime, small.ram_bytes is None) == ("litert", False)
         (tmp_path / "text.onnx").write_text("no network")
         with pytest.raises(ArtifactError, match="must be an ONNX file"):
             trial(tmp_path / "text.onnx", timer)

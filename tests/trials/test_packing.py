@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from whc.trials.artifacts import peak_memory_bytes
+from whc.training.checkpoint import Checkpoint, save
+from whc.trials.artifacts import peak_memory_bytes, untrained
 from whc.trials.config import TrialConfig
+from whc.trials.learning import teacher_bytes
 from whc.trials.packing import CONTEXT_BYTES, MEMORY_MARGIN, PARTS_PER_GPU, Packing
 
 SIZES = {(32, 32): 100 << 20, (96, 96): 900 << 20}
@@ -37,6 +41,24 @@ def test_what_takes_more_gets_more() -> None:
     small, large = config(width=8), config(backbone="inverted_se", width=64, image_size=96)
     assert packing.share(small, alone=False) < packing.share(large, alone=False)
     assert packing.share(small, alone=True) == 1
+
+
+def test_what_a_teacher_takes_is_counted(tmp_path: Path) -> None:
+    """Its network, what it computes for a batch, and its pictures: 800 MiB more than those of the other size."""
+    teacher = config(backbone="inverted_se", width=64, image_size=96)
+    weights = dict(untrained(teacher, ["no", "yes"]).state_dict())
+    path = tmp_path / "teacher.pt"
+    save(Checkpoint(teacher.resolved(), weights, ["no", "yes"], None, "f00d", "test", 1, 0.5), path)
+    training = {"teacher": str(path), "batch_size": 128}
+    taught = TrialConfig.model_validate({"model": {"image_size": 32}, "training": training})
+    alone = TrialConfig.model_validate({"model": {"image_size": 32}, "training": {"batch_size": 128}})
+    forward_bytes = 128 * 4 * (3 + 64) * 48 * 48  # at least the input and the output of its stem
+    beyond = (teacher_bytes(taught) + SIZES[96, 96]) * MEMORY_MARGIN
+    assert teacher_bytes(taught) > forward_bytes
+    assert teacher_bytes(alone) == 0
+    packing = Packing(20 << 30, SIZES)
+    parts = [packing.share(each, alone=False) * PARTS_PER_GPU for each in (alone, taught)]
+    assert (parts[1] - parts[0]) * packing.gpu_bytes / PARTS_PER_GPU == pytest.approx(beyond, abs=1 << 30)
 
 
 def test_more_than_there_is_gets_a_gpu_to_itself() -> None:

@@ -166,7 +166,8 @@ class _PluginName(click.types.StringParamType):
 runtime = click.option(
     "--runtime",
     type=_PluginName("runtimes"),
-    help="What runs the file.  [default: onnxruntime_cpu for .onnx, litert for .tflite]",
+    help="What runs the file; a registered model gives the file that it reads.  [default: onnxruntime_cpu for .onnx, "
+    "litert for .tflite]",
 )
 artifact = click.option(
     "--artifact", type=_PluginName("export"), help="Kind of file to write from a checkpoint.  [default: onnx]"
@@ -263,7 +264,7 @@ def detector(
     check_detector(name, label, margin)
     if name is None:
         return None
-    source = name if name in detectors.built_in_names() else str(exported(model_file(name), "--detect"))
+    source = name if name in detectors.built_in_names() else str(exported(model_file(name), "--detect", (".onnx",)))
     shown_name = Path(name).name if Path(name).suffix.lower() == ".onnx" else name
     settings = detectors.Settings(label, threads) if wait_s is None else detectors.Settings(label, threads, wait_s)
     return replace(detectors.load(source, settings), name=shown_name)
@@ -282,21 +283,20 @@ def check_detector(name: str | None, label: str | None, margin: str | None) -> N
             raise UsageError(problem(option, "must come with --detect", value, "name a detector with --detect"))
 
 
-def exported(path: Path, option: str) -> Path:
-    """A path, unless it is a file that must be exported first.
+def exported(path: Path, option: str, suffixes: Sequence[str] = (".onnx", ".tflite")) -> Path:
+    """A path, unless it is a file of another kind, such as one that must be exported first.
 
     Raises:
         UsageError: it is.
     """
     from whc.errors import UsageError, problem
-    from whc.runtimes import DEFAULT_RUNTIMES
 
-    if path.suffix.lower() not in DEFAULT_RUNTIMES and path.is_file():
-        onnx = path.with_suffix(".onnx").name
-        advice = shlex.join(("whc", "export", "--checkpoint", str(path), "--out", onnx))
-        raise UsageError(
-            problem(option, "must be a registered name, or an .onnx or .tflite file", str(path), f"run `{advice}`")
-        )
+    suffix = path.suffix.lower()
+    if suffix not in suffixes and path.is_file():
+        command = shlex.join(("whc", "export", "--checkpoint", str(path), "--out", path.with_suffix(".onnx").name))
+        advice = "give the ONNX file of the same model" if suffix == ".tflite" else f"run `{command}`"
+        rule = f"must be a registered name, or an {' or '.join(suffixes)} file"
+        raise UsageError(problem(option, rule, str(path), advice))
     return path
 
 
@@ -306,17 +306,19 @@ def _is_file(model: str) -> bool:
     return Path(model).suffix in (".onnx", ".tflite", ".pt") or is_file(Path(model))
 
 
-def model_file(model: str) -> Path:
-    """The file of a model: as given, or the one registered under that name.
+def model_file(model: str, runtime: str | None = None) -> Path:
+    """The file of a model: as given, or the one registered under that name which the runtime reads.
 
     Raises:
-        RegistryError: it is neither.
+        UsageError: there is no such runtime.
+        RegistryError: there is neither, or nothing that the runtime reads is registered under that name.
     """
     if _is_file(model):
         return Path(model)
     from whc.registry.models import Registry
+    from whc.runtimes import choose, reads
 
-    return Registry(location()).resolve(model)
+    return Registry(location()).resolve(model, reads(choose(runtime).name) if runtime else None)
 
 
 def location() -> Location:

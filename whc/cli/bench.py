@@ -22,11 +22,12 @@ FIGURES_WIDTH, MIN_NAME_WIDTH = 66, 12  # in a terminal's columns: all figures t
 
 
 @click.command()
-@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("models", metavar="FILES", nargs=-1, shell_complete=_options.complete_model)
 @_options.threads
 @_options.runtime
 @_options.wait
 @_options.file("--out", help="JSON file to write: the result with each file's hash.")
+@_options.tracking_uri
 @_options.as_json
 @click.option("--serve", is_flag=True, help="Time what `whc search --time-on` sends, until Ctrl-C.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on with --serve.")
@@ -35,7 +36,7 @@ FIGURES_WIDTH, MIN_NAME_WIDTH = 66, 12  # in a terminal's columns: all figures t
 )
 @_options.token_file
 def command(
-    files: tuple[Path, ...],
+    models: tuple[str, ...],
     threads: int,
     runtime: str | None,
     wait_s: float,
@@ -46,7 +47,8 @@ def command(
 ) -> None:
     """Time FILES against each other, interleaved: any .onnx or .tflite file with one input of fixed size.
 
-    Each runs on the usual runtime of its kind, or on --runtime if that reads it. The time is what a Python caller sees.
+    A registered name stands for its file. Each runs on the usual runtime of its kind, or on --runtime if that reads it.
+    The time is what a Python caller sees.
 
     A file that cannot be timed is reported and left out, also when it crashes its runtime or never answers.
 
@@ -59,15 +61,16 @@ def command(
     from whc.runtimes import DEFAULT_RUNTIMES, choose, choose_for
 
     if serve:
-        if files or out or as_json:
+        if models or out or as_json:
             rule = "must come without FILES, --out and --json"
             raise UsageError(f"--serve: {rule}, got one of them; other machines send the files")
         _serve(choose(runtime or DEFAULT_RUNTIMES[".onnx"], threads), wait_s, **listening)
         return
-    if not files:
+    if not models:
         raise UsageError("FILES: required, got nothing; see `whc bench --help`")
     if out and out.is_dir():
         raise UsageError(problem("--out", "must be a file", str(out), "name a .json file in it"))
+    files = [_options.model_file(model, runtime) for model in models]
     result = session(files, choose_for(files, runtime, threads), Protocol(), wait_s=wait_s)
     if as_json or result.files:
         _options.emit(result.model_dump(mode="json", by_alias=True), as_json, _table(result))

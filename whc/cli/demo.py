@@ -81,7 +81,8 @@ def command(
     from whc.demo.run import Playing, run
 
     _check_page_options(web, server, port)
-    view, path = _view(**options), _options.exported(_options.model_file(model), "--model")
+    view = _view(**options)
+    path = _options.exported(_options.model_file(model, options["runtime"]), "--model")
     loading = {name: options[name] for name in ("runtime", "threads", "wait_s")}
     load: Callable[[Path], LoadedModel] = partial(models.load, **loading)
     if web:

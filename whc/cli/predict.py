@@ -55,7 +55,7 @@ def command(
     from whc.demo.regions import WHOLE_FRAME, parse
 
     picture_region = parse(region) if region else WHOLE_FRAME
-    loaded = _load(_options.model_file(model), _options.assigned(assignments), **running)
+    loaded = _load(_options.model_file(model, running["runtime"]), _options.assigned(assignments), **running)
     with _options.progress(_options.messages(), "predicting") as on_progress:
         summary = predict(loaded, source, out, split=split, region=picture_region, on_progress=on_progress)
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())

@@ -42,7 +42,8 @@ def command(model: str, data: Path, split: str | None, out: Path | None, as_json
 
     if out and out.is_file():
         raise UsageError(problem("--out", "must be a folder", str(out), "name another"))
-    loaded = _options.scored_model(_options.exported(_options.model_file(model), "--model"), **running)
+    path = _options.exported(_options.model_file(model, running["runtime"]), "--model")
+    loaded = _options.scored_model(path, **running)
     rows = read_rows([data], [loaded], split)
     result, scored = validation.validate(loaded, rows, model)
     _options.emit(result.model_dump(mode="json"), as_json, _shown(result, out))

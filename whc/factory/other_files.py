@@ -19,6 +19,7 @@ from whc.factory.finished import FinishedResults
 from whc.factory.front import Exported, left_out
 from whc.factory.recipe import LadderKind
 from whc.factory.refit import CHECKPOINT_FILE
+from whc.latency import first_pass
 from whc.latency.host import host
 from whc.plugins import Choice, ChoiceOf
 from whc.records import LeftOut, TrialRecord, code_version, replacing
@@ -26,6 +27,8 @@ from whc.tasks import Outputs
 from whc.training import checkpoint
 from whc.trials.artifacts import export, predictions, restore
 from whc.trials.calibration import calibration_inputs
+
+FIRST_PASS_S = 60.0
 
 PLAIN_ONNX = ChoiceOf("export").parse("onnx")  # as every candidate has it
 
@@ -127,5 +130,7 @@ def _file_and_outputs(
         config, network = restore(saved, str(source))
         needs_inputs = plugins.load("export", artifact.name).NEEDS_CALIBRATION
         export(config, network, saved, path, artifact, calibration_inputs(config, corpus) if needs_inputs else None)
+        # Some files that converters write crash their runtime, which must not end the build.
+        first_pass.check(path, runtime, FIRST_PASS_S)
     outputs = np.concatenate(list(predictions(path, corpus, "val", runtime)))
     return {"content": np.frombuffer(path.read_bytes(), np.uint8), "outputs": outputs}

@@ -143,7 +143,8 @@ def refit(
     metric = TrialConfig.model_validate(trials[0].config).task_kind.metric
     reasons: dict[str, str] = {}
     expected_s, done_s = sum(training.expected_s for training in missing), 0.0
-    outcomes = dispatch.run_all([training.job for training in missing], corpus, workers)
+    jobs = [training.job for training in missing]
+    outcomes = dispatch.run_all(jobs, corpus, workers, lambda reason: on_step(reason or "the timer is back"))
     for count, (place, outcome) in enumerate(outcomes, 1):
         trial_id = missing[place].trial.trial_id
         done_s += missing[place].expected_s

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from whc.latency import first_pass, reference
 from whc.latency.statistics import Estimate, Timing, is_disturbed, twin_disagrees
 from whc.latency.timer import Timer, TimingPlace, place_of
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series
-from whc.latency.watch import EMPTY_NAME, TWIN_NAME, collect, ram_bytes
+from whc.latency.watch import EMPTY_NAME, TWIN_NAME, collect
 from whc.plugins import Choice
 from whc.records import FailedFile, Latency, LatencySession, TimedFile, now, sha256
 from whc.runtimes import name_for, suffix_of
@@ -52,6 +52,7 @@ def bench(
     protocol: Protocol,
     reference_ms: float | None = None,
     timer: Timer | None = None,
+    ram_of: Collection[str] = (),
 ) -> BenchResult:
     """Time files, all interleaved, in a process of their own; a file that cannot be timed does not affect the others.
 
@@ -63,11 +64,12 @@ def bench(
         reference_ms: the reference network's milliseconds on that host when idle; by default those of this
             session's quiet moments.
         timer: the device that times the files; None for this machine.
+        ram_of: names of the files whose memory is measured too.
 
     Raises:
         ArtifactError: the runtime cannot even run the reference network.
     """
-    series, failed = timer.collect(files, protocol) if timer else collect(files, runtime, protocol)
+    series, failed = timer.collect(files, protocol, ram_of) if timer else collect(files, runtime, protocol, ram_of)
     place = place_of(runtime, timer)
     timings = series.timings(protocol.half_width)
     twin = timings.pop(TWIN_NAME)
@@ -105,7 +107,7 @@ def session(
     with tempfile.TemporaryDirectory(prefix="whc-empty-") as scratch:
         names = {suffix: f"{EMPTY_NAME}{suffix}" for suffix in sorted({suffix_of(path) for path in fit.values()})}
         empty = {name: reference.write_empty(Path(scratch) / name) for name in names.values()}
-        measured = bench({**fit, **empty}, runtime, protocol, reference_ms, timer)
+        measured = bench({**fit, **empty}, runtime, protocol, reference_ms, timer, fit)
     measured.failed.update(unfit)
     calls = {suffix: measured.latencies.pop(name, None) for suffix, name in names.items()}
     timed, failed = [], []
@@ -124,7 +126,7 @@ def session(
                 ratio_to_first_low=ratio.low,
                 ratio_to_first_high=ratio.high,
                 call_ms=call and call.ms,
-                ram_bytes=None if timer else ram_bytes(path, runtime),
+                ram_bytes=measured.series.ram_bytes.get(name),
             )
         )
     ours = measured[REFERENCE_NAME]

@@ -20,6 +20,7 @@ WAIT_S = 5.0
 BASE_MEMORY_BYTES = 2**30
 WEIGHT_COPIES = 4  # a file's weights as read, as laid out for the processor, and in between
 STACK_BYTES = 16 * 2**20
+PICTURE_BYTES = 16 * 2**20  # EfficientNet-B0 takes 32 MB for each picture of 224x224 pixels in a batch
 
 
 def check(path: Path, runtime: Choice, wait_s: float = WAIT_S, batch: int = 1) -> None:
@@ -34,14 +35,15 @@ def check(path: Path, runtime: Choice, wait_s: float = WAIT_S, batch: int = 1) -
 
     Raises:
         RuntimeUnavailable: the runtime does not work on this machine.
-        ArtifactError: it crashes, fails, gives no answer, or (on a CPU) needs more than 1 GB beside its weights.
+        ArtifactError: it crashes, fails, gives no answer, or (on a CPU) needs more than 1 GB beside its weights
+            and its batch.
     """
     job = ChildJob(
         files={str(path): path},
         runtime=runtime,
         protocol=Protocol(timeout_s=wait_s, load_timeout_s=wait_s),
         cores=[],
-        memory_bytes=_memory_limit_bytes(path, runtime),
+        memory_bytes=_memory_limit_bytes(path, runtime, batch),
         parent=os.getpid(),
         batch=batch,
     )
@@ -57,7 +59,8 @@ def check(path: Path, runtime: Choice, wait_s: float = WAIT_S, batch: int = 1) -
         raise ArtifactError(reason)
 
 
-def _memory_limit_bytes(path: Path, runtime: Choice) -> int:
+def _memory_limit_bytes(path: Path, runtime: Choice, batch: int) -> int:
     """Bytes that a file may take: for what it computes, for its weights, and for threads."""
     weights = WEIGHT_COPIES * path.stat().st_size if is_file(path) else 0
-    return BASE_MEMORY_BYTES + weights + STACK_BYTES * getattr(runtime.config, "threads", 1)
+    stacks = STACK_BYTES * getattr(runtime.config, "threads", 1)
+    return BASE_MEMORY_BYTES + PICTURE_BYTES * (batch - 1) + weights + stacks

@@ -53,11 +53,13 @@ class Series:
     """All blocks of a session.
 
     `times_ms` are milliseconds a pass, (loads, rounds of each load) for each name; `interrupted` is the share of a
-    name's blocks that other processes interrupted.
+    name's blocks that other processes interrupted. `ram_bytes` is the memory that a name's file takes (as
+    `whc.latency.watch.ram_bytes`), where it was asked for.
     """
 
     times_ms: dict[str, Times]
     interrupted: dict[str, float]
+    ram_bytes: dict[str, int] = field(default_factory=dict)
 
     def ratio(self, name: str, to: str) -> Estimate:
         """Median over rounds of one network's time over another's in the same round."""

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,16 @@ POLL_S = 0.1
 START_TIMEOUT_MS = 60_000
 
 
-def collect(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> tuple[Series, dict[str, str]]:
+def collect(
+    files: Mapping[str, Path], runtime: Choice, protocol: Protocol, ram_of: Collection[str] = ()
+) -> tuple[Series, dict[str, str]]:
     """Time files together with the reference network and its twin, in a process of their own.
+
+    Args:
+        files: name -> artifact.
+        runtime: what runs them.
+        protocol: how long to measure.
+        ram_of: names of the files whose memory is measured too, each in a process of its own.
 
     Returns:
         The blocks of every file that could be timed, of `REFERENCE_NAME` and of `TWIN_NAME`; and the reason for each
@@ -55,7 +63,10 @@ def collect(files: Mapping[str, Path], runtime: Choice, protocol: Protocol) -> t
                     raise ArtifactError(f"reference network: {failed[name]}")
             if result.times_ms:
                 times = {name: np.array(rows) for name, rows in result.times_ms.items()}
-                return Series(times, result.interrupted), failed
+                names = [name for name in files if name in ram_of and name not in failed]
+                taken = {name: ram_bytes(files[name], runtime) for name in names}
+                ram = {name: size for name, size in taken.items() if size is not None}
+                return Series(times, result.interrupted, ram), failed
 
 
 def ram_bytes(path: Path, runtime: Choice) -> int | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +28,14 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 ADVICE = "register the ladder again with `whc factory register`"
 
 
+@dataclass(frozen=True)
+class KeptFile:
+    """A file of a version, of which `sha256` is the registered hash."""
+
+    name: str
+    sha256: str
+
+
 class ModelFiles(Protocol):
     """Where the files of versions lie."""
 
@@ -39,8 +49,8 @@ class ModelFiles(Protocol):
             Where MLflow finds them.
         """
 
-    def model(self, version: ModelVersion) -> Path:
-        """The version's file on this machine, checked against its registered hash.
+    def model(self, version: ModelVersion, kept: KeptFile | None = None) -> Path:
+        """The version's file on this machine, or another that it keeps, checked against its registered hash.
 
         Raises:
             RegistryError: it is gone, or was changed.
@@ -66,15 +76,16 @@ class OwnFiles:
         fill(self._location.run_folder(run.info.run_id))
         return self._location.run_uri(run.info.run_id)
 
-    def model(self, version: ModelVersion) -> Path:
+    def model(self, version: ModelVersion, kept: KeptFile | None = None) -> Path:
         """As `ModelFiles`."""
+        wanted = kept or own_file(version)
         for folder in self._folders(version):
-            path = folder / _model_name(version)
+            path = folder / wanted.name
             if path.is_file():
-                if sha256(path) != version.tags.get(hash_tag(path)):
+                if sha256(path) != wanted.sha256:
                     raise RegistryError(f"{path}: must be the file that was registered, got other bytes; {ADVICE}")
                 return path
-        missing = self._folders(version)[0] / _model_name(version)
+        missing = self._folders(version)[0] / wanted.name
         raise RegistryError(f"{version.name}/{version.version}: must be at {missing}, got nothing there; {ADVICE}")
 
     def row(self, version: ModelVersion) -> dict[str, Any]:
@@ -105,6 +116,8 @@ class SharedFiles:
             fill(Path(scratch))
             if version and self._is_whole(version):
                 present = self._names(version) - {CARD_FILE, ROW_FILE, PAGE_FILE}
+                # Another build of the same network may have made its other files anew.
+                present -= {kept.name for kept in kept_files(self.row(version)) if not _is_same(Path(scratch), kept)}
                 for path in Path(scratch).iterdir():
                     if path.is_file() and path.name not in present:
                         self._client.log_artifact(run.info.run_id, str(path))
@@ -112,19 +125,18 @@ class SharedFiles:
                 self._client.log_artifacts(run.info.run_id, scratch)
         return str(run.info.artifact_uri)
 
-    def model(self, version: ModelVersion) -> Path:
+    def model(self, version: ModelVersion, kept: KeptFile | None = None) -> Path:
         """As `ModelFiles`."""
-        name, where = _model_name(version), f"{version.name}/{version.version}"
-        wanted = str(version.tags.get(hash_tag(Path(name))))
-        if not _DIGEST.fullmatch(wanted):
-            raise RegistryError(f"{where}: must have its file's hash as a tag, got {wanted!r}; {ADVICE}")
-        path = cached(wanted, name)
-        if path.is_file() and sha256(path) == wanted:
+        wanted, where = kept or own_file(version), f"{version.name}/{version.version}"
+        if not _DIGEST.fullmatch(wanted.sha256):
+            raise RegistryError(f"{where}: must have its file's hash as a tag, got {wanted.sha256!r}; {ADVICE}")
+        path = cached(wanted.sha256, wanted.name)
+        if path.is_file() and sha256(path) == wanted.sha256:
             return path
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".fetch-", dir=path.parent) as scratch:
             fetched = Path(self._client.download_artifacts(str(version.run_id), path.name, scratch))
-            if sha256(fetched) != wanted:
+            if sha256(fetched) != wanted.sha256:
                 raise RegistryError(f"{where}: must be the file that was registered, got other bytes; {ADVICE}")
             fetched.replace(path)
         return path
@@ -137,7 +149,7 @@ class SharedFiles:
             return _read(Path(self._client.download_artifacts(str(version.run_id), ROW_FILE, scratch)))
 
     def _is_whole(self, version: ModelVersion) -> bool:
-        if not {MLMODEL_FILE_NAME, _model_name(version)} <= self._names(version):
+        if not {MLMODEL_FILE_NAME, own_file(version).name} <= self._names(version):
             return False
         try:
             self.model(version)
@@ -154,6 +166,13 @@ def cached(digest: str, name: str) -> Path:
     return user_cache() / "models" / digest / name
 
 
+def kept_files(row: Mapping[str, Any]) -> list[KeptFile]:
+    """The files beside its own that a row of a table keeps, fastest first."""
+    kept = [tried for tried in row.get("artifacts", []) if tried.get("file")]
+    kept.sort(key=lambda tried: float(tried.get("latency_ratio") or math.inf))
+    return [KeptFile(tried["file"].rpartition("/")[2], str(tried.get("sha256"))) for tried in kept]
+
+
 def files_of(location: Location, client: MlflowClient) -> ModelFiles:
     """The files of a registry."""
     return SharedFiles(client) if location.is_shared else OwnFiles(location)
@@ -164,9 +183,16 @@ def hash_tag(path: Path) -> str:
     return f"{path.suffix.removeprefix('.')}_sha256"
 
 
-def _model_name(version: ModelVersion) -> str:
+def own_file(version: ModelVersion) -> KeptFile:
+    """A version's own file, which its name means unless another kind is asked for."""
     found = [match["suffix"] for tag in version.tags if (match := _HASH_TAG.fullmatch(tag))]
-    return f"{version.name}.{found[0] if found else 'onnx'}"
+    name = f"{version.name}.{found[0] if found else 'onnx'}"
+    return KeptFile(name, str(version.tags.get(hash_tag(Path(name)))))
+
+
+def _is_same(folder: Path, kept: KeptFile) -> bool:
+    path = folder / kept.name
+    return path.is_file() and sha256(path) == kept.sha256
 
 
 def _read(path: Path) -> dict[str, Any]:

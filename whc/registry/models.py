@@ -16,7 +16,7 @@ from whc.records import Champion, Gate, LadderTable
 from whc.records import Metric as ScoreMetric
 from whc.registry import lookup, publishing, store, studies
 from whc.registry.failures import as_registry_errors
-from whc.registry.files import files_of
+from whc.registry.files import ModelFiles, files_of, kept_files, own_file
 from whc.registry.location import Location
 from whc.registry.locking import locked
 from whc.registry.lookup import CHAMPION_ALIAS
@@ -174,16 +174,18 @@ class Registry:
         except RegistryError as error:
             return Champion(path=None, fault=str(error), **fields)
 
-    def resolve(self, name: str) -> Path:
-        """The file of a registered model: in place, or with a shared registry, in the user's cache.
+    def resolve(self, name: str, suffix: str | None = None) -> Path:
+        """A file of a registered model: in place, or with a shared registry, in the user's cache.
 
         While a shared registry does not answer, the file that the name meant last is used.
 
         Args:
             name: `whc_m` or `whc_m@champion` (the champion), `whc_m@alias`, or `whc_m/3` (a version).
+            suffix: that of the file, None for the model's own. Of several others that it keeps, the fastest is given.
 
         Raises:
-            RegistryError: there is no such model, alias or version, or its file is gone or was changed.
+            RegistryError: there is no such model, alias or version, or no file with this suffix, or it is gone or was
+                changed.
         """
         # A request for a model must not create an empty database.
         if not self._location.exists():
@@ -194,15 +196,15 @@ class Registry:
         try:
             with as_registry_errors(self._location):
                 client = store.connect(self._location)
-                path = files_of(self._location, client).model(lookup.find(client, name))
+                path = _file(files_of(self._location, client), lookup.find(client, name), suffix)
         except RegistryUnavailable as error:
-            last = remembered(self._location, name)
+            last = remembered(self._location, name, suffix)
             if last is None:
                 raise
             _log.warning("%s\n%s: the file that was fetched last is used", error, name)
             return last
         if self._location.is_shared:
-            remember(self._location, name, path)
+            remember(self._location, name, suffix, path)
         return path
 
     def _register(self, client: MlflowClient, table: LadderTable, folder: Path) -> list[ModelVersion]:
@@ -234,6 +236,20 @@ class Registry:
         without_variant = sorted(former - {version.name for version in versions})
         lines = [f"{line}, alias {CHAMPION_ALIAS}" for line in registered]
         return lines + [_demote(client, name, table) for name in without_variant]
+
+
+def _file(files: ModelFiles, version: ModelVersion, suffix: str | None) -> Path:
+    """The file of a version that has this suffix."""
+    own = own_file(version)
+    if suffix is None or own.name.endswith(suffix):
+        return files.model(version)
+    kept = kept_files(files.row(version))
+    for one in kept:
+        if one.name.endswith(suffix):
+            return files.model(version, one)
+    rule, has = f"must have a {suffix} file for this runtime", ", ".join(one.name for one in (own, *kept))
+    next_step = "leave --runtime out, or ask for such a file under `artifacts` in the recipe"
+    raise RegistryError(f"{version.name}/{version.version}: {rule}, got {has} alone; {next_step}")
 
 
 def _refuse_foreign(champion: ModelVersion, table: LadderTable) -> None:

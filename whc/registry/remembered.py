@@ -12,14 +12,14 @@ from whc.registry.files import cached
 from whc.registry.location import Location
 
 
-def remember(location: Location, name: str, path: Path) -> None:
-    """Keep the file that a name means in the user's cache."""
-    write_atomic(_note(location, name), json.dumps({"sha256": path.parent.name, "file": path.name}) + "\n")
+def remember(location: Location, name: str, suffix: str | None, path: Path) -> None:
+    """Keep in the user's cache which file with a suffix a name means."""
+    write_atomic(_note(location, name, suffix), json.dumps({"sha256": path.parent.name, "file": path.name}) + "\n")
 
 
-def remembered(location: Location, name: str) -> Path | None:
-    """The file that a name meant last, if it is whole; None where it was never fetched."""
-    note = _note(location, name)
+def remembered(location: Location, name: str, suffix: str | None) -> Path | None:
+    """The file with a suffix that a name meant last, if it is whole; None where it was never fetched."""
+    note = _note(location, name, suffix)
     if not note.is_file():
         return None
     try:
@@ -30,5 +30,5 @@ def remembered(location: Location, name: str) -> Path | None:
     return path if path.is_file() and sha256(path) == held["sha256"] else None
 
 
-def _note(location: Location, name: str) -> Path:
-    return user_cache() / "registry" / f"{fingerprint([location.shown, name])}.json"
+def _note(location: Location, name: str, suffix: str | None) -> Path:
+    return user_cache() / "registry" / f"{fingerprint([location.shown, name, *filter(None, [suffix])])}.json"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,33 @@ def training_bytes(network: nn.Module, batch: tuple[int, ...], averaged: bool, e
     largest = round(max(size_of_2 + beyond * (size_of_3 - size_of_2) for size_of_2, size_of_3 in pairs))
     images = FLOAT_BYTES * math.prod(batch)
     return states + images + max(activations + 2 * largest, 2 * largest * evaluation_batch // batch[0])
+
+
+def inference_bytes(network: nn.Module, batch: tuple[int, ...]) -> int:
+    """Bytes at the peak of a pass without gradients in fp32: weights, images, and what is between the layers.
+
+    That is the input and output of the largest layer twice, as a block keeps what it adds to its result.
+
+    Args:
+        network: with any weights, for evaluation; it is run on one image.
+        batch: shape of the images.
+    """
+    largest = 0
+
+    def look(module: nn.Module, given: tuple[Any, ...], output: Any) -> None:
+        nonlocal largest
+        tensors = [item for item in (*given, output) if isinstance(item, Tensor)]
+        largest = max(largest, sum(map(_bytes, tensors)))
+
+    hooks = [module.register_forward_hook(look) for module in network.modules()]
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, *batch[1:]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    weights = sum(map(_bytes, (*network.parameters(), *network.buffers())))
+    return weights + FLOAT_BYTES * math.prod(batch) + 2 * batch[0] * largest
 
 
 def _saved(network: nn.Module, images: Tensor) -> tuple[int, list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,7 @@ from whc.latency.timer import TimingPlace, place_of
 from whc.latency.timing import Protocol, Series
 from whc.latency.watch import collect
 from whc.plugins import Choice
+from whc.runtimes import suffix_of
 
 RESOURCE = "whc_timer"
 POLL_S = 5.0
@@ -34,7 +35,9 @@ class ClusterTimer:
         """The same timer; it calls `on_wait` with the reason when it begins to wait, and with "" when that is over."""
         return replace(self, on_wait=on_wait)
 
-    def collect(self, files: Mapping[str, Path], protocol: Protocol) -> tuple[Series, dict[str, str]]:
+    def collect(
+        self, files: Mapping[str, Path], protocol: Protocol, ram_of: Collection[str] = ()
+    ) -> tuple[Series, dict[str, str]]:
         """As `whc.latency.watch.collect`, on a node that times; while there is none, the call waits.
 
         Raises:
@@ -42,8 +45,8 @@ class ClusterTimer:
         """
         import ray
 
-        contents = {name: path.read_bytes() for name, path in files.items()}
-        call = _there(_timed).remote(contents, self.runtime, protocol)
+        contents = {name: (suffix_of(path), path.read_bytes()) for name, path in files.items()}
+        call = _there(_timed).remote(contents, self.runtime, protocol, list(ram_of))
         is_waiting = False
         while not ray.wait([call], timeout=POLL_S)[0]:
             is_lost = not _nodes()
@@ -88,10 +91,11 @@ def _result(call: Any) -> Any:
 
 
 def _timed(
-    contents: Mapping[str, bytes], runtime: Choice, protocol: Protocol
+    contents: Mapping[str, tuple[str, bytes]], runtime: Choice, protocol: Protocol, ram_of: Collection[str]
 ) -> tuple[TimingPlace, Series, dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="whc-timer-") as folder:
-        paths = {name: Path(folder) / f"{place}.onnx" for place, name in enumerate(contents)}
-        for name, path in paths.items():
-            path.write_bytes(contents[name])
-        return place_of(runtime, None), *collect(paths, runtime, protocol)
+        paths = {}
+        for place, (name, (suffix, content)) in enumerate(contents.items()):
+            paths[name] = Path(folder) / f"{place}{suffix}"
+            paths[name].write_bytes(content)
+        return place_of(runtime, None), *collect(paths, runtime, protocol, ram_of)

@@ -6,8 +6,8 @@ import gc
 import os
 import tempfile
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from typing import Any
 import torch
 
 from whc.data.dataset import Corpus
-from whc.records import CurvePoint, TrialRecord
+from whc.records import CurvePoint, TrialRecord, write_atomic
 from whc.trials import cluster
 from whc.trials.config import TrialConfig
 from whc.trials.packing import Packing
 from whc.trials.run import Assignment, run
 from whc.trials.storage import RUNG_CHECKPOINT, RUNG_FILE
+
+WAIT_POLL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,42 +100,77 @@ def _on_this_machine(assignment: Assignment) -> Iterator[Assignment]:
         assignment.storage.store(assignment.trial_id, trial_folder)
 
 
-def run_all(jobs: Sequence[TrialJob], corpus: Corpus, workers: int) -> Iterator[tuple[int, TrialRecord | str]]:
+def run_all(
+    jobs: Sequence[TrialJob], corpus: Corpus, workers: int, on_wait: Callable[[str], None] = lambda reason: None
+) -> Iterator[tuple[int, TrialRecord | str]]:
     """Run jobs on a cluster of this machine, as many at once as there are workers.
 
     Args:
         jobs: trials to run; their shares of a GPU are set here.
         corpus: the decoded data.
         workers: trials at once; each gets one core.
+        on_wait: called with the reason when a trial begins to wait for its timer, and with "" when none waits any more.
 
     Returns:
         As they end: the index of a job in `jobs`, and its record, or the reason why there is none.
     """
     if not jobs:
         return
-    with cluster.started(workers, corpus.nbytes):
+    with cluster.started(workers, corpus.nbytes), tempfile.TemporaryDirectory(prefix="whc-waits-") as scratch:
         import ray
 
+        waits = _Waits(Path(scratch), on_wait)
         shared, packed = ray.put(corpus), packing(corpus)
         work = ray.remote(num_cpus=1, max_retries=1)(_work)
         shares = (packed.share(job.config, alone=False) for job in jobs)
-        calls = (work.options(num_gpus=share).remote(job, shared) for job, share in zip(jobs, shares, strict=True))
-        running = {call: place for place, call in enumerate(calls)}
+        running = {
+            work.options(num_gpus=share).remote(job, shared, waits.note(place)): place
+            for place, (job, share) in enumerate(zip(jobs, shares, strict=True))
+        }
         while running:
-            (ended_call,), _ = ray.wait(list(running))
-            place = running.pop(ended_call)
-            try:
-                yield place, ray.get(ended_call)
-            except ray.exceptions.WorkerCrashedError:
-                yield place, "the worker died twice"
-            except ray.exceptions.RayTaskError as error:
-                # The cause itself, because Ray's error class loses the name of the file.
-                raise error.cause if isinstance(error.cause, OSError) else error from error
+            ended_calls, _ = ray.wait(list(running), timeout=WAIT_POLL_S)
+            waits.tell()
+            for ended_call in ended_calls:
+                place = running.pop(ended_call)
+                try:
+                    yield place, ray.get(ended_call)
+                except ray.exceptions.WorkerCrashedError:
+                    yield place, "the worker died twice"
+                except ray.exceptions.RayTaskError as error:
+                    # The cause itself, because Ray's error class loses the name of the file.
+                    raise error.cause if isinstance(error.cause, OSError) else error from error
 
 
-def _work(job: TrialJob, corpus: Corpus) -> TrialRecord:
+def _work(job: TrialJob, corpus: Corpus, note: Path) -> TrialRecord:
     torch.set_num_threads(1)
-    return run(job.config, corpus, job.assignment, lambda point: None)
+    assignment = job.assignment
+    timer = assignment.timer and assignment.timer.telling(lambda reason: write_atomic(note, reason))
+    try:
+        return run(job.config, corpus, replace(assignment, timer=timer), lambda point: None)
+    finally:
+        note.unlink(missing_ok=True)
+
+
+class _Waits:
+    """Why trials in other processes wait for their timer: each has a file for its reason."""
+
+    def __init__(self, folder: Path, on_wait: Callable[[str], None]) -> None:
+        self._folder, self._on_wait, self._reason = folder, on_wait, ""
+
+    def note(self, place: int) -> Path:
+        """The file of a trial."""
+        return self._folder / f"{place}.txt"
+
+    def tell(self) -> None:
+        """Pass a reason on when it is new, and "" when the last one is over."""
+        reasons = []
+        for note in sorted(self._folder.glob("[0-9]*.txt")):
+            with suppress(FileNotFoundError):  # it ends meanwhile
+                reasons.append(note.read_text("utf-8"))
+        reason = next(filter(None, reasons), "")
+        if reason != self._reason:
+            self._reason = reason
+            self._on_wait(reason)
 
 
 def resources(parameters: Mapping[str, TrialJob]) -> Any:

@@ -20,6 +20,7 @@ from whc.tasks import Task
 from whc.training import checkpoint
 from whc.training.batches import Batches
 from whc.training.loop import Trainer, TrainingConfig
+from whc.training.memory import inference_bytes
 from whc.training.teacher import FeatureTeacher, OutputTeacher, Teacher
 from whc.trials.artifacts import batches_of, check_labels, device, restore, untrained
 from whc.trials.config import TrialConfig
@@ -57,6 +58,19 @@ def teacher_sizes(training: TrainingConfig) -> set[Size]:
     """
     teacher = _read(training) if training.teacher else None
     return {teacher.config.model.image_size} if isinstance(teacher, _Restored) else set()
+
+
+def teacher_bytes(config: TrialConfig) -> int:
+    """Peak memory of a training's teacher beside it, estimated from its shapes; without the pictures, 0 without one.
+
+    Raises:
+        ArtifactError: as `image_sizes`.
+    """
+    if config.training.teacher is None:
+        return 0
+    teacher = _read(config.training)
+    network, seen = (teacher, config) if isinstance(teacher, Vit) else (teacher.network, teacher.config)
+    return inference_bytes(network, (config.training.batch_size, *seen.model.input_shape))
 
 
 def check_teacher(training: TrainingConfig, task: Choice, labels: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from whc.trials.artifacts import peak_memory_bytes
 from whc.trials.config import TrialConfig
+from whc.trials.learning import image_sizes, teacher_bytes
 
 # Memory of each process: the CUDA context, and the workspaces of cuDNN and cuBLAS. On an H200 (PyTorch 2.11, CUDA 13)
 # trainings took 940 to 1,040 MiB more than the estimate from their shapes.
@@ -20,8 +21,8 @@ PARTS_PER_GPU = 20  # shares are multiples of a part, so that a worker can be re
 class Packing:
     """Memory that trainings share; `gpu_bytes` is the memory of the smallest GPU, 0 where there is none.
 
-    `image_bytes` is the size of the decoded data by (height, width); every training holds its data on the GPU. `labels`
-    are those of the data, None while they are not known.
+    `image_bytes` is the size of the decoded data by (height, width); every training holds its data on the GPU, also
+    those of its teacher. `labels` are those of the data, None while they are not known.
     """
 
     gpu_bytes: int
@@ -40,6 +41,7 @@ class Packing:
         if alone:
             return 1.0
         outputs = config.task_for(self.labels).outputs
-        training = peak_memory_bytes(config, outputs) + self.image_bytes[config.model.image_size]
+        pictures = sum(self.image_bytes[size] for size in image_sizes(config))
+        training = peak_memory_bytes(config, outputs) + teacher_bytes(config) + pictures
         parts = math.ceil((CONTEXT_BYTES + MEMORY_MARGIN * training) / self.gpu_bytes * PARTS_PER_GPU)
         return min(parts, PARTS_PER_GPU) / PARTS_PER_GPU

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def command(study: str | None, runs: Path, as_json: bool) -> None:
     """Score and time the ladders of a study again, and report what is no longer as its table says (exit code 1).
 
-    Judged are each file's hash, labels and score; its latency as a ratio to the reference network, with 95 % confidence
-    for all variants together and a change of more than 5 %; and the order of neighbours. On another host latencies are
-    not judged.
+    Judged are the variants and the other files that they keep: each one's hash, labels and score; its latency as a
+    ratio to the reference network, with 95 % confidence for all of them together and a change of more than 5 %; and the
+    order of neighbours. On another host latencies are not judged.
     """
     from whc.errors import StudyError
     from whc.factory.drift import check

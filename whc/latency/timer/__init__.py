@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -37,7 +37,9 @@ class Timer(Protocol):
     def place(self) -> TimingPlace:
         """The device and its runtime."""
 
-    def collect(self, files: Mapping[str, Path], protocol: timing.Protocol) -> tuple[timing.Series, dict[str, str]]:
+    def collect(
+        self, files: Mapping[str, Path], protocol: timing.Protocol, ram_of: Collection[str] = ()
+    ) -> tuple[timing.Series, dict[str, str]]:
         """As `whc.latency.watch.collect`, on the device; while the device does not answer, the call waits."""
 
     def telling(self, on_wait: Callable[[str], None]) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -65,8 +65,12 @@ class RemoteTimer:
         """The same timer; it calls `on_wait` with the reason when it begins to wait, and with "" when that is over."""
         return replace(self, on_wait=on_wait)
 
-    def collect(self, files: Mapping[str, Path], protocol: Protocol) -> tuple[Series, dict[str, str]]:
+    def collect(
+        self, files: Mapping[str, Path], protocol: Protocol, ram_of: Collection[str] = ()
+    ) -> tuple[Series, dict[str, str]]:
         """Time files there together with the reference network and its twin; waits as long as the timer is away.
+
+        The arguments are those of `whc.latency.watch.collect`.
 
         Returns:
             The blocks of every file that could be timed, of the reference network and of its twin; and the reason for
@@ -79,7 +83,7 @@ class RemoteTimer:
         waits_for = ""
         while True:
             try:
-                answer = self._collect(files, protocol)
+                answer = self._collect(files, protocol, ram_of)
             except TimerLost as error:
                 if waits_for != str(error):
                     waits_for = str(error)
@@ -90,11 +94,13 @@ class RemoteTimer:
                     self.on_wait("")
                 return answer
 
-    def _collect(self, files: Mapping[str, Path], protocol: Protocol) -> tuple[Series, dict[str, str]]:
+    def _collect(
+        self, files: Mapping[str, Path], protocol: Protocol, ram_of: Collection[str]
+    ) -> tuple[Series, dict[str, str]]:
         self._check_place(_greeting(self.address, self.token).place)
         failed = {name: reason for name, path in files.items() if (reason := _too_large(path))}
         digests = {name: sha256(path) for name, path in files.items() if name not in failed}
-        answer = self._time(files, digests, protocol)
+        answer = self._time(files, digests, protocol, ram_of)
         self._check_place(answer.place)
         if answer.unavailable:
             raise RuntimeUnavailable(f"timer {self.address}: {answer.unavailable}")
@@ -108,11 +114,16 @@ class RemoteTimer:
         names = {name: name for name in (REFERENCE_NAME, TWIN_NAME)}
         names |= {name: digest for name, digest in digests.items() if name not in failed}
         times = {name: everything.times_ms[digest] for name, digest in names.items()}
-        return Series(times, {name: everything.interrupted[digest] for name, digest in names.items()}), failed
+        interrupted = {name: everything.interrupted[digest] for name, digest in names.items()}
+        ram = {name: size for name in ram_of if (size := everything.ram_bytes.get(names.get(name, ""))) is not None}
+        return Series(times, interrupted, ram), failed
 
-    def _time(self, files: Mapping[str, Path], digests: Mapping[str, str], protocol: Protocol) -> TimingAnswer:
+    def _time(
+        self, files: Mapping[str, Path], digests: Mapping[str, str], protocol: Protocol, ram_of: Collection[str]
+    ) -> TimingAnswer:
         """Have files timed; those that the timer lacks are sent."""
-        asked = {"files": sorted(set(digests.values())), "protocol": protocol}
+        measured = {digests[name] for name in ram_of if name in digests}
+        asked = {"files": sorted(set(digests.values())), "protocol": protocol, "ram_of": sorted(measured)}
         job = validate(TimingJob, asked, f"timer {self.address}").model_dump_json()
         paths = {digest: files[name] for name, digest in digests.items()}
         for _ in range(MAX_UPLOADS):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from whc.config import Settings
 from whc.latency.timer import TimingPlace
 from whc.latency.timing import REFERENCE_NAME, Protocol, Series
 from whc.latency.watch import TWIN_NAME
 
-TIMER_VERSION: Final = 1
+TIMER_VERSION: Final = 2
 """Of these messages and of the reference network: a client and its timer must have the same."""
 MAX_FILE_BYTES = 64 * 2**20
 MAX_FILES = 256  # of one session
@@ -26,16 +26,17 @@ Milliseconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Greeting(Settings):
     """What a timer says of itself."""
 
-    timer_version: Literal[1]
+    timer_version: Literal[2]
     place: TimingPlace
 
 
 class TimingJob(Settings):
-    """Uploaded files to time in one session, interleaved."""
+    """Uploaded files to time in one session, interleaved; of those in `ram_of` the memory is measured too."""
 
-    timer_version: Literal[1] = TIMER_VERSION
+    timer_version: Literal[2] = TIMER_VERSION
     files: list[Digest] = Field(max_length=MAX_FILES)
     protocol: Protocol
+    ram_of: list[Digest] = Field([], max_length=MAX_FILES)
 
     @field_validator("protocol")
     @classmethod
@@ -53,7 +54,7 @@ class MissingFiles(Settings):
 
 
 class TimingAnswer(Settings):
-    """The blocks of a session as in `Series`, and the reason for each file without; all by digest.
+    """The blocks and memory of a session as in `Series`, and the reason for each file without; all by digest.
 
     `times_ms` is empty where no file was timed. `error` says why there was no session at all, `unavailable` that the
     runtime does not work on the device.
@@ -62,6 +63,7 @@ class TimingAnswer(Settings):
     place: TimingPlace
     times_ms: dict[str, list[list[Milliseconds]]] = {}
     interrupted: dict[str, float] = {}
+    ram_bytes: dict[str, NonNegativeInt] = {}
     failed: dict[str, str] = {}
     error: str = ""
     unavailable: str = ""
@@ -82,4 +84,5 @@ class TimingAnswer(Settings):
     @property
     def series(self) -> Series:
         """The blocks as arrays."""
-        return Series({name: np.array(rows) for name, rows in self.times_ms.items()}, self.interrupted)
+        times = {name: np.array(rows) for name, rows in self.times_ms.items()}
+        return Series(times, self.interrupted, self.ram_bytes)

@@ -42,6 +42,7 @@ from whc.latency.timer.messages import (
 )
 from whc.latency.watch import collect
 from whc.plugins import Choice
+from whc.runtimes import reads
 
 LITERT_MARK = b"TFL3"  # after the first four bytes of a .tflite file
 MAX_STORE_BYTES = 4 * MAX_FILE_BYTES
@@ -72,7 +73,9 @@ def serve(
         tempfile.TemporaryDirectory(prefix="whc-timer-") as folder,
         _listening(*address) as listener,
     ):
-        first_pass.check(reference.write(Path(folder) / "reference.onnx"), runtime, wait_s)
+        first_pass.check(reference.write(Path(folder) / reference.FILE_NAME), runtime, wait_s)
+        # The reference network is an ONNX file, which need not be what this runtime reads.
+        first_pass.check(reference.write_empty(Path(folder) / f"empty{reads(runtime.name)}"), runtime, wait_s)
         timer = TimerApp(runtime, wait_s, Path(folder))
         host, port = listener.getsockname()[:2]
         announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", timer.place)
@@ -228,12 +231,12 @@ class TimerApp:
         failed = refused(paths, self._runtime, self._wait_s)
         answer = TimingAnswer(place=self.place)
         if len(failed) < len(paths) or not paths:
-            series, more = collect(
-                {digest: path for digest, path in paths.items() if digest not in failed}, self._runtime, job.protocol
-            )
+            fit = {digest: path for digest, path in paths.items() if digest not in failed}
+            series, more = collect(fit, self._runtime, job.protocol, job.ram_of)
             failed |= more
             times = {name: times.tolist() for name, times in series.times_ms.items()}
-            answer = answer.model_copy(update={"times_ms": times, "interrupted": series.interrupted})
+            measured = {"times_ms": times, "interrupted": series.interrupted, "ram_bytes": series.ram_bytes}
+            answer = answer.model_copy(update=measured)
         # The client knows a file by its digest; where it lies here is nobody's business.
         reasons = {digest: reason.replace(str(paths[digest]), digest) for digest, reason in failed.items()}
         return answer.model_copy(update={"failed": reasons})
