@@ -95,6 +95,15 @@ def test_each_label_has_a_state_of_its_own() -> None:
     assert [names[0] for names, _ in found][3::4] == ["cat", "cat, dog", "no label"]
 
 
+def test_another_variant_goes_on_with_the_states() -> None:
+    slow = ClassAnswers(("calm", "wave"), SimpleNamespace(threshold=0.5, smoothing=Smoothing(0.4, 0.8, 0.1)))
+    states = States(TWO)
+    follow(states, *((0.1 * number, [sighting(0.9)]) for number in range(5)))
+    states.take(slow)
+    found = follow(states, *((0.5 + 0.1 * number, [sighting(0.1)]) for number in range(5)))
+    assert [events[0] for _, events in found] == [(), (), (), ("wave ended",), ()]
+
+
 def test_poses_are_no_decisions() -> None:
     found = follow(States(PoseAnswers((), CONFIG)), *((0.1 * number, [sighting([9, 9, 9, 9])]) for number in range(9)))
     assert found == [([""], [()])] * 9

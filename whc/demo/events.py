@@ -49,9 +49,16 @@ class States:
     """
 
     def __init__(self, answers: Answers, is_smoothed: bool = True, memory_s: float = math.inf) -> None:
-        self._answers, self._memory_s = answers, memory_s
-        self._smoothing = answers.smoothing if is_smoothed else NO_SMOOTHING
+        self._is_smoothed, self._memory_s = is_smoothed, memory_s
         self._people: dict[int, _Person] = {}
+        self.take(answers)
+
+    def take(self, answers: Answers) -> None:
+        """Go on with the answers of another model, of the same labels; states stay until they change."""
+        self._answers = answers
+        self._smoothing = answers.smoothing if self._is_smoothed else NO_SMOOTHING
+        for person in self._people.values():
+            person.take(self._smoothing)
 
     def follow(self, sightings: Sequence[Sighting], seconds: float) -> tuple[list[Sighting], list[PersonEvents]]:
         """The sightings of the next frame, at its time, with a status each, and who has gone."""
@@ -85,6 +92,11 @@ class _Person:
         self.state: Votes = ()
         self._smoothing = smoothing
         self._states: list[State] = []
+
+    def take(self, smoothing: Smoothing) -> None:
+        self._smoothing = smoothing
+        for state in self._states:
+            state.smoothing = smoothing
 
     def add(self, votes: Votes, seconds: float) -> None:
         self._states = self._states or [State(self._smoothing) for _ in votes]

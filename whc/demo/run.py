@@ -100,10 +100,11 @@ def run(
             title = f"whc: {printable(model.name)}"
             window = screen(title, stream, ending, album, variants.change, playing.is_fast)
             writes.append(stack.enter_context(window))
+        states = States(loaded.task, events.is_smoothed, memory_seconds(stream.fps)) if stream.fps else None
 
         def begin(current: LoadedModel) -> Iterator[Result]:
-            memory_s = memory_seconds(stream.fps) if stream.fps else 0.0
-            states = States(current.task, events.is_smoothed, memory_s) if stream.fps else None
+            if states:
+                states.take(current.task)
             return results(current, stream, view, canvas, states)
 
         tally.follow(variants.results(begin), writes)

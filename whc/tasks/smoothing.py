@@ -72,7 +72,7 @@ class State:
 
     def __init__(self, smoothing: Smoothing) -> None:
         self.option: int | None = None
-        self._smoothing = smoothing
+        self.smoothing = smoothing
         self._runs: deque[tuple[float, float, int]] = deque()  # of equal votes: from, to, which
 
     def vote(self, option: int, seconds: float) -> None:
@@ -81,10 +81,10 @@ class State:
         if self._runs and self._runs[-1][2] == option:
             begin, _, _ = self._runs.pop()
         self._runs.append((begin, seconds, option))
-        earliest = seconds - self._smoothing.long_s
+        earliest = seconds - self.smoothing.long_s
         while self._runs[0][1] < earliest:
             self._runs.popleft()
-        is_unanimous = seconds - begin >= self._smoothing.short_s - TOLERANCE_S
+        is_unanimous = seconds - begin >= self.smoothing.short_s - TOLERANCE_S
         stands_for = sum(end - max(start, earliest) for start, end, voted in self._runs if voted == option)
-        if is_unanimous and stands_for >= self._smoothing.long_s / 2 - TOLERANCE_S:
+        if is_unanimous and stands_for >= self.smoothing.long_s / 2 - TOLERANCE_S:
             self.option = option
