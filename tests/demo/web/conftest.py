@@ -9,6 +9,7 @@ import os
 import select
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -115,6 +116,8 @@ def running(profile: Path, *options: str) -> Iterator[Tab]:
     if program is None:
         pytest.skip(f"needs a browser ({', '.join(PROGRAMS)})")
     profile.mkdir(exist_ok=True)
+    # Where it leaves files of its own. The path of its socket there must be short, which pytest's folders are not.
+    scratch = tempfile.TemporaryDirectory(prefix="whc-browser-")
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     command = [program, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--mute-audio"]
@@ -130,7 +133,7 @@ def running(profile: Path, *options: str) -> Iterator[Tab]:
     browser = subprocess.Popen(
         ["bash", "-c", script, "bash", *command],
         pass_fds=(theirs_in, theirs_out),
-        env=os.environ | {"TMPDIR": str(profile)},  # where it leaves files of its own
+        env=os.environ | {"TMPDIR": scratch.name},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -147,6 +150,7 @@ def running(profile: Path, *options: str) -> Iterator[Tab]:
             browser.wait()
         os.close(ours_out)
         os.close(ours_in)
+        scratch.cleanup()
 
 
 @pytest.fixture(scope="session")
