@@ -7,7 +7,7 @@ import math
 import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -363,15 +363,20 @@ def messages() -> Console:
     return PlainConsole(stderr=True)
 
 
-def siblings(model: str) -> Callable[[], list[tuple[str, Path]]] | None:
-    """What lists the ladder of a registered name, fastest first; None for a file."""
+def siblings(model: str, runtime: str | None = None) -> Callable[[], list[tuple[str, Path]]] | None:
+    """What lists the ladder of a registered name, fastest first, with files that the runtime reads; None for a file."""
     if _is_file(model):
         return None
 
     def listed() -> list[tuple[str, Path]]:
+        from whc.errors import RegistryError
         from whc.registry.models import Registry
 
-        return [(variant.name, variant.path) for variant, _ in Registry(location()).ladder(model) if variant.path]
+        files = []
+        for variant, _ in Registry(location()).ladder(model):
+            with suppress(RegistryError):  # its file is gone, or it has none of this kind
+                files.append((variant.name, model_file(variant.name, runtime)))
+        return files
 
     return listed
 

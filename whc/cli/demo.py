@@ -89,7 +89,7 @@ def command(
         _page.serve_live(load(path), source, view, port, is_shown, as_json)
         return
     events = EventOptions(not options["no_smoothing"], options["jsonl"], partial(click.echo, err=as_json))
-    playing = Playing(is_shown, options["fast"], _options.siblings(model))
+    playing = Playing(is_shown, options["fast"], _options.siblings(model, options["runtime"]))
     summary = run(path, source, save=save, csv=csv, playing=playing, region=view, events=events, load=load)
     _options.emit(summary.model_dump(mode="json"), as_json, summary.line())
 
