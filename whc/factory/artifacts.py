@@ -18,7 +18,7 @@ from whc.factory.recipe import Recipe, SmoothingValues
 from whc.factory.variants import LADDER_FOLDER
 from whc.plugins import Choice
 from whc.records import LatencySession, TimedFile, TriedArtifact, VariantRow
-from whc.runtimes import choose_for
+from whc.runtimes import suited
 
 NOT_TIMED_HERE = "not made: latencies are of another device (--latency-from); `whc export --artifact` makes it"
 MAX_SIZE_SHARE = 0.6  # of the ONNX file: smaller by 40 % or more
@@ -36,6 +36,7 @@ class _Made:
     kind: str
     path: Path
     fault: str = ""
+    runtime: str = ""
     evidence: Evidence | None = None
 
 
@@ -48,6 +49,7 @@ def add_artifacts(
     finished: FinishedResults,
     time_files: TimeFiles,
     on_step: Callable[[str], None],
+    runtime: Choice,
 ) -> list[VariantRow]:
     """The rows with every artifact that the recipe asks for; the files that are kept lie in `folder`.
 
@@ -60,12 +62,15 @@ def add_artifacts(
         finished: files and outputs of earlier builds, which are not made again.
         time_files: times files in one session.
         on_step: called with a line at each step.
+        runtime: what runs the ladder's files, and the others that it reads; those of LiteRT run on it.
     """
     tried_files: list[_Made] = []
     for place, (row, candidate) in enumerate(zip(rows, variants, strict=True)):
         for artifact in recipe.artifacts:
             on_step(f"{artifact.name} of {row.name}")
-            tried_files.append(_make(place, row, candidate, artifact, recipe.smoothing, corpus, folder, finished))
+            tried_files.append(
+                _make(place, row, candidate, artifact, recipe.smoothing, corpus, folder, finished, runtime)
+            )
     whole = [item for item in tried_files if not item.fault]
     timed: dict[str, TimedFile] = {}
     if whole:
@@ -90,15 +95,17 @@ def _make(
     corpus: Corpus,
     folder: Path,
     finished: FinishedResults,
+    runtime: Choice,
 ) -> _Made:
     path = folder / f"{row.name}.{artifact.name}{suffix_of(artifact)}"
+    runtime = suited(path, runtime)
     try:
-        outputs = made(candidate.exported, artifact, choose_for([path]), corpus, path, finished)
+        outputs = made(candidate.exported, artifact, runtime, corpus, path, finished)
     except ArtifactError as error:
         return _Made(place, artifact.name, path, fault=str(error))
     smoothing.carry(path, replace(candidate.exported, val_outputs=outputs), corpus, values)
     evidence = judged(candidate.exported, corpus, "val", outputs, candidate.evidence.rows)
-    return _Made(place, artifact.name, path, evidence=evidence)
+    return _Made(place, artifact.name, path, runtime=runtime.name, evidence=evidence)
 
 
 def _judge(
@@ -111,7 +118,7 @@ def _judge(
     tried = TriedArtifact(
         kind=item.kind,
         verdict="",
-        runtime=choose_for([item.path]).name,
+        runtime=item.runtime,
         size_bytes=size_bytes,
         val_score=item.evidence.score,
     )

@@ -309,6 +309,7 @@ class _Work:
             opened.finished,
             lambda paths: self._time(paths, "file", kind.runtime),
             self.on_step,
+            kind.runtime,
         )
 
     def _floor(self, task: Task, split: str) -> float:
