@@ -16,7 +16,8 @@ WORDS = re.compile(
 ALLOWED = ("tasks/", "training/originals/", "records/first_schema.py", "data/synthetic.py")
 # Old names of fields, and what the help of the commands tells of the columns of a table.
 ALLOWED_LINES = re.compile(
-    r'"val_f1"\)|"constant_f1"\)|"max_f1_difference"\)|--labels|columns of the task|memory_usage_threshold'
+    r'"val_f1"\)|"constant_f1"\)|"max_f1_difference"\)|--labels|columns of the task|memory_usage_threshold|'
+    r"stageThreshold"  # OpenCV's
 )
 
 

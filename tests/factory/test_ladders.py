@@ -133,8 +133,10 @@ def test_one_file_of_latencies_serves_the_ladders_whose_files_it_holds(
     timed = timed_as({path.stem: 5.0 - number / 2 for number, path in enumerate(files)})(files)
     records.save(timed, tmp_path / "device.json")
     served, _ = built(latency_from=tmp_path / "device.json")
-    measured = {file.sha256: file.latency.ms for file in timed.files}
-    assert all(measured[row.sha256] == row.latency_ms for ladder in served.ladders for row in ladder.variants)
+    measured = {Path(file.path).name: file.latency.ms for file in timed.files}
+    names = ("{}.onnx", "{}.onnx_int8.onnx")
+    for ladder, name in zip(served.ladders, names, strict=True):
+        assert all(measured[name.format(row.trial_id)] == row.latency_ms for row in ladder.variants)
     onnx_alone = [file for file in timed.files if "int8" not in file.path]
     records.save(timed.model_copy(update={"files": onnx_alone}), tmp_path / "device.json")
     rule = (

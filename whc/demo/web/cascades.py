@@ -28,9 +28,9 @@ def _cascade(file: str) -> dict[str, Any]:
             weak = stages.at(i).getNode("weakClassifiers")
             shapes.append([weak.size(), stages.at(i).getNode("stageThreshold").real()])
             for j in range(weak.size()):
-                _, _, feature, threshold = _numbers(weak.at(j).getNode("internalNodes"))
+                _, _, feature, border = _numbers(weak.at(j).getNode("internalNodes"))
                 values = _numbers(weak.at(j).getNode("leafValues"))
-                features.append([threshold, *values, *_rectangles(rectangles.at(int(feature)))])
+                features.append([border, *values, *_rectangles(rectangles.at(int(feature)))])
         return {"side": int(root.getNode("width").real()), "stages": shapes, "features": features}
     finally:
         storage.release()
