@@ -119,7 +119,12 @@ def _runnable(path: Path, option: str) -> Path:
 
     if path.suffix.lower() != ".onnx":
         raise UsageError(
-            problem(option, "must be an .onnx file to run in a browser", str(path), "give that of the model")
+            problem(
+                option,
+                "must be an .onnx file to run in a browser",
+                str(path),
+                "give a name of a ladder of ONNX files, or such a file",
+            )
         )
     return path
 
