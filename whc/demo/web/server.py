@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
@@ -17,13 +16,13 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from whc import http_server
 from whc.demo.web.assemble import Page, live_page, policy
 from whc.demo.web.live import Broadcast
 from whc.errors import UsageError
 
 HOST = "127.0.0.1"
 _BOUNDARY = "whc-frame"
-MAX_CONNECTIONS = 64
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -52,24 +51,10 @@ def serve(site: Site, port: int, announce: Callable[[str], None]) -> None:
         UsageError: the port is taken.
     """
     token = secrets.token_urlsafe(16)
-    # Ctrl-C is the way to end it. uvicorn closes its connections first, and then raises it again.
     with suppress(KeyboardInterrupt), _listening(port) as listener:
         port = listener.getsockname()[1]
         announce(f"http://{HOST}:{port}/{token}/")
-        config = uvicorn.Config(
-            application(site, token, port),
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_graceful_shutdown=1,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        http_server.run(application(site, token, port), listener)
 
 
 def _listening(port: int) -> socket.socket:

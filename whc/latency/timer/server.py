@@ -16,7 +16,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
-import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -26,6 +25,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from whc import http_server
 from whc.errors import RuntimeUnavailable, UsageError, WhcError
 from whc.latency import first_pass, reference
 from whc.latency.bench import refused
@@ -49,7 +49,6 @@ MAX_STORE_BYTES = 4 * MAX_FILE_BYTES
 MAX_JOB_BYTES = 2**20
 UPLOAD_TIMEOUT_S = 300.0
 BEAT_S = 2.0  # between signs of life, while a job waits or runs
-MAX_CONNECTIONS = 64
 
 
 def serve(
@@ -67,7 +66,6 @@ def serve(
     Raises:
         UsageError: the address cannot be used, or the runtime does not work on this machine.
     """
-    # Ctrl-C is the way to end it. uvicorn closes its connections first, and then raises it again.
     with (
         suppress(KeyboardInterrupt),
         tempfile.TemporaryDirectory(prefix="whc-timer-") as folder,
@@ -79,20 +77,7 @@ def serve(
         timer = TimerApp(runtime, wait_s, Path(folder))
         host, port = listener.getsockname()[:2]
         announce(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", timer.place)
-        config = uvicorn.Config(
-            timer.guarded(token),
-            loop="asyncio",
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_graceful_shutdown=1,
-        )
-        uvicorn.Server(config).run(sockets=[listener])
+        http_server.run(timer.guarded(token), listener)
 
 
 def _listening(host: str, port: int) -> socket.socket:
