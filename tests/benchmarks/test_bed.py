@@ -20,3 +20,7 @@ def test_what_the_bed_predicts_of_unseen_trainings() -> None:
     print(f"\n{len(smile.rows)} networks, {len(smile.frame)} trainings, out of fold, Spearman: {shown}")
     print(f"noise of seeds, standard deviation of -log(1 - F1): {smile.seed_noise[:, -1].std():.4f}")
     assert min(smile.accuracy().values()) > 0.9
+    drawn = smile.networks["drawn"].iloc[0]
+    training, again = (bed.World(smile, 0).nearest(drawn) for _ in range(2))
+    assert training == again, "a world must answer the same each time"
+    assert len(training.curve) == smile.epochs
