@@ -37,10 +37,11 @@ from whc.tasks.classification import Classification
 from whc.trials.config import TrialConfig
 from whc.trials.run import Assignment, Limits, run
 
+# Differences of frames, as without them six epochs leave all three near the constant predictor on some machines.
 NETWORKS = [
-    {"width": 4, "depth": 1, "sequence": {"frame_stack": {"frames": 2}}},
-    {"width": 8, "depth": 2, "sequence": {"frame_stack": {"frames": 4}}},
-    {"width": 16, "depth": 2, "color": "luma", "sequence": {"frame_stack": {"frames": 6}}},
+    {"width": 4, "depth": 1, "sequence": {"frame_stack": {"frames": 2, "differences": True}}},
+    {"width": 8, "depth": 2, "sequence": {"frame_stack": {"frames": 4, "differences": True}}},
+    {"width": 16, "depth": 2, "color": "luma", "sequence": {"frame_stack": {"frames": 6, "differences": True}}},
 ]
 
 

@@ -71,7 +71,8 @@ def test_each_ladder_has_its_own_names_files_and_order(
         ("hand", "onnx", {"onnxruntime_cpu": {"threads": 1}}),
         ("hand_int8", "onnx_int8", {"onnxruntime_cpu": {"threads": 2}}),
     ]
-    assert (first.variants[0].trial_id, second.variants[0].trial_id) == ("00000", "00002")
+    assert len(first.variants) > 1
+    assert second.variants[0].trial_id == first.variants[-1].trial_id
     for row in second.variants:
         assert (row.name.rpartition("_")[0], row.file) == ("hand_int8", f"ladder/{row.name}.onnx")
         assert records.sha256(study / row.file) == row.sha256
