@@ -156,7 +156,7 @@ def test_a_killed_worker_costs_no_trial(folder: Path, write_space: Callable[...,
         assert search.end() == 0, search.told
     over = list(records.trial_records(folder / "runs" / "orphaned"))
     assert len(over) == 3
-    assert {one.state for one in over} <= {"finished", "stopped"}
+    assert {one.state for one in over} <= {"finished"}
 
 
 def test_ctrl_c_twice(folder: Path) -> None:
@@ -415,7 +415,7 @@ def test_readme_on_several_machines(
         assert running.end() == 0, running.told
     here = list(records.trial_records(folder / "runs" / "far"))
     assert [one.trial_id for one in here] == [f"{number:05d}" for number in range(TRIALS)]
-    assert {one.state for one in here} <= {"finished", "stopped"}
+    assert {one.state for one in here} <= {"finished"}
     assert there() == {f"{one.trial_id}/{name}" for one in here for name in ("record.json", *one.files)}
     copy_files(left.base_dir, str(tmp_path / "copy" / "trials"), source_filesystem=store)
     stored = sorted((tmp_path / "copy" / "trials").glob("*/record.json"))
@@ -448,7 +448,7 @@ def test_a_timer_that_goes_away_and_comes_back(folder: Path, start_timer: Callab
         start_timer("openvino", timer.port)
         assert search.end() == 0, search.told
         assert "the timer is back: the search goes on" in search.told
-    assert {one.state for one in records.trial_records(study)} <= {"finished", "stopped"}
+    assert {one.state for one in records.trial_records(study)} <= {"finished"}
     about = records.StudyRecord.load(study)
     assert about.timer == records.TimerRecord(address=timer.address, runtime={"openvino": {"threads": 1}})
     latencies = [one.latency for one in records.trial_records(study) if one.latency]

@@ -6,7 +6,8 @@ Benchmarking of Hyperparameter Optimizers via Surrogates"). Each training also d
 what the surrogate could not predict (which another seed would show again), and by the noise of seeds.
 
 recorded/bed_smile.parquet joins two machines: the latencies and the seconds of the slower one are divided by 3.22 and
-1.80, the median ratios of the ten networks that both have trained.
+1.80, the median ratios of the ten networks that both have trained. recorded/bed_clips.parquet is of the clips that
+`whc data synth` renders.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import functools
 import json
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,8 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from whc.records import CurvePoint, Latency
+from whc.records import CurvePoint, Latency, StudyRecord
+from whc.search.running import study as studies
 from whc.search.running.replay import RecordedTraining
 from whc.search.sampling.limits import Sample
 from whc.search.space import space
@@ -39,6 +42,7 @@ from whc.trials.config import TrialConfig
 
 Array = NDArray[np.float64]
 
+SPACES = Path(__file__).parents[2] / "search_spaces"
 RECORDED = Path(__file__).parent / "recorded"
 FOLDS = 10
 TREES = 100
@@ -192,3 +196,26 @@ class World:
 def _latency(ms: float) -> Latency:
     fixed = {"p90_ms": ms, "p99_ms": ms, "runtime": "onnxruntime_cpu", "threads": 1, "host": "surrogate"}
     return Latency(ms=ms, low_ms=ms, high_ms=ms, ratio=ms, **fixed)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A search file, trainings of its space, and what they say of their data: labels, and the floor."""
+
+    space: str
+    trainings: str
+    labels: tuple[str, ...]
+    floor: float
+
+    def opened(self) -> tuple[StudyRecord, Bed]:
+        """A study as `whc search` would begin it, and the bed that stands for its trainings."""
+        settings, tree = studies.read(SPACES / self.space)
+        facts = {"data_fingerprint": "", "reference_ms": 0.024, "host": "", "floor": self.floor, "labels": self.labels}
+        study = studies.begin(settings, "bench", ["bench"], facts)
+        return study, Bed(tree, RECORDED / self.trainings, self.labels)
+
+
+BEDS = {
+    "smile": Case("smile.yaml", "bed_smile.parquet", ("no", "yes"), 0.46199),
+    "clips": Case("tiny.yaml", "bed_clips.parquet", ("no_waving_hand", "waving_hand"), 0.60211),
+}

@@ -88,7 +88,7 @@ def searched(
     study = StudyRecord(
         study="sleep", space_name="sleep", space=RAW, data="", data_fingerprint="", recipe="", trials=trials,
         workers=WORKERS, runtime="onnxruntime_cpu", limits={"latency_ms": 1}, seed=0, reference_ms=0.1,
-        floor=0.5, host="", code_version="", scheduler={"rungs": 1},
+        floor=0.5, host="", code_version="",
     )  # fmt: skip
     noted = Noted()
     driver = Driver(study, folder, space.compile_space(RAW, "bench"), [noted])

@@ -113,14 +113,18 @@ def _gp(seed: int) -> BaseSampler:
     return GPSampler(seed=seed)
 
 
-BY_HAND: dict[str, Way] = {
-    "TPE": by_hand(_tpe),
-    "TPE, flat": by_hand(_multivariate_tpe, flat=True),
-    "TPE, log latency": by_hand(_tpe, log_latency=True),
-    "GP, log latency": by_hand(_gp, log_latency=True),
-    "GP, log latency, flat": by_hand(_gp, log_latency=True, flat=True),
-    "NSGA-II": by_hand(lambda seed: NSGAIISampler(population_size=20, seed=seed)),
-    "random": by_hand(lambda seed: RandomSampler(seed=seed)),
+WAYS: dict[str, Way] = {
+    "whc": ours(),
+    "whc, tpe": ours(sampler="tpe"),
+    "whc, gp": ours(sampler="gp"),
+    "whc, random": ours(sampler="random"),
+    "by hand, TPE": by_hand(_tpe),
+    "by hand, TPE, log latency": by_hand(_tpe, log_latency=True),
+    "by hand, TPE, log latency, flat": by_hand(_multivariate_tpe, log_latency=True, flat=True),
+    "by hand, GP, log latency": by_hand(_gp, log_latency=True),
+    "by hand, GP, log latency, flat": by_hand(_gp, log_latency=True, flat=True),
+    "by hand, NSGA-II": by_hand(lambda seed: NSGAIISampler(population_size=20, seed=seed)),
+    "by hand, random": by_hand(lambda seed: RandomSampler(seed=seed)),
 }
 
 

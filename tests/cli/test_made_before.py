@@ -51,6 +51,18 @@ def test_a_study_is_shown(made: Path, result: Callable[..., Any]) -> None:
     assert (made / "runs" / "hands-1" / "report.html").is_file()
 
 
+def test_a_trial_that_was_stopped_is_shown_as_such(made: Path, result: Callable[..., Any]) -> None:
+    path = made / "runs" / "hands-1" / "trials" / "00006" / "record.json"
+    path.write_text(path.read_text().replace('"finished"', '"stopped"'))
+    shown = result("studies", "show", "hands-1")
+    assert shown["states"] == {"infeasible": 1, "finished": 1, "stopped": 1}
+    assert [trial["trial_id"] for trial in shown["front"]] == ["00007"]
+    result("report", "hands-1")
+    page = (made / "runs" / "hands-1" / "report.html").read_text()
+    assert "1 finished, 1 stopped, 1 rejected" in page
+    assert "A stopped trial has the F1 that it had reached." in page
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_models_predict_what_they_did(name: str, made: Path, result: Callable[..., Any]) -> None:
     result("predict", "--model", f"runs/models/{name}.onnx", "--source", "pictures", "--out", "now.csv")

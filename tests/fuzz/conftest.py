@@ -29,7 +29,6 @@ SPACE = {
     "recipe": "tiny",
     "trials": 4,
     "limits": {"latency_ms": 0.5, "size_bytes": 100_000},
-    "scheduler": {"eta": 3, "rungs": 2},
     "minutes": 1.5,
     "space": {
         "rules": ["model.depth <= 3 where model.image_size <= 16"],

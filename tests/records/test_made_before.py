@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ STUDY = MADE / "hands-1"
 
 def test_the_study() -> None:
     study = StudyRecord.load(STUDY)
-    assert (study.study, study.trials, study.scheduler, study.seed) == ("hands-1", 16, {"eta": 3, "rungs": 2}, 3)
+    assert (study.study, study.trials, study.seed) == ("hands-1", 16, 3)
     assert study.limits == {"latency_ms": 50, "size_bytes": 3500}
     assert study.floor == pytest.approx(0.5611510791366906)
+    assert not {"scheduler", "drop_slower", "patience"} & study.model_dump().keys()  # which its study.yaml has
 
 
 def test_its_trials() -> None:
@@ -30,10 +32,17 @@ def test_its_trials() -> None:
     assert better.val_score == max(point.val_score for point in better.curve)
 
 
-def test_a_trial_that_waits() -> None:
-    waiting = load_trial(STUDY / "trials" / "00009" / "rung.json", "hands-1")
-    assert (waiting.state, len(waiting.curve)) == ("waiting", 2)
-    assert waiting.val_score == pytest.approx(0.5842696629213483)
+def test_a_trial_that_was_stopped(tmp_path: Path) -> None:
+    record = json.loads((STUDY / "trials" / "00006" / "record.json").read_text())
+    path = tmp_path / "00006" / "record.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({**record, "state": "stopped", "reason": "stopped after 2 of 5 epochs"}))
+    assert load_trial(path, "hands-1").state == "stopped"
+
+
+def test_a_trial_that_waited_is_none_of_those_that_are_over() -> None:
+    assert (STUDY / "trials" / "00009" / "rung.json").is_file()
+    assert "00009" not in [trial.trial_id for trial in trial_records(STUDY)]
 
 
 @pytest.mark.parametrize(

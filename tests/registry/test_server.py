@@ -88,7 +88,6 @@ def test_a_search_goes_on_beside_a_server_that_is_down_and_is_logged_later(
     study, record = make_study(study="hands"), make_trial(trial_id="00001", study="hands", val_score=0.9)
     log = StudyLog(down)
     log.study_started(study, [])
-    log.trial_waits(record)
     log.trial_ended(record)
     log.study_ended("hands", folder)
     assert "the search goes on, and is logged later" in caplog.text

@@ -140,36 +140,13 @@ def test_a_resumed_study_goes_on_in_the_same_run(
     assert len(client.search_runs([experiment], "tags.`whc.kind` = 'trial'")) == 4
 
 
-def test_a_trial_that_waits_shows_its_curve_and_goes_on(
-    location: Location, client: MlflowClient, record: Record, study: StudyRecord, tmp_path: Path
-) -> None:
-    whole = record("t000")
-    waits = whole.model_copy(update={"state": "waiting", "reason": "after 1 of 3 epochs", "curve": whole.curve[:1]})
-    log = StudyLog(location)
-    log.study_started(study, [])
-    log.trial_waits(waits)
-    (trial,) = runs(client, "trial").values()
-    assert (trial.info.status, trial.data.tags["state"]) == ("RUNNING", "waiting")
-    assert trial.data.metrics["latency_ms"] == 0.2
-
-    log = StudyLog(location)  # the search was killed, and goes on
-    log.study_started(study, [])
-    log.trial_waits(waits.model_copy(update={"curve": whole.curve[:2]}))
-    log.trial_ended(whole)
-    (trial,) = runs(client, "trial").values()
-    curve = client.get_metric_history(trial.info.run_id, "val_f1_by_epoch")
-    assert [(point.step, point.value) for point in curve] == [(1, 0.1), (2, 0.2), (3, 0.3)]
-    assert trial.data.metrics["val_f1"] == 0.3
-    assert (trial.info.status, trial.data.tags["state"], trial.data.tags["reason"]) == ("FINISHED", "finished", "")
-
-
 def test_a_trial_cut_off_half_way_is_written_again_into_its_run(
     location: Location, client: MlflowClient, record: Record, study: StudyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = StudyLog(location)
     log.study_started(study, [])
     with monkeypatch.context() as patch:
-        patch.setattr(store, "log", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(MlflowClient, "set_terminated", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             log.trial_ended(record("t000"))
     assert runs(client, "trial")["t000"].info.status == "RUNNING"
@@ -179,6 +156,8 @@ def test_a_trial_cut_off_half_way_is_written_again_into_its_run(
     (trial,) = runs(client, "trial").values()
     assert trial.info.status == "FINISHED"
     assert trial.data.metrics["val_f1"] == 0.3
+    curve = client.get_metric_history(trial.info.run_id, "val_f1_by_epoch")
+    assert [(point.step, point.value) for point in curve] == [(1, 0.1), (2, 0.2), (3, 0.3)]  # no epoch twice
 
 
 def test_a_locked_database_delays_trials_and_stops_nothing(

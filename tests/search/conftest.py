@@ -14,7 +14,6 @@ from whc.search.running.driver import Driver
 from whc.search.space import space
 from whc.trials.config import TrialConfig
 from whc.trials.dispatch import TrialJob
-from whc.trials.run import end
 
 RAW: dict[str, Any] = {
     "model": {
@@ -85,9 +84,6 @@ class Stub(SearchObserver):
     def study_started(self, study: StudyRecord, earlier: Sequence[TrialRecord]) -> None:
         self.calls.append((self.name, "started", study.study, *(record.trial_id for record in earlier)))
 
-    def trial_waits(self, record: TrialRecord) -> None:
-        self.calls.append((self.name, "waits", record.trial_id))
-
     def trial_ended(self, record: TrialRecord) -> None:
         self.calls.append((self.name, record.state, record.trial_id))
 
@@ -120,18 +116,14 @@ def begin(folder: Path, study: StudyRecord, tree: space.Section, calls: list[tup
     return made
 
 
-HALVED = {"scheduler": {"eta": 2, "rungs": 2}, "drop_slower": 2.0}
-
-
 @pytest.fixture
-def halved(
+def begin_changed(
     folder: Path, study: StudyRecord, tree: space.Section, calls: list[tuple[str, ...]]
 ) -> Callable[..., Driver]:
-    """Gives a started driver whose trials wait after 1 of 2 epochs until they are in a band's better half."""
+    """Gives a started driver of a changed study: `begin_changed(minutes=10.0)`."""
 
     def made(**changes: Any) -> Driver:
-        changed = study.model_copy(update={**HALVED, **changes})
-        driver = Driver(changed, folder, tree, [Stub("one", calls)])
+        driver = Driver(study.model_copy(update=changes), folder, tree, [Stub("one", calls)])
         driver.start()
         return driver
 
@@ -160,34 +152,14 @@ def leave(folder: Path, record: Callable[..., TrialRecord]) -> Left:
 
 
 @pytest.fixture
-def wait(record: Callable[..., TrialRecord]) -> Left:
-    """The same of a job that has come to the first rung."""
-
-    def left(job: TrialJob, val_score: float, latency_ms: float = 0.5) -> str:
-        assignment = job.assignment
-        assert assignment.until == 1
-        made = record(
-            assignment.trial_id, "waiting", drawn=assignment.drawn, val_score=val_score, latency_ms=latency_ms
-        )
-        curve = [CurvePoint(epoch=1, val_score=val_score, seconds=1.0)]
-        changes = {**_of(job), "curve": curve, "reason": "after 1 of 2 epochs"}
-        records.save(made.model_copy(update=changes), assignment.folder / "rung.json")
-        (assignment.folder / "rung.pt").write_bytes(b"weights")
-        return str(assignment.trial_id)
-
-    return left
-
-
-@pytest.fixture
 def finish(record: Callable[..., TrialRecord]) -> Left:
     """The same of a job that has trained to its end."""
 
     def left(job: TrialJob, val_score: float) -> str:
         assignment = job.assignment
-        assert assignment.until == 2
         made = record(assignment.trial_id, "finished", drawn=assignment.drawn, val_score=val_score)
         curve = [CurvePoint(epoch=epoch, val_score=val_score, seconds=1.0) for epoch in (1, 2)]
-        end(made.model_copy(update={**_of(job), "curve": curve}), assignment.folder)
+        records.save(made.model_copy(update={**_of(job), "curve": curve}), assignment.folder / "record.json")
         return str(assignment.trial_id)
 
     return left

@@ -16,7 +16,6 @@ from whc.data.dataset import Corpus
 from whc.export.parity import Parity, ParityLimits
 from whc.latency.bench import BenchResult
 from whc.records import CurvePoint, TrialRecord, sha256
-from whc.training import checkpoint
 from whc.trials import artifacts, quiet_slot
 from whc.trials import run as runs
 from whc.trials.config import TrialConfig
@@ -125,48 +124,6 @@ def test_the_network_timed_has_the_graph_of_the_network_trained(
 
 def operators(path: Path) -> Counter[str]:
     return Counter(node.op_type for node in onnx.load(path).graph.node)
-
-
-def test_a_trial_that_waits_goes_on_exactly(
-    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, tmp_path: Path
-) -> None:
-    through = run(config, bright_corpus, replace(assignment, folder=tmp_path / "through"), lambda _: None)
-    points: list[CurvePoint] = []
-    for until in (2, 4):
-        record = run(config, bright_corpus, replace(assignment, until=until), points.append)
-        assert (record.state, record.reason) == ("waiting", f"after {until} of 6 epochs")
-        assert record == records.load(TrialRecord, assignment.folder / "rung.json")
-        assert not (assignment.folder / "record.json").exists()
-        assert len(record.curve) == until
-    record = run(config, bright_corpus, replace(assignment, until=6), points.append)
-    assert record.state == "finished"
-    assert [point.epoch for point in points] == [1, 2, 3, 4, 5, 6]
-    assert [point.val_score for point in record.curve] == [point.val_score for point in through.curve]
-    ours, theirs = (checkpoint.load(folder / "checkpoint.pt") for folder in (assignment.folder, tmp_path / "through"))
-    assert ours.epoch == theirs.epoch
-    for name, weight in theirs.weights.items():
-        assert torch.equal(ours.weights[name], weight)
-    assert sorted(path.name for path in assignment.folder.iterdir()) == ["checkpoint.pt", "model.onnx", "record.json"]
-
-
-def test_a_worker_that_dies_between_its_two_files_trains_no_epoch_twice(
-    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus
-) -> None:
-    first = run(config, bright_corpus, replace(assignment, until=2), lambda _: None)
-    (assignment.folder / "rung.json").unlink()
-    points: list[CurvePoint] = []
-    assert run(config, bright_corpus, replace(assignment, until=2), points.append).curve == first.curve
-    assert points == []
-
-
-def test_what_is_hopelessly_slow_never_trains(
-    config: TrialConfig, assignment: Assignment, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(runs, "trainer", lambda *_: pytest.fail("it trained"))
-    record = run(config, bright_corpus, replace(assignment, hopeless_ms=1e-6), lambda _: None)
-    assert record.state == "stopped"
-    assert "drop_slower" in record.reason
-    assert record.latency is not None
 
 
 def test_a_record_tells_after_how_long_a_search_it_ended(

@@ -33,17 +33,16 @@ def files(folder: Path) -> dict[str, str]:
 
 def test_what_a_worker_leaves_another_finds(storage: Storage, tmp_path: Path) -> None:
     assert storage.trial_ids() == []
-    storage.store("00003", leave(tmp_path / "a", rung_pt="weights", rung_json="{}", **{".record_json_tmp": "half"}))
+    storage.store("00003", leave(tmp_path / "a", model_onnx="net", record_json="{}", **{".record_json_tmp": "half"}))
     unpickled = pickle.loads(pickle.dumps(storage))  # as Ray sends it
     assert unpickled.trial_ids() == ["00003"]
-    unpickled.fetch("00003", ("rung.pt", "rung.json", "record.json"), tmp_path / "b")
-    assert files(tmp_path / "b") == {"rung.pt": "weights", "rung.json": "{}"}
+    unpickled.fetch("00003", ("checkpoint.pt", "model.onnx", "record.json"), tmp_path / "b")
+    assert files(tmp_path / "b") == {"model.onnx": "net", "record.json": "{}"}
     unpickled.fetch("00004", ("record.json",), tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
 
-def test_a_trial_that_is_over_has_no_rung_left(storage: Storage, tmp_path: Path) -> None:
-    storage.store("00003", leave(tmp_path / "a", rung_pt="weights", rung_json="{}"))
+def test_a_trial_is_dropped_with_its_files(storage: Storage, tmp_path: Path) -> None:
     storage.store("00003", leave(tmp_path / "b", record_json="{1}", model_onnx="net"))
     filesystem, path = FileSystem.from_uri(storage.uri)
     infos = filesystem.get_file_info(FileSelector(f"{path}/hands/trials/00003"))

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer
+from pydantic import AliasChoices, BeforeValidator, Field, PlainSerializer, model_validator
 
 from whc.config import dump_yaml, fingerprint, load_yaml, validate
 from whc.errors import StudyError, UsageError, problem
@@ -16,6 +16,9 @@ from whc.records import first_schema
 from whc.records.files import FolderName, Positive, Record, Share
 from whc.records.metric import Metric
 from whc.records.writing import write_atomic
+
+REMOVED_FIELDS = ("scheduler", "drop_slower", "patience")
+"""Fields that only studies made before have: they are not read."""
 
 SamplerName = Literal["auto", "tpe", "nsga2", "gp", "random"]
 
@@ -50,10 +53,10 @@ class StudyRecord(Record):
     folder of `runs/`) are relative to it, so that a moved or copied project finds its own files. `reference_ms` is the
     reference network's milliseconds on `host` when idle. `limits` are by name (`latency_ms`, `size_bytes`, `params`).
     `floor` is the score of the best constant answer on the validation split. `metric` is that of the scores, `labels`
-    those of the data, `min_over_floor` the recipe's minimum above the floor. `sampler`, `scheduler`, `drop_slower`,
-    `minutes` and `patience` are those of the search file. The sampler also learns from the studies of `warm_start`.
-    `storage` is where workers leave trials if they share no folder with the driver. `timer` is the device that times
-    networks, and `host` its host; None where the search itself does.
+    those of the data, `min_over_floor` the recipe's minimum above the floor. `sampler`, `minutes` and `stop_below`
+    are those of the search file. The sampler also learns from the studies of `warm_start`. `storage` is where workers
+    leave trials if they share no folder with the driver. `timer` is the device that times networks, and `host` its
+    host; None where the search itself does.
     """
 
     study: FolderName
@@ -75,13 +78,18 @@ class StudyRecord(Record):
     host: str
     code_version: str
     sampler: SamplerName = "auto"
-    scheduler: dict[str, int] = {}
-    drop_slower: float | None = Field(None, gt=1)
     minutes: Positive | None = None
-    patience: int | None = Field(None, ge=1)
+    stop_below: Share | None = None
     warm_start: list[FolderName] = []
     storage: str | None = None
     timer: TimerRecord | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed_fields(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        return {name: value for name, value in content.items() if name not in REMOVED_FIELDS}
 
     @property
     def chosen_runtime(self) -> Choice:

@@ -14,7 +14,7 @@ from whc.records.files import MEND_RECORD, RECORD_SCHEMA, Count, FolderName, Rec
 from whc.records.latency import Latency
 from whc.records.studies import StudyRecord
 
-State = Literal["finished", "stopped", "infeasible", "failed", "waiting"]  # only `waiting` is not over
+State = Literal["finished", "stopped", "infeasible", "failed"]  # `stopped`: cut short, in studies made before
 
 
 class CurvePoint(Record):
@@ -72,23 +72,20 @@ def load_trial(path: Path, study: str) -> TrialRecord:
     """Read the record of a trial, and check that it is complete, unchanged, and in the right folder.
 
     Args:
-        path: record.json, or rung.json of a trial that waits, in the trial's folder.
+        path: record.json in the trial's folder.
         study: the name of the trial's study.
 
     Raises:
         StudyError: the record is missing, damaged, or of another trial.
     """
     record = load(TrialRecord, path)
-    place, state = path.parent.name, record.state
-    has_trained, waits = state in ("finished", "waiting"), state == "waiting"
+    place, has_finished = path.parent.name, record.state == "finished"
     rules: tuple[tuple[str, object, object, str], ...] = (
         ("trial_id", record.trial_id, record.trial_id == place, f"must be {place!r}, as its folder"),
         ("study", record.study, record.study == study, f"must be {study!r}, as in study.yaml"),
-        ("state", state, waits == (path.name != "record.json"), "must be 'waiting' in rung.json and nowhere else"),
         ("config", record.config_hash, fingerprint(record.config) == record.config_hash, "must be what its hash is of"),
-        ("curve", [], record.curve or not waits, "required of a trial that waits"),
-        ("val_score", None, record.val_score is not None or not has_trained, f"required of a trial that is {state}"),
-        ("latency", None, record.latency or not (has_trained or record.curve), "required of a trial that has trained"),
+        ("val_score", None, record.val_score is not None or not has_finished, "required of a trial that is finished"),
+        ("latency", None, record.latency or not (has_finished or record.curve), "required of a trial that has trained"),
     )
     for field, got, is_met, rule in rules:
         if not is_met:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -37,7 +37,6 @@ class _OpenStudy:
     run_id: str
     run_of_trial: dict[str, str]  # trial id -> run id, for trials whose run has begun
     logged: set[str]  # trials whose run is complete
-    epochs: dict[str, int] = field(default_factory=dict)  # trial id -> epochs of its curve that are written
 
 
 class StudyLog(SearchObserver):
@@ -76,13 +75,7 @@ class StudyLog(SearchObserver):
             _log.warning("%s; the search goes on, and is logged later", error)
             self._pause()
         for record in earlier:
-            if record.state != "waiting":
-                self.trial_ended(record)
-
-    def trial_waits(self, record: TrialRecord) -> None:
-        """Write the progress of a trial: its curve up to the rung."""
-        self._waiting.append(record)
-        self._write_waiting()
+            self.trial_ended(record)
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Write a trial's run, unless it is already written."""
@@ -154,8 +147,7 @@ class StudyLog(SearchObserver):
                 del self._waiting[0]
         except (MlflowException, SQLAlchemyError, RegistryUnavailable, RequestException) as error:
             self._pause()
-            trials = {record.trial_id for record in self._waiting}
-            count, got = quantity(len(trials), "trial"), reason(error, self._location)
+            count, got = quantity(len(self._waiting), "trial"), reason(error, self._location)
             _log.warning("%s: %s not logged yet (%s)", self._location.shown, count, got)
 
     def _write(self, record: TrialRecord) -> None:
@@ -169,17 +161,14 @@ class StudyLog(SearchObserver):
             tags = store.run_tags("trial", {_TRIAL_TAG: record.trial_id}, study.run_id)
             run = self._client.create_run(study.experiment, begun_ms, tags, run_name=record.trial_id)
             run_id = study.run_of_trial[record.trial_id] = run.info.run_id
-            study.epochs[record.trial_id] = 0
-        elif record.trial_id not in study.epochs:  # begun by a search that was interrupted
+            new = record.curve
+        else:  # its writing was interrupted
             written = self._client.get_metric_history(run_id, _curve_name(record))
-            study.epochs[record.trial_id] = max((metric.step for metric in written), default=0)
-        new = record.curve[study.epochs[record.trial_id] :]
+            new = record.curve[max((metric.step for metric in written), default=0) :]
         store.log(self._client, run_id, _trial_metrics(record, new, now_ms), record.config, _trial_tags(record))
-        study.epochs[record.trial_id] = len(record.curve)
-        if record.state != "waiting":
-            # The status is written last: a run still RUNNING on resume was interrupted, and is then completed.
-            self._client.set_terminated(run_id, _MLFLOW_STATUS[record.state], now_ms)
-            study.logged.add(record.trial_id)
+        # The status is written last: a run still RUNNING on resume was interrupted, and is then completed.
+        self._client.set_terminated(run_id, _MLFLOW_STATUS[record.state], now_ms)
+        study.logged.add(record.trial_id)
 
 
 def complete(location: Location, client: MlflowClient, folder: Path) -> str:
@@ -262,6 +251,6 @@ def _trial_metrics(record: TrialRecord, new: Sequence[CurvePoint], now_ms: int) 
         "params": record.params,
         "peak_memory_bytes": record.peak_memory_bytes,
     }
-    if record.val_score is not None and record.state != "waiting":
+    if record.val_score is not None:
         values[_score_name(record)] = metric.value(record.val_score)
     return curve[::-1] + [Metric(key, value, now_ms, 0) for key, value in values.items() if value is not None]

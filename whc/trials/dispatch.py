@@ -20,7 +20,6 @@ from whc.trials import cluster
 from whc.trials.config import TrialConfig
 from whc.trials.packing import Packing
 from whc.trials.run import Assignment, run
-from whc.trials.storage import RUNG_CHECKPOINT, RUNG_FILE
 
 WAIT_POLL_S = 1.0
 
@@ -87,7 +86,7 @@ def trainable(parameters: Mapping[str, TrialJob], corpus: Corpus) -> None:
 
 @contextmanager
 def _on_this_machine(assignment: Assignment) -> Iterator[Assignment]:
-    """The assignment with local folders: fetches the files of a waiting trial, and stores the new ones at the end."""
+    """The assignment with local folders, whose files are stored at the end."""
     if assignment.storage is None:
         yield assignment
         return
@@ -95,7 +94,6 @@ def _on_this_machine(assignment: Assignment) -> Iterator[Assignment]:
     with tempfile.TemporaryDirectory(prefix="whc-trial-") as folder:
         trial_folder = Path(folder) / assignment.trial_id  # named after the trial: reading its record checks the name
         trial_folder.mkdir()
-        assignment.storage.fetch(assignment.trial_id, (RUNG_CHECKPOINT, RUNG_FILE), trial_folder)
         yield replace(assignment, folder=trial_folder, cache=cache)
         assignment.storage.store(assignment.trial_id, trial_folder)
 

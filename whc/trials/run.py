@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import nn
 from whc import records
 from whc.config import Settings
 from whc.data.dataset import Corpus
-from whc.errors import ArtifactError, WhcError
+from whc.errors import WhcError
 from whc.export.parity import ParityLimits
 from whc.latency.timer import Timer, place_of
 from whc.plugins import Choice
@@ -27,11 +26,10 @@ from whc.trials import quiet_slot
 from whc.trials.artifacts import export, parity, peak_memory_bytes, restore, to_checkpoint, untrained
 from whc.trials.config import TrialConfig
 from whc.trials.learning import trainer
-from whc.trials.storage import RECORD_FILE, RUNG_CHECKPOINT, RUNG_FILE, Storage
+from whc.trials.storage import RECORD_FILE, Storage
 
 Report = Callable[[CurvePoint], None]
 OUT_OF_MEMORY = "out of memory, twice"
-BEFORE_TRAINING = ("latency", "size_bytes", "params", "peak_memory_bytes", "before_s")  # fields of the record
 
 
 class Limits(Settings):
@@ -59,13 +57,11 @@ class Limits(Settings):
 class Assignment:
     """Where and under what rules a trial runs.
 
-    `folder` takes record.json, checkpoint.pt and model.onnx, and while the trial waits at a rung rung.json and rung.pt.
-    `cache` holds latencies. `reference_ms` is the reference network's milliseconds on its host when idle. `drawn` is
-    the sampler's values, for the record. `until` is the epoch after which the trial waits (None: it trains to the end).
-    Above the latency `hopeless_ms` a trial does not train (None: all train). `began` is the start of the search in
-    seconds of the system's clock, moved forward by its pauses. `is_retry` is set if a worker died in this trial.
-    `storage` is where the driver reads the folder's files, None if the driver shares the folder. `timer` is the device
-    that measures latency, None for this machine; parity is always checked on this machine's `runtime`.
+    `folder` takes record.json, checkpoint.pt and model.onnx. `cache` holds latencies. `reference_ms` is the reference
+    network's milliseconds on its host when idle. `drawn` is the sampler's values, for the record. `began` is the start
+    of the search in seconds of the system's clock, moved forward by its pauses. `is_retry` is set if a worker died in
+    this trial. `storage` is where the driver reads the folder's files, None if the driver shares the folder. `timer` is
+    the device that measures latency, None for this machine; parity is always checked on this machine's `runtime`.
     """
 
     trial_id: str
@@ -76,8 +72,6 @@ class Assignment:
     reference_ms: float
     cache: Path
     drawn: dict[str, Any]
-    until: int | None = None
-    hopeless_ms: float | None = None
     began: float | None = None
     is_retry: bool = False
     storage: Storage | None = None
@@ -85,12 +79,10 @@ class Assignment:
 
 
 def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Report) -> TrialRecord:
-    """Run a trial to its end, or to its next rung, and put its record in place.
+    """Run a trial to its end, and put its record in place.
 
-    A configuration over a limit ends before training as `infeasible`, a hopelessly slow one as `stopped`; one that
-    cannot train or whose export fails its parity gate ends as `failed`, with the reason. Out of memory raises the first
-    time; a retry ends as `infeasible`. A trial that waits leaves rung.json instead of record.json. Its next run
-    continues from there, with the same result as without the stop.
+    A configuration over a limit ends before training as `infeasible`; one that cannot train or whose export fails its
+    parity gate ends as `failed`, with the reason. Out of memory raises the first time; a retry ends as `infeasible`.
 
     Args:
         config: what to train.
@@ -125,22 +117,12 @@ def run(config: TrialConfig, corpus: Corpus, assignment: Assignment, report: Rep
         files={name: records.sha256(folder / name) for name in names},
         **facts,
     )
-    if state == "waiting":
-        records.save(record, folder / RUNG_FILE)
-    else:
-        end(record, folder)
+    records.save(record, folder / RECORD_FILE)
     return record
 
 
 def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def end(record: TrialRecord, folder: Path) -> None:
-    """Write the record of a trial that is over, and delete the files of its rung."""
-    records.save(record, folder / RECORD_FILE)
-    for name in (RUNG_FILE, RUNG_CHECKPOINT):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _as_if_trained(network: nn.Module) -> nn.Module:
@@ -156,20 +138,13 @@ def _attempt(
 ) -> tuple[records.State, str]:
     """All steps from latency to parity; `facts` holds the results so far, also when a step raises."""
     folder = assignment.folder
-    rung, rung_checkpoint = folder / RUNG_FILE, folder / RUNG_CHECKPOINT
-    if rung.is_file():
-        waiting = records.load_trial(rung, assignment.study)
-        facts.update({name: getattr(waiting, name) for name in BEFORE_TRAINING})
-    else:
-        state, reason = _before_training(config, corpus, assignment, facts)
-        if state:
-            return state, reason
+    exceeded = _before_training(config, corpus, assignment, facts)
+    if exceeded:
+        return "infeasible", ", ".join(f"{name} {over:+.0%} over its limit" for name, over in exceeded.items())
     training = trainer(config, corpus)
-    with suppress(ArtifactError):  # without a readable checkpoint it trains from its beginning
-        training.restore(checkpoint.load(rung_checkpoint).progress or {})
     facts["curve"] = training.curve
-    epochs, until = training.epochs(), assignment.until or config.training.epochs
-    while len(training.curve) < until:
+    epochs = training.epochs()
+    while len(training.curve) < config.training.epochs:
         with quiet_slot.training_turn(assignment.runtime):
             point = next(epochs).point
         report(point)
@@ -177,9 +152,6 @@ def _attempt(
     assert best is not None  # noqa: S101 (there is at least one epoch)
     facts["val_score"] = best.val_score
     saved = to_checkpoint(config, corpus, best, assignment.study, assignment.trial_id)
-    if until < config.training.epochs:
-        checkpoint.save(replace(saved, progress=training.state()), rung_checkpoint)
-        return "waiting", f"after {until} of {config.training.epochs} epochs"
     checkpoint.save(saved, folder / "checkpoint.pt")
     settled, network = restore(saved, "checkpoint.pt")
     artifact = folder / "model.onnx"
@@ -191,8 +163,8 @@ def _attempt(
 
 def _before_training(
     config: TrialConfig, corpus: Corpus, assignment: Assignment, facts: dict[str, Any]
-) -> tuple[records.State | None, str]:
-    """Fill in the facts that need no training; returns a state and a reason if the trial ends here."""
+) -> dict[str, float]:
+    """Fill in the facts that need no training; returns the limits that are exceeded, as `Limits.exceeded` does."""
     start = time.perf_counter()
     artifact, outputs = assignment.folder / "model.onnx", config.task_for(corpus.labels).outputs
     network = untrained(config, corpus.labels)
@@ -211,9 +183,4 @@ def _before_training(
     facts["peak_memory_bytes"] = peak_memory_bytes(config, outputs)
     facts["before_s"] = time.perf_counter() - start
     artifact.unlink(missing_ok=True)
-    exceeded = assignment.limits.exceeded({**facts, "latency_ms": footprint.latency.ms})
-    if exceeded:
-        return "infeasible", ", ".join(f"{name} {over:+.0%} over its limit" for name, over in exceeded.items())
-    if assignment.hopeless_ms and footprint.latency.ms > assignment.hopeless_ms:
-        return "stopped", f"slower than {assignment.hopeless_ms:.4f} ms, the space's drop_slower times the best trial's"
-    return None, ""
+    return assignment.limits.exceeded({**facts, "latency_ms": footprint.latency.ms})

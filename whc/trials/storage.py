@@ -12,9 +12,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType
 from whc.errors import StudyError, UsageError, problem
 from whc.records import replacing
 
-# The first is of a trial that has ended; the others are of a trial that waits at a rung.
-RECORD_FILE, RUNG_FILE, RUNG_CHECKPOINT = "record.json", "rung.json", "rung.pt"
-_PROGRESS_FILES = (RUNG_FILE, RECORD_FILE)  # these show how far a trial is, and so are written last
+RECORD_FILE = "record.json"  # shows that a trial is over, and so is written last
 
 
 @dataclass(frozen=True)
@@ -67,9 +65,7 @@ class Storage:
                     temporary.write_bytes(stream.read())
 
     def store(self, trial_id: str, folder: Path) -> None:
-        """Copy a trial's files to the storage; after its record, remove the files of the last rung.
-
-        The files that show how far the trial is are written last.
+        """Copy a trial's files to the storage, its record last.
 
         Raises:
             StudyError: the storage cannot be written to.
@@ -79,15 +75,10 @@ class Storage:
         files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
         try:
             filesystem.create_dir(target, recursive=True)
-            for path in sorted(files, key=lambda path: (path.name in _PROGRESS_FILES, path.name)):
+            for path in sorted(files, key=lambda path: (path.name == RECORD_FILE, path.name)):
                 with filesystem.open_output_stream(f"{target}/.{path.name}.tmp") as stream:
                     stream.write(path.read_bytes())
                 filesystem.move(f"{target}/.{path.name}.tmp", f"{target}/{path.name}")
-            if (folder / RECORD_FILE).is_file():
-                rung_files = filesystem.get_file_info([f"{target}/{name}" for name in (RUNG_FILE, RUNG_CHECKPOINT)])
-                for entry in rung_files:
-                    if entry.type == FileType.File:
-                        filesystem.delete_file(entry.path)
         except OSError as error:
             reason = str(error).splitlines()[0]
             raise StudyError(problem(self.uri, "must be writable", reason, "make it so, then use --resume")) from error

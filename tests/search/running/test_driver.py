@@ -92,8 +92,8 @@ def test_observers_hear_how_far_a_trial_is(study: StudyRecord, folder: Path, tre
     heard: list[tuple[object, ...]] = []
 
     class Listener(SearchObserver):
-        def trial_runs(self, trial_id: str, what: str, epoch: int = 0, until: int = 0) -> None:
-            heard.append((trial_id, what, epoch, until))
+        def trial_runs(self, trial_id: str, what: str, epoch: int = 0, of_epochs: int = 0) -> None:
+            heard.append((trial_id, what, epoch, of_epochs))
 
     driver = Driver(study, folder, tree, [Listener()])
     driver.start()
@@ -189,51 +189,20 @@ def test_finish_before_any_trial_has_ended(begin: Begin, folder: Path) -> None:
     assert len(pd.read_parquet(folder / "trials.parquet")) == 0
 
 
-def test_a_restart_goes_on_from_the_rungs(halved: Begin, wait: Left) -> None:
-    driver = halved()
-    for job, val_score in [(driver.next_job(), val_score) for val_score in (0.6, 0.8, 0.7)]:
-        driver.ended(wait(job, val_score))
-    driver.next_job()  # 00001 trains on when the driver dies
-    again = halved()
-    assert again._plan.open_trials == 1
-    on = again.next_job()
-    assert (on.assignment.trial_id, on.assignment.until) == ("00001", 2)
-    assert [again.next_job().assignment.trial_id] == ["00003"]
-    assert again.next_job().assignment.trial_id == "00002"  # no new one will come: the band's better half is two
-
-
-def test_an_interrupted_search_keeps_what_waits(halved: Begin, folder: Path, wait: Left) -> None:
-    driver = halved()
-    driver.ended(wait(driver.next_job(), 0.6))
-    driver.finish()
-    assert driver.records == {}
-    assert (folder / "trials" / "00000" / "rung.pt").is_file()
-
-
-def test_a_worker_that_died_is_tried_again_before_anything_else(halved: Begin, wait: Left) -> None:
-    driver = halved()
+def test_a_worker_that_died_is_tried_again_before_anything_else(begin: Begin, finish: Left) -> None:
+    driver = begin()
     job = driver.next_job()
     driver.ended("00000", "the worker died")
     assert not driver.over
     assert driver.next_job() == replace(job, assignment=replace(job.assignment, is_retry=True))
-    driver.ended(wait(job, 0.6))
+    driver.ended(finish(job, 0.6))
     assert driver.next_job().assignment.trial_id == "00001"
 
 
-def test_a_rung_of_before_is_not_taken_for_the_next_one(halved: Begin, folder: Path, wait: Left) -> None:
-    driver = halved()
-    for val_score in (0.6, 0.8):
-        driver.ended(wait(driver.next_job(), val_score))
-    for _ in range(2):
-        driver.ended(driver.next_job().assignment.trial_id, "the worker died")
-    assert driver.records["00001"].state == "failed"
-    assert not list((folder / "trials" / "00001").glob("rung.*"))
-
-
 def test_a_full_disk_ends_the_search_where_it_is(
-    halved: Begin, folder: Path, monkeypatch: pytest.MonkeyPatch, finish: Left
+    begin: Begin, folder: Path, monkeypatch: pytest.MonkeyPatch, finish: Left
 ) -> None:
-    driver = halved(scheduler={"rungs": 1})
+    driver = begin()
     jobs = [driver.next_job() for _ in range(2)]
     driver.ended(finish(jobs[0], 0.6))
     usage = shutil.disk_usage(folder)
@@ -246,43 +215,58 @@ def test_a_full_disk_ends_the_search_where_it_is(
     assert str(driver.halted).startswith(f"{folder}: the disk must have room for trials, got '4 KiB'; free some, then")
     driver.finish()
 
-    again = halved(scheduler={"rungs": 1})
+    again = begin()
     assert list(again.records) == ["00000"]
     assert again._plan.open_trials == 3
 
 
 def test_trials_come_from_where_workers_leave_them(
-    halved: Begin, folder: Path, tmp_path: Path, wait: Left, finish: Left
+    begin_changed: Begin, folder: Path, tmp_path: Path, finish: Left
 ) -> None:
     storage = Storage(str(tmp_path / "shared"), "hands")
-    remote = {"storage": storage.uri}
 
-    def left(job: TrialJob, write: Callable[..., str], *numbers: float) -> str:
+    def left(job: TrialJob, val_score: float) -> str:
         """What a worker of another machine leaves of a job."""
         assert job.assignment.storage == storage
-        trial_id = write(job, *numbers)
+        trial_id = finish(job, val_score)
         storage.store(trial_id, folder / "trials" / trial_id)
         shutil.rmtree(folder / "trials" / trial_id)
         return trial_id
 
-    driver = halved(**remote)
-    for val_score in (0.6, 0.8):
-        driver.ended(left(driver.next_job(), wait, val_score))
-    assert sorted(path.name for path in (folder / "trials" / "00001").iterdir()) == ["rung.json"]
-    on = driver.next_job()
-    assert on.assignment.trial_id == "00001"
-    left(on, finish, 0.9)  # the driver is killed before it knows
+    driver = begin_changed(storage=storage.uri)
+    driver.ended(left(driver.next_job(), 0.6))
+    assert sorted(path.name for path in (folder / "trials" / "00000").iterdir()) == ["record.json"]
+    left(driver.next_job(), 0.9)  # the driver is killed before it knows
+    waited = tmp_path / "shared" / "hands" / "trials" / "00002"  # as a study made before left it
+    waited.mkdir()
+    (waited / "rung.json").write_text("{}")
 
-    again = halved(**remote)
+    again = begin_changed(storage=storage.uri)
     assert again.records["00001"].state == "finished"
     assert again._plan.open_trials == 2
+    assert not waited.exists()
     for val_score in (0.5, 0.4):
-        again.ended(left(again.next_job(), wait, val_score))
-    on = again.next_job()
-    again.ended(left(on, finish, 0.7))
+        again.ended(left(again.next_job(), val_score))
     again.finish()
-    states = [one.state for one in records.trial_records(folder)]
-    assert sorted(states) == ["finished", "finished", "stopped", "stopped"]
+    ids = [one.trial_id for one in records.trial_records(folder)]
+    assert ids == ["00000", "00001", "00003", "00004"]
     stored = sorted((tmp_path / "shared" / "hands" / "trials").glob("*/record.json"))
-    assert [records.load_trial(path, "hands").state for path in stored] == states
-    assert not list((tmp_path / "shared").glob("hands/trials/*/rung.*"))
+    assert [records.load_trial(path, "hands").trial_id for path in stored] == ids
+
+
+def test_a_trial_that_waited_in_a_study_made_before_counts_as_broken_off(
+    begin: Begin, folder: Path, calls: list[tuple[str, ...]], leave: Left
+) -> None:
+    driver = begin()
+    driver.ended(leave(driver.next_job(), "stopped", val_score=0.7))
+    waited = folder / "trials" / "00001"
+    waited.mkdir()
+    (waited / "rung.json").write_text("{}")
+    (waited / "rung.pt").write_bytes(b"weights")
+    calls.clear()
+    again = begin()
+    assert not waited.exists()
+    assert {trial_id: one.state for trial_id, one in again.records.items()} == {"00000": "stopped"}
+    assert calls[0] == ("first", "started", "hands", "00000")
+    assert again._plan.open_trials == 3
+    assert again.next_job().assignment.trial_id == "00002"

@@ -80,7 +80,7 @@ def test_in_a_process_of_its_own(
     monkeypatch.setattr(dispatch, "_gpu_bytes", lambda: 3 * CONTEXT_BYTES)  # room for two, with what they train
     both = {**bright_corpus.images, (24, 16): bright_corpus.images[16, 16]}
     corpus = bright_corpus.__class__(**{**vars(bright_corpus), "images": both})
-    searched = study.model_copy(update={"trials": 6, "scheduler": {"rungs": 1}, "drop_slower": None})
+    searched = study.model_copy(update={"trials": 6})
     driver = Driver(searched, tmp_path, tree, [])
     driver.start()
     with cluster.joined(address) as cores:

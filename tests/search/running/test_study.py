@@ -12,7 +12,7 @@ from whc.errors import StudyError, UsageError
 from whc.factory import recipe as recipes
 from whc.records import StudyRecord
 from whc.search.running import study as studies
-from whc.search.running.study import SearchFile, begin, check_same, new_name, read
+from whc.search.running.study import REMOVED_KEYS, SearchFile, begin, check_same, new_name, read
 from whc.trials.run import Limits
 
 GOOD = "name: hands\nrecipe: tiny\nspace: {model: {width: [4, 8]}}\n"
@@ -72,6 +72,30 @@ def test_mistakes_in_the_file_and_in_its_space_are_told_at_once(tmp_path: Path) 
         read(path)
     keys = [line.removeprefix(f"{path}: ").split(":")[0] for line in str(error.value).splitlines()]
     assert sorted(keys) == ["name", "names", "space.model.depth", "space.model.widht", "trails"]
+
+
+def test_a_key_that_was_removed_is_told_with_all_other_mistakes(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + "patience: 5\ntrails: 3\nscheduler: {eta: 3, rungs: 2}\ndrop_slower: null\n")
+    with pytest.raises(UsageError) as error:
+        read(path)
+    told = [f"{path}: {key}: removed: {why}" for key, why in REMOVED_KEYS.items()]
+    assert str(error.value).splitlines() == [*told, f"{path}: trails: unknown key; did you mean 'trials'?"]
+    assert told[0] == (
+        f"{path}: scheduler: removed: cutting trials short gained nothing "
+        "(1.005 times the hypervolume, 16 searches); delete the line"
+    )
+    assert "`stop_below: 0.01` takes its place" in told[2]
+
+
+def test_a_removed_key_of_an_included_file_is_told_under_that_file(tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text(GOOD + "scheduler: {rungs: 1}\n")
+    path = write(tmp_path, "include: base\nname: more\npatience: 5\n")
+    with pytest.raises(UsageError) as error:
+        read(path)
+    scheduler, patience = str(error.value).splitlines()
+    assert scheduler.startswith(f"{base}: scheduler: removed: ")
+    assert patience.startswith(f"{path}: patience: removed: ")
 
 
 def test_new_name_is_the_first_free_one(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from whc.records import CurvePoint, StudyRecord, TrialRecord
 from whc.search.sampling.improvement import Observation
 from whc.search.sampling.searcher import (
     BEGIN_TRIALS,
-    EXPLORE_EVERY,
     SAMPLER_FACTORIES,
     Sampler,
     constraints,
@@ -259,41 +258,6 @@ def test_a_grid_that_does_not_fit_is_redrawn(study: StudyRecord, journal: Path) 
     assert not any("5x5" in one for one in seen)
 
 
-def waiting(record: Record, sampler: Sampler, trial_id: str, val_score: float) -> TrialRecord:
-    config, drawn = sampler.ask(trial_id)
-    longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 4})})
-    made = record(trial_id, "waiting", longer, drawn, 0.5, val_score)
-    return made.model_copy(update={"curve": [CurvePoint(epoch=1, val_score=val_score, seconds=1.0)]})
-
-
-def test_one_that_waits_runs_in_the_journal_and_is_known_to_the_sampler(
-    sampler: Sampler, journal: Path, record: Record
-) -> None:
-    made = waiting(record, sampler, "00000", 0.7)
-    sampler.tell(made)
-    assert trials(journal)["00000"].state == TrialState.RUNNING
-    (seen,) = sampler._study.get_trials(states=(TrialState.PRUNED,))  # type: ignore[union-attr]
-    assert seen.constraints["unfinished"] == pytest.approx(0.75)
-    assert seen.values is None
-    sampler.tell(made.model_copy(update={"state": "finished", "val_score": 0.9}))
-    told = trials(journal)["00000"]
-    assert (told.state, told.values) == (TrialState.COMPLETE, [0.9, 0.5])
-    assert "unfinished" not in told.constraints
-
-
-def test_one_that_waits_outlives_a_restart(
-    sampler: Sampler, journal: Path, record: Record, tree: space.Section, study: StudyRecord
-) -> None:
-    made = waiting(record, sampler, "00000", 0.7)
-    again = Sampler(tree, study, journal)
-    again.start([made])
-    assert trials(journal)["00000"].state == TrialState.RUNNING
-    again.tell(made.model_copy(update={"state": "stopped"}))
-    told = trials(journal)["00000"]
-    assert told.state == TrialState.PRUNED
-    assert told.constraints["unfinished"] == pytest.approx(0.75)
-
-
 @pytest.mark.parametrize("name", sorted(SAMPLER_FACTORIES))
 def test_every_sampler_goes_on_after_every_end(
     name: str, tree: space.Section, study: StudyRecord, journal: Path, record: Record
@@ -301,13 +265,12 @@ def test_every_sampler_goes_on_after_every_end(
     made = Sampler(tree, study.model_copy(update={"sampler": name}), journal)
     made.start([])
     run_all(made, record, ENDS)
-    made.tell(waiting(record, made, "w", 0.7))
     for number in range(8):
         config, drawn = made.ask(f"{number}")
         made.tell(record(f"{number}", "finished", config, drawn, 0.4, 0.8))
     states = [trial.state for trial in trials(journal).values()]
     assert states.count(TrialState.COMPLETE) == 8 + 3
-    assert states.count(TrialState.RUNNING) == 1
+    assert states.count(TrialState.RUNNING) == 0
 
 
 def tried(made: Sampler) -> dict[str, Observation]:
@@ -323,18 +286,12 @@ def test_auto_draws_what_is_cheap_until_there_is_something_to_expect(
     chosen = {"model.backbone": "baseline", "model.head": "avg", "model.width": 8, "model.depth": 2}
     chosen |= {"model.image_size": 16, "training.lr": 3e-3}
     known: list[tuple[int, int]] = []
-    varied: list[int] = []
 
     def choose(tried: list[Observation], running: list[dict[str, Any]]) -> dict[str, Any]:
         known.append((len(tried), len(running)))
         return chosen
 
-    def explore(tried: list[Observation], running: list[dict[str, Any]]) -> dict[str, Any]:
-        varied.append(len(running))
-        return choose(tried, running)
-
     monkeypatch.setattr(made._chooser, "choose", choose)
-    monkeypatch.setattr(made._chooser, "explore_least_tried", explore)
     drawn = []
     for number in range(BEGIN_TRIALS + 2):
         config, one = made.ask(f"{number}")
@@ -344,34 +301,37 @@ def test_auto_draws_what_is_cheap_until_there_is_something_to_expect(
     assert chosen not in drawn[:BEGIN_TRIALS]
     assert drawn[BEGIN_TRIALS + 1] == chosen
     assert known == [(BEGIN_TRIALS, 1)]
-    varied.clear()
-    for number in range(2 * EXPLORE_EVERY):
-        made.ask(f"more {number}")
-    assert len(varied) == 2
 
 
 def test_auto_learns_from_every_end(tree: space.Section, study: StudyRecord, journal: Path, record: Record) -> None:
-    halved = study.model_copy(update={"sampler": "auto", "scheduler": {"eta": 2, "rungs": 2}})
-    made = Sampler(tree, halved, journal)
+    made = Sampler(tree, study.model_copy(update={"sampler": "auto"}), journal)
     made.start([])
-    config, drawn = made.ask("00000")
-    config = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 4})})
-    curve = [
-        CurvePoint(epoch=epoch, val_score=val_score, seconds=1)
-        for epoch, val_score in enumerate((0.6, 0.5, 0.7, 0.4), 1)
-    ]
-    waits = record("00000", "waiting", config, drawn, 0.4, 0.6).model_copy(update={"curve": curve[:2]})
-    made.tell(waits)
-    assert tried(made) == {"00000": Observation(drawn, 0.4, {0.5: 0.6})}
-    made.tell(waits.model_copy(update={"state": "finished", "curve": curve, "val_score": 0.7}))
-    assert tried(made) == {"00000": Observation(drawn, 0.4, {0.5: 0.6, 1.0: 0.7})}
+    finished = record("00000", "finished", *made.ask("00000"), 0.4, 0.7)
+    made.tell(finished)
     for trial_id, state, latency_ms in [("1", "infeasible", 3.0), ("2", "failed", 0.2), ("3", "failed", None)]:
         made.tell(record(trial_id, state, *made.ask(trial_id), latency_ms))
-    assert [one.scores for one in tried(made).values()][1:] == [{}, {1.0: 0.0}]  # of the last one nothing is known
+    found = tried(made)
+    assert found["00000"] == Observation(finished.drawn, 0.4, 0.7)
+    assert [one.score for one in found.values()][1:] == [None, 0.0]  # of the last one nothing is known
 
-    again = Sampler(tree, halved, journal)
-    again.start([waits], [waits.model_copy(update={"study": "earlier"})])
+    again = Sampler(tree, study.model_copy(update={"sampler": "auto"}), journal)
+    again.start([finished], [finished.model_copy(update={"study": "earlier"})])
     assert list(again._observations) == [("earlier", "00000"), ("hands", "00000")]
+
+
+def test_a_trial_that_was_cut_short_in_a_study_made_before(
+    tree: space.Section, study: StudyRecord, journal: Path, record: Record, sampler: Sampler
+) -> None:
+    config, drawn = sampler.ask("00000")
+    longer = config.model_copy(update={"training": config.training.model_copy(update={"epochs": 4})})
+    curve = [CurvePoint(epoch=1, val_score=0.7, seconds=1.0)]
+    stopped = record("00000", "stopped", longer, drawn, 0.5, 0.7).model_copy(update={"curve": curve})
+    again = Sampler(tree, study, journal)
+    again.start([stopped])
+    told = trials(journal)["00000"]
+    assert (told.state, told.values) == (TrialState.PRUNED, None)
+    assert told.constraints["unfinished"] == pytest.approx(0.75)
+    assert tried(again) == {"00000": Observation(drawn, 0.5, None)}  # its score is not that of a whole training
 
 
 def test_out_of_memory_is_over_a_limit(study: StudyRecord, record: Record) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from whc.search.sampling.surrogate import Array, Surrogate, _likelihood, _linear_kernel, _squared_differences
+from whc.search.sampling.surrogate import Array, Surrogate
 
 
 def height(rows: Array) -> Array:
@@ -42,12 +42,18 @@ def test_what_is_believed_changes_how_sure_it_is_and_nothing_else(rows: Array) -
 
 
 def test_the_gradient_of_its_likelihood(rows: Array) -> None:
-    few = rows[:20]
-    parts, known = np.stack([*_squared_differences(few, few), _linear_kernel(few, few)]), height(few)
-    rng = np.random.default_rng(1)
-    scales, begin = rng.normal(0, 0.4, (2, 8))
-    rest = (parts, known, begin)
-    assert check_grad(lambda x: _likelihood(x, *rest)[0], lambda x: _likelihood(x, *rest)[1], scales) < 1e-4
+    surrogate = Surrogate(5, noise=0.1)
+    surrogate.fit(rows[:20], height(rows[:20]))
+    likelihood = surrogate._fitted.log_marginal_likelihood
+    scales = np.random.default_rng(1).normal(-1, 0.4, 8)
+    assert check_grad(likelihood, lambda scales: likelihood(scales, eval_gradient=True)[1], scales) < 1e-4
+
+
+def test_priors_keep_scales_that_nothing_is_known_of(rows: Array) -> None:
+    surrogate = Surrogate(5, noise=0.1)
+    begin = surrogate._kernel.theta.copy()
+    surrogate.fit(rows[:2], height(rows[:2]))
+    assert np.abs(surrogate._kernel.theta - begin).max() < 1
 
 
 def test_beyond_what_is_known_it_goes_on_as_before(rows: Array) -> None:

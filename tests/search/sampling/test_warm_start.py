@@ -22,9 +22,13 @@ Record = Callable[..., TrialRecord]
 
 @pytest.fixture
 def runs(tmp_path: Path, study: StudyRecord, tree: space.Section, record: Record) -> Path:
-    """A folder of studies with one that ended, `old`: a finished trial, one cut short, a failed one."""
+    """A folder of studies with `old`, made before: a finished trial, one cut short, a failed one, one that waits."""
     folder = tmp_path / "runs" / "old"
     study.model_copy(update={"study": "old"}).save(folder)
+    with (folder / "study.yaml").open("a") as file:
+        file.write("scheduler: {eta: 3, rungs: 2}\ndrop_slower: 4.0\npatience: null\n")
+    (folder / "trials" / "00003").mkdir(parents=True)
+    (folder / "trials" / "00003" / "rung.json").write_text("{}")
     sampler = Sampler(tree, study, tmp_path / "optuna.journal")
     sampler.start([])
     ends = {"00000": ("finished", 0.9), "00001": ("stopped", 0.7), "00002": ("failed", None)}
@@ -57,7 +61,7 @@ def test_both_objectives_are_learnt_in_this_hosts_milliseconds(
 ) -> None:
     here = study.model_copy(update={"reference_ms": 0.2})
     found = earlier_trials(["old"], runs, here, tree)
-    assert [one.trial_id for one in found] == ["00000", "00001"]
+    assert [one.trial_id for one in found] == ["00000"]  # not the one cut short
     assert found[0].latency is not None
     assert found[0].latency.ms == pytest.approx(0.8)  # 0.4 where the reference network took 0.1
     sampler = Sampler(tree, here, tmp_path / "new.journal")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -121,9 +120,9 @@ def test_the_plot_puts_each_trial_in_its_place(study: StudyRecord, record: Recor
     (plot,) = front_plot(study.model_copy(update={"floor": 0.2}), ended, rows=5)
     found = {(y, x): mark for y, line in enumerate(cells(plot.plain)) for x, mark in enumerate(line) if mark != " "}
     last = PLOT_COLUMNS - 1
-    assert found == {(4, 0): "●", (0, last): "●", (4, round(last / 2)): "○", (2, last): "·"}
+    assert found == {(4, 0): "●", (0, last): "●", (4, round(last / 2)): "○"}
     legend, top, *_, bottom, axis = plot.plain.splitlines()
-    assert legend == "val_f1  ● front  ○ other finished  · stopped"
+    assert legend == "val_f1  ● front  ○ other finished"
     assert top.startswith("0.9000 |")
     assert bottom.startswith("0.5000 |")
     assert axis.split() == ["0.0100", "1.0000", "ms"]
@@ -185,56 +184,6 @@ def test_one_plain_line_a_trial_when_not_on_a_terminal(study: StudyRecord, ended
     assert "\x1b" not in out.getvalue()
 
 
-@pytest.fixture
-def waiting(record: Record) -> Record:
-    """Gives a trial that waits: `waiting(id, epochs, of, val_score)`; an epoch took 10 s."""
-
-    def build(trial_id: str, epochs: int, of: int, val_score: float, elapsed_s: float = 0.0) -> TrialRecord:
-        curve = [CurvePoint(epoch=epoch, val_score=val_score, seconds=10.0) for epoch in range(1, epochs + 1)]
-        made = record(
-            trial_id, "waiting", TrialConfig.model_validate({"training": {"epochs": of}}), val_score=val_score
-        )
-        changes = {"reason": f"after {epochs} of {of} epochs", "curve": curve, "elapsed_s": elapsed_s}
-        return made.model_copy(update=changes)
-
-    return build
-
-
-def test_a_pause_is_a_plain_line(study: StudyRecord, record: Record, waiting: Record) -> None:
-    console, out = plain(40)
-    with Display(console) as display:
-        display.study_started(study, [])
-        display.trial_runs("00012", "epoch 4 val_f1 0.812")
-        display.trial_waits(waiting("00012", 4, 12, 0.8123))
-        display.trial_runs("00012", "starts")
-        display.trial_waits(waiting("00012", 8, 12, 0.9).model_copy(update={"reason": "after [8] of 12 epochs"}))
-        display.trial_ended(record("00012", "stopped", latency_ms=0.0231, val_score=0.9))
-    waits, again, end = out.getvalue().splitlines()
-    assert waits == "00012 waits after 4 of 12 epochs: val_f1 0.8123, 0.5000 ms"
-    assert again == "00012 waits after [8] of 12 epochs: val_f1 0.9000, 0.5000 ms"
-    assert end == "[1/4] 00012 stopped: val_f1 0.9000, 0.0231 ms, baseline/avg rgb w32 d4 32px"
-
-
-def still(display: Display) -> str:
-    (line,) = (line for line in view(display) if "hypervolume" in line)
-    return line.partition(";")[0]
-
-
-def test_who_waits_does_not_run(study: StudyRecord, record: Record, waiting: Record) -> None:
-    display = begun(terminal()[0], study)
-    display.trial_runs("00000", "epoch 4")
-    display.trial_runs("00001", "epoch 2")
-    assert still(display) == "2 running, 0 paused"
-    display.trial_waits(waiting("00000", 4, 12, 0.7))
-    assert still(display) == "1 running, 1 paused"
-    assert "00000" not in "\n".join(view(display))
-    display.trial_runs("00000", "starts")
-    assert still(display) == "2 running, 0 paused"
-    display.trial_waits(waiting("00000", 8, 12, 0.7))
-    display.trial_ended(record("00000", "stopped", val_score=0.7))
-    assert still(display) == "1 stopped, 1 running, 0 paused"
-
-
 class Clock:
     """Stands for `time` in the display: seconds pass when the test says so."""
 
@@ -252,35 +201,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return passing
 
 
-HALVED = {"scheduler": {"eta": 3, "rungs": 2}}
-
-
-def test_the_bar_moves_while_trials_wait_and_none_has_ended(study: StudyRecord, waiting: Record, clock: Clock) -> None:
-    display = begun(terminal()[0], study.model_copy(update={**HALVED, "trials": 12}))
+def test_the_bar_moves_while_trials_train(study: StudyRecord, record: Record, clock: Clock) -> None:
+    display = begun(terminal()[0], study.model_copy(update={"trials": 12, "workers": 1}))
     done = []
     for number in range(6):
         display.trial_runs(f"{number:05d}", "starts")
         clock.now += 40
-        display.trial_waits(waiting(f"{number:05d}", 4, 12, 0.6 + number / 100))
+        display.trial_ended(record(f"{number:05d}", "finished", val_score=0.6 + number / 100))
         view(display)
         done.append(display._progress.tasks[0].completed)
-    # Twelve first stretches of 40 s, and 80 s for each of a third of them: 800 s in all, of which 240 are over.
-    assert done == sorted(set(done))
-    assert done[-1] == pytest.approx(240 / 800, abs=0.06)
+    assert done == pytest.approx([number / 12 for number in range(1, 7)])
     line = view(display)[0]
-    assert "0/12 trials" in line
-    assert re.search(r"about (8|9|10) min left", line)
-    display.trial_waits(waiting("00006", 4, 12, 0.9).model_copy(update={"config": TrialConfig().resolved()}))
-    assert display._progress.tasks[0].completed >= done[-1]
+    assert "6/12 trials" in line
+    assert "about 4 min left" in line
 
 
-def test_a_resumed_search_knows_what_waits(study: StudyRecord, record: Record, waiting: Record, clock: Clock) -> None:
-    display = begun(
-        terminal()[0],
-        study.model_copy(update=HALVED),
-        [record("00000", "finished", val_score=0.7), waiting("00001", 4, 12, 0.6, elapsed_s=100.0)],
-    )
-    assert still(display) == "1 finished, 0 running, 1 paused"
+def test_a_resumed_search_goes_on_from_its_seconds(study: StudyRecord, record: Record, clock: Clock) -> None:
+    curve = [CurvePoint(epoch=epoch, val_score=0.7, seconds=10.0) for epoch in (1, 2)]
+    before = record("00000", "finished", val_score=0.7).model_copy(update={"elapsed_s": 100.0, "curve": curve})
+    display = begun(terminal()[0], study, [before])
     clock.now += 20
     assert "left" in view(display)[0]
     assert 0 < display._progress.tasks[0].completed < 1
@@ -292,14 +231,6 @@ def test_nothing_is_estimated_before_anything_is_known(study: StudyRecord, clock
     display.trial_runs("00000", "starts")
     clock.now += 60
     assert "left" not in view(display)[0]
-
-
-def test_with_patience_it_is_an_upper_bound(study: StudyRecord, record: Record, clock: Clock) -> None:
-    display = begun(terminal()[0], study.model_copy(update={"patience": 5}))
-    display.trial_runs("00000", "starts")
-    clock.now += 60
-    display.trial_ended(record("00000", "finished", val_score=0.7))
-    assert "at most about 3 min left" in view(display)[0]
 
 
 @pytest.mark.parametrize(("height", "rows"), [(LINES, PLOT_ROWS), (24, 4), (20, 0)])
@@ -320,7 +251,7 @@ def test_a_terminal_without_unicode_gets_plain_marks(study: StudyRecord, ended: 
     )
     display._console.print(display._render())
     out.flush()
-    assert "# front  o other finished  . stopped" in out.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    assert "# front  o other finished" in out.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
 
 
 def test_brackets_in_a_reason_are_shown_as_they_are(study: StudyRecord, record: Record) -> None:
@@ -351,6 +282,7 @@ def test_lines_fit_a_terminal(study: StudyRecord, ended: list[TrialRecord], reco
         for one in [*ended, record("00006", "finished", widest, latency_ms=0.9, val_score=0.95)]:
             display.trial_runs(one.trial_id, "epoch 12 val_f1 0.512")
             display.trial_ended(one)
+        display.expected(0.1234)
         for trial_id in ("00007", "00008"):
             display.trial_runs(trial_id, "epoch 12 val_f1 0.512")
         shown, still = terminal()
@@ -360,7 +292,8 @@ def test_lines_fit_a_terminal(study: StudyRecord, ended: list[TrialRecord], reco
     text = "\n".join(line.rstrip() for line in lines)
     assert "a-study-of-hands-12" in text
     assert "7/200 trials" in text
-    assert "4 finished, 1 stopped, 1 rejected, 1 failed, 2 running, 0 paused; hypervolume 0.5" in text
+    assert "4 finished, 1 stopped, 1 rejected, 1 failed, 2 running; hypervolume 0.5" in text
+    assert "expected of the next 10 trials: +12.3%" in " ".join(text.split())
     assert "00007 epoch 12 val_f1 0.512; 00008 epoch 12 val_f1 0.512" in text
     assert "inverted_se/avgmax_mlp luma w128 d4 128x120px x16" in text  # on one line
     assert "\x1b" in out.getvalue()
@@ -404,3 +337,14 @@ def test_a_live_view_names_the_trials_that_wait_for_a_timer(study: StudyRecord) 
     assert "00000 waits: timer device:8700: must answer" in " ".join(view(display))
     display.timer_lost("00000", "")
     assert "00000 is timed" in " ".join(view(display))
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.004, "add 0.4% to the hypervolume"), (0.02, "")])
+def test_why_a_search_ends_early(share: float, said: str, study: StudyRecord) -> None:
+    console, out = plain()
+    with Display(console) as display:
+        display.study_started(study.model_copy(update={"stop_below": 0.01}), [])
+        display.expected(share)
+        display.study_ended(study.study, Path())
+    assert said in out.getvalue()
+    assert bool(out.getvalue()) == bool(said)

@@ -14,11 +14,9 @@ def test_it_is_the_page_of_all_trials_that_are_over(
     study: StudyRecord, record: Callable[..., TrialRecord], tmp_path: Path
 ) -> None:
     ended = [record("00000", "finished", val_score=0.7), record("00002", "infeasible", latency_ms=2.0)]
-    waits = record("00001", "waiting", val_score=0.6)
     observer = ReportObserver()
-    observer.study_started(study, [ended[0], waits])
+    observer.study_started(study, ended[:1])
     observer.trial_runs("00002", "starts")
-    observer.trial_waits(waits)
     observer.trial_ended(ended[1])
     assert not list(tmp_path.iterdir())
     observer.study_ended(study.study, tmp_path)

@@ -21,13 +21,12 @@ from whc.records import SearchObserver, StudyRecord, TrialRecord, replacing
 from whc.search.sampling import warm_start
 from whc.search.sampling.plan import Plan
 from whc.search.space import space
-from whc.trials.config import TrialConfig
 from whc.trials.dispatch import TrialJob
 from whc.trials.packing import Packing
-from whc.trials.run import Assignment, Limits, end
-from whc.trials.storage import RECORD_FILE, RUNG_FILE, Storage
+from whc.trials.run import Assignment, Limits
+from whc.trials.storage import RECORD_FILE, Storage
 
-FETCHED_FILES = ("checkpoint.pt", "model.onnx", RUNG_FILE, RECORD_FILE)  # of a trial, from where workers leave it
+FETCHED_FILES = ("checkpoint.pt", "model.onnx", RECORD_FILE)  # of a trial, from where workers leave it
 MEND_STEP = "delete its record and use --resume"
 MIN_FREE_BYTES = 4 << 20  # of a disk: with less, workers die
 
@@ -61,7 +60,7 @@ class Driver:
         self._began = time.time()
 
     def start(self) -> None:
-        """Take in the trials that have ended or wait, and remove the folders of those that broke off."""
+        """Take in the trials that have ended, and remove the folders of those that broke off."""
         remaining, number = [], 0
         for trial_id in self._storage.trial_ids() if self._storage else []:
             self._fetch(trial_id)
@@ -84,14 +83,12 @@ class Driver:
             observer.study_started(self.study, remaining)
 
     def _left(self, folder: Path) -> TrialRecord | None:
-        """The record of a trial that is over or waits at a rung; None of a trial that broke off."""
-        for name in (RECORD_FILE, RUNG_FILE):
-            if (folder / name).is_file():
-                return records.load_trial(folder / name, self.study.study)
-        return None
+        """The record of a trial that is over; None of a trial that broke off."""
+        path = folder / RECORD_FILE
+        return records.load_trial(path, self.study.study) if path.is_file() else None
 
     def _check_drawn(self, record: TrialRecord, folder: Path) -> None:
-        """Raises StudyError where the space could not have drawn a record, or the network of a trial that waits."""
+        """Raises StudyError where the space could not have drawn a record."""
         where = f"{folder}: drawn"
         try:
             for key, distribution in space.distributions(self._tree).items():
@@ -99,8 +96,7 @@ class Driver:
                     where = f"{folder}: drawn.{key}"
                     warm_start.in_range(distribution, record.drawn[key])
             where = f"{folder}: config"
-            config = TrialConfig.model_validate(record.config) if record.state == "waiting" else None
-            epochs = config.training.epochs if config else record.config["training"]["epochs"]
+            epochs = record.config["training"]["epochs"]
             if not isinstance(epochs, int) or epochs < max(1, len(record.curve)):
                 raise ValueError(f"training.epochs of {epochs} does not fit the curve")
         except (ValueError, TypeError, KeyError) as error:
@@ -108,18 +104,16 @@ class Driver:
             raise StudyError(f"{where}: must be what the study's space can draw, got: {reason}; {MEND_STEP}") from error
 
     def _fetch(self, trial_id: str) -> None:
-        """Fetch a trial from the storage, unless its last record is here."""
+        """Fetch a trial from the storage, unless its record is here."""
         folder = self.folder / "trials" / trial_id
         if self._storage and not (folder / RECORD_FILE).is_file():
             folder.mkdir(parents=True, exist_ok=True)
             self._storage.fetch(trial_id, FETCHED_FILES, folder)
-            if (folder / RECORD_FILE).is_file():
-                (folder / RUNG_FILE).unlink(missing_ok=True)
 
     def _end(self, record: TrialRecord) -> None:
         """Write a record that no worker wrote."""
         folder = self.folder / "trials" / record.trial_id
-        end(record, folder)
+        records.save(record, folder / RECORD_FILE)
         if self._storage:
             self._storage.store(record.trial_id, folder)
 
@@ -166,36 +160,34 @@ class Driver:
 
     def next_job(self) -> TrialJob | None:
         """The job of a free worker; None while there is none."""
-        stretch = None
+        trial = None
         if not self.halted:
             with self._halts_when_full():
-                stretch = self._plan.next()
-        if stretch is None:
+                trial = self._plan.next()
+        if trial is None:
             return None
         assignment = Assignment(
-            trial_id=stretch.trial_id,
+            trial_id=trial.trial_id,
             study=self.study.study,
-            folder=self.folder / "trials" / stretch.trial_id,
+            folder=self.folder / "trials" / trial.trial_id,
             limits=Limits(**self.study.limits),
             runtime=self._runtime,
             reference_ms=self.study.reference_ms,
             cache=self.folder.parent / ".latency",
-            drawn=stretch.drawn,
-            until=stretch.until,
-            hopeless_ms=stretch.hopeless_ms,
+            drawn=trial.drawn,
             began=self._began,
-            is_retry=stretch.is_retry,
+            is_retry=trial.is_retry,
             storage=self._storage,
             timer=self._timer,
         )
-        job = TrialJob(stretch.config, assignment, self.packing.share(stretch.config, alone=stretch.is_retry))
-        self._jobs[stretch.trial_id] = job
+        job = TrialJob(trial.config, assignment, self.packing.share(trial.config, alone=trial.is_retry))
+        self._jobs[trial.trial_id] = job
         return job
 
-    def runs(self, trial_id: str, what: str, epoch: int = 0, until: int = 0) -> None:
+    def runs(self, trial_id: str, what: str, epoch: int = 0, of_epochs: int = 0) -> None:
         """Tell the observers that a worker has taken a trial, or has ended an epoch of it."""
         for observer in self._observers:
-            observer.trial_runs(trial_id, what, epoch, until)
+            observer.trial_runs(trial_id, what, epoch, of_epochs)
 
     def timer_lost(self, trial_id: str, reason: str) -> None:
         """Tell the observers that a trial waits for its timer; with an empty reason that it goes on."""
@@ -203,7 +195,7 @@ class Driver:
             observer.timer_lost(trial_id, reason)
 
     def ended(self, trial_id: str, error: str = "") -> None:
-        """Take in what a worker left of a trial; where the worker died, the trial is repeated once, from its last rung.
+        """Take in what a worker left of a trial; where the worker died, the trial is repeated once.
 
         Args:
             trial_id: the trial.
@@ -219,7 +211,7 @@ class Driver:
         if record is None and shutil.disk_usage(self.folder).free < MIN_FREE_BYTES:
             self._halt()
             return
-        if record is None or (record.state == "waiting" and len(record.curve) != job.assignment.until):
+        if record is None:
             if "\n" in error:
                 records.write_atomic(job.assignment.folder / "traceback.txt", error)
             reason = error.strip().rpartition("\n")[2] or "the worker left no record"
@@ -229,11 +221,11 @@ class Driver:
             record = self._failed(job, f"{reason}, twice")
             self._end(record)
         self._plan.ended(record)
-        if record.state == "waiting":
-            for observer in self._observers:
-                observer.trial_waits(record)
-        else:
-            self._announce_end(record)
+        share = self._plan.expected_share
+        for observer in self._observers:
+            observer.trial_ended(record)
+            if share is not None:
+                observer.expected(share)
 
     def _failed(self, job: TrialJob, reason: str) -> TrialRecord:
         return TrialRecord(
@@ -250,18 +242,9 @@ class Driver:
             code_version=records.code_version(),
         )
 
-    def _announce_end(self, record: TrialRecord) -> None:
-        """Tell the observers that a trial is over."""
-        for observer in self._observers:
-            observer.trial_ended(record)
-
     def finish(self) -> None:
         """Write trials.parquet, and tell the observers."""
         with self._halts_when_full():
-            if self.complete:
-                for record in self._plan.stop_waiting():
-                    self._end(record)
-                    self._announce_end(record)
             self._write_table()
         for observer in self._observers:
             # Where the disk is full, what observers write to may be full, too.

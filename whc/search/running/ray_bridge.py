@@ -1,7 +1,4 @@
-"""Connects Ray Tune to the driver: Ray asks for jobs here, and reports the progress and the end of each.
-
-A trial of Ray is a stretch of a trial of whc, from one rung to the next: Ray's own pause would keep a worker busy.
-"""
+"""Connects Ray Tune to the driver: Ray asks for jobs here, and reports the progress and the end of each."""
 
 from __future__ import annotations
 
@@ -68,8 +65,7 @@ class ProgressCallback(Callback):
             metric = self._driver.study.metric
             what = f"epoch {result['epoch']} val_{metric.key} {metric.value(result['val_score']):.3f}"
             job: TrialJob = trial.config["job"]
-            until = job.assignment.until or job.config.training.epochs
-            self._driver.runs(job.assignment.trial_id, what, result["epoch"], until)
+            self._driver.runs(job.assignment.trial_id, what, result["epoch"], job.config.training.epochs)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial is over: Ray Tune keeps it as long as the search runs, but not what nobody asks of it again."""

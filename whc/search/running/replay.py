@@ -1,4 +1,4 @@
-"""A search played on a table of recorded trainings, in simulated time: how samplers and schedulers are judged.
+"""A search played on a table of recorded trainings, in simulated time: how samplers are judged.
 
 Nothing trains: a trial's latency, its curve and the seconds that they took are those of the nearest recorded one.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from pyarrow.lib import ArrowException
 
 from whc.errors import UsageError, problem
 from whc.records import CurvePoint, Latency, StudyRecord, TrialRecord
-from whc.search.sampling.plan import Plan, Stretch
+from whc.search.sampling.plan import Plan, PlannedTrial
 from whc.search.sampling.warm_start import as_drawn
 from whc.search.space import space
 from whc.trials.run import Limits
@@ -45,7 +45,7 @@ class RecordedTraining:
 
 
 class TrainingTable:
-    """Trainings recorded by a study that let every trial train to its end.
+    """Trainings recorded by a study: those of its trials that finished.
 
     Args:
         path: trials.parquet of that study.
@@ -144,19 +144,13 @@ def _recorded(row: pd.Series[Any]) -> RecordedTraining:
     return RecordedTraining(latency, curve, float(row["before_s"]), *counts)
 
 
-def replay(
-    study: StudyRecord,
-    tree: space.Section,
-    table: TrainingTable,
-    on_stretch: Callable[[float, TrialRecord], object] | None = None,
-) -> list[TrialRecord]:
+def replay(study: StudyRecord, tree: space.Section, table: TrainingTable) -> list[TrialRecord]:
     """Play a search to its end.
 
     Args:
-        study: what to search, with how many workers, sampler, scheduler and limits.
+        study: what to search, with how many workers, sampler and limits.
         tree: its compiled space.
         table: recorded trainings, which stand for real ones.
-        on_stretch: called at the end of each stretch, with the simulated second at which it began and its record.
 
     Returns:
         The trials, each with the simulated seconds at which it ended, in that order.
@@ -164,55 +158,46 @@ def replay(
     now = 0.0
     plan = Plan(study, tree, None, lambda: now)
     plan.start()
-    trained: dict[str, int] = {}  # epochs so far
-    busy: list[tuple[float, int, float, TrialRecord]] = []
-    order = 0
+    busy: list[tuple[float, str, TrialRecord]] = []
     while not plan.over:
-        while len(busy) < study.workers and (stretch := plan.next()) is not None:
-            record, seconds = _answer(stretch, study, table, trained.get(stretch.trial_id, 0))
-            trained[stretch.trial_id] = len(record.curve)
-            order += 1
-            heapq.heappush(busy, (now + seconds, order, now, record))
-        now, _, began, record = heapq.heappop(busy)
-        record = record.model_copy(update={"elapsed_s": now})
-        plan.ended(record)
-        if on_stretch:
-            on_stretch(began, record)
-    plan.stop_waiting()
+        while len(busy) < study.workers and (trial := plan.next()) is not None:
+            record = _answer(trial, study, table)
+            seconds = record.before_s + sum(point.seconds for point in record.curve)
+            heapq.heappush(busy, (now + seconds, record.trial_id, record))
+        now, _, record = heapq.heappop(busy)
+        plan.ended(record.model_copy(update={"elapsed_s": now}))
     return sorted(plan.records.values(), key=lambda record: record.elapsed_s)
 
 
-def _answer(stretch: Stretch, study: StudyRecord, table: TrainingTable, trained: int) -> tuple[TrialRecord, float]:
-    """The record that a worker would leave of a stretch, and the seconds that the stretch would take."""
-    recorded, config, epochs = table.nearest(stretch.drawn), stretch.config, stretch.config.training.epochs
-    scale = len(recorded.curve) / epochs
-    whole = [recorded.curve[max(0, round(epoch * scale) - 1)] for epoch in range(1, epochs + 1)]
-    curve = [point.model_copy(update={"epoch": epoch}) for epoch, point in enumerate(whole[: stretch.until], start=1)]
-    seconds = sum(point.seconds for point in curve[trained:]) + (0.0 if trained else recorded.before_s)
+def _answer(trial: PlannedTrial, study: StudyRecord, table: TrainingTable) -> TrialRecord:
+    """The record that a worker would leave of a trial."""
+    recorded, config = table.nearest(trial.drawn), trial.config
     exceeded = Limits(**study.limits).exceeded({**vars(recorded), "latency_ms": recorded.latency.ms})
-    state, reason = ("finished", "") if stretch.until == epochs else ("waiting", f"after {stretch.until} epochs")
-    if exceeded:
-        state, reason = "infeasible", f"over {', '.join(exceeded)}"
-    elif stretch.hopeless_ms and recorded.latency.ms > stretch.hopeless_ms:
-        state, reason = "stopped", "hopelessly slow"
-    if state in ("infeasible", "stopped"):
-        curve, seconds = [], recorded.before_s
-    record = TrialRecord(
-        trial_id=stretch.trial_id,
+    curve = [] if exceeded else _stretched(recorded.curve, config.training.epochs)
+    return TrialRecord(
+        trial_id=trial.trial_id,
         study=study.study,
         config=config.resolved(),
         config_hash="",
-        drawn=stretch.drawn,
-        state=state,
-        reason=reason,
+        drawn=trial.drawn,
+        state="infeasible" if exceeded else "finished",
+        reason=f"over {', '.join(exceeded)}" if exceeded else "",
         curve=curve,
         val_score=max((point.val_score for point in curve), default=None),
         latency=recorded.latency,
         size_bytes=recorded.size_bytes,
         params=recorded.params,
         peak_memory_bytes=recorded.peak_memory_bytes,
+        before_s=recorded.before_s,
         seed=config.training.seed,
         data_fingerprint=study.data_fingerprint,
         code_version=study.code_version,
     )
-    return record, seconds
+
+
+def _stretched(curve: list[CurvePoint], epochs: int) -> list[CurvePoint]:
+    """A recorded curve, drawn out or pressed together to a number of epochs."""
+    scale = len(curve) / epochs
+    return [
+        curve[max(0, round(epoch * scale) - 1)].model_copy(update={"epoch": epoch}) for epoch in range(1, epochs + 1)
+    ]

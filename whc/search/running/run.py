@@ -28,7 +28,6 @@ from whc.search.running.driver import Driver
 from whc.search.running.study import SearchFile, begin, check_same
 from whc.search.sampling.limits import check_limits
 from whc.search.sampling.plan import FIRST_TRIALS
-from whc.search.sampling.scheduler import Halving
 from whc.search.sampling.warm_start import earlier_trials
 from whc.search.space import space
 from whc.search.space.summary import summary
@@ -263,7 +262,6 @@ def _begun(request: Request, folder: Path) -> StudyRecord:
     """
     path = folder / "study.yaml"
     study = StudyRecord.load(folder)
-    validate(Halving, study.scheduler, f"{path}: scheduler")
     validate(Limits, study.limits, f"{path}: limits")
     if study.storage and not request.storage:
         rule = "must be named again, as trials are stored there and remains of broken ones removed"

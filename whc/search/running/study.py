@@ -16,13 +16,18 @@ from whc.errors import StudyError, UsageError, problem
 from whc.plugins import Choice, ChoiceOf
 from whc.records import FileNames, SamplerName, StudyRecord
 from whc.runtimes import reads
-from whc.search.sampling.scheduler import Halving
 from whc.search.space import include, space
 from whc.trials.run import Limits
 
 RUNTIME_CHOICE = ChoiceOf("runtimes")
 DEFAULT_RECIPE = "default"  # fits any task
 MAX_SHOWN = 4  # differences in a message
+REMOVED_KEYS = {
+    "scheduler": "cutting trials short gained nothing (1.005 times the hypervolume, 16 searches); delete the line",
+    "drop_slower": "leaving out slow networks gained nothing (1.000 times the hypervolume); delete the line",
+    "patience": "`stop_below: 0.01` takes its place; delete the line",
+}
+"""Keys that search files once had, each with the reason why it was removed, and what to do."""
 
 
 class SearchFile(Settings):
@@ -32,9 +37,8 @@ class SearchFile(Settings):
     into a ladder; `trials` counts all that end, rejected ones too; `workers` is how many train at once (default: one
     for each core).
 
-    `sampler` draws the configurations and `scheduler` cuts trials short. A network `drop_slower` times slower than the
-    most accurate one so far is not trained (null: it is). No trial begins or goes on after `minutes` of searching; none
-    begins once the last `patience` have added less than a hundredth to the hypervolume.
+    `sampler` draws the configurations. No trial begins after `minutes` of searching, or once
+    the next ten are expected to add less than the share `stop_below` to the hypervolume.
 
     `storage` is where workers on other machines leave their trials (`s3://bucket/folder`, or a folder that all mount);
     without it they write into the study's folder.
@@ -48,10 +52,8 @@ class SearchFile(Settings):
     runtime: Annotated[Choice, RUNTIME_CHOICE] = RUNTIME_CHOICE.default("onnxruntime_cpu")
     limits: Limits = Limits()
     sampler: SamplerName = "auto"
-    scheduler: Halving = Halving()
-    drop_slower: float | None = Field(4.0, gt=1)
     minutes: float | None = Field(None, gt=0)
-    patience: int | None = Field(None, ge=1)
+    stop_below: float | None = Field(None, gt=0, lt=1)
     seed: int = Field(0, ge=0, lt=2**31)
     storage: str | None = None
     space: dict[str, Any]
@@ -72,9 +74,10 @@ def read(path: Path) -> tuple[SearchFile, space.Section]:
     """
     whole = include.load(path, SearchFile)
     raw = whole.content.get("space")
-    problems = []
+    problems = [f"{path}: {key}: removed: {why}" for key, why in REMOVED_KEYS.items() if key in whole.content]
     try:
-        settings = validate(SearchFile, whole.content, str(path))
+        content = {key: value for key, value in whole.content.items() if key not in REMOVED_KEYS}
+        settings = validate(SearchFile, content, str(path))
     except UsageError as error:
         problems.append(str(error))
     try:
@@ -109,10 +112,8 @@ def begin(settings: SearchFile, name: str, data: Sequence[str], facts: Mapping[s
         limits=settings.limits.model_dump(exclude_none=True),
         seed=settings.seed,
         sampler=settings.sampler,
-        scheduler=settings.scheduler.model_dump(),
-        drop_slower=settings.drop_slower,
         minutes=settings.minutes,
-        patience=settings.patience,
+        stop_below=settings.stop_below,
         storage=settings.storage,
         code_version=records.code_version(),
         **facts,

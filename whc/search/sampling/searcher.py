@@ -5,10 +5,8 @@ Optuna's journal is a view of the trial records: it can be rebuilt from them at 
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Callable, Container, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,6 @@ from pydantic import ValidationError
 from whc.errors import StudyError, problem
 from whc.records import StudyRecord, TrialRecord
 from whc.search.sampling.improvement import Chooser, Observation
-from whc.search.sampling.scheduler import Halving
 from whc.search.space import space
 from whc.trials.config import TrialConfig
 from whc.trials.run import OUT_OF_MEMORY
@@ -33,7 +30,6 @@ from whc.trials.run import OUT_OF_MEMORY
 OBJECTIVE_DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_score, latency in milliseconds
 LATENCY_KEY = "latency_ms"
 BEGIN_TRIALS = 8  # that `auto` observes before it fits its processes
-EXPLORE_EVERY = 3  # after these, one draw in so many explores the values that were tried least
 MAX_REDRAWS = 200
 
 
@@ -54,8 +50,8 @@ def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
     """How far a trial is over each limit: value / limit - 1, feasible when zero or less.
 
     A trial that is not clearly better than the constant predictor is over a limit too: it can never become a variant,
-    and without this constraint the fastest useless networks would hold the cheap end of the front. A trial that was cut
-    short is over by the share of its training that is missing: the sampler prefers trials that trained for longer.
+    and without this constraint the fastest useless networks would hold the cheap end of the front. In a study made
+    before, a trial that was cut short is over by the share of its training that is missing.
     """
     values = {
         "latency_ms": record.latency.ms if record.latency else None,
@@ -68,7 +64,7 @@ def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
         over["floor"] = study.floor + study.min_over_floor - record.val_score
     if record.reason == OUT_OF_MEMORY:
         over["memory"] = 1.0  # at least: how much memory it needs is not known
-    if record.state in ("stopped", "waiting"):
+    if record.state == "stopped":
         over["unfinished"] = 1 - len(record.curve) / record.config["training"]["epochs"]
     return over
 
@@ -86,68 +82,28 @@ def _state(record: TrialRecord) -> TrialState:
     return TrialState.FAIL if record.state in ("failed", "finished") else TrialState.PRUNED
 
 
-class _Memory(InMemoryStorage):
-    """Optuna's trials, some of which the samplers see as `shown` instead, by number."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shown: dict[int, FrozenTrial] = {}
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        """The trials as samplers shall see them."""
-        return _trials_as_shown(super().get_all_trials(study_id, deepcopy=False), self.shown, deepcopy, states)
-
-
-class _Journal(JournalStorage):
-    """The same in a file, where other readers see them as they are."""
-
-    def __init__(self, journal: Path) -> None:
-        super().__init__(JournalFileBackend(str(journal)))
-        self.shown: dict[int, FrozenTrial] = {}
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        """The trials as samplers shall see them."""
-        return _trials_as_shown(super().get_all_trials(study_id, deepcopy=False), self.shown, deepcopy, states)
-
-
-def _trials_as_shown(
-    trials: Sequence[FrozenTrial],
-    shown: Mapping[int, FrozenTrial],
-    deepcopy: bool,
-    states: Container[TrialState] | None,
-) -> list[FrozenTrial]:
-    current = [shown.get(trial.number, trial) for trial in trials]
-    chosen = [trial for trial in current if states is None or trial.state in states]
-    return copy.deepcopy(chosen) if deepcopy else chosen
-
-
 def _open(storage: BaseStorage, name: str, sampler: BaseSampler | None = None) -> optuna.Study:
     return optuna.create_study(
         storage=storage, sampler=sampler, study_name=name, directions=OBJECTIVE_DIRECTIONS, load_if_exists=True
     )
 
 
-def _rebuilt(journal: Path, name: str, trials: Sequence[FrozenTrial]) -> _Journal:
+def _rebuilt(journal: Path, name: str, trials: Sequence[FrozenTrial]) -> JournalStorage:
     """A journal that holds these trials and nothing else, whatever it held before."""
     fresh = journal.with_name(f".{journal.name}.tmp")
     fresh.unlink(missing_ok=True)
     for path in (fresh, journal):
         # A killed search leaves Optuna's lock behind, and Optuna would wait for it; the study's own lock is ours.
         path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-    _open(_Journal(fresh), name).add_trials(trials)
+    _open(JournalStorage(JournalFileBackend(str(fresh))), name).add_trials(trials)
     fresh.replace(journal)
-    return _Journal(journal)
+    return JournalStorage(JournalFileBackend(str(journal)))
 
 
 class Sampler:
     """Asks Optuna for configurations and tells it what became of them.
 
-    Call `ask` for each new trial, `tell` for each record, in any order: any number of times while it waits at rungs,
-    once when it is over.
+    Call `ask` for each new trial, and `tell` once with its record, in any order.
 
     Args:
         tree: the compiled space.
@@ -161,47 +117,36 @@ class Sampler:
         self._journal = journal
         self._asked: dict[str, optuna.Trial] = {}
         self._study: optuna.Study | None = None
-        self._storage: _Memory | _Journal | None = None
         self._chooser = Chooser(tree, study.labels or None, study.floor, study.limits.get(LATENCY_KEY), study.seed)
         self._observations: dict[tuple[str, str], Observation] = {}
-        self._draws = 0
 
     def start(self, records: Sequence[TrialRecord], earlier: Sequence[TrialRecord] = ()) -> None:
         """Open the study, its journal made anew from the records.
 
         Args:
-            records: this study's trials that have ended or wait.
+            records: this study's trials that have ended.
             earlier: trials of other studies to learn from, as `warm_start.earlier_trials` gives them.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         distributions = space.distributions(self._tree)
         trials = [self._frozen(record, distributions) for record in [*earlier, *records]]
-        self._storage = _Memory() if self._journal is None else _rebuilt(self._journal, self._record.study, trials)
+        storage = InMemoryStorage() if self._journal is None else _rebuilt(self._journal, self._record.study, trials)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)  # of TPE's `multivariate` and `group`, and of GP
             # Another seed after a resume, or the first draws would be those of the trials already run.
             sampler = SAMPLER_FACTORIES[self._record.sampler](self._record.seed + len(records))
-        self._study = _open(self._storage, self._record.study, sampler)
+        self._study = _open(storage, self._record.study, sampler)
         if self._journal is None:
             self._study.add_trials(trials)
-        numbers = {
-            (trial.user_attrs["study"], trial.user_attrs["trial_id"]): trial._trial_id
-            for trial in self._study.get_trials(deepcopy=False)
-        }
         for record in [*earlier, *records]:
             self._observe(record)
-        for record in records:
-            if record.state == "waiting":
-                self._asked[record.trial_id] = optuna.Trial(self._study, numbers[record.study, record.trial_id])
-                self.tell(record)
 
     def _frozen(self, record: TrialRecord, distributions: Mapping[str, BaseDistribution]) -> FrozenTrial:
         gone = sorted(record.drawn.keys() - distributions.keys())
         if gone:
             rule = f"the space must hold what trial {record.trial_id} drew"
             raise StudyError(problem(self._record.study, rule, gone, "put study.yaml back as it was"))
-        state = TrialState.RUNNING if record.state == "waiting" else _state(record)
-        over = state.is_finished() and state != TrialState.FAIL
+        state = _state(record)
         return optuna.trial.create_trial(
             state=state,
             values=objectives(record),
@@ -213,7 +158,7 @@ class Sampler:
                 "state": record.state,
                 LATENCY_KEY: record.latency.ms if record.latency else None,
             },
-            constraints=constraints(record, self._record) if over else None,
+            constraints=None if state == TrialState.FAIL else constraints(record, self._record),
         )
 
     def ask(self, trial_id: str) -> tuple[TrialConfig, dict[str, Any]]:
@@ -223,7 +168,6 @@ class Sampler:
             StudyError: nothing the space draws can be built.
         """
         assert self._study is not None  # noqa: S101 (start comes first)
-        self._draws += 1
         if self._record.sampler == "auto":
             self._study.enqueue_trial(self._chosen())
         reason = ""
@@ -244,48 +188,33 @@ class Sampler:
             return config, dict(trial.params)
         raise StudyError(f"space: must hold networks that can be built, got none in {MAX_REDRAWS} draws; {reason}")
 
+    @property
+    def largest_gain(self) -> float | None:
+        """The hypervolume that one trial can be expected to add; None with samplers that expect nothing, and early."""
+        return self._chooser.largest_gain
+
     def _chosen(self) -> dict[str, Any]:
         """What `auto` tries next."""
         observations = list(self._observations.values())
-        observed = {trial_id for study, trial_id in self._observations if study == self._record.study}
-        running = [trial.params for trial_id, trial in self._asked.items() if trial_id not in observed]
+        running = [trial.params for trial in self._asked.values()]
         if len(observations) < BEGIN_TRIALS:
             return self._chooser.begin([*(observation.drawn for observation in observations), *running])
-        choose = self._chooser.choose if self._draws % EXPLORE_EVERY else self._chooser.explore_least_tried
-        return choose(observations, running)
+        return self._chooser.choose(observations, running)
 
     def _observe(self, record: TrialRecord) -> None:
-        """Keep what `auto` learns from: latency, and the best score at each rung so far (nothing, where it failed)."""
+        """Keep what `auto` learns from: latency, and the score of a whole training (nothing, where it failed)."""
         if record.latency is None or not record.drawn:
             return
-        epochs = record.config["training"]["epochs"]
-        lengths = Halving(**self._record.scheduler).epochs_at(epochs)
-        scores = {
-            length / epochs: max(point.val_score for point in record.curve[:length])
-            for length in lengths
-            if length <= len(record.curve)
-        }
-        if record.state == "failed":
-            scores = {1.0: 0.0}
-        self._observations[record.study, record.trial_id] = Observation(record.drawn, record.latency.ms, scores)
+        score = {"finished": record.val_score, "failed": 0.0}.get(record.state)
+        self._observations[record.study, record.trial_id] = Observation(record.drawn, record.latency.ms, score)
 
     def tell(self, record: TrialRecord) -> None:
-        """What became of a trial that was asked for, or how far it is while it waits."""
-        assert self._study is not None and self._storage is not None  # noqa: S101 (start comes first)
-        trial = self._asked.get(record.trial_id)
+        """What became of a trial that was asked for."""
+        assert self._study is not None  # noqa: S101 (start comes first)
+        trial = self._asked.pop(record.trial_id, None)
         if trial is None:
             return
         self._observe(record)
-        if record.state == "waiting":
-            shown = copy.deepcopy(self._storage.get_trial(trial._trial_id))
-            shown.state, shown.datetime_complete = TrialState.PRUNED, datetime.now()
-            shown.user_attrs = {**shown.user_attrs, LATENCY_KEY: record.latency.ms if record.latency else None}
-            for name, over in constraints(record, self._record).items():
-                shown.set_constraint(name, over)
-            self._storage.shown[trial.number] = shown
-            return
-        del self._asked[record.trial_id]
-        self._storage.shown.pop(trial.number, None)
         trial.set_user_attr("state", record.state)
         trial.set_user_attr(LATENCY_KEY, record.latency.ms if record.latency else None)
         state = _state(record)

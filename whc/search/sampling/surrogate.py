@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct, WhiteKernel
 
 Array = NDArray[np.float64]
 
 KERNEL_JITTER = 1e-6
 MAX_LOG_CHANGE = 3.0  # of a scale, from where it begins; beyond that, matrices lose their rank
 MAX_STEPS = 15  # of the optimiser, which starts from the scales of the fit before
-# Logs of the first scales, which are also the means of normal priors of deviation 1: a feature's length scale, and the
-# shares of the curved (squared-exponential) and the linear kernel in the spread of the values.
-LENGTH_PRIOR, CURVED_PRIOR, LINEAR_PRIOR = np.log([1.0, 0.5, 1.0])
+# The first scales, which are also where their priors are: a feature's length, and the shares of the variance of the
+# values that the curved (squared-exponential) and the linear kernel have.
+LENGTH, CURVED_SHARE, LINEAR_SHARE = 1.0, 0.25, 1.0
 
 
 class Surrogate:
@@ -30,8 +35,15 @@ class Surrogate:
     """
 
     def __init__(self, features: int, noise: float) -> None:
-        self._begin = np.array([LENGTH_PRIOR] * features + [CURVED_PRIOR, LINEAR_PRIOR, np.log(noise)])
-        self._scales = self._begin
+        # Variances are squares of scales: their logarithms may change twice as much.
+        self._kernel = (
+            ConstantKernel(CURVED_SHARE, _around(CURVED_SHARE, 2 * MAX_LOG_CHANGE))
+            * RBF([LENGTH] * features, _around(LENGTH, MAX_LOG_CHANGE))
+            + ConstantKernel(LINEAR_SHARE, _around(LINEAR_SHARE, 2 * MAX_LOG_CHANGE)) * DotProduct(1.0, "fixed")
+            + WhiteKernel(noise**2, (noise**2 * np.exp(-2), _around(noise**2, 2 * MAX_LOG_CHANGE)[1]))
+        )
+        self._means = self._kernel.theta
+        self._deviations = np.array([2.0, *[1.0] * features, 2.0, 2.0])
 
     def fit(self, rows: Array, values: Array) -> None:
         """Learn from observations.
@@ -41,20 +53,7 @@ class Surrogate:
             values: (N,).
         """
         self._mean, self._spread = values.mean(), max(values.std(), 1e-9)
-        targets = (values - self._mean) / self._spread
-        parts = np.stack([*_squared_differences(rows, rows), _linear_kernel(rows, rows)])
-        fitted = minimize(
-            _likelihood,
-            self._scales,
-            args=(parts, targets, self._begin),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=[(scale - MAX_LOG_CHANGE, scale + MAX_LOG_CHANGE) for scale in self._begin[:-1]]
-            + [(self._begin[-1] - 1, self._begin[-1] + MAX_LOG_CHANGE)],
-            options={"maxiter": MAX_STEPS},
-        )
-        self._scales = fitted.x
-        self._learn(rows, targets, parts)
+        self._learn(rows, (values - self._mean) / self._spread, _few_steps)
 
     def believe(self, rows: Array) -> None:
         """Add rows as if the values predicted for them had been observed; the scales stay as they are.
@@ -62,60 +61,46 @@ class Surrogate:
         Args:
             rows: (N, features).
         """
-        targets = np.concatenate([self._targets, (self.predict(rows)[0] - self._mean) / self._spread])
-        rows = np.concatenate([self._rows, rows])
-        self._learn(rows, targets, np.stack([*_squared_differences(rows, rows), _linear_kernel(rows, rows)]))
+        expected = (self.predict(rows)[0] - self._mean) / self._spread
+        self._learn(np.concatenate([self._rows, rows]), np.concatenate([self._targets, expected]), None)
 
-    def _learn(self, rows: Array, targets: Array, parts: Array) -> None:
+    def _learn(self, rows: Array, targets: Array, optimizer: Any) -> None:
         self._rows, self._targets = rows, targets
-        self._factor = cho_factor(_kernel(self._scales, parts)[0], lower=True)
-        self._weights = cho_solve(self._factor, targets)
+        regressor = _WithPriors(self._kernel, alpha=KERNEL_JITTER, optimizer=optimizer)
+        regressor.means, regressor.deviations = self._means, self._deviations
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a scale at the end of its range
+            self._fitted = regressor.fit(rows - 0.5, targets)
+        self._kernel = self._fitted.kernel_
 
     def predict(self, rows: Array) -> tuple[Array, Array]:
         """Mean and standard deviation of the value of each row, without the noise of an observation."""
-        lengths, (curved, linear, _) = np.exp(-self._scales[:-3]), np.exp(2 * self._scales[-3:])
-        scaled, scaled_observed = rows * lengths, self._rows * lengths
-        distances = (scaled**2).sum(1)[:, None] + (scaled_observed**2).sum(1)[None] - 2 * scaled @ scaled_observed.T
-        kernel = curved * np.exp(-0.5 * np.maximum(distances, 0)) + linear * _linear_kernel(rows, self._rows)
-        prior_variance = curved + linear * (((rows - 0.5) ** 2).sum(1) + 1)
-        variance = prior_variance - (kernel * cho_solve(self._factor, kernel.T).T).sum(1)
-        return self._mean + self._spread * (kernel @ self._weights), self._spread * np.sqrt(np.maximum(variance, 1e-9))
+        mean, deviation = self._fitted.predict(rows - 0.5, return_std=True)
+        variance = deviation**2 - self._kernel.k2.noise_level
+        return self._mean + self._spread * mean, self._spread * np.sqrt(np.maximum(variance, 1e-9))
 
 
-def _squared_differences(a: Array, b: Array) -> Array:
-    """Squared differences, feature by feature."""
-    return np.ascontiguousarray(((a[:, None, :] - b[None, :, :]) ** 2).transpose(2, 0, 1))
+class _WithPriors(GaussianProcessRegressor):  # type: ignore[misc]
+    """With normal priors on the logarithms of the scales: a few observations would fit dozens of scales perfectly."""
+
+    means: Array
+    deviations: Array
+
+    def log_marginal_likelihood(self, theta: Any = None, eval_gradient: bool = False, clone_kernel: bool = True) -> Any:
+        """The log of marginal likelihood times priors, with its gradient where it is asked for."""
+        found = super().log_marginal_likelihood(theta, eval_gradient, clone_kernel)
+        if theta is None:
+            return found
+        off = (theta - self.means) / self.deviations
+        if eval_gradient:
+            return found[0] - 0.5 * off @ off, found[1] - off / self.deviations
+        return found - 0.5 * off @ off
 
 
-def _linear_kernel(a: Array, b: Array) -> Array:
-    return np.asarray((a - 0.5) @ (b - 0.5).T + 1)
+def _few_steps(objective: Any, begin: Array, bounds: Array) -> tuple[Array, float]:
+    fitted = minimize(objective, begin, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": MAX_STEPS})
+    return fitted.x, fitted.fun
 
 
-def _kernel(scales: Array, parts: Array) -> tuple[Array, Array]:
-    """The covariance of the observations, and its curved part."""
-    curved, linear, noise = np.exp(2 * scales[-3:])
-    signal = curved * np.exp(-0.5 * np.tensordot(np.exp(-2 * scales[:-3]), parts[:-1], axes=1))
-    kernel = signal + linear * parts[-1]
-    kernel[np.diag_indices(len(kernel))] += noise + KERNEL_JITTER
-    return kernel, signal
-
-
-def _likelihood(scales: Array, parts: Array, targets: Array, begin: Array) -> tuple[float, Array]:
-    """Minus the log of marginal likelihood times priors, and its gradient.
-
-    Args:
-        scales: logs of the length scales, and of the shares of the curved kernel, the linear one and the noise.
-        parts: squared differences, feature by feature, and the linear kernel.
-        targets: the values, scaled to mean 0 and deviation 1.
-        begin: means of the priors.
-    """
-    kernel, signal = _kernel(scales, parts)
-    factor = cho_factor(kernel, lower=True)
-    solved = cho_solve(factor, targets)
-    outer = cho_solve(factor, np.eye(len(targets))) - np.outer(solved, solved)
-    by_length = 0.5 * np.exp(-2 * scales[:-3]) * np.tensordot(parts[:-1], outer * signal, axes=([1, 2], [0, 1]))
-    shares = np.exp(2 * scales[-2:]) * np.array([(outer * parts[-1]).sum(), np.trace(outer)])
-    gradient = np.concatenate([by_length, [(outer * signal).sum()], shares])
-    off = scales - begin
-    value = 0.5 * targets @ solved + np.log(np.diag(factor[0])).sum() + 0.5 * off @ off
-    return float(value), gradient + off
+def _around(value: float, log_change: float) -> tuple[float, float]:
+    return value * np.exp(-log_change), value * np.exp(log_change)

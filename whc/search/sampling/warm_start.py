@@ -45,7 +45,7 @@ def _fitting(ended: Iterator[TrialRecord], study: StudyRecord, tree: space.Secti
             drawn = as_drawn(tree, record.config)
         except ValueError:
             continue
-        if record.latency is None or record.state == "failed":
+        if record.latency is None or record.state in ("failed", "stopped"):
             continue
         yield record.model_copy(update={"drawn": drawn, "latency": record.latency.scaled(study.reference_ms)})
 

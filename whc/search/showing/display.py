@@ -43,7 +43,6 @@ class Display(SearchObserver):
         self._console = console
         self._ended: list[TrialRecord] = []
         self._running: dict[str, str] = {}
-        self._paused: set[str] = set()
         self._timer_lost = ""
         self._earlier_s = 0.0
         self._left_s: float | None = None
@@ -58,6 +57,7 @@ class Display(SearchObserver):
         )
         self._lock = threading.Lock()  # a live view is drawn by a thread of its own
         self._live: Live | None = None
+        self._expected: float | None = None
 
     def __enter__(self) -> Display:
         return self
@@ -71,10 +71,9 @@ class Display(SearchObserver):
         return self._earlier_s + time.monotonic() - self._start
 
     def study_started(self, study: StudyRecord, earlier: Sequence[TrialRecord]) -> None:
-        """Begin to show a study, with the trials that had ended, or waited, before this run."""
+        """Begin to show a study, with the trials that had ended before this run."""
         self._study = study
-        self._ended += [record for record in earlier if record.state != "waiting"]
-        self._paused |= {record.trial_id for record in earlier if record.state == "waiting"}
+        self._ended += earlier
         self._earlier_s = max((record.elapsed_s for record in earlier), default=0.0)
         self._start = time.monotonic()
         self._time_left = TimeLeft(study, self._searched_s)
@@ -84,12 +83,11 @@ class Display(SearchObserver):
             self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=2, transient=True)
             self._live.start()
 
-    def trial_runs(self, trial_id: str, what: str, epoch: int = 0, until: int = 0) -> None:
+    def trial_runs(self, trial_id: str, what: str, epoch: int = 0, of_epochs: int = 0) -> None:
         """A trial that trains or measures, and how far it is."""
         with self._lock:
-            self._paused.discard(trial_id)
             self._running[trial_id] = what
-            self._time_left.running(trial_id, epoch, until)
+            self._time_left.running(trial_id, epoch, of_epochs)
 
     def timer_lost(self, trial_id: str, reason: str) -> None:
         """A trial that waits for its timer, or whose timer is back; several that wait for the same are told once."""
@@ -99,27 +97,26 @@ class Display(SearchObserver):
             self._timer_lost = reason
             self._log(f"the search waits: {reason}" if reason else "the timer is back: the search goes on")
 
-    def trial_waits(self, record: TrialRecord) -> None:
-        """A trial that waits at a rung until `trial_runs` takes it back, or until it has ended."""
-        with self._lock:
-            self._running.pop(record.trial_id, None)
-            self._paused.add(record.trial_id)
-            self._time_left.stopped(record)
-        reached = point_of(record)
-        self._log(f"{record.trial_id} waits {record.reason}: {self._shown(reached.quality)}, {reached.cost:.4f} ms")
-
     def trial_ended(self, record: TrialRecord) -> None:
         """A trial that is over."""
         with self._lock:
             self._running.pop(record.trial_id, None)
-            self._paused.discard(record.trial_id)
             self._ended.append(record)
-            self._time_left.stopped(record)
+            self._time_left.ended(record)
         self._log(self._line(record))
 
+    def expected(self, share: float) -> None:
+        """What the next trials are expected to add."""
+        with self._lock:
+            self._expected = share
+
     def study_ended(self, study: str, folder: Path) -> None:
-        """Take the live view away."""
+        """Take the live view away, and say if the search ends because it would add too little."""
         self.__exit__()
+        least = self._study.stop_below
+        if least is not None and self._expected is not None and self._expected < least:
+            line = f"the search ends: the next 10 trials are expected to add {self._expected:.1%} to the hypervolume"
+            self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def _log(self, line: str) -> None:
         """A line of its own, where there is no live view."""
@@ -156,12 +153,10 @@ class Display(SearchObserver):
             self._progress.update(self._task, ended=ended, left="")
             return
         left_s = max(0.0, self._left_s - (time.monotonic() - self._estimated))
-        # With patience the search may end at any moment.
-        about = "at most about" if self._study.patience else "about"
         searched_s = self._searched_s()
         share = searched_s / (searched_s + left_s) if searched_s else 0.0
         share = max(share, self._progress.tasks[0].completed)  # an estimate that has grown takes nothing back
-        self._progress.update(self._task, completed=share, ended=ended, left=f"{about} {duration(left_s)} left")
+        self._progress.update(self._task, completed=share, ended=ended, left=f"about {duration(left_s)} left")
 
     def _render(self) -> RenderableType:
         with self._lock:
@@ -170,15 +165,17 @@ class Display(SearchObserver):
     def _view(self) -> RenderableType:
         self._show_progress()
         trials = counted(Counter(record.state for record in self._ended))
-        trials += [f"{len(self._running)} running", f"{len(self._paused)} paused"]
+        trials.append(f"{len(self._running)} running")
         states = f"{', '.join(trials)}; hypervolume {hypervolume_of(self._study, self._ended):.4f}"
+        if self._expected is not None:
+            states += f"; expected of the next 10 trials: +{self._expected:.1%}"
         current = "; ".join(f"{trial_id} {what}" for trial_id, what in sorted(self._running.items()))
         parts: list[RenderableType] = [self._progress, Text(states), Text(current, style="dim")]
         parts += front_table(self._study.metric, self._ended)
         # The legend, the axis, and the line that the cursor is on.
         room = self._console.height - len(self._console.render_lines(Group(*parts))) - 3
         if room >= LEAST_PLOT_ROWS:
-            marks = "#o." if self._console.options.ascii_only else "●○·"
+            marks = "#o" if self._console.options.ascii_only else "●○"
             parts += front_plot(self._study, self._ended, min(PLOT_ROWS, room), marks)
         return Group(*parts)
 
@@ -209,16 +206,16 @@ def front_table(metric: Metric, ended: list[TrialRecord], rows: int = FRONT_ROWS
     return [table]
 
 
-def front_plot(study: StudyRecord, ended: list[TrialRecord], rows: int = PLOT_ROWS, marks: str = "●○·") -> list[Text]:
+def front_plot(study: StudyRecord, ended: list[TrialRecord], rows: int = PLOT_ROWS, marks: str = "●○") -> list[Text]:
     """Trials by latency (log, to the right) and validation score (up); nothing while none has finished.
 
     Args:
         study: theirs; what scores less than its floor lies on the lowest line, so that the front has room.
         ended: trials that are over.
         rows: height of the plot itself, which has a legend above and an axis below.
-        marks: one character each for the front, other finished trials, and stopped ones.
+        marks: one character each for the front and for other finished trials.
     """
-    layers = (scored(ended, "stopped"), scored(ended), front_trials(ended))  # the later, the higher
+    layers = (scored(ended), front_trials(ended))  # the later, the higher
     points = [point_of(trial) for layer in layers for trial in layer]
     if not layers[-1]:
         return []
@@ -234,7 +231,7 @@ def front_plot(study: StudyRecord, ended: list[TrialRecord], rows: int = PLOT_RO
     labels = [study.metric.number(top), *[""] * (rows - 2), study.metric.number(bottom)]
     lines = [f"{label:>6} |{''.join(cell)}" for label, cell in zip(labels, cells, strict=True)]
     axis = f"{f'{fastest:.4f}':{PLOT_COLUMNS // 2}}{f'{slowest:.4f} ms':>{PLOT_COLUMNS // 2}}"
-    legend = f"val_{study.metric.key}  {marks[0]} front  {marks[1]} other finished  {marks[2]} stopped"
+    legend = f"val_{study.metric.key}  {marks[0]} front  {marks[1]} other finished"
     plot = Text("\n".join([legend, *lines, f"{'':8}{axis}"]), no_wrap=True)
     plot.highlight_words([marks[0]], "bold green")
     return [plot]

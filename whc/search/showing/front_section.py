@@ -51,10 +51,11 @@ def front(
     y_title = f"{named}, {metric.unit}" if metric.unit else named
     fitted = [*_dots(metric, best), *left_out, *ladder] or _dots(metric, stopped)
     words = (
-        f"Each mark is a trial, by latency and {named}; a stopped one has the {metric.name} that it had reached. "
-        "Point at a mark for its configuration, click it for its learning curve. The axes show the front; a double "
-        "click shows everything."
+        f"Each mark is a trial, by latency and {named}. Point at a mark for its configuration, click it for its "
+        "learning curve. The axes show the front; a double click shows everything."
     )
+    if stopped:
+        words += f" A stopped trial has the {metric.name} that it had reached."
     if max(len(stopped), len(others)) > MAX_DOTS:
         words += f" Of each kind the first {MAX_DOTS} are shown, the best by rank."
     if ladder:

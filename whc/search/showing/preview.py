@@ -37,7 +37,7 @@ FORWARD_SHARE = 1 / 3  # of a training step's time; validation needs the forward
 class Cost:
     """What training all trials to their end would take: an estimate from `timed` networks, on one thread each.
 
-    Trials that a limit or the scheduler ends take less; the search file's own `minutes` are the most it can be.
+    Trials that a limit ends take less; the search file's own `minutes` are the most it can be.
     `trial_seconds` and `images_per_second` are the least and the most among them; `rows` are trained on each epoch.
     """
 

@@ -18,7 +18,7 @@ class ReportObserver(SearchObserver):
     def study_started(self, study: StudyRecord, earlier: Sequence[TrialRecord]) -> None:
         """Keep the study, and its trials that are over."""
         self._study = study
-        self._ended = [record for record in earlier if record.state != "waiting"]
+        self._ended = list(earlier)
 
     def trial_ended(self, record: TrialRecord) -> None:
         """Keep a trial that is over."""

@@ -1,6 +1,6 @@
 """`include:` in a search file: other files as the base that its own keys are laid over.
 
-Sections (`limits`, `scheduler`, `space`, and in it `model`, `training`, `augmentation`) are merged key by key; any
+Sections (`limits`, `space`, and in it `model`, `training`, `augmentation`) are merged key by key; any
 other value, be it a list, a range or a choice with its parameters, takes the place of the included one as a whole.
 """
 
