@@ -6,8 +6,7 @@ Benchmarking of Hyperparameter Optimizers via Surrogates"). Each training also d
 what the surrogate could not predict (which another seed would show again), and by the noise of seeds.
 
 recorded/bed_smile.parquet joins two machines: the latencies and the seconds of the slower one are divided by 3.22 and
-1.80, the median ratios of the ten networks that both have trained. recorded/bed_clips.parquet is of the clips that
-`whc data synth` renders.
+1.80, the median ratios of the ten networks that both have trained.
 """
 
 from __future__ import annotations
@@ -217,5 +216,4 @@ class Case:
 
 BEDS = {
     "smile": Case("smile.yaml", "bed_smile.parquet", ("no", "yes"), 0.46199),
-    "clips": Case("tiny.yaml", "bed_clips.parquet", ("no_waving_hand", "waving_hand"), 0.60211),
 }
