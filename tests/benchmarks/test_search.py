@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -20,10 +21,11 @@ import pytest
 from bed import BEDS, World
 from numpy.typing import NDArray
 from scipy.stats import binomtest
+from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 from ways import WAYS, WORKERS, curve
 
-pytestmark = pytest.mark.bench
+pytestmark = [pytest.mark.bench, pytest.mark.timeout(0)]  # hours, with the slowest ways
 
 Array = NDArray[np.float64]
 
@@ -40,6 +42,7 @@ def played(job: tuple[str, int, str]) -> tuple[str, list[float], int]:
     """One way of searching in one world: its name, its hypervolume over time, and how many trials finished."""
     name, number, way = job
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore", ConvergenceWarning)  # of the bed's process: a scale at the end of its range
     study, bed = BEDS[name].opened()
     world = World(bed, number)
     trained = WAYS[way](study, bed.tree, world, FIRST_SEED + number, MINUTES)
