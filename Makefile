@@ -64,7 +64,7 @@ fuzz: setup
 	WHC_FUZZ_INPUTS=2000 $(BIN)/pytest tests/fuzz -q -s
 
 bench: setup
-	$(BIN)/pytest tests/benchmarks -q -s -m bench
+	$(BIN)/pytest tests/benchmarks -q -s -m bench -o faulthandler_timeout=0
 
 pictures: setup
 	$(BIN)/python .github/pictures/remake.py $(SIZE)

@@ -25,7 +25,7 @@ from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 from ways import WAYS, WORKERS, curve
 
-pytestmark = [pytest.mark.bench, pytest.mark.timeout(0)]  # hours, with the slowest ways
+pytestmark = pytest.mark.bench
 
 Array = NDArray[np.float64]
 
