@@ -8,6 +8,7 @@ $WHC_BEFORE, the folder of those of another version, it compares itself with the
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import warnings
@@ -18,12 +19,14 @@ import matplotlib as mpl
 import numpy as np
 import optuna
 import pytest
-from bed import BEDS, World
+from bed import BEDS, Bed, World
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.exceptions import ConvergenceWarning
 from tqdm import tqdm
 from ways import WAYS, WORKERS, curve
+
+from whc.records import StudyRecord
 
 pytestmark = pytest.mark.bench
 
@@ -38,12 +41,18 @@ SHOWN = {f"{MINUTES * share:g} min": round(80 * share) - 1 for share in (0.4, 1.
 FIRST_SEED = 1000  # of searches; those of worlds begin at 0
 
 
+@functools.cache
+def opened(name: str) -> tuple[StudyRecord, Bed]:
+    """A bed takes half a minute to make: each process makes it once."""
+    return BEDS[name].opened()
+
+
 def played(job: tuple[str, int, str]) -> tuple[str, list[float], int]:
     """One way of searching in one world: its name, its hypervolume over time, and how many trials finished."""
     name, number, way = job
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", ConvergenceWarning)  # of the bed's process: a scale at the end of its range
-    study, bed = BEDS[name].opened()
+    study, bed = opened(name)
     world = World(bed, number)
     trained = WAYS[way](study, bed.tree, world, FIRST_SEED + number, MINUTES)
     return way, curve(trained, world, study, GRID), sum(one.seconds <= 60 * MINUTES for one in trained)
