@@ -44,3 +44,9 @@ def test_its_pictures_are_those_that_readme_shows(remake: ModuleType) -> None:
 def test_what_build_table_prints_is_cut_after_the_floor(remake: ModuleType) -> None:
     printed = "tiny-1: 1 variant   \nwhc_m  0.9\nalways calling 'x' scores F1 0.5\nregistered whc_m\nfiles: table.md\n"
     assert remake.ladder_alone(printed) == "tiny-1: 1 variant\nwhc_m  0.9\nalways calling 'x' scores F1 0.5"
+
+
+def test_how_a_search_went_is_a_sentence(remake: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remake.os, "cpu_count", lambda: 2)
+    said = remake.searched(ROOT / "tests" / "records" / "made_before" / "hands-1")
+    assert said == "3 trials in 2 minutes on 2 cores, 1 of them rejected before training."

@@ -76,13 +76,10 @@ def ladder(folder: Path, name: str, data: Path, trials: int | None) -> str:
 def searched(study: Path) -> str:
     """How a search went, in a sentence."""
     records = list(trial_records(study))
-    stopped, rejected = (sum(one.state == state for one in records) for state in ("stopped", "infeasible"))
+    rejected = sum(one.state == "infeasible" for one in records)
     minutes = max(one.elapsed_s for one in records) / 60
     took = f"{minutes:.0f} minutes" if round(minutes) > 1 else "a minute"
-    return (
-        f"{len(records)} trials in {took} on {os.cpu_count()} cores, of which {stopped} were cut short "
-        f"and {rejected} rejected before training."
-    )
+    return f"{len(records)} trials in {took} on {os.cpu_count()} cores, {rejected} of them rejected before training."
 
 
 def shown(study: Path) -> str:
