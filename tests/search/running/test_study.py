@@ -81,10 +81,20 @@ def test_a_key_that_was_removed_is_told_with_all_other_mistakes(tmp_path: Path) 
     told = [f"{path}: {key}: removed: {why}" for key, why in REMOVED_KEYS.items()]
     assert str(error.value).splitlines() == [*told, f"{path}: trails: unknown key; did you mean 'trials'?"]
     assert told[0] == (
-        f"{path}: scheduler: removed: cutting trials short gained nothing "
-        "(1.005 times the hypervolume, 16 searches); delete the line"
+        f"{path}: scheduler: removed: cutting trials short gained nothing that 16 simulated searches of 20 minutes "
+        "could tell from chance (1.005 times the hypervolume without it, p 0.45); delete the line"
     )
     assert "`stop_below: 0.01` takes its place" in told[2]
+
+
+@pytest.mark.parametrize(
+    "section", ["scheduler:\n  eta: 3\n  rungs: 2\n", "scheduler:\n", "scheduler: {wrong: [1, 2]}\n"]
+)
+def test_a_removed_section_is_told_in_one_line(tmp_path: Path, section: str) -> None:
+    path = write(tmp_path, GOOD + section)
+    with pytest.raises(UsageError) as error:
+        read(path)
+    assert str(error.value) == f"{path}: scheduler: removed: {REMOVED_KEYS['scheduler']}"
 
 
 def test_a_removed_key_of_an_included_file_is_told_under_that_file(tmp_path: Path) -> None:
