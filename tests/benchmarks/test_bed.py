@@ -16,8 +16,8 @@ def test_what_the_bed_predicts_of_unseen_trainings(name: str) -> None:
     _, one = bed.BEDS[name].opened()
     shown = ", ".join(f"{name} {value:.3f}" for name, value in one.accuracy().items())
     print(f"\n{name}: {len(one.rows)} networks, {len(one.frame)} trainings; out of fold, Spearman: {shown}")
-    print(f"noise of seeds, standard deviation of -log(1 - F1): {one.seed_noise[:, -1].std():.4f}")
-    assert min(one.accuracy().values()) > 0.9
+    print(f"noise of seeds, standard deviation of -log(1 - score): {one.seed_noise[:, -1].std():.4f}")
+    assert min(one.accuracy().values()) > 0.85
     drawn = one.networks["drawn"].iloc[0]
     training, again = (bed.World(one, 0).nearest(drawn) for _ in range(2))
     assert training == again, "a world must answer the same each time"

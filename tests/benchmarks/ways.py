@@ -116,7 +116,6 @@ def _gp(seed: int) -> BaseSampler:
 WAYS: dict[str, Way] = {
     "whc": ours(),
     "whc, tpe": ours(sampler="tpe"),
-    "whc, gp": ours(sampler="gp"),
     "whc, random": ours(sampler="random"),
     "by hand, TPE": by_hand(_tpe),
     "by hand, TPE, log latency": by_hand(_tpe, log_latency=True),

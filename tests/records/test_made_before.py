@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from whc.config import dump_yaml, load_yaml
 from whc.factory import recipe
 from whc.records import LadderTable, LatencySession, StudyRecord, load, load_trial, trial_records
+from whc.records.studies import REMOVED_SAMPLERS
 
 MADE = Path(__file__).parent / "made_before"
 STUDY = MADE / "hands-1"
@@ -20,6 +22,13 @@ def test_the_study() -> None:
     assert study.limits == {"latency_ms": 50, "size_bytes": 3500}
     assert study.floor == pytest.approx(0.5611510791366906)
     assert not {"scheduler", "drop_slower", "patience"} & study.model_dump().keys()  # which its study.yaml has
+
+
+@pytest.mark.parametrize("name", REMOVED_SAMPLERS)
+def test_a_study_of_a_sampler_that_was_removed_goes_on_with_auto(name: str, tmp_path: Path) -> None:
+    content = load_yaml(STUDY / "study.yaml")
+    (tmp_path / "study.yaml").write_text(dump_yaml({**content, "sampler": name}))
+    assert StudyRecord.load(tmp_path).sampler == "auto"
 
 
 def test_its_trials() -> None:

@@ -20,7 +20,9 @@ from whc.records.writing import write_atomic
 REMOVED_FIELDS = ("scheduler", "drop_slower", "patience")
 """Fields that only studies made before have: they are not read."""
 
-SamplerName = Literal["auto", "tpe", "nsga2", "gp", "random"]
+SamplerName = Literal["auto", "tpe", "random"]
+REMOVED_SAMPLERS = ("nsga2", "gp")
+"""Samplers that only studies made before have: such a study goes on with `auto`."""
 
 
 def _as_list(value: object) -> object:
@@ -89,7 +91,8 @@ class StudyRecord(Record):
     def _without_removed_fields(cls, content: Any) -> Any:
         if not isinstance(content, dict):
             return content
-        return {name: value for name, value in content.items() if name not in REMOVED_FIELDS}
+        kept = {name: value for name, value in content.items() if name not in REMOVED_FIELDS}
+        return {**kept, "sampler": "auto"} if kept.get("sampler") in REMOVED_SAMPLERS else kept
 
     @property
     def chosen_runtime(self) -> Choice:

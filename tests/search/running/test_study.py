@@ -12,7 +12,7 @@ from whc.errors import StudyError, UsageError
 from whc.factory import recipe as recipes
 from whc.records import StudyRecord
 from whc.search.running import study as studies
-from whc.search.running.study import REMOVED_KEYS, SearchFile, begin, check_same, new_name, read
+from whc.search.running.study import REMOVED_KEYS, REMOVED_SAMPLERS, SearchFile, begin, check_same, new_name, read
 from whc.trials.run import Limits
 
 GOOD = "name: hands\nrecipe: tiny\nspace: {model: {width: [4, 8]}}\n"
@@ -85,6 +85,15 @@ def test_a_key_that_was_removed_is_told_with_all_other_mistakes(tmp_path: Path) 
         "could tell from chance (1.005 times the hypervolume without it, p 0.45); delete the line"
     )
     assert "`stop_below: 0.01` takes its place" in told[2]
+
+
+@pytest.mark.parametrize("name", REMOVED_SAMPLERS)
+def test_a_sampler_that_was_removed_is_told_in_one_line(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, GOOD + f"sampler: {name}\n")
+    with pytest.raises(UsageError) as error:
+        read(path)
+    assert str(error.value) == f"{path}: sampler: {name} was removed: {REMOVED_SAMPLERS[name]}"
+    assert str(error.value).endswith("; write auto")
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -83,8 +84,8 @@ def test_each_end_is_told_apart(sampler: Sampler, study: StudyRecord, journal: P
         "no_metric": TrialState.FAIL,
         "no_latency": TrialState.FAIL,
     }
-    assert told["finished"].values == [0.8, 0.5]
-    assert told["zero"].values == [0.0, 0.2]
+    assert told["finished"].values == [0.8, math.log(0.5)]
+    assert told["zero"].values == [0.0, math.log(0.2)]
     assert all(told[name].values is None for name in told if told[name].state != TrialState.COMPLETE)
     assert told["infeasible"].constraints["latency_ms"] == pytest.approx(0.5)
     assert told["infeasible"].constraints["size_bytes"] < 0
@@ -95,7 +96,7 @@ def test_each_end_is_told_apart(sampler: Sampler, study: StudyRecord, journal: P
 
 
 def test_objectives_are_of_finished_trials_alone(record: Record) -> None:
-    assert objectives(record("1", "finished", latency_ms=0.5, val_score=0.8)) == [0.8, 0.5]
+    assert objectives(record("1", "finished", latency_ms=0.5, val_score=0.8)) == [0.8, math.log(0.5)]
     for state, latency_ms, val_score in ENDS.values():
         if state != "finished" or None in (latency_ms, val_score):
             assert objectives(record("1", state, latency_ms=latency_ms, val_score=val_score)) is None

@@ -5,6 +5,7 @@ Optuna's journal is a view of the trial records: it can be rebuilt from them at 
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from whc.search.space import space
 from whc.trials.config import TrialConfig
 from whc.trials.run import OUT_OF_MEMORY
 
-OBJECTIVE_DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_score, latency in milliseconds
+OBJECTIVE_DIRECTIONS = [StudyDirection.MAXIMIZE, StudyDirection.MINIMIZE]  # val_score, log of the latency in ms
 LATENCY_KEY = "latency_ms"
 BEGIN_TRIALS = 8  # that `auto` observes before it fits its processes
 MAX_REDRAWS = 200
@@ -40,8 +41,6 @@ def _tpe(seed: int) -> BaseSampler:
 SAMPLER_FACTORIES: dict[str, Callable[[int], BaseSampler]] = {
     "auto": lambda seed: optuna.samplers.RandomSampler(seed=seed),  # it draws nothing: whc enqueues what it chose
     "tpe": _tpe,
-    "nsga2": lambda seed: optuna.samplers.NSGAIISampler(population_size=20, seed=seed),
-    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed),
     "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
 }
 
@@ -70,10 +69,10 @@ def constraints(record: TrialRecord, study: StudyRecord) -> dict[str, float]:
 
 
 def objectives(record: TrialRecord) -> list[float] | None:
-    """(val_score, latency_ms) of a finished trial that has both; None of any other, as it must not look finished."""
+    """The score and the log of the milliseconds of a finished trial that has both; None of any other."""
     if record.state != "finished" or record.val_score is None or record.latency is None:
         return None
-    return [record.val_score, record.latency.ms]
+    return [record.val_score, math.log(record.latency.ms)]
 
 
 def _state(record: TrialRecord) -> TrialState:
@@ -132,7 +131,7 @@ class Sampler:
         trials = [self._frozen(record, distributions) for record in [*earlier, *records]]
         storage = InMemoryStorage() if self._journal is None else _rebuilt(self._journal, self._record.study, trials)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)  # of TPE's `multivariate` and `group`, and of GP
+            warnings.simplefilter("ignore", ExperimentalWarning)  # of TPE's `multivariate` and `group`
             # Another seed after a resume, or the first draws would be those of the trials already run.
             sampler = SAMPLER_FACTORIES[self._record.sampler](self._record.seed + len(records))
         self._study = _open(storage, self._record.study, sampler)
