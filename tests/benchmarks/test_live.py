@@ -63,14 +63,15 @@ def theirs(folder: Path, data: Path, seed: int) -> list[Found]:
     return [Found(row["seconds"], row["val_score"], folder / row["file"]) for row in json.loads(out.read_text())]
 
 
-def test_hypervolume_live(shared: Path, tmp_path: Path) -> None:
-    data = (shared / "data" / "smile" / "dataset.parquet").resolve()
+@pytest.mark.parametrize(("name", "folder_of_data"), [("smile", "smile"), ("head_pose", "headpose")])
+def test_hypervolume_live(name: str, folder_of_data: str, shared: Path, tmp_path: Path) -> None:
+    data = (shared / "data" / folder_of_data / "dataset.parquet").resolve()
     ratios, times = [], []
-    print(f"\n{MINUTES:.0f} minutes each, hypervolume at a quarter, half, three quarters and the end:")
+    print(f"\n{name}, {MINUTES:.0f} minutes each, hypervolume at a quarter, half, three quarters and the end:")
     for seed in SEEDS:
         folder = tmp_path / str(seed)
         folder.mkdir()
-        (folder / "space.yaml").write_text(f"include: smile\nname: live\nseed: {seed}\n")
+        (folder / "space.yaml").write_text(f"include: {name}\nname: live\nseed: {seed}\n")
         study, found = ours(folder, data)
         both = {"ours": found, "by hand": theirs(folder, data, seed)}
         files = {str(one.file): one.file for rows in both.values() for one in rows}
