@@ -39,14 +39,19 @@ from whc.trials.dispatch import TrialJob
 
 pytestmark = pytest.mark.bench
 
-RAW = {
-    "model": {"width": [4, 8, 16], "depth": {"int": [2, 4]}},
-    "training": {"lr": {"float": [1e-3, 1e-2], "log": True}},
-}
 WORKERS = 2
+LABELS = ("no", "yes")
 AFTER = (100, 500, 2000)  # trials
 SUGGESTIONS = 15
 WORKED = "worked.json"  # in a trial's folder: which worker had it, and when
+
+
+def begun(trials: int) -> tuple[StudyRecord, space.Section]:
+    """A study of the space of smiles, without its limit of minutes."""
+    settings, tree = studies.read(SPACES / "smile.yaml")
+    facts = {"data_fingerprint": "", "reference_ms": 0.024, "host": "", "floor": 0.46, "labels": list(LABELS)}
+    changes = {"trials": trials, "minutes": None, "workers": WORKERS}
+    return studies.begin(settings, "sleep", ["bench"], facts).model_copy(update=changes), tree
 
 
 def finished(trial_id: str, drawn: dict[str, Any], config: TrialConfig) -> TrialRecord:
@@ -104,13 +109,9 @@ def searched(
     """Seconds from the first trial to the end of the last one, the start of Ray left out, and what was noted."""
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(dispatch, "trainable", sleeping(seconds))
-    study = StudyRecord(
-        study="sleep", space_name="sleep", space=RAW, data="", data_fingerprint="", recipe="", trials=trials,
-        workers=WORKERS, runtime="onnxruntime_cpu", limits={"latency_ms": 1}, seed=0, reference_ms=0.1,
-        floor=0.5, host="", code_version="",
-    )  # fmt: skip
+    study, tree = begun(trials)
     noted = Noted()
-    driver = Driver(study, folder, space.compile_space(RAW, "bench"), [noted])
+    driver = Driver(study, folder, tree, [noted])
     driver.start()
     with cluster.joined(address) if address else cluster.started(WORKERS, 1 << 20) as cores:
         start = time.perf_counter()
@@ -171,12 +172,11 @@ def test_nodes(tmp_path: Path, bright_corpus: Corpus, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("name", get_args(SamplerName))
 def test_time_of_a_suggestion(name: str, tmp_path: Path) -> None:
-    settings, tree = studies.read(SPACES / "smile.yaml")
-    facts = {"data_fingerprint": "", "reference_ms": 0.024, "host": "", "floor": 0.46, "labels": ("no", "yes")}
-    study = studies.begin(settings, "sleep", ["bench"], facts).model_copy(update={"sampler": name})
+    study, tree = begun(10 * max(AFTER))
+    study = study.model_copy(update={"sampler": name})
     ended = [
         finished(f"{number:05d}", sample.drawn, sample.config)
-        for number, sample in enumerate(islice(samples(tree, ("no", "yes"), seed=0), max(AFTER)))
+        for number, sample in enumerate(islice(samples(tree, LABELS, seed=0), max(AFTER)))
     ]
     medians = {}
     for count in AFTER:
