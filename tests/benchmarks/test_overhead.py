@@ -193,3 +193,4 @@ def test_time_of_a_suggestion(name: str, tmp_path: Path) -> None:
         medians[count] = np.median(seconds)
     shown = ", ".join(f"{1000 * median:.0f} ms after {count}" for count, median in medians.items())
     print(f"\na suggestion of {name}: {shown} trials")
+    assert medians[2000] < 5 * medians[100]  # 20 times the trials: it must not grow with them
