@@ -85,16 +85,14 @@ def sleeping(seconds: float) -> Any:
 
 
 class Noted(Display):
-    """Notes the time and the driver's memory each time that a trial has ended."""
+    """Notes the driver's memory each time that a trial has ended."""
 
     def __init__(self) -> None:
         super().__init__(Console(file=io.StringIO()))
         self.megabytes: list[float] = []
-        self.at: list[float] = []
 
     def trial_ended(self, record: TrialRecord) -> None:
         super().trial_ended(record)
-        self.at.append(time.perf_counter())
         self.megabytes.append(psutil.Process().memory_info().rss / 2**20)
 
 
