@@ -29,6 +29,7 @@ pytestmark = pytest.mark.bench
 MINUTES = float(os.environ.get("WHC_MINUTES", "8"))
 SEEDS = list(map(int, os.environ.get("WHC_SEEDS", "0,1").split(",")))
 QUICK = Protocol(max_s=90)  # for some dozens of files at once
+SEED_NOISE = 0.05  # of a hypervolume after 8 minutes
 RUNTIME = ChoiceOf("runtimes").parse("onnxruntime_cpu")
 
 
@@ -41,12 +42,12 @@ class Found:
     file: Path
 
 
-def ours(folder: Path, data: Path) -> tuple[StudyRecord, list[Found]]:
+def ours(space: Path, data: Path, minutes: float) -> tuple[StudyRecord, list[Found]]:
     """What `whc search` finds."""
-    command = [sys.executable, "-c", "from whc.cli import main; main()", "search", "--space", "space.yaml"]
-    arguments = ["--data", str(data), "--minutes", str(MINUTES), "--trials", "100000", "--study", "ours"]
-    subprocess.run([*command, *arguments], cwd=folder, check=True, capture_output=True)
-    study = folder / "runs" / "ours"
+    command = [sys.executable, "-c", "from whc.cli import main; main()", "search", "--space", space.name]
+    arguments = ["--data", str(data), "--minutes", str(minutes), "--trials", "100000", "--study", f"{minutes:.0f}"]
+    subprocess.run([*command, *arguments], cwd=space.parent, check=True, capture_output=True)
+    study = space.parent / "runs" / f"{minutes:.0f}"
     found = []
     for one in records.trial_records(study):
         if one.state == "finished":
@@ -55,38 +56,67 @@ def ours(folder: Path, data: Path) -> tuple[StudyRecord, list[Found]]:
     return StudyRecord.load(study), found
 
 
-def theirs(folder: Path, data: Path, seed: int) -> list[Found]:
+def theirs(space: Path, data: Path, seed: int) -> list[Found]:
     """What by_hand.py finds."""
-    script, out = Path(__file__).with_name("by_hand.py"), folder / "by_hand.json"
-    command = [sys.executable, script, "space.yaml", data, str(MINUTES), str(seed), out]
+    folder, script = space.parent, Path(__file__).with_name("by_hand.py")
+    command = [sys.executable, script, space.name, data, MINUTES, seed, "by_hand.json"]
     subprocess.run(list(map(str, command)), cwd=folder, check=True, capture_output=True)
-    return [Found(row["seconds"], row["val_score"], folder / row["file"]) for row in json.loads(out.read_text())]
+    rows = json.loads((folder / "by_hand.json").read_text())
+    return [Found(row["seconds"], row["val_score"], folder / row["file"]) for row in rows]
+
+
+def space_of(name: str, seed: int, folder: Path) -> Path:
+    """A file that searches a shipped space with a seed, in a folder of its own."""
+    path = folder / str(seed) / "space.yaml"
+    path.parent.mkdir()
+    path.write_text(f"include: {name}\nname: live\nseed: {seed}\n")
+    return path
+
+
+def volumes(study: StudyRecord, searches: list[list[Found]], at: list[float]) -> list[list[float]]:
+    """The hypervolume of each search after so many seconds each; the networks of all are timed by turns."""
+    files = {str(one.file): one.file for rows in searches for one in rows}
+    timed = bench(files, RUNTIME, QUICK, study.reference_ms)
+    reference = study_reference(study, [])
+    curves = []
+    for rows in searches:
+        points = [(one.seconds, Point(one.val_score, timed[str(one.file)].ms)) for one in rows]
+        curves.append([hypervolume([point for when, point in points if when <= until], reference) for until in at])
+    return curves
 
 
 @pytest.mark.parametrize(("name", "folder_of_data"), [("smile", "smile"), ("head_pose", "headpose")])
 def test_hypervolume_live(name: str, folder_of_data: str, shared: Path, tmp_path: Path) -> None:
     data = (shared / "data" / folder_of_data / "dataset.parquet").resolve()
+    at = [60 * MINUTES * share for share in np.linspace(0, 1, 41)[1:]]
     ratios, times = [], []
     print(f"\n{name}, {MINUTES:.0f} minutes each, hypervolume at a quarter, half, three quarters and the end:")
     for seed in SEEDS:
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        (folder / "space.yaml").write_text(f"include: {name}\nname: live\nseed: {seed}\n")
-        study, found = ours(folder, data)
-        both = {"ours": found, "by hand": theirs(folder, data, seed)}
-        files = {str(one.file): one.file for rows in both.values() for one in rows}
-        timed = bench(files, RUNTIME, QUICK, study.reference_ms)
-        reference = study_reference(study, [])
-        at = 60 * MINUTES * np.linspace(0, 1, 41)[1:]
-        volumes = {}
-        for who, rows in both.items():
-            points = [(one.seconds, Point(one.val_score, timed[str(one.file)].ms)) for one in rows]
-            volumes[who] = [hypervolume([point for when, point in points if when <= until], reference) for until in at]
-            shown = ", ".join(f"{volumes[who][place]:.4f}" for place in (9, 19, 29, 39))
-            print(f"  seed {seed}, {who}: {shown}; {sum(when <= at[-1] for when, _ in points)} finished")
-        last = volumes["by hand"][-1]
-        ratios.append(volumes["ours"][-1] / last)
-        sooner = [until for until, volume in zip(at, volumes["ours"], strict=True) if volume >= last]
+        space = space_of(name, seed, tmp_path)
+        study, found = ours(space, data, MINUTES)
+        searches = [found, theirs(space, data, seed)]
+        own, hand = curves = volumes(study, searches, at)
+        for who, rows, curve in zip(("ours", "by hand"), searches, curves, strict=True):
+            shown = ", ".join(f"{curve[place]:.4f}" for place in (9, 19, 29, 39))
+            finished = sum(one.seconds <= at[-1] for one in rows)
+            print(f"  seed {seed}, {who}: {shown}; {finished} finished")
+        ratios.append(own[-1] / hand[-1])
+        sooner = [until for until, volume in zip(at, own, strict=True) if volume >= hand[-1]]
         times.append(sooner[0] / at[-1] if sooner else float("inf"))
         print(f"  seed {seed}: {ratios[-1]:.3f} of by hand, whose last is reached after {times[-1]:.2f} of the time")
     assert np.mean(ratios) > 1
+
+
+def test_twice_the_minutes(shared: Path, tmp_path: Path) -> None:
+    """With the same seed, a search of twice the time ends no lower."""
+    data = (shared / "data" / "smile" / "dataset.parquet").resolve()
+    ratios = []
+    print(f"\nsmile, hypervolume at the end of searches of {MINUTES:.0f} and {2 * MINUTES:.0f} minutes:")
+    for seed in SEEDS:
+        space = space_of("smile", seed, tmp_path)
+        study, short = ours(space, data, MINUTES)
+        _, long = ours(space, data, 2 * MINUTES)
+        (_, less), (same, more) = volumes(study, [short, long], [60 * MINUTES, 120 * MINUTES])
+        ratios.append(more / less)
+        print(f"  seed {seed}: {less:.4f} and {more:.4f}, {ratios[-1]:.3f} times (half-way: {same:.4f})")
+    assert min(ratios) > 1 - SEED_NOISE
