@@ -130,9 +130,10 @@ def test_trials_of_a_second(tmp_path: Path, bright_corpus: Corpus, monkeypatch: 
 def test_trials_of_nothing(tmp_path: Path, bright_corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     trials = 2000
     wall, noted = searched(trials, 0.0, tmp_path, bright_corpus, monkeypatch)
-    grown = noted.megabytes[-1] / noted.megabytes[499] - 1
-    assert abs(grown) < 0.5
-    print(f"\n{trials} trials of nothing: {wall / trials:.3f} s each; memory of the driver {grown:+.1%} after 500")
+    first, last = noted.megabytes[499], noted.megabytes[-1]
+    grown = f"memory of the driver {first:.0f} MB after 500, {last:.0f} MB at the end, {last / first - 1:+.1%}"
+    print(f"\n{trials} trials of nothing: {wall / trials:.3f} s each; {grown}")
+    assert last < 1.5 * first
 
 
 def shares_of_waiting(folder: Path) -> list[float]:

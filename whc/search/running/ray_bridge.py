@@ -70,6 +70,7 @@ class ProgressCallback(Callback):
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A trial is over: Ray Tune keeps it as long as the search runs, but not what nobody asks of it again."""
         trial.config.clear()
+        trial.last_result.pop("config", None)  # a second copy, from the worker
         trial.evaluated_params.clear()
         trial.metric_analysis.clear()
         trial.metric_n_steps.clear()
