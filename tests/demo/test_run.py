@@ -366,11 +366,12 @@ def test_files_are_shown_at_their_own_speed(
     brightness_model: Build, video: Build, grey: Grey, screen: FakeScreen
 ) -> None:
     clip = str(video([grey(0)] * 5, fps=10))
-    assert run(brightness_model(), clip, playing=Playing(is_shown=True)).seconds >= 0.4
-    assert sum(screen.waits) > 300
+    began = time.monotonic()
+    run(brightness_model(), clip, playing=Playing(is_shown=True))
+    assert time.monotonic() - began >= 0.4  # the last of five frames is due then; the summary's clock starts later
     screen.waits.clear()
     run(brightness_model(), clip, playing=Playing(is_shown=True, is_fast=True))
-    assert sum(screen.waits) < 100
+    assert max(screen.waits) == 1
 
 
 def test_opencv_without_windows(
