@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -88,7 +87,7 @@ class Noted(Display):
     """Notes the driver's memory each time that a trial has ended."""
 
     def __init__(self) -> None:
-        super().__init__(Console(file=io.StringIO()))
+        super().__init__(Console(quiet=True))
         self.megabytes: list[float] = []
 
     def trial_ended(self, record: TrialRecord) -> None:

@@ -35,7 +35,7 @@ class Driver:
     """One running search: it plays the plan on workers, and alone writes to the journal and the observers.
 
     Call `start`; then `next_job` whenever a worker is free and `ended` whenever one is done, until `over`; then, in any
-    case, `finish`. A full disk ends it early; `halted` says so.
+    case, `finish`. What ends it early is in `halted`: a full disk, or anything that went wrong.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Driver:
         self._jobs: dict[str, TrialJob] = {}
         self._storage = Storage(study.storage, study.study) if study.storage else None
         self.packing = Packing(0, {})
-        self.halted: StudyError | None = None
+        self.halted: Exception | None = None
         self._began = time.time()
 
     def start(self) -> None:
