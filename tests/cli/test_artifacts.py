@@ -165,7 +165,8 @@ def test_files_of_two_runtimes_are_timed_together(model: str, home: Path, result
     result("export", "--checkpoint", "c.pt", "--out", "m.onnx")
     timed = result("bench", "m.onnx", model)
     assert [file["latency"]["runtime"] for file in timed["files"]] == ["onnxruntime_cpu", "litert"]
-    assert timed["files"][1]["ratio_to_first"] > 0
+    first, second = (file["ratio_to_first"] for file in timed["files"])
+    assert first == 1 != second  # one session; which of the two is faster is the machine's affair
 
 
 def test_a_bundle_of_a_tflite_file_needs_litert_alone(model: str, home: Path, result: Run) -> None:
